@@ -31,7 +31,7 @@ REQUIRE_PEERS = AAM_REQUIRE_PEERS=$(if $(filter-out $(PEERS),$(ALL_PEERS)),,1)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help autonomy-mode smoke-90 heal run unit peers parity fuzz test bench debug release gate needs-build needs-peers \
+.PHONY: help autonomy-mode smoke-90 heal run unit peers parity corpus fuzz test bench debug release gate needs-build needs-peers \
 	deny check-scripts check-format check-lints check-docs check-licences check-smoke
 
 help: ## List the targets
@@ -62,10 +62,13 @@ peers: needs-peers ## Start real servers and run the tests against them
 parity: needs-build ## Compare the low-code engine with airbyte-cdk; lists every difference
 	$(CARGO) test --locked --release -p lowcode --test parity
 
+corpus: needs-peers ## Run the descriptions of 700 API providers through the openapi engine, offline
+	$(WITH_PEERS) corpus -- $(CARGO) test --locked --test corpus
+
 fuzz: needs-build ## Feed random YAML, templates and bodies to the low-code engine for AAM_FUZZ_SECONDS
 	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked --release -p lowcode --test fuzz
 
-test: needs-peers check-scripts check-format check-lints unit peers parity fuzz check-docs check-licences gate check-smoke ## Everything that CI runs
+test: needs-peers check-scripts check-format check-lints unit peers parity corpus fuzz check-docs check-licences gate check-smoke ## Everything that CI runs
 	@echo "make test: all passed"
 
 bench: needs-build ## Take the measurements of docs/benchmarks.md
@@ -99,7 +102,7 @@ check-format:
 # A target that `cargo test` does not run is not among all targets, so it is named.
 check-lints:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --workspace --test peers --test parity -- -D warnings
+	$(CARGO) clippy --locked --workspace --test peers --test parity --test corpus -- -D warnings
 
 check-docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

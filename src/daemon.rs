@@ -2,10 +2,10 @@
 
 use crate::clock::{self, Clock};
 use crate::connectors::{Engines, file, lowcode, object, openapi, sql};
-use crate::credentials::Resolver;
+use crate::credentials::{Process, Resolver};
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
-use crate::model::{Intent, Origin, Problem};
+use crate::model::{DEMO_NAMESPACE, Intent, Origin, Problem};
 use crate::operator_file;
 use crate::pipeline::Env;
 use crate::policy::{ActivePolicy, LoadedPolicy, parse};
@@ -15,9 +15,6 @@ use crate::registry::{Registry, RegistryError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-
-/// The namespace whose seed is loaded once and never changes.
-pub const DEMO_NAMESPACE: &str = "demo";
 
 /// The files and folders that a process uses.
 #[derive(Clone, Debug)]
@@ -97,7 +94,7 @@ pub fn env(handle: &Handle) -> Env {
         // Signatures and manifests need the time of the machine, which other machines compare with theirs.
         engines: engines(clock::from_env()),
         egress: Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup)),
-        resolver: Resolver::from_process_env(),
+        resolver: Resolver::from_process_env(Process::Recording),
     }
 }
 
@@ -116,7 +113,7 @@ async fn seed(registry: &Registry, folder: &Path) -> Result<(), RegistryError> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let bytes = operator_file::read(&path, Limits::default().bytes as u64)
             .map_err(|error| RegistryError::Io { path: path.clone(), error })?;
-        match wire::parse(&bytes, &Limits::default()) {
+        match wire::parse(&bytes, &Limits { demo: true, ..Limits::default() }) {
             Ok(parsed) => {
                 documents.extend(parsed.intents().map(|intent| (intent.clone(), Origin(format!("seed:{name}").into()))))
             }

@@ -5,6 +5,7 @@
 
 use crate::model::ledger::Why;
 use crate::model::{ConnectionId, Digest, Retry, Scope, Timestamp};
+use crate::policy::grants::Rights;
 use crate::policy::{LoadedPolicy, Policy};
 use crate::snapshot::{Attempt, Connection, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ pub struct PlanContext {
     pub policy: Arc<Policy>,
     loaded: LoadedPolicy,
     slices: BTreeMap<Arc<str>, Digest>,
+    rights: Rights,
 }
 
 impl PlanContext {
@@ -32,7 +34,7 @@ impl PlanContext {
     #[must_use]
     pub fn new(loaded: LoadedPolicy, snapshot: &Snapshot) -> PlanContext {
         let slices = snapshot.families.iter().map(|family| (Arc::clone(family), loaded.slice(family))).collect();
-        PlanContext { policy: Arc::clone(&loaded.policy), loaded, slices }
+        PlanContext { policy: Arc::clone(&loaded.policy), rights: Rights::new(&loaded.policy), loaded, slices }
     }
 
     /// Whether this is the context of `loaded` with the digest of every family of `snapshot`.
@@ -41,8 +43,11 @@ impl PlanContext {
         self.loaded.is_same(loaded) && self.slices.len() == snapshot.families.len()
     }
 
-    fn slice(&self, family: &str) -> Digest {
-        self.slices.get(family).copied().unwrap_or_else(|| self.loaded.slice(family))
+    /// The digest of everything in the policy that can change the outcome for `known`.
+    fn inputs(&self, known: &Connection) -> Digest {
+        let family = &known.source_type;
+        let slice = self.slices.get(family).copied().unwrap_or_else(|| self.loaded.slice(family));
+        self.rights.add_to(slice, known.origins_in_force())
     }
 }
 
@@ -52,7 +57,7 @@ pub fn plan(snapshot: &Snapshot, context: &PlanContext, heals: &BTreeSet<Connect
     let mut items: Vec<PlanItem> = snapshot
         .connections
         .iter()
-        .filter(|(_, known)| !snapshot.sealed.contains(&*known.namespace))
+        .filter(|(_, known)| !snapshot.is_closed(&known.namespace))
         .filter_map(|(id, known)| next(*id, known, context, heals.contains(id), now))
         .collect();
     items.sort_by_key(|item| (item.due, item.connection));
@@ -62,7 +67,7 @@ pub fn plan(snapshot: &Snapshot, context: &PlanContext, heals: &BTreeSet<Connect
 /// The item of [`plan`] for one connection.
 #[must_use]
 pub fn plan_one(snapshot: &Snapshot, id: ConnectionId, context: &PlanContext, heal: bool, now: Timestamp) -> Option<PlanItem> {
-    let known = snapshot.connections.get(&id).filter(|known| !snapshot.sealed.contains(&*known.namespace))?;
+    let known = snapshot.connections.get(&id).filter(|known| !snapshot.is_closed(&known.namespace))?;
     next(id, known, context, heal, now)
 }
 
@@ -82,7 +87,7 @@ pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: b
     if last.facts.generation != known.generation {
         return full(Why::SpecChanged, now);
     }
-    if last.facts.slice != context.slice(&known.source_type) {
+    if last.facts.slice != context.inputs(known) {
         return full(Why::PolicyChanged, now);
     }
     match last.facts.class {

@@ -155,6 +155,29 @@ impl PolicyLoader {
     }
 }
 
+/// The problems of `files.roots` on this machine. They do not make a policy invalid, because a folder may be mounted later,
+/// but no file below such a root can be read.
+#[must_use]
+pub fn root_problems(policy: &Policy) -> Vec<Problem> {
+    let problem = |root: &PathBuf| {
+        let text = root.to_string_lossy();
+        let (message, hint) = if text.starts_with('~') || text.starts_with('$') {
+            ("is not expanded: AAM reads ~ and $NAME in files.roots as they are written", "write the whole path")
+        } else if !root.exists() {
+            (
+                "does not exist",
+                "create or mount the folder, or correct the path; a relative path starts at the working directory of aam",
+            )
+        } else if !root.is_dir() {
+            ("is not a folder", "write the folder that holds the files")
+        } else {
+            return None;
+        };
+        Some(Problem::new("/files/roots", format!("{text} {message}")).hint(hint))
+    };
+    policy.files.roots.iter().filter_map(problem).collect()
+}
+
 /// The manifests of `dir`, ordered by name.
 fn manifest_files(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
     let unreadable = |error: std::io::Error| {

@@ -5,7 +5,7 @@
 //! fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Warning};
-use crate::model::{ConnectionId, Digest, Origin, Retry, Scope, State, Step, Timestamp};
+use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Retry, Scope, State, Step, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -242,6 +242,12 @@ impl Snapshot {
         (origin.clone(), ConnectionId::FIRST)..=(origin.clone(), ConnectionId::LAST)
     }
 
+    /// Whether `namespace` accepts no entries: the namespace `demo`, also before its seed was loaded, and sealed ones.
+    #[must_use]
+    pub fn is_closed(&self, namespace: &str) -> bool {
+        namespace == DEMO_NAMESPACE || self.sealed.contains(namespace)
+    }
+
     /// The connections of `namespace`, in order of id.
     pub fn of_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (ConnectionId, &'a Connection)> {
         self.connections.iter().filter(move |(_, c)| &*c.namespace == namespace).map(|(id, c)| (*id, &**c))
@@ -353,6 +359,12 @@ impl Connection {
             None => State::Pending,
             Some(attempt) => State::derive(attempt.facts.class, self.proven.is_some()),
         }
+    }
+
+    /// The origins that desire the document in force, the newest first.
+    pub fn origins_in_force(&self) -> impl Iterator<Item = &Origin> + Clone {
+        // `origins` is in the order of acceptance.
+        self.origins.iter().rev().filter(|desired| desired.spec == self.spec).map(|desired| &desired.origin)
     }
 
     /// The warnings in force: those of the latest conclusive attempt, and those of the steps that it did not run from the

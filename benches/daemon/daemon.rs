@@ -37,7 +37,7 @@ pub fn aam(fixture: &Fixture, registry: &Path, log: &Path) -> Measured<Command> 
         .env("AAM_POLICY", fixture.policy())
         .env("AAM_REGISTRY", registry)
         .env("AAM_SEEDS", fixture.home().join("no-seeds"))
-        .env("AAM_BENCH_DIRECTORY", r#"{"api_key": "bench"}"#)
+        .env("BENCH_DIRECTORY", r#"{"api_key": "bench"}"#)
         .env("AAM_LOG", "info,aam::sync=debug,aam::commit=debug")
         .current_dir(fixture.home())
         .stdin(Stdio::null())

@@ -37,7 +37,7 @@ impl Fixture {
     pub fn of_known(count: usize) -> Measured<Fixture> {
         let fixture = Fixture::empty(count, |_| "allowlist: [slack]\n".to_string())?;
         for number in 0..count {
-            let text = intent("slack", &format!("workspace_T{number:06}"), Some("env:AAM_BENCH_NOT_SET"));
+            let text = intent("slack", &format!("workspace_T{number:06}"), Some("env:BENCH_NOT_SET"));
             fs::write(fixture.intents().join(name(number)), text)?;
         }
         Ok(fixture)
@@ -57,8 +57,7 @@ impl Fixture {
         fs::write(manifests.join("directory.yaml"), include_str!("directory.yaml"))?;
         for number in 0..count {
             let (high, low) = (number / 250, number % 250 + 1);
-            let text =
-                intent("directory", &format!("base_url=http://127.1.{high}.{low}:{port}"), Some("env:AAM_BENCH_DIRECTORY"));
+            let text = intent("directory", &format!("base_url=http://127.1.{high}.{low}:{port}"), Some("env:BENCH_DIRECTORY"));
             fs::write(fixture.intents().join(name(number)), text)?;
         }
         Ok(fixture)

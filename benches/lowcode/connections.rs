@@ -85,7 +85,7 @@ fn prepare(home: &Path, shop: &Shop, count: usize) -> Measured<()> {
         let id = format!("base_url={}/ok&start_date=2024-01-01T00:00:00Z&shop=shop-{number}", shop.url);
         let intent = serde_json::json!({
             "source_type": "shop", "resource_ids": [id], "scopes_mode": "safe_readonly",
-            "credential_locator": "env:AAM_BENCH_SHOP", "namespace": "autonomy", "risk_level": "low",
+            "credential_locator": "env:BENCH_SHOP", "namespace": "autonomy", "risk_level": "low",
             "evidence": {"status": "Sanctioned", "source": "CMDB", "ts": "2026-11-08T18:00:00Z"},
             "owner": {"user": "owner@acme.example", "confidence": 0.9, "why": "admin"}
         });
@@ -105,7 +105,7 @@ fn once(home: &Path, registry: &Path) -> Measured<usize> {
         .env("AAM_REGISTRY", registry)
         .env("AAM_SEEDS", home.join("no-seeds"))
         .env("AAM_LOG", "warn,aam::commit=debug")
-        .env("AAM_BENCH_SHOP", serde_json::json!({ "api_key": TOKEN }).to_string())
+        .env("BENCH_SHOP", serde_json::json!({ "api_key": TOKEN }).to_string())
         .current_dir(home)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

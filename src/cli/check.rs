@@ -1,13 +1,19 @@
-//! `aam check`: parses the intents and the policy, without network access.
+//! `aam check`: parses the intents and the policy, without network access, and says what the daemon would do with them.
 
 use super::{CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::clock;
+use crate::daemon;
 use crate::families;
+use crate::intake::check::Checked;
 use crate::intake::{Limits, check};
 use crate::model::text::counted;
-use crate::policy::effective;
+use crate::model::{Origin, Problem, State};
+use crate::pipeline;
+use crate::policy::{LoadedPolicy, effective, grants::summary};
 use crate::policy_loader;
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -26,15 +32,29 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     if let (true, Ok(policy)) = (options.effective, &policy) {
         text.push_str(&effective::effective(policy, &families::caps()));
     }
-    let policy_problems = match &loaded {
-        Ok(loaded) => loaded.sources.problems.clone(),
-        Err(problems) => problems.clone(),
+    let (policy_problems, mut warnings, credentials) = match &loaded {
+        Ok(loaded) => {
+            let file = common.policy.display().to_string();
+            let roots = policy_loader::root_problems(&loaded.policy).into_iter().map(|problem| problem.in_file(&file));
+            let warnings = roots.chain(expected_states(&common.intents, &intents, loaded)).collect();
+            (loaded.sources.problems.clone(), warnings, summary::summary(&loaded.policy))
+        }
+        Err(problems) => (problems.clone(), Vec::new(), Vec::new()),
     };
+    warnings.splice(0..0, intents.warnings.iter().cloned());
     for problem in policy_problems.iter().chain(&intents.problems) {
         let _ = writeln!(text, "error: {problem}");
     }
-    for warning in &intents.warnings {
+    for warning in &warnings {
         let _ = writeln!(text, "warning: {warning}");
+    }
+    let ignored = ignored(&intents);
+    text.push_str(&ignored);
+    if !credentials.is_empty() {
+        let _ = writeln!(text, "credentials that intents may send:");
+        for line in &credentials {
+            let _ = writeln!(text, "  {line}");
+        }
     }
     let problems = policy_problems.len() + intents.problems.len();
     let _ = writeln!(
@@ -45,13 +65,47 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
         counted(intents.connections, "connection"),
         policy.as_ref().map_or_else(|_| "not valid".to_string(), |policy| policy.digest.short()),
         counted(problems, "problem"),
-        counted(intents.warnings.len(), "warning")
+        counted(warnings.len(), "warning")
     );
     let value = serde_json::json!({
         "files": intents.files, "intents": intents.intents.len(), "connections": intents.connections,
         "policy": policy.as_ref().ok(), "problems": policy_problems.iter().chain(&intents.problems).collect::<Vec<_>>(),
-        "warnings": intents.warnings,
+        "warnings": warnings, "ignored": intents.ignored.0, "credentials": credentials,
     });
     common.print(&text, &value);
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) })
+}
+
+/// Files that are not read on purpose.
+fn ignored(intents: &Checked) -> String {
+    let (names, count) = &intents.ignored;
+    if *count == 0 {
+        return String::new();
+    }
+    let more = if *count > names.len() { format!(" and {} more", count - names.len()) } else { String::new() };
+    format!(
+        "ignored {}: {}{more} (intents are in files whose names end in .json, .yaml or .yml and do not begin with a dot)\n",
+        counted(*count, "file"),
+        names.join(", ")
+    )
+}
+
+/// The intents that would not be connected, with the state, the reason and the fix that the daemon would record. Equal
+/// reasons are one warning.
+fn expected_states(root: &Path, intents: &Checked, loaded: &LoadedPolicy) -> Vec<Problem> {
+    let engines = daemon::engines(clock::from_env());
+    let mut groups: BTreeMap<(String, String), (String, usize)> = BTreeMap::new();
+    for (path, intent) in &intents.intents {
+        let origins = [Origin::folder(path)];
+        let bound = pipeline::assess(&engines, &loaded.policy, &loaded.sources, intent, &origins);
+        let Err(failure) = bound.and_then(|bound| bound.resources().map(drop)) else { continue };
+        let message = format!("would be {}: {}", State::derive(Some(failure.class), false), failure.title);
+        let group = groups.entry((message, failure.fix)).or_insert_with(|| (path.to_string(), 0));
+        group.1 += 1;
+    }
+    let warning = |((message, fix), (path, count)): ((String, String), (String, usize))| {
+        let more = if count > 1 { format!(" (and {} more)", counted(count - 1, "intent")) } else { String::new() };
+        Problem::new("", message + &more).hint(fix).in_file(root.join(path).display().to_string())
+    };
+    groups.into_iter().map(warning).collect()
 }

@@ -101,8 +101,8 @@ enum Command {
     /// Compare policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
-    /// List the source families and whether this version connects them
-    Families,
+    /// List the source families and whether this version connects them, or explain one
+    Families(families::FamiliesOptions),
     /// Run an Airbyte low-code manifest: prints protocol messages, calls the source under the policy
     #[command(subcommand)]
     Lowcode(lowcode::LowcodeCommand),
@@ -220,7 +220,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Verify => verify::run(&common),
         Command::Token(command) => token::run(&common, &command),
         Command::Policy(command) => policy::run(&common, &command),
-        Command::Families => families::run(&common),
+        Command::Families(options) => families::run(&options, &common),
         Command::Lowcode(command) => lowcode::run(&common, &command),
     }
 }

@@ -90,7 +90,7 @@ impl Draft {
     }
 
     fn accept(&mut self, intent: &Intent, origin: &Origin, now: Timestamp) {
-        if self.snapshot.sealed.contains(&intent.namespace) {
+        if self.snapshot.is_closed(&intent.namespace) {
             return;
         }
         let id = intent.connection_id();
@@ -105,7 +105,9 @@ impl Draft {
     }
 
     fn withdraw(&mut self, origin: &Origin, keep: &BTreeSet<ConnectionId>, now: Timestamp) {
-        let ids: Vec<ConnectionId> = self.snapshot.desired_by(origin).filter(|id| !keep.contains(id)).collect();
+        let open =
+            |id: &ConnectionId| self.snapshot.connections.get(id).is_none_or(|known| !self.snapshot.is_closed(&known.namespace));
+        let ids: Vec<ConnectionId> = self.snapshot.desired_by(origin).filter(|id| !keep.contains(id) && open(id)).collect();
         for id in ids {
             self.apply(String::new(), id, Fact::IntentWithdrawn { origin: origin.clone(), reason: String::new() }, now);
             if self.snapshot.connections.get(&id).is_some_and(|known| known.orphaned()) {
@@ -167,7 +169,9 @@ impl Draft {
             calls: Vec::new(),
             blocked: None,
         };
-        match crate::pipeline::bind(engines, &loaded.policy, &loaded.sources, &intent) {
+        let known = self.snapshot.connections.get(&item.connection);
+        let origins: Vec<Origin> = known.map(|known| known.origins_in_force().cloned().collect()).unwrap_or_default();
+        match crate::pipeline::assess(engines, &loaded.policy, &loaded.sources, &intent, &origins) {
             Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
             Ok(bound) => match bound.resources() {
                 Err(_) => attempt.blocked = Some(format!("this version has no connector for {}", bound.family.title)),

@@ -49,12 +49,14 @@ fn connections(common: &CommonOptions) -> Option<Vec<ConnectionLine>> {
             evidence_status: intent.evidence.status,
             confidence: intent.owner.confidence,
             state: known.state(),
+            origins: known.origins_in_force().cloned().collect(),
+            locator: intent.credential_locator,
         })
     };
     let lines = snapshot
         .connections
         .iter()
-        .filter(|(_, known)| known.retired.is_none() && !snapshot.sealed.contains(&*known.namespace))
+        .filter(|(_, known)| known.retired.is_none() && !snapshot.is_closed(&known.namespace))
         .filter_map(|(id, known)| line((id, &**known)))
         .collect();
     Some(lines)

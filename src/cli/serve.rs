@@ -56,6 +56,7 @@ async fn bind(common: &CommonOptions) -> Result<Option<TcpListener>, CommandErro
     };
     println!("AAM already runs on port {} (pid {}); this command changed nothing", common.port, running.pid);
     println!("registry {}, version {}", running.registry, running.version);
+    println!("to restart it, for example with new environment variables: kill {}, then run this command again", running.pid);
     let ours = absolute(&common.registry);
     if running.registry != ours {
         println!("note: you asked for the registry {ours}; to run a second AAM, give it its own --port");

@@ -3,11 +3,11 @@
 use super::budget::InMemoryDayBudget;
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
 use crate::clock;
-use crate::credentials::Resolver;
+use crate::credentials::{Process, Resolver};
 use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
-use crate::intake::{Limits, wire};
-use crate::model::{Scope, State, Step, StepStatus};
+use crate::intake::{Format, Limits, wire};
+use crate::model::{Origin, Scope, State, Step, StepStatus};
 use crate::operator_file;
 use crate::pipeline::{Attempt, Env, Job};
 use crate::policy_loader;
@@ -29,7 +29,8 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     let bytes = operator_file::read(&options.file, Limits::default().bytes as u64)
         .map_err(|error| CommandError::new(format!("cannot read {}: {error}", options.file.display())))?;
     let name = options.file.display().to_string();
-    let parsed = wire::parse(&bytes, &Limits::default()).map_err(|refusal| {
+    let format = Format::from_path(&name).unwrap_or(Format::Json);
+    let parsed = wire::parse_as(format, &bytes, &Limits::default()).map_err(|refusal| {
         CommandError::config(&refusal.problems.into_iter().map(|problem| problem.in_file(&name)).collect::<Vec<_>>())
     })?;
     let problems: Vec<_> = parsed.problems().map(|problem| problem.clone().in_file(&name)).collect();
@@ -38,8 +39,11 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     }
     let clock = clock::from_env();
     let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
-    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::from_process_env() };
+    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::from_process_env(Process::Test) };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
+    for problem in policy_loader::root_problems(&loaded.policy) {
+        let _ = writeln!(text, "warning: {}", problem.in_file(common.policy.display().to_string()));
+    }
     for intent in parsed.intents() {
         let job = Job {
             connection: intent.connection_id(),
@@ -47,6 +51,8 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
             scope: Scope::Full,
             policy: Arc::clone(&loaded.policy),
             sources: Arc::clone(&loaded.sources),
+            // A file on this machine is reviewed like the intents folder.
+            origins: vec![Origin::folder(&name)],
             known: None,
         };
         let mut outcome = Attempt::new(&env, &job).run().await;

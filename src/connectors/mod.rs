@@ -17,7 +17,7 @@ pub mod sql;
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
 use crate::families::Family;
-use crate::model::{Catalog, Evidence, Failure, Posts, Privilege};
+use crate::model::{Catalog, Evidence, Failure, Posts, Privilege, Recipient};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -57,6 +57,10 @@ pub trait BoundResource: Send + Sync {
     /// Returns the vendor account whose quota the calls use, for example the host.
     fn account(&self) -> &str;
 
+    /// Returns the hosts that the resource id chose and that the credential would be sent to. A host that the family, the
+    /// policy or a literal address of a manifest names is left out, because it was reviewed.
+    fn free_hosts(&self) -> Vec<Recipient>;
+
     /// Returns every call that an attempt may make, for `aam plan`. A value that is only known from a response of the
     /// source is written as `{placeholder}`.
     fn planned_calls(&self) -> Vec<PlannedCall>;
@@ -74,6 +78,8 @@ type OpenFn = Box<dyn FnOnce(Session) -> BoxFuture<'static, Result<Opened, Failu
 pub struct AuthorizedResource {
     /// The POST requests that only read. Most sources do not have any.
     pub posts: Posts,
+    /// As [`BoundResource::free_hosts`], for hosts that are known only with the credential.
+    pub free_hosts: Vec<Recipient>,
     open: OpenFn,
 }
 
@@ -81,13 +87,19 @@ impl AuthorizedResource {
     /// Creates a resource that is opened by `open` and does not send POST requests.
     #[must_use]
     pub fn new(open: impl FnOnce(Session) -> BoxFuture<'static, Result<Opened, Failure>> + Send + 'static) -> AuthorizedResource {
-        AuthorizedResource { posts: Posts::default(), open: Box::new(open) }
+        AuthorizedResource { posts: Posts::default(), free_hosts: Vec::new(), open: Box::new(open) }
     }
 
     /// Sets the list of the resource's read-only POST requests.
     #[must_use]
     pub fn with_posts(self, posts: Posts) -> AuthorizedResource {
         AuthorizedResource { posts, ..self }
+    }
+
+    /// Sets the hosts that the resource id chose.
+    #[must_use]
+    pub fn with_free_hosts(self, free_hosts: Vec<Recipient>) -> AuthorizedResource {
+        AuthorizedResource { free_hosts, ..self }
     }
 
     /// Opens the resource over `session` and proves that it is the one the resource id names.

@@ -8,5 +8,5 @@ pub mod redact;
 pub mod resolve;
 pub mod secret;
 
-pub use resolve::Resolver;
+pub use resolve::{Process, Resolver};
 pub use secret::{Credential, Secret};

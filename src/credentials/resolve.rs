@@ -1,4 +1,7 @@
 //! Resolves locators. This version reads `env:NAME`; for other schemes, the failure says what to do instead.
+//!
+//! A process cannot get new environment variables while it runs. The fix therefore depends on what runs: the daemon must
+//! be stopped and started again, and a command must be run again.
 
 use super::redact;
 use super::secret::{Credential, Secret};
@@ -13,19 +16,42 @@ pub type ReadEnv = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 #[derive(Clone)]
 pub struct Resolver {
     read_env: ReadEnv,
+    process: Process,
+}
+
+/// The kind of process whose environment holds the credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// A process that records its results. The text is the same for `aam serve` and `aam once`, because the other one may
+    /// show it.
+    Recording,
+    /// `aam test`, which ends by itself and records nothing.
+    Test,
+}
+
+impl Process {
+    /// How to give the process the variable `name`.
+    fn how_to_set(self, name: &str) -> String {
+        match self {
+            Process::Recording => format!(
+                "start aam with the variable: {name}=... aam serve; a running aam serve does not see a new variable, so stop it first (a second aam serve prints its pid: kill PID)"
+            ),
+            Process::Test => format!("set it to the credential and run the command again: export {name}=..."),
+        }
+    }
 }
 
 impl Resolver {
     /// Creates a resolver that reads the environment of this process.
     #[must_use]
-    pub fn from_process_env() -> Resolver {
-        Resolver { read_env: Arc::new(|name| std::env::var(name).ok()) }
+    pub fn from_process_env(process: Process) -> Resolver {
+        Resolver { read_env: Arc::new(|name| std::env::var(name).ok()), process }
     }
 
     /// Creates a resolver that reads variables through `read_env`.
     #[must_use]
     pub fn new(read_env: ReadEnv) -> Resolver {
-        Resolver { read_env }
+        Resolver { read_env, process: Process::Recording }
     }
 
     /// Returns the credential that `locator` names, and teaches the redactor its secret values.
@@ -36,14 +62,10 @@ impl Resolver {
         let missing = |title: String, fix: String| Err(Failure::new(Class::CredentialMissing, title, fix));
         match locator {
             Locator::Env(name) => match (self.read_env)(name) {
-                None => missing(
-                    format!("environment variable {name} is not set"),
-                    format!("start aam with {name} set to the credential, for example: {name}=... aam serve"),
-                ),
-                Some(value) if value.trim().is_empty() => missing(
-                    format!("environment variable {name} is empty"),
-                    format!("set {name} to the credential and restart aam"),
-                ),
+                None => missing(format!("environment variable {name} is not set"), self.process.how_to_set(name)),
+                Some(value) if value.trim().is_empty() => {
+                    missing(format!("environment variable {name} is empty"), self.process.how_to_set(name))
+                }
                 Some(value) => {
                     let credential = Credential::read(Secret::new(value));
                     redact::learn(&credential);

@@ -38,11 +38,21 @@ impl Block {
     }
 }
 
-/// An account that its source throttles: no calls are made until the given time.
+/// An account to which no calls are made until the given time.
 #[derive(Clone, Debug)]
 struct Parked {
     until: Timestamp,
     reason: String,
+    /// False if the source did not ask for this: AAM has used its own share of the source's limit.
+    by_source: bool,
+}
+
+impl Parked {
+    fn failure(&self, caller: &Caller, now: Timestamp) -> Failure {
+        let Parked { until, reason, by_source } = self;
+        let failure = if *by_source { throttled(caller, *until) } else { share_used(caller, *until) };
+        failure.detail(reason.as_str()).after(until.since(now))
+    }
 }
 
 /// Slots for concurrent calls. Their number may change while calls are in flight.
@@ -137,16 +147,16 @@ impl Accounts {
 }
 
 impl Account {
-    /// Checks that the source is not throttling the account now.
+    /// Checks that calls to the account are not stopped now.
     ///
     /// # Errors
-    /// Returns `Throttled` while the source throttles the account.
+    /// Returns `Throttled` while the source throttles the account, or while AAM's own share of its limit is used up.
     pub fn free(&self, caller: &Caller, now: Timestamp) -> Result<(), Failure> {
         let mut parked = locked(&self.parked);
         match parked.as_ref() {
             // No wait is longer than a day, so a longer remaining time means that the clock was set back.
-            Some(Parked { until, reason }) if *until > now && until.since(now) <= super::retry::MAX_WAIT => {
-                Err(throttled(caller, until.since(now), *until, reason))
+            Some(parked) if parked.until > now && parked.until.since(now) <= super::retry::MAX_WAIT => {
+                Err(parked.failure(caller, now))
             }
             Some(_) => {
                 *parked = None;
@@ -156,15 +166,26 @@ impl Account {
         }
     }
 
-    /// Stops all calls to the account for `wait` and returns the failure to report.
+    /// Stops all calls to the account for `wait`, because the source asked for it. Returns the failure to report.
     pub fn park(&self, caller: &Caller, wait: Duration, now: Timestamp, reason: &str) -> Failure {
-        let wait = wait.clamp(super::retry::MIN_WAIT, super::retry::MAX_WAIT);
-        let until = now.plus(wait);
+        self.stop(caller, wait, now, (reason, true))
+    }
+
+    /// Stops all calls to the account for `wait`, because AAM has used its own share of the source's limit. Returns the
+    /// failure to report.
+    pub fn park_for_share(&self, caller: &Caller, wait: Duration, now: Timestamp, reason: &str) -> Failure {
+        self.stop(caller, wait, now, (reason, false))
+    }
+
+    fn stop(&self, caller: &Caller, wait: Duration, now: Timestamp, (reason, by_source): (&str, bool)) -> Failure {
+        let until = now.plus(wait.clamp(super::retry::MIN_WAIT, super::retry::MAX_WAIT));
+        let stop = Parked { until, reason: reason.to_string(), by_source };
+        let failure = stop.failure(caller, now);
         let mut parked = locked(&self.parked);
         if parked.as_ref().is_none_or(|parked| parked.until < until) {
-            *parked = Some(Parked { until, reason: reason.to_string() });
+            *parked = Some(stop);
         }
-        throttled(caller, wait, until, reason)
+        failure
     }
 
     /// Waits for a slot and then for the rate limit. The wait is at most half the step timeout.
@@ -279,7 +300,7 @@ fn unwritten(caller: &Caller, error: &str) -> Failure {
 
 fn busy(caller: &Caller) -> Failure {
     let max_calls = caller.cap.concurrency;
-    let title = format!("the limit of concurrent calls of {} is reached: {max_calls}", whose(caller));
+    let title = format!("AAM's own limit of concurrent calls for {} is reached: {max_calls}", whose(caller));
     let fix = format!(
         "no action is required: AAM retries automatically; to go faster, raise {} in the policy (now {max_calls})",
         policy_key(caller, "concurrency")
@@ -289,7 +310,7 @@ fn busy(caller: &Caller) -> Failure {
 
 fn too_fast(caller: &Caller, wait: Duration) -> Failure {
     let rate = caller.cap.per_second;
-    let title = format!("the rate limit of {} is reached: {rate} calls a second", whose(caller));
+    let title = format!("AAM's own rate limit for {} is reached: {rate} calls a second", whose(caller));
     let fix = format!(
         "no action is required: AAM retries automatically; to go faster, raise {} in the policy (now {rate})",
         policy_key(caller, "per_second")
@@ -297,11 +318,18 @@ fn too_fast(caller: &Caller, wait: Duration) -> Failure {
     Failure::new(Class::Throttled, title, fix).after(wait)
 }
 
-fn throttled(caller: &Caller, wait: Duration, until: Timestamp, reason: &str) -> Failure {
+fn share_used(caller: &Caller, until: Timestamp) -> Failure {
+    let title = format!("AAM's own share of the calls of {} is used up", whose(caller));
+    let fix =
+        format!("no action is required: AAM calls again after {until} and leaves the rest to the other clients of the account");
+    Failure::new(Class::Throttled, title, fix)
+}
+
+fn throttled(caller: &Caller, until: Timestamp) -> Failure {
     let title = format!("rate limited by the source: {}", whose(caller));
     let fix = format!(
         "no action is required: AAM calls again after {until}; if this happens again, lower {} in the policy",
         policy_key(caller, "per_second")
     );
-    Failure::new(Class::Throttled, title, fix).detail(reason).after(wait)
+    Failure::new(Class::Throttled, title, fix)
 }

@@ -338,6 +338,13 @@ impl Session {
         self.account.park(&self.caller, wait, self.egress.clock.now(), reason)
     }
 
+    /// Reports that AAM has used its own share of the source's limit, which the source did not ask for. Otherwise like
+    /// [`Session::throttled`].
+    #[must_use]
+    pub fn share_used(&self, wait: Duration, reason: &str) -> Failure {
+        self.account.park_for_share(&self.caller, wait, self.egress.clock.now(), reason)
+    }
+
     /// Returns the calls and bytes of this session so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {

@@ -18,6 +18,8 @@ pub struct Checked {
     pub connections: usize,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    /// The first names that are not read because of their form, and how many there are.
+    pub ignored: (Vec<String>, usize),
 }
 
 impl Checked {
@@ -43,6 +45,7 @@ pub fn check(root: &Path, limits: Limits, now: Timestamp) -> Checked {
         // The scanner reads a file that was just written again and again, so stop as soon as nothing changes.
         if !scan.more || scan.changed.is_empty() {
             checked.files = scan.files;
+            checked.ignored = scan.ignored;
             checked.problems = scan.problems;
             break;
         }

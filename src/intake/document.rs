@@ -4,7 +4,7 @@ use super::item::{Fault, Item, Refusal};
 use super::json::token;
 use super::{leaks, schema};
 use crate::model::intent::SAFE_READONLY;
-use crate::model::{Intent, Problem, Timestamp};
+use crate::model::{DEMO_NAMESPACE, Intent, Problem, Timestamp};
 use serde_json::{Map, Value};
 
 /// The namespace of a document that does not name one.
@@ -17,14 +17,29 @@ pub const REMOVED: &str = "[removed: looked like a secret]";
 const MAX_WARNINGS: usize = 20;
 
 /// Validates one document. Pointers are relative to it; positions are filled in later.
-pub(super) fn item(mut document: Value) -> Item {
+///
+/// With `demo`, the document may be in the namespace `demo`.
+pub(super) fn item(mut document: Value, demo: bool) -> Item {
     let warnings = unknown_fields(&mut document);
     let mut problems = schema::problems(&document);
     problems.extend(misplaced_secrets(&document));
     problems.extend(bad_instant(&document, &problems));
-    let fault = if schema::unsafe_scopes(&document) { Fault::UnsafeScopes } else { Fault::Invalid };
+    let mut fault = if schema::unsafe_scopes(&document) { Fault::UnsafeScopes } else { Fault::Invalid };
+    if !demo && document.get("namespace").and_then(Value::as_str) == Some(DEMO_NAMESPACE) {
+        if problems.is_empty() {
+            fault = Fault::ClosedNamespace;
+        }
+        problems.push(closed_namespace());
+    }
     let outcome = if problems.is_empty() { accept(document) } else { Err(Refusal { fault, problems }) };
     Item { outcome, warnings }
+}
+
+/// The problem of a document in the namespace `demo`.
+#[must_use]
+pub fn closed_namespace() -> Problem {
+    Problem::new("/namespace", "the namespace demo is sealed: it holds sample data and accepts no intents")
+        .hint("remove namespace, which means autonomy, or name another one")
 }
 
 /// The schema's `date-time` format accepts instants that AAM's timestamps cannot represent.

@@ -4,10 +4,10 @@
 //! what the scanner remembers: the caller calls [`Scanner::accept`] once it has stored the result. Until then every scan
 //! reports the same again, so that a full disk loses nothing.
 
-use super::listing::{self, ListedFile, Listing};
+use super::listing::{self, Identity, ListedFile, Listing};
 use super::read;
 use super::scan::{FileReport, Mark, Scan};
-use super::wire::{self, Limits};
+use super::wire::{self, Fault, Format, Limits};
 use crate::model::text::counted;
 use crate::model::{Digest, Problem, Timestamp};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -39,7 +39,9 @@ pub struct Scanner {
     batch: usize,
     marks: HashMap<Box<str>, KnownFile>,
     problems: BTreeMap<Arc<str>, Vec<Problem>>,
-    identity: Option<(u64, u64)>,
+    identity: Option<Identity>,
+    /// The device and inode of each sub-folder that held files.
+    folders: BTreeMap<Arc<str>, Identity>,
     round: u32,
 }
 
@@ -54,6 +56,7 @@ impl Scanner {
             marks: HashMap::new(),
             problems: BTreeMap::new(),
             identity: None,
+            folders: BTreeMap::new(),
             round: 1,
         }
     }
@@ -61,8 +64,15 @@ impl Scanner {
     /// A scanner that starts from the marks that an earlier process stored.
     #[must_use]
     pub fn from_marks(root: impl Into<PathBuf>, limits: Limits, marks: impl IntoIterator<Item = (String, Mark)>) -> Scanner {
-        let marks = marks.into_iter().map(|(path, mark)| (path.into(), KnownFile { mark, listed_in: 0 })).collect();
-        Scanner { marks, ..Scanner::new(root, limits) }
+        let mut scanner = Scanner::new(root, limits);
+        for (path, mark) in marks {
+            if path.ends_with('/') {
+                scanner.folders.insert(path.into(), (mark.stamp.size, mark.stamp.inode));
+            } else {
+                scanner.marks.insert(path.into(), KnownFile { mark, listed_in: 0 });
+            }
+        }
+        scanner
     }
 
     /// Sets the number of files that one scan reads.
@@ -89,10 +99,14 @@ impl Scanner {
         }
         scan.folder = listing.folder.clone().or_else(|| self.suspicious_emptiness(&listing, files));
         // While files are waiting to be read, a renamed file would count as gone before its new name is read.
+        let mut replaced = Vec::new();
         if scan.folder.is_none() && !more {
-            self.find_gone(&listing, &mut scan);
+            replaced = self.replaced_folders(&listing);
+            self.find_gone(&listing, &replaced, &mut scan);
+            self.compare_folders(&listing, &replaced, &mut scan);
         }
-        self.gather_problems(listing, &mut scan);
+        scan.ignored = listing.ignored.clone();
+        self.gather_problems(listing, &replaced, &mut scan);
         scan
     }
 
@@ -114,7 +128,7 @@ impl Scanner {
     pub fn accept(&mut self, scan: &Scan) {
         for report in &scan.changed {
             self.remember(&report.path, report.mark);
-            if report.complete() {
+            if report.problems.is_empty() {
                 self.problems.remove(&report.path);
             } else {
                 self.problems.insert(Arc::clone(&report.path), report.problems.clone());
@@ -126,6 +140,12 @@ impl Scanner {
         for path in &scan.gone {
             self.marks.remove(path.as_ref());
             self.problems.remove(path);
+        }
+        for (path, identity) in &scan.folders {
+            match identity {
+                Some(identity) => drop(self.folders.insert(Arc::clone(path), *identity)),
+                None => drop(self.folders.remove(path)),
+            }
         }
         if scan.folder.is_none() {
             self.identity = scan.root;
@@ -243,7 +263,14 @@ impl Scanner {
             // An unreadable file is tried in every scan, because permissions can change without a change of its stamp.
             // It is reported once.
             ReadOutcome::Unusable(problems) if self.problems.get(&path) != Some(&problems) => {
-                scan.changed.push(FileReport { path, intents: Vec::new(), warnings: Vec::new(), problems, mark: Mark::NONE });
+                scan.changed.push(FileReport {
+                    path,
+                    intents: Vec::new(),
+                    warnings: Vec::new(),
+                    problems,
+                    unreadable: true,
+                    mark: Mark::NONE,
+                });
             }
             ReadOutcome::Unusable(_) => {}
         }
@@ -264,8 +291,45 @@ impl Scanner {
         })
     }
 
-    fn find_gone(&self, listing: &Listing, scan: &mut Scan) {
-        let unlisted = self.marks.iter().filter(|(path, known)| known.listed_in != self.round && !listing.may_hide(path));
+    /// The sub-folders, ending with `/`, that held files, are now empty and are not the same folder as before: another
+    /// device or inode. Each is more likely a lost mount than a request to withdraw everything below it.
+    fn replaced_folders(&self, listing: &Listing) -> Vec<Arc<str>> {
+        let is_replaced = |(path, before): &(&Arc<str>, &Identity)| {
+            let now = listing.folders.get(path.trim_end_matches('/'));
+            let empty = || {
+                let below = listing.folders.iter().filter(|(name, _)| below(name, path));
+                below.map(|(_, (_, documents))| documents).sum::<usize>() == 0
+            };
+            now.is_some_and(|(identity, _)| identity != *before)
+                && empty()
+                && self.marks.keys().any(|file| file.starts_with(&***path))
+        };
+        self.folders.iter().filter(is_replaced).map(|(path, _)| Arc::clone(path)).collect()
+    }
+
+    /// Notes the sub-folders that are new, changed or gone, except those in `replaced`, which are compared again.
+    fn compare_folders(&self, listing: &Listing, replaced: &[Arc<str>], scan: &mut Scan) {
+        let held = |path: &str| replaced.iter().any(|folder| path.starts_with(&**folder));
+        for (name, (identity, documents)) in &listing.folders {
+            let path: Arc<str> = format!("{name}/").into();
+            let known = self.folders.get(&path);
+            if known != Some(identity) && (known.is_some() || *documents > 0) && !held(&path) {
+                scan.folders.push((path, Some(*identity)));
+            }
+        }
+        let gone = self.folders.keys().filter(|path| {
+            let name = path.trim_end_matches('/');
+            !listing.folders.contains_key(name)
+                && !held(path)
+                && !listing.may_hide(path)
+                && !listing::is_there(&self.root.join(name))
+        });
+        scan.folders.extend(gone.map(|path| (Arc::clone(path), None)));
+    }
+
+    fn find_gone(&self, listing: &Listing, replaced: &[Arc<str>], scan: &mut Scan) {
+        let held = |path: &str| listing.may_hide(path) || replaced.iter().any(|folder| path.starts_with(&**folder));
+        let unlisted = self.marks.iter().filter(|(path, known)| known.listed_in != self.round && !held(path));
         for (path, known) in unlisted {
             // A listing may miss a name while its folder changes, but hardly twice in a row.
             let missed_once = known.listed_in == self.round.wrapping_sub(1);
@@ -278,15 +342,27 @@ impl Scanner {
         scan.gone.sort_unstable();
     }
 
-    fn gather_problems(&self, listing: Listing, scan: &mut Scan) {
+    fn gather_problems(&self, listing: Listing, replaced: &[Arc<str>], scan: &mut Scan) {
+        let lost_mounts: Vec<Problem> = replaced.iter().map(|folder| self.lost_mount(folder)).collect();
         let replaced: HashSet<&str> =
             scan.changed.iter().map(|report| report.path.as_ref()).chain(scan.gone.iter().map(AsRef::as_ref)).collect();
         let old = self.problems.iter().filter(|(path, _)| !replaced.contains(path.as_ref())).flat_map(|(_, problems)| problems);
         let mut all: Vec<Problem> = scan.folder.iter().cloned().chain(listing.problems).collect();
+        all.extend(lost_mounts);
         all.extend(self.broken_links(&listing.broken_links));
         all.extend(old.chain(scan.changed.iter().flat_map(|report| &report.problems)).cloned());
         all.sort_by(|a, b| (&a.file, a.place, &a.pointer).cmp(&(&b.file, b.place, &b.pointer)));
         scan.problems = all;
+    }
+
+    fn lost_mount(&self, folder: &str) -> Problem {
+        let files = self.marks.keys().filter(|path| path.starts_with(folder)).count();
+        let message = format!(
+            "is empty and is not the same folder as before, which had {}; what they desired is kept",
+            counted(files, "file")
+        );
+        let hint = "mount or restore the folder; if it is meant to be empty, remove it, or put a file none.json with the content [] into it";
+        Problem::new("", message).hint(hint).in_file(self.root.join(folder.trim_end_matches('/')).display().to_string())
     }
 
     /// Reports broken links through which files were read before. What those files desired is kept.
@@ -306,6 +382,11 @@ impl Scanner {
     }
 }
 
+/// Whether the folder `name` is `path`, which ends with `/`, or below it.
+fn below(name: &str, path: &str) -> bool {
+    name.starts_with(path) || path.strip_suffix('/') == Some(name)
+}
+
 enum ReadOutcome {
     /// The stamp changed, the content did not.
     Same {
@@ -320,9 +401,17 @@ enum ReadOutcome {
 }
 
 fn report(path: &Arc<str>, name: &str, bytes: &[u8], limits: &Limits, mark: Mark) -> FileReport {
-    let mut report = FileReport { path: Arc::clone(path), intents: Vec::new(), warnings: Vec::new(), problems: Vec::new(), mark };
-    match wire::parse(bytes, limits) {
-        Err(refusal) => report.problems = refusal.problems,
+    let mut report = FileReport {
+        path: Arc::clone(path),
+        intents: Vec::new(),
+        warnings: Vec::new(),
+        problems: Vec::new(),
+        unreadable: false,
+        mark,
+    };
+    let format = Format::from_path(path).unwrap_or(Format::Json);
+    match wire::parse_as(format, bytes, limits) {
+        Err(refusal) => (report.problems, report.unreadable) = (refusal.problems, true),
         Ok(parsed) => {
             for item in parsed.items {
                 report.warnings.extend(item.warnings);
@@ -331,7 +420,10 @@ fn report(path: &Arc<str>, name: &str, bytes: &[u8], limits: &Limits, mark: Mark
                         let digest = intent.digest();
                         report.intents.push((intent, digest));
                     }
-                    Err(refusal) => report.problems.extend(refusal.problems),
+                    Err(refusal) => {
+                        report.unreadable |= refusal.fault != Fault::ClosedNamespace;
+                        report.problems.extend(refusal.problems);
+                    }
                 }
             }
         }

@@ -13,6 +13,8 @@ pub enum Fault {
     Invalid,
     /// A `scopes_mode` other than `safe_readonly`, regardless of other problems: 403.
     UnsafeScopes,
+    /// A valid intent in the namespace `demo`, which accepts none: 403.
+    ClosedNamespace,
 }
 
 /// A refused text or item with all its problems.

@@ -1,11 +1,12 @@
-//! Lists the `*.json` files below a folder, with one stat per file.
+//! Lists the `*.json`, `*.yaml` and `*.yml` files below a folder, with one stat per file.
 //!
 //! A file that could not be listed is distinguished from one that does not exist, because only a file that does not
 //! exist withdraws its intents.
 
+use super::wire::Format;
 use crate::model::Problem;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -13,6 +14,15 @@ use std::path::Path;
 
 /// The depth up to which sub-folders are listed. A deeper tree is a mistake or an attack.
 const MAX_DEPTH: usize = 32;
+
+/// The number of entries of one listing. A folder with more is a mistake, for example a wrong mount.
+const MAX_ENTRIES: usize = 1_000_000;
+
+/// The number of ignored names that are listed.
+const MAX_IGNORED: usize = 20;
+
+/// The device and inode of a folder.
+pub type Identity = (u64, u64);
 
 /// The size of the buffer for directory entries, in bytes.
 const BUFFER: usize = 64 << 10;
@@ -36,7 +46,7 @@ impl Stamp {
     }
 }
 
-/// One `*.json` entry of the listing.
+/// One document of the listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListedFile {
     Readable(Stamp),
@@ -48,7 +58,9 @@ pub enum ListedFile {
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The device and inode of the root, or `None` if it could not be opened.
-    pub root: Option<(u64, u64)>,
+    pub root: Option<Identity>,
+    /// The sub-folders that were listed, with the number of documents in each of them, without those further below.
+    pub folders: BTreeMap<String, (Identity, usize)>,
     /// Set if the root is missing or unreadable.
     pub folder: Option<Problem>,
     /// Folders that were not listed completely, so that files below them may still exist. `""` is the root.
@@ -59,6 +71,8 @@ pub struct Listing {
     pub changing: HashSet<String>,
     /// Problems of sub-folders and of file names.
     pub problems: Vec<Problem>,
+    /// The first names, in order, that are not read because of their form, and how many there are.
+    pub ignored: (Vec<String>, usize),
 }
 
 impl Listing {
@@ -67,6 +81,15 @@ impl Listing {
     pub fn may_hide(&self, path: &str) -> bool {
         let below = |folder: &String| path.strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/'));
         self.failed.iter().any(|folder| folder.is_empty() || below(folder))
+    }
+
+    fn ignore(&mut self, path: String) {
+        let (names, count) = &mut self.ignored;
+        *count += 1;
+        if let Err(at) = names.binary_search(&path) {
+            names.insert(at, path);
+            names.truncate(MAX_IGNORED);
+        }
     }
 
     fn fail(&mut self, root: &Path, path: &str, message: String, hint: &str) {
@@ -81,17 +104,34 @@ impl Listing {
     }
 }
 
-/// Lists `root` and its sub-folders, following symbolic links, and calls `each` for every `*.json` entry. Names that
-/// start with `.` are skipped: the `..data` of a ConfigMap, editors' swap files, `.git`.
+/// Lists `root` and its sub-folders, and calls `each` for every document. Names that start with `.` are skipped: the
+/// `..data` of a ConfigMap, editors' swap files, `.git`.
 ///
-/// A folder that can be reached by several paths is listed once. Real folders come before links to them, and links
-/// come in the order of their names, so that a file always has the same path.
+/// A link to a folder is followed if the folder is below `root`, as in a ConfigMap, whose names are links below `..data`.
+/// A link to any other folder is a problem, because it could lead to the whole file system. A folder that can be reached
+/// by several paths is listed once. Real folders come before links to them, and links come in the order of their names,
+/// so that a file always has the same path.
 pub fn list(root: &Path, each: &mut dyn FnMut(&str, ListedFile)) -> Listing {
+    list_up_to(MAX_ENTRIES, root, each)
+}
+
+/// As [`list`], with another limit on the number of entries.
+pub fn list_up_to(max_entries: usize, root: &Path, each: &mut dyn FnMut(&str, ListedFile)) -> Listing {
     let (folders, links) = (vec![String::new()], BTreeSet::new());
-    let mut walk = Walk { root, listing: Listing::default(), visited: HashSet::new(), folders, links };
+    let mut walk = Walk { root, listing: Listing::default(), visited: HashSet::new(), folders, links, left: max_entries };
     let mut buffer = Vec::with_capacity(BUFFER);
-    while let Some(folder) = walk.folders.pop().or_else(|| walk.links.pop_first()) {
+    while let Some(folder) = walk.folders.pop().or_else(|| walk.next_link()) {
         walk.folder(&folder, buffer.spare_capacity_mut(), each);
+        if walk.left == 0 {
+            let message = format!("has more than {max_entries} files and folders; the rest is not read and nothing is withdrawn");
+            walk.listing.fail(
+                root,
+                "",
+                message,
+                "check that the right folder is mounted, or move files that are not intents away",
+            );
+            break;
+        }
     }
     walk.listing
 }
@@ -99,12 +139,29 @@ pub fn list(root: &Path, each: &mut dyn FnMut(&str, ListedFile)) -> Listing {
 struct Walk<'r> {
     root: &'r Path,
     listing: Listing,
-    visited: HashSet<(u64, u64)>,
+    visited: HashSet<Identity>,
     folders: Vec<String>,
     links: BTreeSet<String>,
+    /// The number of entries that may still be listed.
+    left: usize,
 }
 
 impl Walk<'_> {
+    /// The next link to a folder that is below the root.
+    fn next_link(&mut self) -> Option<String> {
+        while let Some(link) = self.links.pop_first() {
+            let target = self.root.join(&link).canonicalize();
+            let inside = self.root.canonicalize().ok().zip(target.ok()).is_some_and(|(root, target)| target.starts_with(root));
+            if inside {
+                return Some(link);
+            }
+            let message = "is a link to a folder outside the intents folder and is not followed".to_string();
+            let hint = "mount or copy that folder here; a link to a single file is followed";
+            self.listing.fail(self.root, &link, message, hint);
+        }
+        None
+    }
+
     fn folder(&mut self, path: &str, buffer: &mut [MaybeUninit<u8>], each: &mut dyn FnMut(&str, ListedFile)) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(CWD, self.root.join(path), flags, Mode::empty());
@@ -118,6 +175,9 @@ impl Walk<'_> {
         }
         if !self.visited.insert(identity) {
             return;
+        }
+        if !path.is_empty() {
+            self.listing.folders.insert(path.to_string(), (identity, 0));
         }
         if path.matches('/').count() >= MAX_DEPTH {
             let message = format!("is more than {MAX_DEPTH} folders deep and is not read");
@@ -144,9 +204,17 @@ impl Walk<'_> {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name();
+            if self.left == 0 {
+                return Ok(());
+            }
             if name.to_bytes().first() == Some(&b'.') {
+                // A ConfigMap has `..data` and `..2026_11_28` in every folder.
+                if !name.to_bytes().starts_with(b"..") && name.to_bytes() != b"." {
+                    self.listing.ignore(below(path, &name.to_string_lossy()));
+                }
                 continue;
             }
+            self.left -= 1;
             full.clear();
             full.push_str(path);
             if !path.is_empty() {
@@ -165,9 +233,9 @@ impl Walk<'_> {
     }
 
     fn entry(&mut self, path: &str, folder: &OwnedFd, name: &CStr, kind: FileType, each: &mut dyn FnMut(&str, ListedFile)) {
-        let wanted = is_document(path);
+        let wanted = Format::from_path(path).is_some();
         let (kind, link) = match kind {
-            FileType::RegularFile if !wanted => return,
+            FileType::RegularFile if !wanted => return self.listing.ignore(path.to_string()),
             FileType::Symlink => (None, true),
             FileType::Unknown | FileType::RegularFile => (None, false),
             known => (Some(known), false),
@@ -186,7 +254,12 @@ impl Walk<'_> {
             }
             (FileType::Directory, _) if link || is_link(folder, name, stamp) => self.links.extend([path.to_string()]),
             (FileType::Directory, _) => self.folders.push(path.to_string()),
-            (FileType::RegularFile, Some(stamp)) if wanted => each(path, ListedFile::Readable(stamp)),
+            (FileType::RegularFile, Some(stamp)) if wanted => {
+                if let Some((_, documents)) = self.listing.folders.get_mut(parent(path)) {
+                    *documents += 1;
+                }
+                each(path, ListedFile::Readable(stamp));
+            }
             _ if wanted => each(
                 path,
                 ListedFile::Unusable("is not a regular file (a pipe, socket or device) and is never opened".to_string()),
@@ -207,7 +280,7 @@ impl Walk<'_> {
         if rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_err_and(|error| error == rustix::io::Errno::NOENT) {
             return;
         }
-        if is_document(path) {
+        if Format::from_path(path).is_some() {
             let dangling = error == rustix::io::Errno::NOENT;
             let message = if dangling {
                 "is a link to a file that does not exist".to_string()
@@ -244,7 +317,7 @@ impl Walk<'_> {
 
     fn report_unnamed(&mut self, path: &str, name: &CStr) {
         let bytes = name.to_bytes();
-        if bytes.ends_with(b".json") {
+        if Format::from_path(&String::from_utf8_lossy(bytes)).is_some() {
             let shown = self.root.join(path).join(String::from_utf8_lossy(bytes).as_ref()).display().to_string();
             self.listing.problems.push(
                 Problem::new("", "has a name that is not valid UTF-8 and is not read").hint("rename the file").in_file(shown),
@@ -259,8 +332,9 @@ fn is_link(folder: &OwnedFd, name: &CStr, stamp: Option<Stamp>) -> bool {
     stamp.is_some() && stat().is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
-fn is_document(path: &str) -> bool {
-    path.ends_with(".json")
+/// The path of `name` in the folder `path`.
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_string() } else { format!("{path}/{name}") }
 }
 
 /// The folder part of a relative path, or `""` for a name at the top.
@@ -270,13 +344,13 @@ pub fn parent(path: &str) -> &str {
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the field types differ between platforms")]
-fn identity(stat: &Stat) -> (u64, u64) {
+fn identity(stat: &Stat) -> Identity {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 
 /// The device and inode of the file or folder that `path` refers to. Links are followed.
 #[must_use]
-pub fn identity_of(path: &Path) -> Option<(u64, u64)> {
+pub fn identity_of(path: &Path) -> Option<Identity> {
     rustix::fs::stat(path).ok().map(|stat| identity(&stat))
 }
 

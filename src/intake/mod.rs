@@ -4,6 +4,7 @@
 //! - [`schema`]: the published JSON Schema, which intents are validated with; pure
 //! - [`document`]: validates one document; pure
 //! - [`json`], [`locate`]: a strict JSON reader that detects duplicate keys, and the positions of JSON pointers; pure
+//! - [`yaml`]: reads YAML with the same bounds, and the positions of pointers in it; pure
 //! - [`leaks`]: detects secrets in intents; pure
 //! - [`folder`], [`scan`]: what changed in the intents folder since the last accepted scan
 //! - [`listing`], [`read`]: the file access of a scan: list the folder with one stat per file, read the changed files
@@ -23,10 +24,11 @@ pub mod scan;
 pub mod schema;
 pub mod watch;
 pub mod wire;
+pub mod yaml;
 
 pub use folder::Scanner;
 pub use scan::{FileReport, Mark, Scan};
-pub use wire::{Fault, Item, Limits, Parsed, Refusal};
+pub use wire::{Fault, Format, Item, Limits, Parsed, Refusal};
 
 #[cfg(test)]
 mod tests;

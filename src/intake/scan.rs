@@ -1,10 +1,11 @@
 //! The result of a scan, and what is remembered of each file.
 
-use super::listing::Stamp;
+use super::listing::{Identity, Stamp};
 use crate::model::{Digest, Intent, Problem};
 use std::sync::Arc;
 
-/// What is remembered of a file. Marks are stored in the registry, so that a restart does not read unchanged files.
+/// What is remembered of a file. Marks are stored in the registry, so that a restart does not read unchanged files
+/// and recognizes a sub-folder that is not the same as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     pub stamp: Stamp,
@@ -15,6 +16,12 @@ pub struct Mark {
 impl Mark {
     /// Matches no file, so that a file with this mark is read and reported again.
     pub const NONE: Mark = Mark { stamp: Stamp { size: 0, mtime_ns: i64::MIN, inode: 0 }, content: [0; 16] };
+
+    /// The mark of a sub-folder, whose path ends with `/`. It holds the device in place of the size.
+    #[must_use]
+    pub fn from_folder((device, inode): Identity) -> Mark {
+        Mark { stamp: Stamp { size: device, mtime_ns: 0, inode }, content: [0; 16] }
+    }
 }
 
 /// The content of a file that is new or has changed since the last accepted scan.
@@ -27,6 +34,9 @@ pub struct FileReport {
     pub warnings: Vec<Problem>,
     /// Why some intents, or the whole file, could not be read.
     pub problems: Vec<Problem>,
+    /// Whether an intent, or the whole file, could not be read. An intent that was read and is in a namespace that
+    /// accepts none is a problem too, but it hides nothing.
+    pub(super) unreadable: bool,
     pub(super) mark: Mark,
 }
 
@@ -35,14 +45,14 @@ impl FileReport {
     /// because the intent that could not be read may stand for any of those connections.
     #[must_use]
     pub fn complete(&self) -> bool {
-        self.problems.is_empty()
+        !self.unreadable
     }
 
     /// The mark to store. The mark of a file with problems is [`Mark::NONE`], so that its problems are found again after a
     /// restart.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        if self.complete() { self.mark } else { Mark::NONE }
+        if self.problems.is_empty() { self.mark } else { Mark::NONE }
     }
 }
 
@@ -71,7 +81,11 @@ pub struct Scan {
     pub missed: bool,
     /// More files changed than one scan reads.
     pub more: bool,
-    pub(super) root: Option<(u64, u64)>,
+    /// Names that are not read because of their form, the first of them in order, and how many there are.
+    pub ignored: (Vec<String>, usize),
+    pub(super) root: Option<Identity>,
+    /// The sub-folders whose device or inode is new or changed, with `None` for one that is gone.
+    pub(super) folders: Vec<(Arc<str>, Option<Identity>)>,
 }
 
 impl Scan {
@@ -79,12 +93,13 @@ impl Scan {
     pub fn marks(&self) -> impl Iterator<Item = (&Arc<str>, Option<Mark>)> {
         let changed = self.changed.iter().map(|report| (&report.path, Some(report.mark())));
         let touched = self.touched.iter().filter(|(_, _, good)| *good).map(|(path, mark, _)| (path, Some(*mark)));
-        changed.chain(touched).chain(self.gone.iter().map(|path| (path, None)))
+        let folders = self.folders.iter().map(|(path, identity)| (path, identity.map(Mark::from_folder)));
+        changed.chain(touched).chain(self.gone.iter().map(|path| (path, None))).chain(folders)
     }
 
     /// Whether the scan found nothing that must be stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.gone.is_empty() && self.touched.is_empty()
+        self.changed.is_empty() && self.gone.is_empty() && self.touched.is_empty() && self.folders.is_empty()
     }
 }

@@ -5,7 +5,7 @@
 //! ConfigMap causes only an event for `..data`, so every other event wakes the loop, whatever its name. A watched folder
 //! that is replaced causes no further events, so [`Watch::check`] watches it again.
 
-use super::listing::identity_of;
+use super::listing::{Identity, identity_of};
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use std::path::{Path, PathBuf};
@@ -42,9 +42,18 @@ struct Watched {
 
 struct WatchedFolder {
     path: PathBuf,
+    /// The folder that `path` led to when it was watched. If `path` is a link, only its target is watched, because the
+    /// watcher does not follow links.
+    target: PathBuf,
     mode: RecursiveMode,
     /// The device and inode of the folder that is being watched.
-    identity: Option<(u64, u64)>,
+    identity: Option<Identity>,
+}
+
+impl WatchedFolder {
+    fn new(path: PathBuf, mode: RecursiveMode) -> WatchedFolder {
+        WatchedFolder { target: path.clone(), path, mode, identity: None }
+    }
 }
 
 impl Watch {
@@ -55,11 +64,13 @@ impl Watch {
     pub fn start(intents: &Path, policy: &Path, wake: Arc<Notify>) -> (Watch, Option<String>) {
         let raw = Arc::new(Notify::new());
         let signal = Arc::clone(&raw);
-        let made = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let on_event = move |event: notify::Result<Event>| {
             if event.as_ref().map_or(true, is_change) {
                 signal.notify_one();
             }
-        });
+        };
+        // The scan follows links only to folders that are watched themselves. A link could lead to the whole file system.
+        let made = RecommendedWatcher::new(on_event, notify::Config::default().with_follow_symlinks(false));
         let (watcher, mut warning) = match made {
             Ok(watcher) => (Some(watcher), None),
             Err(error) => (None, Some(watch_warning(&error))),
@@ -83,7 +94,7 @@ impl Watch {
     pub fn add(&self, folder: &Path) {
         let mut watched = self.inner.lock();
         if !watched.folders.iter().any(|watched| watched.path == folder) {
-            watched.folders.push(WatchedFolder { path: folder.to_path_buf(), mode: RecursiveMode::NonRecursive, identity: None });
+            watched.folders.push(WatchedFolder::new(folder.to_path_buf(), RecursiveMode::NonRecursive));
         }
         drop(watched);
         self.inner.check();
@@ -135,11 +146,12 @@ impl Watched {
                 continue;
             };
             // The system may have removed the old watch together with its folder, so an error is expected here.
-            let _ = watcher.unwatch(&folder.path);
+            let _ = watcher.unwatch(&folder.target);
             if now.is_none() {
                 continue;
             }
-            if let Err(error) = watcher.watch(&folder.path, folder.mode) {
+            folder.target = folder.path.canonicalize().unwrap_or_else(|_| folder.path.clone());
+            if let Err(error) = watcher.watch(&folder.target, folder.mode) {
                 if matches!(error.kind, notify::ErrorKind::PathNotFound) || identity_of(&folder.path).is_none() {
                     folder.identity = None;
                     continue;
@@ -159,7 +171,7 @@ fn watched_folders(intents: &Path, policy: &Path) -> Vec<WatchedFolder> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    let watched = |path: PathBuf, mode| WatchedFolder { path, mode, identity: None };
+    let watched = WatchedFolder::new;
     let mut all =
         vec![watched(intents.to_path_buf(), RecursiveMode::Recursive), watched(folder(policy), RecursiveMode::NonRecursive)];
     let target = policy.canonicalize().ok().map(|target| folder(&target));

@@ -1,13 +1,14 @@
-//! Parses intents, for the folder and for the API.
+//! Parses intents: JSON from the API, JSON and YAML from the folder.
 //!
 //! A text holds one intent or an array of them. Each item has its own result, so an invalid item does not affect the
 //! others. A text that cannot be parsed at all is one [`Refusal`].
 
 use super::document::item;
 pub use super::item::{Fault, Item, Refusal};
-use super::{json, locate, schema};
-use crate::model::{Intent, Problem};
+use super::{json, locate, schema, yaml};
+use crate::model::{FilePlace, Intent, Problem};
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// The length at which pointers are cut in messages, because a key may be as long as the document.
 const MAX_POINTER: usize = 300;
@@ -19,11 +20,34 @@ pub struct Limits {
     /// The maximum nesting depth.
     pub depth: usize,
     pub items: usize,
+    /// Whether documents may be in the namespace `demo`. Only its seed may.
+    pub demo: bool,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { bytes: 1 << 20, depth: 64, items: 10_000 }
+        Limits { bytes: 1 << 20, depth: 64, items: 10_000, demo: false }
+    }
+}
+
+/// The format of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Yaml,
+}
+
+impl Format {
+    /// The format of a file by the end of its name, without regard to case: `.json`, `.yaml` or `.yml`. Returns `None` for
+    /// other names, which do not hold intents.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Format> {
+        let (_, end) = path.rsplit_once('.')?;
+        match end.to_ascii_lowercase().as_str() {
+            "json" => Some(Format::Json),
+            "yaml" | "yml" => Some(Format::Yaml),
+            _ => None,
+        }
     }
 }
 
@@ -51,15 +75,23 @@ impl Parsed {
     }
 }
 
-/// Parses one intent or an array of them.
+/// Parses one intent or an array of them, as JSON.
 ///
 /// # Errors
 /// If the text as a whole cannot be parsed. Invalid items are part of [`Parsed`].
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
-    let text = text(bytes, limits)?;
-    match json::read(text, limits.depth).map_err(|syntax| not_json(text, limits, syntax))? {
+    parse_as(Format::Json, bytes, limits)
+}
+
+/// As [`parse`], for a text of any format.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_as(format: Format, bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
+    let text = Text { text: text(bytes, limits)?, format };
+    match text.read(limits)? {
         (Value::Array(items), twice) => many(text, "", items, twice, limits),
-        (document @ Value::Object(_), twice) => Ok(judge(text, vec![(String::new(), document)], twice)),
+        (document @ Value::Object(_), twice) => Ok(judge(text, vec![(String::new(), document)], twice, limits)),
         (other, _) => {
             let problem =
                 Problem::new("", format!("expected an object or an array of objects, found {}", schema::shown("", &other)));
@@ -73,8 +105,8 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
 /// # Errors
 /// As [`parse`], and if the envelope is not valid.
 pub fn parse_batch(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
-    let text = text(bytes, limits)?;
-    let (value, twice) = json::read(text, limits.depth).map_err(|syntax| not_json(text, limits, syntax))?;
+    let text = Text { text: text(bytes, limits)?, format: Format::Json };
+    let (value, twice) = text.read(limits)?;
     let hint = "send a batch as {\"intents\": [ … ]}";
     let Value::Object(mut envelope) = value else {
         return Err(Refusal::new(
@@ -92,6 +124,24 @@ pub fn parse_batch(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
     }
 }
 
+/// A text whose size and encoding were checked.
+#[derive(Clone, Copy)]
+struct Text<'t> {
+    text: &'t str,
+    format: Format,
+}
+
+impl Text<'_> {
+    /// The value, and whether an object contains a key twice. In YAML, such a key is an error.
+    fn read(self, limits: &Limits) -> Result<(Value, bool), Refusal> {
+        match self.format {
+            Format::Json => json::read(self.text, limits.depth),
+            Format::Yaml => yaml::read(self.text, limits).map(|value| (value, false)),
+        }
+        .map_err(|syntax| not_readable(self, limits, syntax))
+    }
+}
+
 fn text<'b>(bytes: &'b [u8], limits: &Limits) -> Result<&'b str, Refusal> {
     if bytes.len() > limits.bytes {
         let message = format!("has {} bytes, more than the limit of {} bytes", bytes.len(), limits.bytes);
@@ -100,7 +150,7 @@ fn text<'b>(bytes: &'b [u8], limits: &Limits) -> Result<&'b str, Refusal> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned();
-        let place = crate::model::FilePlace::from_offset(&good, good.len());
+        let place = FilePlace::from_offset(&good, good.len());
         Refusal::new(Fault::NotJson, Problem::new("", "is not valid UTF-8 from here on").at(place).hint("save it as UTF-8"))
     })?;
     if text.trim().is_empty() {
@@ -110,7 +160,7 @@ fn text<'b>(bytes: &'b [u8], limits: &Limits) -> Result<&'b str, Refusal> {
     Ok(text)
 }
 
-fn not_json(text: &str, limits: &Limits, syntax: json::Syntax) -> Refusal {
+fn not_readable(text: Text<'_>, limits: &Limits, syntax: json::Syntax) -> Refusal {
     if syntax.too_deep {
         let message = format!("is nested deeper than {} levels", limits.depth);
         return Refusal::new(
@@ -118,8 +168,13 @@ fn not_json(text: &str, limits: &Limits, syntax: json::Syntax) -> Refusal {
             Problem::new("", message).at(syntax.place).hint("an intent has no nesting except evidence and owner"),
         );
     }
+    if text.format == Format::Yaml {
+        let problem = Problem::new("", format!("is not valid YAML: {}", syntax.message)).at(syntax.place);
+        let hint = "check indentation, brackets and quotes here; a file holds one intent or one list of intents";
+        return Refusal::new(Fault::NotJson, problem.hint(hint));
+    }
     let cut = syntax.message.starts_with("EOF");
-    let hint = match (cut, text.contains('\0')) {
+    let hint = match (cut, text.text.contains('\0')) {
         (_, true) => "the text contains NUL characters; save it as UTF-8, not as UTF-16",
         (true, _) => "the text ends too early; close the last bracket or quote, or wait until the file is written",
         _ => "JSON does not allow comments, trailing commas or single quotes",
@@ -127,18 +182,19 @@ fn not_json(text: &str, limits: &Limits, syntax: json::Syntax) -> Refusal {
     Refusal::new(Fault::NotJson, Problem::new("", format!("is not valid JSON: {}", syntax.message)).at(syntax.place).hint(hint))
 }
 
-fn many(text: &str, base: &str, items: Vec<Value>, twice: bool, limits: &Limits) -> Result<Parsed, Refusal> {
+fn many(text: Text<'_>, base: &str, items: Vec<Value>, twice: bool, limits: &Limits) -> Result<Parsed, Refusal> {
     if items.len() > limits.items {
         let message = format!("has {} intents, more than the limit of {}", items.len(), limits.items);
         return Err(Refusal::new(Fault::TooLarge, Problem::new(base, message).hint("split it into several files or pushes")));
     }
     let items = items.into_iter().enumerate().map(|(index, item)| (format!("{base}/{index}"), item)).collect();
-    Ok(judge(text, items, twice))
+    Ok(judge(text, items, twice, limits))
 }
 
 /// Validates every item. If there are problems or warnings, a second pass finds their positions.
-fn judge(text: &str, items: Vec<(String, Value)>, twice: bool) -> Parsed {
-    let (bases, mut items): (Vec<String>, Vec<Item>) = items.into_iter().map(|(base, value)| (base, item(value))).unzip();
+fn judge(text: Text<'_>, items: Vec<(String, Value)>, twice: bool, limits: &Limits) -> Parsed {
+    let (bases, mut items): (Vec<String>, Vec<Item>) =
+        items.into_iter().map(|(base, value)| (base, item(value, limits.demo))).unzip();
     let fine = |item: &Item| item.outcome.is_ok() && item.warnings.is_empty();
     if !twice && items.iter().all(fine) {
         return Parsed { items };
@@ -147,13 +203,17 @@ fn judge(text: &str, items: Vec<(String, Value)>, twice: bool) -> Parsed {
         findings(item).for_each(|problem| problem.pointer.insert_str(0, base));
     }
     let wanted: Vec<String> = items.iter_mut().flat_map(findings).map(|problem| problem.pointer.clone()).collect();
-    let located = locate::locate(text, wanted.iter().map(String::as_str));
+    let wanted = wanted.iter().map(String::as_str);
+    let located = match text.format {
+        Format::Json => Positions::Json(locate::locate(text.text, wanted)),
+        Format::Yaml => Positions::Yaml(yaml::locate(text.text, wanted)),
+    };
     for (base, item) in bases.iter().zip(&mut items) {
         for problem in findings(item) {
             problem.place = located.place(&problem.pointer);
         }
         let within = |pointer: &str| pointer.strip_prefix(base.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        let doubles = located.duplicates.iter().filter(|(pointer, _)| within(pointer));
+        let doubles = located.duplicates().iter().filter(|(pointer, _)| within(pointer));
         refuse(item, doubles.map(|(pointer, place)| duplicate(pointer).at(*place)).collect());
         findings(item).for_each(|problem| shorten(&mut problem.pointer));
         if let Err(refusal) = &mut item.outcome {
@@ -161,6 +221,28 @@ fn judge(text: &str, items: Vec<(String, Value)>, twice: bool) -> Parsed {
         }
     }
     Parsed { items }
+}
+
+/// The positions of pointers.
+enum Positions {
+    Json(locate::Located),
+    Yaml(HashMap<String, FilePlace>),
+}
+
+impl Positions {
+    fn place(&self, pointer: &str) -> Option<FilePlace> {
+        match self {
+            Positions::Json(located) => located.place(pointer),
+            Positions::Yaml(places) => yaml::place_of(places, pointer),
+        }
+    }
+
+    fn duplicates(&self) -> &[(String, FilePlace)] {
+        match self {
+            Positions::Json(located) => &located.duplicates,
+            Positions::Yaml(_) => &[],
+        }
+    }
 }
 
 fn findings(item: &mut Item) -> impl Iterator<Item = &mut Problem> {

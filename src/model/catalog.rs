@@ -1,5 +1,6 @@
 //! Catalogs in Airbyte's format, and the schema changes (drift) between two of them.
 
+use super::failure::Class;
 use super::ids::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,12 +45,19 @@ pub struct SkippedStream {
     /// The resource id, if the connection has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// The class of the failure to read the stream, if the source refused it. Absent if AAM leaves the stream out for a
+    /// reason that is no failure, for example because a relation has no columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    /// The permission that is missing, as the source names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 impl SkippedStream {
     #[must_use]
     pub fn new(name: impl Into<String>, reason: impl Into<String>) -> SkippedStream {
-        SkippedStream { name: name.into(), reason: reason.into(), resource: None }
+        SkippedStream { name: name.into(), reason: reason.into(), resource: None, class: None, missing: None }
     }
 
     /// Returns true if `stream`, from an earlier catalog, may be this skipped stream. If a connection has several resources,

@@ -13,7 +13,7 @@ pub enum Class {
     NotMappable,
     /// This version has no connector for the source type, or the policy does not list it.
     Unsupported,
-    /// The locator does not resolve to a usable secret.
+    /// The locator does not resolve to a usable secret, or the policy does not let the intent use it.
     CredentialMissing,
     /// The source rejects the credential as wrong, expired or revoked (401, 28P01, 1045, InvalidAccessKeyId).
     CredentialRejected,

@@ -120,6 +120,12 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// The namespace of the sample data. It is loaded once from its seed and accepts no intents.
+pub const DEMO_NAMESPACE: &str = "demo";
+
+/// The name of the admin token in origins (`api:admin`). No token of the policy may have it.
+pub const ADMIN_TOKEN: &str = "admin";
+
 /// Where an intent comes from: `folder:<path below the intents folder>`, `api:<token name>` or `seed:<file>`.
 ///
 /// All intents of one file have the same origin.
@@ -138,6 +144,12 @@ impl Origin {
     #[must_use]
     pub fn api(name: &str) -> Origin {
         Origin(format!("api:{name}").into())
+    }
+
+    /// Returns the name of the token if this is the origin of a push over the API.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.0.strip_prefix("api:")
     }
 
     /// Returns the path if this is the origin of a file.

@@ -92,29 +92,35 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Returns the name in `allowed` that is closest to `found`, if it is close enough for `found` to be a typo.
+/// Returns the name in `allowed` that is closest to `found`, if it is close enough for `found` to be a typo: one slip, or
+/// at most one for every three characters of the shorter name. A more generous rule would suggest `zoom` for `foo`.
 #[must_use]
 pub fn nearest<'a>(found: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     allowed
         .into_iter()
         .map(|name| (distance(found, name), name))
-        .filter(|(far, name)| *far <= 1 + name.len() / 4)
+        .filter(|(far, name)| *far <= 1 || far * 3 <= name.chars().count().min(found.chars().count()))
         .min()
         .map(|(_, name)| name)
 }
 
-/// Returns the Levenshtein distance in characters.
+/// Returns the distance in slips: a missing, added or wrong character, or two neighbours in the wrong order (optimal string
+/// alignment).
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != *right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    for i in 0..a.len() {
+        let mut next = vec![i + 1];
+        for j in 0..b.len() {
+            let replaced = row[j] + usize::from(a[i] != b[j]);
+            let mut least = replaced.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                least = least.min(before[j - 1] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }

@@ -1,7 +1,7 @@
 //! Step 4: discovers the schema of all resources and how it differs from the previous version.
 
 use super::run::{self, StepOutput};
-use super::{AttemptOutput, Job, OpenResource};
+use super::{AttemptOutput, Job, OpenResource, denied};
 use crate::connectors::Bounds;
 use crate::connectors::concurrent::{self, Limits};
 use crate::model::catalog::SkippedStream;
@@ -41,6 +41,11 @@ pub(super) async fn discover(
         resource.discovery = Some(discovery);
     }
     let mut evidence = run::flat(evidence);
+    let denied = denied::warning(&whole, job);
+    if denied.is_some() {
+        evidence.insert("denied".to_string(), denied::evidence(&whole));
+    }
+    let warning = denied.or(warning);
     let whole = match &job.known {
         Some(known) => keep_unreadable(whole, known),
         None => whole,
@@ -52,7 +57,10 @@ pub(super) async fn discover(
         evidence.insert("drift".to_string(), serde_json::json!(drift));
     }
     output.drift = drift;
-    if output.drift.breaking.is_empty() { Ok(StepOutput { value: (), evidence, warning }) } else { Err(broken(&output.drift)) }
+    match output.drift.breaking.is_empty() {
+        true => Ok(StepOutput { value: (), evidence, warning }),
+        false => Err(broken(&output.drift)),
+    }
 }
 
 /// Adds the streams of one resource to `whole`. If the connection has several resources, the resource id becomes part

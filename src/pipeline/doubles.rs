@@ -9,7 +9,7 @@ use crate::credentials::{Credential, Resolver};
 use crate::egress::resolve::SystemLookup;
 use crate::egress::{DayBudget, Egress, PlannedCall, Traffic};
 use crate::model::catalog::SkippedStream;
-use crate::model::{Catalog, Class, Evidence, Failure, Intent, Privilege, Scope, Stream, SyncMode};
+use crate::model::{Catalog, Class, Evidence, Failure, Intent, Origin, Privilege, Recipient, Scope, Stream, SyncMode};
 use crate::policy::{Policy, parse::parse};
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -160,6 +160,10 @@ impl BoundResource for Part {
         &self.resource_id
     }
 
+    fn free_hosts(&self) -> Vec<Recipient> {
+        Vec::new()
+    }
+
     fn planned_calls(&self) -> Vec<PlannedCall> {
         Vec::new()
     }
@@ -246,6 +250,7 @@ pub fn job(resources: &[&str]) -> Job {
         scope: Scope::Full,
         policy: policy(""),
         sources: Arc::default(),
+        origins: vec![Origin::folder("a.json")],
         known: None,
     }
 }

@@ -11,6 +11,7 @@
 //! A failed step ends the attempt, and the later steps are reported as skipped, with the reason. Each step runs under a
 //! timeout, and a panic in a step becomes a failure. A failure is part of the report, never an `Err`.
 
+mod denied;
 mod discover;
 mod preflight;
 mod run;
@@ -21,11 +22,11 @@ use crate::credentials::{Credential, Resolver};
 use crate::egress::{BudgetReservation, Caller, Egress};
 use crate::families::CustomSources;
 use crate::memory_budget::AttemptMemory;
-use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Outcome, Scope, Step};
+use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Origin, Outcome, Scope, Step};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use preflight::Concurrency;
-pub use preflight::{BoundConnection, bind};
+pub use preflight::{BoundConnection, assess, bind};
 use run::{Runner, StepOutput};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Job {
     pub policy: Arc<Policy>,
     /// The custom sources that the policy defines.
     pub sources: Arc<CustomSources>,
+    /// The origins that desire the document, the newest first. They decide which credentials it may name.
+    pub origins: Vec<Origin>,
     /// The catalog in force, which drift is measured against. It is `None` on the first attempt.
     pub known: Option<Catalog>,
 }

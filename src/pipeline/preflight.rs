@@ -9,8 +9,9 @@ use crate::credentials::Credential;
 use crate::egress::Caller;
 use crate::families::{CustomSources, Family};
 use crate::model::problem::nearest;
-use crate::model::{Class, Evidence, Failure, Intent, Posts, Privilege};
+use crate::model::{Class, Evidence, Failure, Intent, Origin, Posts, Privilege, Recipient};
 use crate::policy::Policy;
+use crate::policy::grants::{self, CredentialUse};
 use std::sync::Arc;
 
 /// The resources of an eligible intent, each bound once. Resource ids are parsed only here.
@@ -33,6 +34,15 @@ impl BoundConnection {
     /// Like [`BoundConnection::resources`], but returns the resources by value, because opening consumes them.
     pub(super) fn into_resources(self) -> Result<Vec<Box<dyn BoundResource>>, Failure> {
         self.resources.ok_or_else(|| no_connector(&self.family))
+    }
+
+    /// Returns the hosts that the resource ids chose and that the credential would be sent to.
+    #[must_use]
+    pub fn free_hosts(&self) -> Vec<Recipient> {
+        let mut hosts: Vec<Recipient> = self.resources.iter().flatten().flat_map(|resource| resource.free_hosts()).collect();
+        hosts.sort();
+        hosts.dedup();
+        hosts
     }
 
     fn needs_credential(&self) -> bool {
@@ -124,14 +134,28 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Step 2: resolves the locator, or checks that the source does not need a credential. The secret is read again in
-/// every attempt, so that a rotated secret is used.
-pub(super) fn credential(env: &Env, job: &Job, bound: &BoundConnection) -> Result<StepOutput<Option<Credential>>, Failure> {
-    let mut evidence = Evidence::new();
-    if let Some(locator) = &job.intent.credential_locator {
-        let credential = env.resolver.resolve(locator)?;
-        evidence.insert("locator".to_string(), locator.to_string().into());
-        return Ok(StepOutput::new(Some(credential), evidence));
+/// The part of an attempt that makes no call and reads no credential: steps 1 and 2 without resolving the locator.
+/// `aam check` and `aam plan` use it, so that they agree with the daemon.
+///
+/// # Errors
+/// Returns the failure that ends the attempt.
+pub fn assess(
+    engines: &Engines,
+    policy: &Arc<Policy>,
+    sources: &CustomSources,
+    intent: &Intent,
+    origins: &[Origin],
+) -> Result<BoundConnection, Failure> {
+    let bound = bind(engines, policy, sources, intent)?;
+    check_credential(policy, intent, origins, &bound)?;
+    Ok(bound)
+}
+
+/// Checks that the policy lets `origins` send the credential of the intent to the hosts that it chose, or that no
+/// credential is needed.
+fn check_credential(policy: &Policy, intent: &Intent, origins: &[Origin], bound: &BoundConnection) -> Result<(), Failure> {
+    if intent.credential_locator.is_some() {
+        return may_use_credential(policy, intent, origins, &bound.free_hosts());
     }
     if bound.needs_credential() {
         let family = &bound.family;
@@ -145,8 +169,27 @@ pub(super) fn credential(env: &Env, job: &Job, bound: &BoundConnection) -> Resul
             ),
         ));
     }
-    evidence.insert("locator".to_string(), "none needed".into());
-    Ok(StepOutput::new(None, evidence))
+    Ok(())
+}
+
+fn may_use_credential(policy: &Policy, intent: &Intent, origins: &[Origin], recipients: &[Recipient]) -> Result<(), Failure> {
+    let Some(locator) = &intent.credential_locator else { return Ok(()) };
+    let wanted = CredentialUse { origins, namespace: &intent.namespace, source_type: &intent.source_type, locator, recipients };
+    grants::judge(policy, &wanted)
+}
+
+/// Step 2: checks that the credential may be used and resolves it, or checks that the source does not need a credential.
+/// The secret is read again in every attempt, so that a rotated secret is used.
+pub(super) fn credential(env: &Env, job: &Job, bound: &BoundConnection) -> Result<StepOutput<Option<Credential>>, Failure> {
+    check_credential(&job.policy, &job.intent, &job.origins, bound)?;
+    let mut evidence = Evidence::new();
+    let Some(locator) = &job.intent.credential_locator else {
+        evidence.insert("locator".to_string(), "none needed".into());
+        return Ok(StepOutput::new(None, evidence));
+    };
+    let credential = env.resolver.resolve(locator)?;
+    evidence.insert("locator".to_string(), locator.to_string().into());
+    Ok(StepOutput::new(Some(credential), evidence))
 }
 
 fn no_connector(family: &Family) -> Failure {
@@ -205,6 +248,8 @@ pub(super) fn authorize(
 ) -> Result<(AuthorizedResource, Caller), Failure> {
     let account = resource.account().to_string();
     let mut authorized = resource.authorize(credential)?;
+    // A custom source may know its hosts only now that the credential is part of its config.
+    may_use_credential(&job.policy, &job.intent, &job.origins, &authorized.free_hosts)?;
     let caller = caller(job, family, &account, std::mem::take(&mut authorized.posts));
     Ok((authorized, caller))
 }

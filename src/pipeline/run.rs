@@ -184,6 +184,7 @@ fn clean_catalog(mut catalog: Catalog) -> Catalog {
     for skipped in &mut catalog.skipped {
         skipped.name = clean(std::mem::take(&mut skipped.name));
         skipped.reason = clean(std::mem::take(&mut skipped.reason));
+        skipped.missing = skipped.missing.take().map(clean);
     }
     catalog
 }

@@ -15,7 +15,7 @@ fn by_id(plan: &[PlanItem]) -> BTreeMap<ConnectionId, PlanItem> {
 /// Makes the last attempts match the policy and document in force, so that waits are planned and not only changes.
 fn match_inputs(snapshot: &mut Snapshot, context: &PlanContext) {
     for known in snapshot.connections.values_mut() {
-        let slice = context.slice(&known.source_type);
+        let slice = context.inputs(known);
         let generation = known.generation;
         known.last = known.last.take().map(|last| {
             let mut last = (*last).clone();

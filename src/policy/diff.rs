@@ -3,11 +3,13 @@
 //! Pure: the caller passes the connections of the registry. The lines are meant for the pull request that changes the
 //! policy, so the changes with the widest effect come first.
 
+mod credentials;
 mod wording;
 
+use super::grants::Rights;
 use super::{LoadedPolicy, Policy};
 use crate::model::text::counted;
-use crate::model::{ConnectionId, Risk, State};
+use crate::model::{ConnectionId, Locator, Origin, Risk, State};
 use std::collections::{BTreeMap, BTreeSet};
 use wording::{Live, settings, tokens};
 
@@ -23,6 +25,9 @@ pub struct ConnectionLine {
     /// `owner.confidence`, 0 to 1.
     pub confidence: f64,
     pub state: State,
+    /// The origins that desire the document in force, the newest first.
+    pub origins: Vec<Origin>,
+    pub locator: Option<Locator>,
 }
 
 /// Returns one line for each change, and no lines if nothing would change.
@@ -43,6 +48,7 @@ pub fn diff(was: &LoadedPolicy, is: &LoadedPolicy, connections: Option<&[Connect
     caps(old, new, &mut out);
     settings(old, new, &mut out);
     tokens(old, new, &mut out);
+    credentials::credentials(old, new, &live, &mut out);
     rechecked(was, is, &live, &mut out);
     out
 }
@@ -248,9 +254,11 @@ fn caps(old: &Policy, new: &Policy, out: &mut Vec<String>) {
 
 /// The daemon checks connections again whose part of the policy changed and that are still allowed.
 fn rechecked(old: &LoadedPolicy, new: &LoadedPolicy, live: &Live<'_>, out: &mut Vec<String>) {
+    let (rights_before, rights_after) = (Rights::new(&old.policy), Rights::new(&new.policy));
     let affected = live.select(|line| {
         let family = line.source_type.as_str();
-        new.policy.allowlist.contains(family) && old.slice(family) != new.slice(family)
+        let was = rights_before.add_to(old.slice(family), line.origins.iter());
+        new.policy.allowlist.contains(family) && was != rights_after.add_to(new.slice(family), line.origins.iter())
     });
     let mut by_family: BTreeMap<&str, usize> = BTreeMap::new();
     for line in &affected {

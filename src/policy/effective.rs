@@ -1,6 +1,7 @@
 //! Prints a policy with all defaults filled in. `parse` turns the text back into an equal policy.
 
 use super::duration_text::format as duration;
+use super::grants::{HostPattern, LocatorPattern};
 use super::{Cap, FamilyPolicy, Policy, Token, size_text};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     line(format!("reconcile: {{concurrency: {}, resync: {resync}, memory: {memory}}}", reconcile.concurrency));
     line(families(policy));
     line(manifests(policy));
+    line(credentials(policy));
     line(api(policy));
     out
 }
@@ -143,6 +145,17 @@ fn manifests(policy: &Policy) -> String {
     text
 }
 
+fn credentials(policy: &Policy) -> String {
+    let namespaces = &policy.credentials.namespaces;
+    if namespaces.is_empty() {
+        return "credentials: {namespaces: {}}".to_string();
+    }
+    let entry = |text: String, (name, locators): (&String, &Vec<LocatorPattern>)| {
+        format!("{text}\n    {}: {}", quoted(name), list(locators.iter().map(LocatorPattern::as_str)))
+    };
+    namespaces.iter().fold("credentials:\n  namespaces:".to_string(), entry)
+}
+
 fn api(policy: &Policy) -> String {
     if policy.api.tokens.is_empty() {
         return "api: {tokens: []}".to_string();
@@ -150,7 +163,12 @@ fn api(policy: &Policy) -> String {
     let entry = |text: String, token: &Token| {
         let scopes = list(token.scopes.iter().map(|scope| scope.as_str()));
         let (name, namespaces) = (quoted(&token.name), list(&token.namespaces));
-        format!("{text}\n    - {{name: {name}, sha256: \"{}\", scopes: {scopes}, namespaces: {namespaces}}}", token.sha256)
+        let locators = list(token.grant.locators.iter().map(LocatorPattern::as_str));
+        let hosts = list(token.grant.hosts.iter().map(HostPattern::as_str));
+        format!(
+            "{text}\n    - {{name: {name}, sha256: \"{}\", scopes: {scopes}, namespaces: {namespaces}, locators: {locators}, hosts: {hosts}}}",
+            token.sha256
+        )
     };
     policy.api.tokens.iter().fold("api:\n  tokens:".to_string(), entry)
 }

@@ -3,11 +3,13 @@
 //! - `parse` parses the text into a [`Policy`], or reports every [`Problem`](crate::model::Problem) in it.
 //! - `active` keeps the last valid policy in force.
 //! - `diff` describes what a change of the policy would do.
+//! - `grants` decides who may send which credential where.
 //! - `effective` prints a policy with all defaults filled in.
 
 pub mod active;
 pub mod diff;
 pub mod effective;
+pub mod grants;
 pub mod manifests;
 pub mod parse;
 mod read;
@@ -17,6 +19,7 @@ use crate::families::Family;
 pub use crate::model::Cap;
 use crate::model::{Digest, Risk};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
+use grants::{CredentialGrant, Credentials};
 use ipnet::IpNet;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
 use serde::Serialize;
@@ -43,6 +46,7 @@ pub struct Policy {
     pub reconcile: Reconcile,
     pub families: BTreeMap<String, FamilyPolicy>,
     pub manifests: Manifests,
+    pub credentials: Credentials,
     pub api: Api,
     /// SHA-256 of the file's bytes.
     pub digest: Digest,
@@ -169,6 +173,9 @@ pub struct Token {
     pub sha256: Digest,
     pub scopes: BTreeSet<TokenScope>,
     pub namespaces: BTreeSet<String>,
+    /// The credentials that intents which are pushed with the token may name.
+    #[serde(flatten)]
+    pub grant: CredentialGrant,
 }
 
 /// What a token may do.

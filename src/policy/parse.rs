@@ -1,18 +1,20 @@
 //! Parses the policy file into a [`Policy`], or reports all of its problems.
 
+mod grants;
 mod reach;
 mod tokens;
 
+use super::grants::Credentials;
 use super::manifests::{Manifests, manifests};
 use super::read::{Fields, Reader, Spot};
 use super::{Api, Backoff, Breaker, Caps, Eligibility, Files, Policy, Recheck, Reconcile, SafeMode, Slo, yaml};
-use crate::model::{Digest, Problem, Risk};
+use crate::model::{DEMO_NAMESPACE, Digest, Problem, Risk};
 use reach::{caps, default_cap, families, files, network};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokens::api;
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "version",
     "namespace",
     "slo",
@@ -28,6 +30,7 @@ const KEYS: [&str; 16] = [
     "reconcile",
     "families",
     "manifests",
+    "credentials",
     "api",
 ];
 
@@ -79,6 +82,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         reconcile: reconcile(r, &fields),
         families: fields.get("families").map(|spot| families(r, &spot)).unwrap_or_default(),
         manifests,
+        credentials: r.field(&fields, "credentials", Credentials::default(), grants::credentials),
         api: r.field(&fields, "api", Api::default(), api),
         digest,
     })
@@ -87,7 +91,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
 /// The namespace of new connections. `demo` is read-only once its seed is loaded.
 fn namespace(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
     let name = r.name(spot, "a namespace")?;
-    if name == "demo" {
+    if name == DEMO_NAMESPACE {
         r.report(spot, "the namespace demo is read-only", "write namespace: autonomy, or another name");
         return None;
     }

@@ -4,9 +4,10 @@
 use super::handle::Handle;
 use crate::fault;
 use crate::model::ledger::AttemptContext;
-use crate::model::{Catalog, ConnectionId, Intent, Timestamp};
+use crate::model::{Catalog, ConnectionId, Intent, Origin, Timestamp};
 use crate::pipeline::{Attempt, Env, Job};
 use crate::plan::PlanItem;
+use crate::policy::grants::Rights;
 use crate::registry::{Registry, RegistryError, Ticket};
 use std::time::Duration;
 
@@ -67,12 +68,13 @@ async fn begin(
 fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContext)>, RegistryError> {
     let registry = &handle.registry;
     let loaded = handle.loaded();
-    let (document, generation, catalog) = {
+    let (document, generation, catalog, origins) = {
         let snapshot = registry.snapshot();
         let Some(known) = snapshot.connections.get(&item.connection).filter(|known| known.retired.is_none()) else {
             return Ok(None);
         };
-        (known.document, known.generation, known.catalog)
+        let origins: Vec<Origin> = known.origins_in_force().cloned().collect();
+        (known.document, known.generation, known.catalog, origins)
     };
     let intent = read_intent(registry, item.connection, document)?;
     let known: Option<Catalog> = match catalog {
@@ -85,10 +87,10 @@ fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContex
         scope: item.scope,
         why: item.why,
         policy: loaded.policy.digest,
-        slice: handle.slice(&loaded, &intent.source_type),
+        slice: Rights::new(&loaded.policy).add_to(handle.slice(&loaded, &intent.source_type), origins.iter()),
     };
     let (policy, sources) = (loaded.policy, loaded.sources);
-    Ok(Some((Job { connection: item.connection, intent, scope: item.scope, policy, sources, known }, context)))
+    Ok(Some((Job { connection: item.connection, intent, scope: item.scope, policy, sources, origins, known }, context)))
 }
 
 fn read_intent(registry: &Registry, connection: ConnectionId, seq: u64) -> Result<Intent, RegistryError> {

@@ -8,7 +8,7 @@ use crate::fault;
 use crate::intake::{self, FileReport, Limits, Scan, Scanner, watch::Watch};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Problem, Timestamp};
 use crate::policy::ActivePolicy;
-use crate::policy_loader::PolicyLoader;
+use crate::policy_loader::{self, PolicyLoader};
 use crate::registry::{FileMark, Registry, RegistryError, ScanFindings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -250,7 +250,11 @@ impl FolderSync {
         let mut problems = scan.problems.clone();
         problems.extend(self.refused.values().flatten().cloned());
         problems.extend(self.watch_warning.iter().cloned());
-        problems.extend(handle.policy.load().sources.problems.iter().cloned());
+        let active = handle.policy.load();
+        problems.extend(active.sources.problems.iter().cloned());
+        let policy_file = handle.policy_file.display().to_string();
+        let roots = policy_loader::root_problems(&active.policy).into_iter();
+        problems.extend(roots.map(|problem| problem.in_file(&policy_file)));
         if **handle.problems.load() != problems {
             for problem in &problems {
                 tracing::warn!(target: "aam::intake", "{problem}");
@@ -298,13 +302,12 @@ async fn record_scan(registry: &Registry, scan: &Scan, unsaved: &[FileMark]) -> 
     if scan.is_empty() && unsaved.is_empty() {
         return Ok(Vec::new());
     }
-    let sealed = registry.snapshot().sealed.clone();
     let mut refused = Vec::new();
     let mut documents: Vec<(Intent, Origin)> = Vec::new();
     for report in &scan.changed {
         let origin = Origin::folder(&report.path);
         for (intent, _) in &report.intents {
-            if sealed.contains(&intent.namespace) {
+            if registry.snapshot().is_closed(&intent.namespace) {
                 refused.push((Arc::clone(&report.path), sealed_problem(report, &intent.namespace)));
             } else {
                 documents.push((intent.clone(), origin.clone()));
@@ -342,7 +345,8 @@ fn withdrawn(registry: &Registry, scan: &Scan) -> Vec<(ConnectionId, Origin, &'s
     let snapshot = registry.snapshot();
     let mut withdraw_except = |path: &str, keep: &BTreeSet<ConnectionId>, reason| {
         let origin = Origin::folder(path);
-        for id in snapshot.desired_by(&origin).filter(|id| !keep.contains(id)) {
+        let open = |id: &ConnectionId| snapshot.connections.get(id).is_none_or(|known| !snapshot.is_closed(&known.namespace));
+        for id in snapshot.desired_by(&origin).filter(|id| !keep.contains(id) && open(id)) {
             list.push((id, origin.clone(), reason));
         }
     };

@@ -122,10 +122,7 @@ impl Loop {
         let now = self.handle.clock.now();
         let snapshot = self.handle.registry.snapshot();
         in_flight.retain_heals(|id| {
-            snapshot
-                .connections
-                .get(&id)
-                .is_some_and(|known| known.retired.is_none() && !snapshot.sealed.contains(&*known.namespace))
+            snapshot.connections.get(&id).is_some_and(|known| known.retired.is_none() && !snapshot.is_closed(&known.namespace))
         });
         let same = self.context.covers(&loaded, &snapshot);
         let mut whole = false;

@@ -16,6 +16,11 @@ impl Writer {
         for (intent, _) in &documents {
             self.refuse_sealed(&intent.namespace)?;
         }
+        self.append_documents(documents)
+    }
+
+    /// Appends the documents of namespaces that the caller has checked.
+    fn append_documents(&mut self, documents: Vec<(Intent, Origin)>) -> Result<Vec<Acceptance>, RegistryError> {
         let mut answers = Vec::with_capacity(documents.len());
         for (intent, origin) in documents {
             let connection = intent.connection_id();
@@ -64,7 +69,7 @@ impl Writer {
 
     /// Called before the first row of a command is written, so that a refusal leaves the transaction intact.
     fn refuse_sealed(&self, namespace: &str) -> Result<(), RegistryError> {
-        if self.sealed(namespace) {
+        if self.closed(namespace) {
             return Err(RegistryError::Sealed(namespace.to_string()));
         }
         Ok(())
@@ -149,7 +154,7 @@ impl Writer {
         });
         let namespace = self.namespace_of(connection);
         let in_ledger = in_ledger.unwrap_or(false);
-        if retired || self.sealed(&namespace) || (nothing_new && !in_ledger) {
+        if retired || self.closed(&namespace) || (nothing_new && !in_ledger) {
             if nothing_new && !retired {
                 self.record_unchanged(connection, &finish.facts)?;
             }
@@ -253,7 +258,7 @@ impl Writer {
         }
         documents.retain(|(intent, _)| intent.namespace == namespace);
         let fact = Fact::NamespaceSealed { documents: u32::try_from(documents.len()).unwrap_or(u32::MAX) };
-        self.accept(documents)?;
+        self.append_documents(documents)?;
         self.append(namespace, None, fact, None)?;
         Ok(true)
     }

@@ -10,7 +10,7 @@ use super::lock::WriterLock;
 use super::{RegistryError, reader, schema};
 use crate::clock::{Clock, LedgerClock};
 use crate::model::ledger::{Entry, Fact};
-use crate::model::{ConnectionId, Digest, Timestamp};
+use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Timestamp};
 use crate::snapshot::{Checked, Connection as Known, Snapshot};
 use rusqlite::{Connection, params};
 use std::collections::VecDeque;
@@ -248,6 +248,11 @@ impl Writer {
             Some(known) => read(Some(known)),
             None => read(self.snapshot().connections.get(&id).map(|known| &**known)),
         }
+    }
+
+    /// Whether the namespace accepts no entries, except those of its seed.
+    pub(super) fn closed(&self, namespace: &str) -> bool {
+        namespace == DEMO_NAMESPACE || self.sealed(namespace)
     }
 
     pub(super) fn sealed(&self, namespace: &str) -> bool {

@@ -101,6 +101,35 @@ pub struct StepBody {
     pub evidence: Map<String, Value>,
 }
 
+impl ConnectionResult {
+    /// The result for a caller that pushed the intent and may not read the registry: without what the steps found in the
+    /// source.
+    #[must_use]
+    pub fn for_writer(mut self) -> ConnectionResult {
+        self.steps = None;
+        self.warnings.retain(|warning| !warning.pointer.starts_with("/steps/"));
+        (self.first_sync_rows, self.latency_ms, self.catalog_version) = (None, None, None);
+        self
+    }
+
+    /// The result for a caller that may only request checks: the id and the state.
+    #[must_use]
+    pub fn state_only(self) -> ConnectionResult {
+        let message = format!("{}; a token with the scope registry:read sees the details", self.status);
+        ConnectionResult {
+            source_type: String::new(),
+            resource_ids: Vec::new(),
+            message,
+            error: None,
+            owner: None,
+            credential_locator: None,
+            risk_level: None,
+            warnings: Vec::new(),
+            ..self.for_writer()
+        }
+    }
+}
+
 impl From<&Failure> for ErrorBody {
     fn from(failure: &Failure) -> ErrorBody {
         ErrorBody {

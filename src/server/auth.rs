@@ -2,7 +2,7 @@
 
 use super::problem::ApiProblem;
 use crate::credentials::secret::Secret;
-use crate::model::Digest;
+use crate::model::{ADMIN_TOKEN, Digest};
 use crate::policy::{Policy, Token, TokenScope};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use base64::Engine as _;
@@ -13,12 +13,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
-
-/// The namespace of the seed data. It is read-only for every token.
-pub const DEMO: &str = "demo";
-
-/// The name of the admin token in origins (`api:admin`).
-pub const ADMIN: &str = "admin";
 
 /// The maximum length of a token. AAM's tokens are much shorter, and a longer credential is refused without hashing it.
 const MAX_TOKEN_BYTES: usize = 1024;
@@ -44,13 +38,19 @@ impl Caller {
     #[must_use]
     pub fn name(&self) -> &str {
         let token = self.token.and_then(|index| self.policy.api.tokens.get(index));
-        token.map_or(ADMIN, |token| &token.name)
+        token.map_or(ADMIN_TOKEN, |token| &token.name)
     }
 
     /// Returns true if the token has access to `namespace`.
     #[must_use]
     pub fn may_see(&self, namespace: &str) -> bool {
         self.may(|token| token.namespaces.contains(namespace))
+    }
+
+    /// Returns true if the token may read the registry of `namespace`.
+    #[must_use]
+    pub fn may_read(&self, namespace: &str) -> bool {
+        self.may_see(namespace) && self.may(|token| token.scopes.contains(&TokenScope::RegistryRead))
     }
 
     /// Checks that the token has access to `namespace`.

@@ -35,7 +35,8 @@ pub struct Dashboard {
     pub trouble: String,
     pub funnel: Funnel,
     pub policy: PolicyInForce,
-    /// The first 100 problems of the intents folder and its files.
+    /// The first 100 problems of the intents folder and its files; empty for a token that may not read the policy's
+    /// namespace.
     pub problems: Vec<FileProblem>,
     /// The number of all such problems.
     pub problems_total: usize,
@@ -99,8 +100,8 @@ impl From<&crate::model::Problem> for FileProblem {
 /// # Errors
 /// 403, 503.
 pub async fn data(request: ApiRequest) -> ApiResult {
-    let namespace = request.namespace()?;
-    request.cached(JSON, move |app| encode(&collect(app, namespace)?)).await
+    let (request, namespace, files) = view(request)?;
+    request.cached(JSON, move |app| encode(&collect(app, namespace, files)?)).await
 }
 
 /// `GET /`
@@ -108,14 +109,26 @@ pub async fn data(request: ApiRequest) -> ApiResult {
 /// # Errors
 /// 403, 503.
 pub async fn html(request: ApiRequest) -> ApiResult {
-    let namespace = request.namespace()?;
-    let page = request.cached(HTML, move |app| Ok(page::render(&collect(app, namespace)?).into_string().into_bytes()));
+    let (request, namespace, files) = view(request)?;
+    let page = request.cached(HTML, move |app| Ok(page::render(&collect(app, namespace, files)?).into_string().into_bytes()));
     let mut response = page.await?;
     insert_header(&mut response, header::CONTENT_SECURITY_POLICY, page::content_security_policy());
     Ok(response)
 }
 
-fn collect(app: &App, namespace: String) -> Result<Dashboard, ApiProblem> {
+/// The namespace of the request, and whether the caller may read the problems of files. The intents folder and the policy
+/// hold what concerns all namespaces, so only a token of the policy's own namespace may.
+fn view(mut request: ApiRequest) -> Result<(ApiRequest, String, bool), ApiProblem> {
+    let namespace = request.namespace()?;
+    let files = request.caller()?.may_read(&request.app.handle.policy().namespace);
+    if !files {
+        // The cache must not mix the two views. A target never contains `#`.
+        request.target.push_str("#without-files");
+    }
+    Ok((request, namespace, files))
+}
+
+fn collect(app: &App, namespace: String, files: bool) -> Result<Dashboard, ApiProblem> {
     let handle = &app.handle;
     let active = handle.policy.load();
     let problems = handle.problems.load();
@@ -145,9 +158,9 @@ fn collect(app: &App, namespace: String) -> Result<Dashboard, ApiProblem> {
             rejected: active
                 .rejected
                 .as_ref()
-                .map(|rejected| RejectedPolicy { at: rejected.at.rfc3339(), problems: file_problems(&rejected.problems) }),
+                .map(|rejected| RejectedPolicy { at: rejected.at.rfc3339(), problems: file_problems(&rejected.problems, files) }),
         },
-        problems: file_problems(&problems),
+        problems: file_problems(&problems, files),
         problems_total: problems.len(),
         attempts_in_flight: handle.attempts_in_flight(),
         total,
@@ -155,8 +168,9 @@ fn collect(app: &App, namespace: String) -> Result<Dashboard, ApiProblem> {
     })
 }
 
-fn file_problems(problems: &[crate::model::Problem]) -> Vec<FileProblem> {
-    problems.iter().take(MAX_PROBLEMS).map(FileProblem::from).collect()
+fn file_problems(problems: &[crate::model::Problem], files: bool) -> Vec<FileProblem> {
+    let shown = if files { problems } else { &[] };
+    shown.iter().take(MAX_PROBLEMS).map(FileProblem::from).collect()
 }
 
 /// Returns the time at which entry `seq` was appended.

@@ -2,6 +2,7 @@
 
 use super::onboard::{self, add_preference_applied, current_funnel, deadline, require_writable, wait_until_settled};
 use super::problem::ApiProblem;
+use super::read::connection_result;
 use super::request::{ApiRequest, ApiResult, insert_header, json};
 use crate::funnel::Funnel;
 use crate::model::{ConnectionId, State};
@@ -35,9 +36,10 @@ pub struct HealAnswer {
     pub settled: usize,
     /// How many of them are ACTIVE now.
     pub active: usize,
-    /// The first 1000 of them, without steps.
+    /// The first 1000 of them, without steps. For a token without registry:read, only their ids and states.
     pub results: Vec<ConnectionResult>,
-    pub funnel: Funnel,
+    /// The funnel of the policy's namespace; null if the token may not read it.
+    pub funnel: Option<Funnel>,
 }
 
 /// `POST /connections/{id}/heal`
@@ -65,7 +67,8 @@ pub async fn heal_one(request: ApiRequest) -> ApiResult {
     let since = request.app.handle.clock.now();
     request.app.handle.heal([id]);
     let settled = wait_until_settled(&request, id, since, deadline(&request)).await;
-    let result = onboard::result(&request, id).await?;
+    let result = request.app.blocking(move |app| connection_result(app, id)).await?;
+    let result = if request.caller()?.may_read(&namespace) { result } else { result.state_only() };
     let status = if settled { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = json(status, &result)?;
     insert_header(&mut response, header::LOCATION, format!("/connections/{id}"));
@@ -94,7 +97,10 @@ pub async fn heal_many(mut request: ApiRequest) -> ApiResult {
         settled += usize::from(wait_until_settled(&request, *id, since, until).await);
     }
     let all = ids.len();
-    let (active, results) = outcome(&request, ids).await?;
+    let (active, mut results) = outcome(&request, ids).await?;
+    if !request.caller()?.may_read(&namespace) {
+        results = results.into_iter().map(ConnectionResult::state_only).collect();
+    }
     let answer = HealAnswer { namespace, total: all, settled, active, results, funnel: current_funnel(&request).await? };
     let status = if settled == all { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = json(status, &answer)?;
@@ -165,7 +171,7 @@ async fn outcome(request: &ApiRequest, ids: Vec<ConnectionId>) -> Result<(usize,
             };
             let mut results = Vec::new();
             for id in ids.iter().take(MAX_RESULTS) {
-                let mut result = super::read::connection_result(app, *id)?;
+                let mut result = connection_result(app, *id)?;
                 result.steps = None;
                 results.push(result);
             }

@@ -1,6 +1,6 @@
 //! Intents that are pushed over the API. They use the same parser and the same ledger as intents from the folder.
 
-use super::auth::{Caller, DEMO};
+use super::auth::Caller;
 use super::listen::stop_requested;
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{ApiProblem, ProblemItem};
@@ -31,8 +31,8 @@ pub struct BatchAnswer {
     /// The number of items for which a single push would have returned an error.
     pub failed: usize,
     pub results: Vec<BatchItem>,
-    /// The funnel of the policy's namespace after the batch.
-    pub funnel: Funnel,
+    /// The funnel of the policy's namespace after the batch; null if the token may not read it.
+    pub funnel: Option<Funnel>,
 }
 
 /// The result of one item.
@@ -210,17 +210,19 @@ fn refused(index: usize, problem: ApiProblem, warnings: &[crate::model::Problem]
     })
 }
 
-/// Returns the current funnel of the policy's namespace.
+/// Returns the current funnel of the policy's namespace, or `None` if the token may not read it.
 ///
 /// # Errors
 /// 500.
-pub async fn current_funnel(request: &ApiRequest) -> Result<Funnel, ApiProblem> {
+pub async fn current_funnel(request: &ApiRequest) -> Result<Option<Funnel>, ApiProblem> {
+    let caller = request.caller()?.clone();
     request
         .app
-        .blocking(|app| {
+        .blocking(move |app| {
             let policy = app.handle.policy();
             let snapshot = app.handle.registry.snapshot();
-            Ok(funnel(&snapshot, &policy.namespace, policy.slo.coverage, app.handle.clock.now()))
+            let may_read = caller.may_read(&policy.namespace);
+            Ok(may_read.then(|| funnel(&snapshot, &policy.namespace, policy.slo.coverage, app.handle.clock.now())))
         })
         .await
 }
@@ -232,7 +234,7 @@ pub async fn current_funnel(request: &ApiRequest) -> Result<Funnel, ApiProblem> 
 pub fn require_writable(request: &ApiRequest, namespace: &str) -> Result<(), ApiProblem> {
     let caller: &Caller = request.caller()?;
     caller.require_namespace(namespace)?;
-    if namespace == DEMO || request.app.handle.registry.snapshot().sealed.contains(namespace) {
+    if request.app.handle.registry.snapshot().is_closed(namespace) {
         return Err(ApiProblem::sealed(namespace));
     }
     Ok(())
@@ -274,12 +276,13 @@ pub async fn wait_until_settled(request: &ApiRequest, id: ConnectionId, since: T
     }
 }
 
-/// Returns the result body for one connection.
+/// Returns the result body for one connection that the caller pushed, as far as its token may read it.
 ///
 /// # Errors
 /// Returns 503 if the registry cannot be read.
-pub async fn result(request: &ApiRequest, id: ConnectionId) -> Result<ConnectionResult, ApiProblem> {
-    request.app.blocking(move |app| connection_result(app, id)).await
+async fn result(request: &ApiRequest, id: ConnectionId) -> Result<ConnectionResult, ApiProblem> {
+    let result = request.app.blocking(move |app| connection_result(app, id)).await?;
+    Ok(if request.caller()?.may_read(&result.namespace) { result } else { result.for_writer() })
 }
 
 /// Replaces the warnings about unknown fields with those of the parser, which have better hints.

@@ -1,6 +1,7 @@
 //! Errors as RFC 9457 problem documents with a stable `code`.
 
 use crate::intake::wire::{Fault, Refusal};
+use crate::model::DEMO_NAMESPACE;
 use crate::registry::RegistryError;
 use crate::report::result::ConnectionResult;
 use axum::body::Body;
@@ -177,7 +178,7 @@ impl ApiProblem {
             StatusCode::FORBIDDEN,
             "NAMESPACE_SEALED",
             "The namespace is sealed",
-            format!("Namespace {namespace} was loaded once from its seed and is read-only since; use another namespace."),
+            format!("Namespace {namespace} holds sample data and accepts no intents; use another namespace."),
         )
     }
 
@@ -204,6 +205,7 @@ impl ApiProblem {
                 "Only safe_readonly is allowed",
                 "Nothing was recorded. AAM only reads from sources: remove scopes_mode or set it to safe_readonly.",
             ),
+            Fault::ClosedNamespace => ApiProblem::sealed(DEMO_NAMESPACE),
         };
         problem.with(&refusal.problems)
     }

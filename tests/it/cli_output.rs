@@ -17,7 +17,7 @@ fn assert_text(workspace: &Workspace, name: &str, text: &str) {
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
         (r"127\.0\.0\.1:\d{4,5}", "127.0.0.1:[port]"),
         (r"port \d{4,5}", "port [port]"),
-        (r"(pid|process) \d+", "$1 [pid]"),
+        (r"(pid|process|kill) \d+", "$1 [pid]"),
         (r"(device|inode) \d+", "$1 [n]"),
         (r"Policy [0-9a-f]{12}", "Policy [digest]"),
         (r" \(it is root\)", ""),

@@ -1,8 +1,9 @@
 //! GitHub, Slack and a custom source on the low-code engine, through the real egress, against mock vendors.
 
+use crate::support::github::{app_credential, github, with_app};
 use crate::support::lowcode_families::{
-    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, json_response_with, policy, remaining_steps,
-    slack, stream_names,
+    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, json_response_with, policy, remaining_steps, slack,
+    stream_names,
 };
 use crate::support::openapi::json_response;
 use aam::model::{Class, Failure, Privilege};
@@ -64,7 +65,8 @@ async fn a_repository_can_be_a_resource_and_a_credential_can_be_json() {
 async fn every_problem_of_a_token_is_explained() {
     let vendor = MockVendor::start(github).await;
     let wrong = failure("github", &vendor.base, "acme", "gh-token-wrong").await;
-    assert_eq!((wrong.class, wrong.detail.as_str()), (Class::CredentialRejected, "401 for /orgs/acme: Bad credentials"));
+    let said = format!("GET {}/orgs/acme answered 401; GitHub said: \"Bad credentials\"", vendor.base);
+    assert_eq!((wrong.class, wrong.detail), (Class::CredentialRejected, said));
     let sso = failure("github", &vendor.base, "acme", "gh-token-sso-6").await;
     assert_eq!(sso.class, Class::PermissionDenied);
     assert!(sso.title.contains("single sign-on") && sso.detail.contains("authorization_request=A1"), "{sso:?}");
@@ -185,7 +187,9 @@ async fn slack_passes_every_step_and_one_listed_post_is_sent() {
     let posts: Vec<String> = vendor.calls().into_iter().filter(|call| call.starts_with("POST")).collect();
     assert!(!posts.is_empty() && posts.iter().all(|call| call == "POST /api/auth.test"), "{posts:?}");
     let over = fixture.open("slack", "T0ACME", Some("xoxb-writes-2")).await.unwrap();
-    assert_eq!(over.privilege, Privilege::Over { grants: vec!["chat:write".to_string(), "channels:history".to_string()] });
+    assert_eq!(over.privilege, Privilege::Over { grants: vec!["chat:write".to_string()] });
+    // Reading messages is no writing, but AAM does not need it.
+    assert_eq!(over.identity["reads_content"], json!(["channels:history"]));
 }
 
 #[tokio::test]
@@ -193,7 +197,8 @@ async fn failures_that_slack_sends_with_status_200_are_recognized() {
     let vendor = MockVendor::start(slack).await;
     let base = format!("{}/api", vendor.base);
     let wrong = failure("slack", &base, "T0ACME", "xoxb-wrong").await;
-    assert_eq!((wrong.class, wrong.detail.as_str()), (Class::CredentialRejected, "200 for /api/auth.test: invalid_auth"));
+    let said = format!("POST {base}/auth.test answered 200; Slack said: \"invalid_auth\"");
+    assert_eq!((wrong.class, wrong.detail), (Class::CredentialRejected, said));
     assert_eq!(failure("slack", &base, "T0ACME", "xoxb-login-5").await.class, Class::PermissionDenied);
     let limited = failure("slack", &base, "T0ACME", "xoxb-limited-4").await;
     assert_eq!((limited.class, limited.retry_after_ms), (Class::Throttled, Some(60_000)));
@@ -275,6 +280,7 @@ fn a_plan_names_every_host_method_and_path() {
         [
             "GET ghe.acme.example /api/v3/user",
             "POST ghe.acme.example /api/v3/app/installations/{installation_id}/access_tokens",
+            "GET ghe.acme.example /api/v3/app/installations/{installation_id}",
             "GET ghe.acme.example /api/v3/installation/repositories",
             "GET ghe.acme.example /api/v3/orgs/acme",
             "GET ghe.acme.example /{link to the next page}",
@@ -288,48 +294,76 @@ fn a_plan_names_every_host_method_and_path() {
     assert_eq!(slack.len(), 4, "{slack:?}");
 }
 
-/// The private key of a GitHub app, made for this test only, as PKCS #8.
-fn app_key() -> String {
-    let dashes = "-----";
-    format!("{dashes}BEGIN PRIVATE KEY{dashes}\n{}{dashes}END PRIVATE KEY{dashes}\n", include_str!("../data/rsa_key.b64"))
+#[tokio::test]
+async fn an_app_creates_one_token_that_may_read_what_its_installation_has() {
+    for (permissions, asked, streams, privilege) in [
+        (json!({"metadata": "read"}), json!({"metadata": "read"}), vec!["repositories"], Privilege::Ok),
+        (
+            json!({"metadata": "read", "members": "write", "contents": "write"}),
+            json!({"metadata": "read", "members": "read"}),
+            vec!["members", "repositories", "teams"],
+            Privilege::Over { grants: vec!["contents=write".to_string(), "members=write".to_string()] },
+        ),
+    ] {
+        let vendor = MockVendor::start(with_app(&permissions)).await;
+        let fixture = EngineFixture::at("github", &vendor.base);
+        let opened = fixture.open("github", "acme", Some(&app_credential())).await.unwrap();
+        assert_eq!((&opened.identity["auth"], &opened.privilege), (&json!("app"), &privilege));
+        let (discovery, sample) = remaining_steps(&opened).await.unwrap();
+        assert_eq!((stream_names(&discovery), sample.rows), (streams, 20));
+        // One token for identity, discovery, health and sync.
+        let requests = vendor.requests();
+        let posts: Vec<_> = requests.iter().filter(|request| !request.call.starts_with("GET ")).collect();
+        assert_eq!(posts.len(), 1, "{:?}", vendor.calls());
+        let body: serde_json::Value = serde_json::from_str(&posts[0].body).unwrap();
+        assert_eq!(body, json!({"permissions": asked}));
+        assert!(
+            posts[0].token.split('.').count() == 3 && vendor.calls()[0] == "GET /app/installations/4711",
+            "{:?}",
+            vendor.calls()
+        );
+        assert!(vendor.calls().contains(&"GET /installation/repositories?per_page=1".to_string()), "{:?}", vendor.calls());
+    }
 }
 
 #[tokio::test]
-async fn an_app_creates_a_narrow_token_with_the_one_listed_post() {
-    let vendor =
-        MockVendor::start(|home: &str, request: &ReceivedRequest| match (request.call.as_str(), request.token.as_str()) {
-            ("POST /app/installations/4711/access_tokens", token) => {
-                let claims = token.split('.').nth(1).unwrap_or_default();
-                use base64::Engine;
-                let claims =
-                    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).unwrap_or_default();
-                let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap_or_default();
-                match claims["iss"].to_string().trim_matches('"') == "99"
-                    && request.body == r#"{"permissions":{"members":"read","metadata":"read"}}"# {
-                    true => json_response_with(201, &[], &json!({"token": "ghs_installation_token_0001"})),
-                    false => json_response_with(401, &[], &json!({"message": format!("odd: {claims} {}", request.body)})),
-                }
-            }
-            ("GET /installation/repositories?per_page=1", "ghs_installation_token_0001") => {
-                json_response(r#"{"total_count":1,"repositories":[]}"#)
-            }
-            (_, "ghs_installation_token_0001") => {
-                github(home, &ReceivedRequest { token: "gh-token-fine-3".into(), ..request.clone() })
-            }
-            _ => json_response_with(401, &[], &json!({"message": "Bad credentials"})),
-        })
-        .await;
+async fn every_problem_of_an_app_is_blamed_on_the_app() {
+    let vendor = MockVendor::start(with_app(&json!({"contents": "write"}))).await;
+    let open = |id: &'static str, credential: String| {
+        let fixture = EngineFixture::at("github", &vendor.base);
+        async move { fixture.open("github", id, Some(&credential)).await.err().expect("this must fail") }
+    };
+    let other = open("acme", app_credential().replace("4711", "4712")).await;
+    assert_eq!(other.class, Class::CredentialRejected, "{other:?}");
+    assert!(other.title.contains("/app/installations/4712 answered 404") && other.fix.contains("installation_id"), "{other:?}");
+    let wrong = open("acme", app_credential().replace("\"99\"", "\"98\"")).await;
+    assert_eq!(wrong.class, Class::CredentialRejected, "{wrong:?}");
+    assert!(wrong.fix.contains("app_id and private_key") && wrong.detail.contains("'iss'"), "{wrong:?}");
+    let key = open("acme", json!({"app_id": "99", "installation_id": "4711", "private_key": "no key"}).to_string()).await;
+    assert_eq!(key.class, Class::CredentialMissing, "{key:?}");
+    assert!(key.title.contains("private key") && key.fix.contains("PEM"), "{key:?}");
+    let elsewhere = open("umbrella", app_credential()).await;
+    assert_eq!(elsewhere.class, Class::WrongService, "{elsewhere:?}");
+    assert!(elsewhere.title.contains("belongs to Acme, and the resource id names umbrella"), "{elsewhere:?}");
+    let nothing = open("acme", app_credential()).await;
+    assert_eq!(nothing.class, Class::PermissionDenied, "{nothing:?}");
+    assert!(
+        nothing.detail.contains("permissions requested are not granted") && nothing.fix.contains("Metadata (read)"),
+        "{nothing:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_installation_token_is_not_asked_for_its_user() {
+    let vendor = MockVendor::start(github).await;
     let fixture = EngineFixture::at("github", &vendor.base);
-    let keys = json!({"app_id": "99", "installation_id": "4711", "private_key": app_key()}).to_string();
-    let opened = fixture.open("github", "acme", Some(&keys)).await.unwrap();
-    assert_eq!(opened.identity["auth"], "app");
-    let (discovery, sample) = remaining_steps(&opened).await.unwrap();
-    assert_eq!((stream_names(&discovery).len(), sample.rows), (3, 20));
-    assert!(vendor.calls().contains(&"GET /installation/repositories?per_page=1".to_string()), "{:?}", vendor.calls());
-    // Another installation has another URL, which the list of POSTs of this credential does not contain.
-    let other = keys.replace("4711", "4712");
-    let failure = fixture.open("github", "acme", Some(&other)).await.err().unwrap();
-    assert_eq!(failure.class, Class::CredentialRejected, "{failure:?}");
+    for credential in ["ghs_metadata_members_1".to_string(), json!({"token": "ghs_metadata_members_1"}).to_string()] {
+        let opened = fixture.open("github", "acme", Some(&credential)).await.unwrap();
+        assert_eq!(opened.identity["auth"], "installation_token");
+        let (discovery, sample) = remaining_steps(&opened).await.unwrap();
+        assert_eq!((stream_names(&discovery).len(), sample.rows), (3, 20));
+    }
+    assert!(!vendor.calls().contains(&"GET /user".to_string()), "{:?}", vendor.calls());
 }
 
 /// Two streams that have nothing in common, both read by the check.

@@ -1,7 +1,8 @@
 //! GitHub, Slack and a custom manifest through the whole daemon, from a file in the intents folder to ACTIVE.
 
 use crate::support::daemon::{Workspace, intent_with_locator, stderr, stdout, until};
-use crate::support::lowcode_families::{CRM, CRM_CREDENTIAL, MockVendor, crm, github, slack};
+use crate::support::github::github;
+use crate::support::lowcode_families::{CRM, CRM_CREDENTIAL, MockVendor, crm, slack};
 use crate::support::shop::{Shop, TOKEN};
 use serde_json::json;
 
@@ -86,6 +87,30 @@ async fn three_systems_go_from_pending_to_active() {
             assert!(!text.contains(secret), "{secret} in {}", path.display());
         }
     }
+}
+
+/// A connection that is ACTIVE without some of its streams says so in its steps, with every missing scope.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_a_scope_is_missing_for_are_named_in_the_steps() {
+    let (mut workspace, _vendors) = workspace_with_vendors().await;
+    workspace.set("SLACK_TOKEN", "xoxb-narrow-3");
+    workspace.set("SLACK_OTHER", "xoxb-nothing-6");
+    workspace.intent_file("slack.json", &intent_with_locator("slack", "workspace_T0ACME", "env:SLACK_TOKEN"));
+    workspace.intent_file("other.json", &intent_with_locator("slack", "T0ACME", "env:SLACK_OTHER"));
+    let daemon = workspace.serve().await;
+    let active = daemon.until_state("workspace_T0ACME", "ACTIVE").await;
+    let whole = daemon.get(&format!("/connections/{}", active["connection_id"].as_str().expect("an id"))).await.body;
+    let step = whole["steps"].as_array().expect("steps").iter().find(|step| step["step"] == "discover").expect("discover");
+    assert_eq!(step["status"], "warned", "{step}");
+    let failure = &step["failure"];
+    assert_eq!(failure["class"], "permission_denied", "{step}");
+    assert_eq!(failure["title"], "2 of 3 streams are not readable: team:read, users:read are missing", "{step}");
+    assert!(failure["fix"].as_str().expect("a fix").contains("give the credential team:read, users:read"), "{step}");
+    assert_eq!(step["evidence"]["denied"]["missing"], json!(["team:read", "users:read"]), "{step}");
+    assert_eq!(step["evidence"]["denied"]["streams"][0]["stream"], "team", "{step}");
+    let waiting = daemon.until_state("T0ACME", "AWAITING_CREDENTIALS").await.to_string();
+    assert!(waiting.contains("none of the 3 streams is readable: channels:read, team:read, users:read are missing"), "{waiting}");
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,10 +2,8 @@
 //! They run without anything installed or started before. The tests against real servers are in `tests/peers`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod cli_output;
+mod credential_grants;
 mod daemon_api;
 mod daemon_demo_namespace;
 mod daemon_folder;
@@ -16,12 +14,17 @@ mod daemon_secrets;
 mod daemon_silent_sources;
 mod exec_summary;
 mod files_people_have;
+mod fix_texts;
+mod intake_files;
+mod lowcode_answers;
 mod lowcode_command;
 mod lowcode_families;
 mod lowcode_families_daemon;
 mod lowcode_families_hostile;
 mod lowcode_hostile;
+mod lowcode_remedies;
 mod memory_budget;
+mod namespace_answers;
 mod not_mappable;
 mod object_faults;
 mod openapi_faults;
@@ -29,3 +32,5 @@ mod operator_files;
 mod planned_calls;
 mod retry_counts;
 mod sql_faults;
+#[path = "../support/mod.rs"]
+mod support;

@@ -5,8 +5,8 @@ use crate::support::daemon::{Workspace, intent_with_locator};
 
 /// A malformed id of each engine, and a part of the accepted form that its fix must name.
 const MALFORMED: [(&str, &str, &str); 9] = [
-    ("slack", "workspace_T1", "T"),
-    ("github", "acme/platform/extra", "ORG"),
+    ("slack", "workspace_T1", "workspace_T0123ABCD or T0123ABCD (workspace)"),
+    ("github", "acme/platform/extra", "acme/website (repository), acme (organization)"),
     ("postgres", "postgresql://db.acme.example", "postgresql://HOST"),
     ("jdbc", "shop database", "jdbc:postgresql:"),
     ("jdbc", "jdbc:mysql://db.acme.example:99999/shop", "jdbc:mysql:"),

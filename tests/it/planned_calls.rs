@@ -1,9 +1,9 @@
 //! Every call of an attempt is one that `aam plan` prints. Each family that this build connects runs against a source
 //! that records the requests it receives.
 
+use crate::support::github::{app_credential, github};
 use crate::support::lowcode_families::{
-    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, json_response_with, policy, remaining_steps,
-    slack,
+    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, json_response_with, policy, remaining_steps, slack,
 };
 use crate::support::openapi::{MockResponse, json_response};
 use regex::Regex;
@@ -45,7 +45,8 @@ async fn assert_vendor_calls_planned(fixture: &EngineFixture, vendor: &MockVendo
 
 #[tokio::test]
 async fn shipped_families_make_only_planned_calls() {
-    for (id, secret) in [("acme", "gh-token-reads-1"), ("acme/widgets", "gh-token-reads-1")] {
+    let app = app_credential();
+    for (id, secret) in [("acme", "gh-token-reads-1"), ("acme/widgets", "gh-token-reads-1"), ("acme", app.as_str())] {
         let vendor = MockVendor::start(github).await;
         let fixture = EngineFixture::at("github", &vendor.base);
         assert_vendor_calls_planned(&fixture, &vendor, "github", id, Some(secret)).await;

@@ -139,6 +139,7 @@ impl LeakyService {
                 .iter()
                 .any(|name| request.headers().get(*name).is_some_and(|value| value.as_bytes() == expected.as_bytes()));
             match (request.uri().path(), mode) {
+                _ if !matches!(request.method().as_str(), "GET" | "HEAD") => (405, "{}".to_string()),
                 ("/openapi.json", _) => (200, description.clone()),
                 (_, LeakMode::Status(status)) => (status, serde_json::json!({ "error": leak, "message": leak }).to_string()),
                 (_, LeakMode::Authorizing) if sent => {
@@ -163,6 +164,9 @@ impl LeakyService {
     pub async fn store(canary: &Canary) -> LeakyService {
         let leak = canary.leak().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         LeakyService::http(canary, move |request, mode| match mode {
+            LeakMode::Authorizing if !is_signed(request) => {
+                (403, "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>".to_string())
+            }
             LeakMode::Authorizing if request.method() == "HEAD" => (200, String::new()),
             LeakMode::Authorizing => (
                 200,
@@ -209,6 +213,16 @@ impl LeakyService {
         tokio::spawn(async move { axum::serve(listener, app).await });
         service
     }
+}
+
+/// Whether the request is signed as S3 demands it: signature version 4, with its date and the digest of the body.
+fn is_signed(request: &Request<Body>) -> bool {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let authorization = header("authorization");
+    authorization.starts_with("AWS4-HMAC-SHA256 Credential=")
+        && ["SignedHeaders=", "Signature="].iter().all(|part| authorization.contains(part))
+        && !header("x-amz-date").is_empty()
+        && !header("x-amz-content-sha256").is_empty()
 }
 
 /// A PostgreSQL server that refuses every login and repeats the password in the error; returns its `host:port`.

@@ -22,12 +22,19 @@ use tokio::sync::watch;
 pub struct ReceivedRequest {
     /// `GET /orgs/acme?page=2`.
     pub call: String,
-    /// The token after `Bearer `.
+    /// The token after `Bearer `; empty if the header has another scheme.
     pub token: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
 impl ReceivedRequest {
+    /// The header called `name`, which is in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     pub fn path(&self) -> &str {
         self.call.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default()
     }
@@ -89,10 +96,13 @@ impl MockVendor {
 
 async fn read(request: Request<Body>) -> ReceivedRequest {
     let call = format!("{} {}", request.method(), request.uri());
-    let header = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let token = header.trim_start_matches("Bearer ").to_string();
+    let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers: Vec<(String, String)> =
+        request.headers().iter().map(|(name, value)| (name.as_str().to_string(), text(value))).collect();
+    let authorization = headers.iter().find(|(name, _)| name == "authorization").map(|(_, value)| value.as_str());
+    let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().to_string();
     let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap_or_default();
-    ReceivedRequest { call, token, body: String::from_utf8_lossy(&body).into_owned() }
+    ReceivedRequest { call, token, headers, body: String::from_utf8_lossy(&body).into_owned() }
 }
 
 /// A JSON response with headers.
@@ -102,65 +112,36 @@ pub fn json_response_with(status: u16, headers: &[(&'static str, &str)], body: &
     (status, all, body.to_string())
 }
 
-/// A mock of GitHub, written from its documentation: one organization with 25 repositories. The token decides what the
-/// caller may read.
-pub fn github(home: &str, request: &ReceivedRequest) -> MockResponse {
-    let scopes = match request.token.as_str() {
-        "gh-token-reads-1" => Some("read:org, read:user"),
-        "gh-token-classic-2" => Some("repo, read:org"),
-        "gh-token-fine-3" | "gh-token-narrow-4" | "gh-token-blind-5" => None,
-        "gh-token-sso-6" => {
-            let sso = ("x-github-sso", "required; url=https://github.com/orgs/acme/sso?authorization_request=A1");
-            return json_response_with(403, &[sso], &json!({"message": "Resource protected by organization SAML enforcement."}));
-        }
-        _ => return json_response_with(401, &[], &json!({"message": "Bad credentials"})),
-    };
-    let mut headers: Vec<(&'static str, &str)> = scopes.map(|scopes| ("x-oauth-scopes", scopes)).into_iter().collect();
-    let denied = |headers: &[(&'static str, &str)], needs: &str| {
-        let mut headers = headers.to_vec();
-        headers.push(("x-accepted-github-permissions", needs));
-        json_response_with(403, &headers, &json!({"message": "Resource not accessible by personal access token"}))
-    };
-    let path = request.path();
-    let (narrow, blind) = (request.token == "gh-token-narrow-4", request.token == "gh-token-blind-5");
-    match path {
-        "/user" => json_response_with(200, &headers, &json!({"login": "robot", "id": 7})),
-        "/orgs/acme" => json_response_with(200, &headers, &json!({"login": "Acme", "id": 1})),
-        "/orgs/acme/repos" | "/orgs/acme/teams" | "/orgs/acme/members" if blind => denied(&headers, "metadata=read"),
-        "/orgs/acme/teams" | "/orgs/acme/members" if narrow => denied(&headers, "members=read"),
-        "/orgs/acme/teams" => json_response_with(200, &headers, &json!([{"id": 5, "name": "core", "slug": "core"}])),
-        "/orgs/acme/members" => json_response_with(200, &headers, &json!([{"id": 7, "login": "robot"}])),
-        "/orgs/acme/repos" => {
-            let second = request.call.contains("&page=2");
-            let range = if second { 15..25 } else { 0..15 };
-            let list: Vec<Value> =
-                range.map(|id| json!({"id": id, "name": format!("r{id}"), "full_name": format!("acme/r{id}")})).collect();
-            let next = format!("<{home}/orgs/acme/repos?sort=updated&per_page=20&page=2>; rel=\"next\"");
-            if !second {
-                headers.push(("link", &next));
-            }
-            json_response_with(200, &headers, &Value::Array(list))
-        }
-        "/repos/acme/widgets" => {
-            json_response_with(200, &headers, &json!({"id": 9, "full_name": "acme/Widgets", "visibility": "private"}))
-        }
-        "/repos/acme/widgets/contributors" => json_response_with(200, &headers, &json!([{"id": 7, "login": "robot"}])),
-        "/repos/acme/widgets/tags" => json_response_with(200, &headers, &json!([])),
-        _ => json_response_with(404, &headers, &json!({"message": "Not Found"})),
-    }
-}
-
-/// Slack with one workspace; a failure is status 200 with `ok: false`, as its API description says.
+/// Slack with one workspace; a failure is status 200 with `ok: false`, as its API description says. Like the real one, it
+/// answers addresses that are no methods with a page, knows only the scheme Bearer, and reads no token from a query.
 pub fn slack(_home: &str, request: &ReceivedRequest) -> MockResponse {
+    if !request.path().starts_with("/api/") {
+        return (
+            404,
+            vec![("content-type", "text/html; charset=utf-8".into())],
+            "<!DOCTYPE html><title>There's been a glitch…</title>".into(),
+        );
+    }
+    if request.token.is_empty() {
+        return json_response(r#"{"ok":false,"error":"not_authed"}"#);
+    }
+    if request.call.starts_with("POST") && !request.body.is_empty() && request.header("content-type").is_none() {
+        return json_response(r#"{"ok":false,"error":"invalid_post_type"}"#);
+    }
     let scopes = match request.token.as_str() {
         "xoxb-reads-1" => "team:read,channels:read,users:read",
         "xoxb-writes-2" => "channels:read,users:read,team:read,chat:write,channels:history",
         "xoxb-narrow-3" => "channels:read",
+        "xoxb-nothing-6" => "emoji:read",
         "xoxb-limited-4" => return json_response(r#"{"ok":false,"error":"ratelimited"}"#),
         "xoxb-login-5" => return json_response(r#"{"ok":false,"error":"org_login_required"}"#),
         _ => return json_response(r#"{"ok":false,"error":"invalid_auth"}"#),
     };
     let ok = |body: Value| json_response_with(200, &[("x-oauth-scopes", scopes)], &body);
+    let limit = request.call.split(['?', '&']).find_map(|pair| pair.strip_prefix("limit="));
+    if limit.is_some_and(|limit| !limit.parse::<u32>().is_ok_and(|limit| (1..=1000).contains(&limit))) {
+        return ok(json!({"ok": false, "error": "invalid_limit"}));
+    }
     let lacks = |scope: &str| {
         (!scopes.contains(scope)).then(|| ok(json!({"ok": false, "error": "missing_scope", "needed": scope, "provided": scopes})))
     };
@@ -231,13 +212,18 @@ pub const CRM_CREDENTIAL: &str = r#"{"client_id": "aam", "client_secret": "crm-s
 /// The system behind [`CRM`].
 pub fn crm(_home: &str, request: &ReceivedRequest) -> MockResponse {
     if request.call == "POST /oauth/token" {
-        return match request.body.contains("client_secret=crm-secret-of-the-test-77") {
+        let form = request.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        let sent = ["grant_type=client_credentials", "client_id=aam", "client_secret=crm-secret-of-the-test-77"];
+        return match form && sent.iter().all(|pair| request.body.split('&').any(|found| found == *pair)) {
             true => json_response(r#"{"access_token":"crm-access-token-1234567890","expires_in":3600}"#),
             false => json_response_with(401, &[], &json!({"error": "invalid_client"})),
         };
     }
     if request.token != "crm-access-token-1234567890" {
         return json_response_with(401, &[], &json!({"error": "unauthorized"}));
+    }
+    if !request.call.starts_with("GET ") {
+        return json_response_with(405, &[("allow", "GET")], &json!({"message": "method not allowed"}));
     }
     match request.path() {
         "/v1/account" => json_response(r#"{"login":"acme"}"#),

@@ -4,6 +4,7 @@
 
 pub mod daemon;
 pub mod described_service;
+pub mod github;
 pub mod leaky_service;
 pub mod lowcode_families;
 pub mod network;

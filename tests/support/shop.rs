@@ -85,7 +85,10 @@ fn serve(socket: TcpStream, state: &Mutex<State>) {
         let (status, body) = {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             state.requests.push(format!("{method} {target} {authorization}"));
-            answer(&host, target, &authorization, &mut state.failures)
+            match method {
+                "GET" | "POST" => answer(&host, target, &authorization, &mut state.failures),
+                _ => (405, json!({"error": {"message": "method not allowed"}}).to_string()),
+            }
         };
         let head =
             format!("HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());

@@ -9,7 +9,7 @@ use super::rates::Rates;
 use super::recording::RecordingHost;
 use super::secrets::Secrets;
 use super::slice::Slice;
-use super::tokens::Tokens;
+use super::tokens::{SharedLogins, Tokens};
 use super::value::{Dict, Value};
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -80,6 +80,8 @@ pub struct Run<'a> {
     pub cache: ResponseCache,
     /// Tokens that authenticators share. After the command, it also contains the config with rotated refresh tokens.
     pub tokens: Tokens,
+    /// The session tokens of the commands that share them. With `None`, every stream logs in for itself.
+    pub logins: Option<Arc<SharedLogins>>,
     /// The times of requests, for the call rates of the manifest.
     pub rates: Rates,
 }
@@ -104,6 +106,7 @@ impl<'a> Run<'a> {
             limits: Limits::default(),
             cache: ResponseCache::default(),
             tokens: Tokens::default(),
+            logins: None,
             rates: Rates::default(),
         }
     }

@@ -18,6 +18,17 @@ pub enum Purpose {
     Token,
 }
 
+/// Why the interpreter waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseReason {
+    /// The source asked for the wait in a header or a body, or the manifest calls the response a rate limit.
+    Requested,
+    /// The retries after a failure wait. The source did not ask for it.
+    Retry,
+    /// The manifest's `api_budget` allows no further request until the wait is over.
+    Budget,
+}
+
 /// One HTTP request as it is sent.
 #[derive(Clone, Debug)]
 pub struct HostRequest {
@@ -135,6 +146,13 @@ pub trait Host: Send + Sync {
     /// Waits for the given time. A host may refuse a long wait: the daemon ends the attempt and retries later instead
     /// of sleeping.
     fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), HostError>>;
+
+    /// Like [`Host::pause`], with the reason of the wait. A host overrides this method if it treats the reasons
+    /// differently.
+    fn pause_for(&self, wait: Duration, reason: PauseReason) -> BoxFuture<'_, Result<(), HostError>> {
+        let _ = reason;
+        self.pause(wait)
+    }
 
     /// Returns a random UUID, for `generate_uuid()`.
     fn uuid(&self) -> String;

@@ -85,7 +85,7 @@ pub mod source;
 pub mod spec;
 pub mod stream;
 mod stream_schema;
-mod tokens;
+pub mod tokens;
 mod url;
 mod validate;
 pub mod value;

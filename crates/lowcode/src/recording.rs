@@ -1,6 +1,6 @@
 //! A host that records whether it was used.
 
-use super::host::{Host, HostError, HostRequest, HostResponse};
+use super::host::{Host, HostError, HostRequest, HostResponse, PauseReason};
 use super::value::Value;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -49,6 +49,10 @@ impl Host for RecordingHost<'_> {
 
     fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         self.used().pause(wait)
+    }
+
+    fn pause_for(&self, wait: Duration, reason: PauseReason) -> BoxFuture<'_, Result<(), HostError>> {
+        self.used().pause_for(wait, reason)
     }
 
     fn uuid(&self) -> String {

@@ -2,6 +2,7 @@
 
 use super::node::walk;
 use super::value::{Dict, Value};
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +11,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Tokens {
     config: Mutex<Option<Value>>,
     sessions: Mutex<HashMap<String, String>>,
+}
+
+/// The session tokens of several commands that have the same config. The CDK has no such store: there, every stream logs
+/// in for itself. They are never printed.
+#[derive(Default)]
+pub struct SharedLogins(Mutex<HashMap<String, (Value, Timestamp)>>);
+
+impl SharedLogins {
+    /// Returns the token that the login request `key` returned and the time until which it can be used.
+    pub(crate) fn get(&self, key: &str) -> Option<(Value, Timestamp)> {
+        locked(&self.0).get(key).cloned()
+    }
+
+    pub(crate) fn keep(&self, key: String, token: Value, until: Timestamp) {
+        locked(&self.0).insert(key, (token, until));
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

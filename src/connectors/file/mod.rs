@@ -31,7 +31,7 @@ use super::{
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session, Traffic};
 use crate::memory_budget::MemoryMeter;
-use crate::model::{Catalog, Class, Evidence, Failure};
+use crate::model::{Catalog, Class, Evidence, Failure, Recipient};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use resource::Resource;
@@ -69,6 +69,10 @@ impl BoundResource for BoundFile {
 
     fn account(&self) -> &str {
         &self.path
+    }
+
+    fn free_hosts(&self) -> Vec<Recipient> {
+        Vec::new()
     }
 
     fn planned_calls(&self) -> Vec<PlannedCall> {
@@ -118,6 +122,9 @@ fn check_form(id: &str) -> Result<(), Failure> {
     }
     if id.chars().any(char::is_control) {
         return wrong("contains control characters", "write the path without control characters");
+    }
+    if id.starts_with("~/") || id == "~" || id.starts_with('$') {
+        return wrong("is not expanded: AAM reads ~ and $NAME as they are written", "write the whole path");
     }
     if let Some((scheme, rest)) = id.split_once("://") {
         return match scheme {

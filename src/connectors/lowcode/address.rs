@@ -38,7 +38,7 @@ impl Patterns {
     /// Finds the kind and the parts of `id`. `base_url` is the value that the policy sets for this family, if any.
     ///
     /// # Errors
-    /// Returns `Misconfigured` if the base URL is not valid or if `id` does not have one of the accepted forms, which the
+    /// Returns `Misconfigured` if the base URL is not valid, and `NotMappable` if `id` has none of the accepted forms, which the
     /// failure lists.
     pub fn locate<'f>(
         &self,
@@ -51,9 +51,8 @@ impl Patterns {
         let mut matches =
             kinds.filter_map(|(kind, patterns)| patterns.iter().find_map(|pattern| Some((kind, pattern.captures(id)?, pattern))));
         let Some((kind, captures, pattern)) = matches.next() else {
-            let forms: Vec<String> = form.address.kinds.iter().flat_map(|kind| kind.ids.iter().map(|id| readable(id))).collect();
             let title = format!("{} is not a resource id of {title}", quoted(id));
-            return Err(Failure::new(Class::NotMappable, title, format!("write {}", forms.join(" or "))));
+            return Err(Failure::new(Class::NotMappable, title, format!("write it like {}", forms(form))));
         };
         let mut parts: BTreeMap<String, String> = pattern
             .capture_names()
@@ -155,15 +154,10 @@ fn pattern(id: &str, parts: &BTreeMap<String, String>) -> Result<Regex, String> 
     Regex::new(&format!("{text})$")).map_err(|error| format!("{id}: {error}"))
 }
 
-/// Formats an id template for people: `{owner}/{repo}` becomes `OWNER/REPO`.
-fn readable(id: &str) -> String {
-    id.split('{')
-        .enumerate()
-        .map(|(at, piece)| match piece.split_once('}') {
-            Some((name, rest)) if at > 0 => format!("{}{rest}", name.to_uppercase()),
-            _ => piece.to_string(),
-        })
-        .collect()
+/// Returns the accepted forms as examples, by kind of resource: `acme/website (repository), acme (organization)`.
+fn forms(form: &FamilySpec) -> String {
+    let of_kind = |kind: &ResourceKind| format!("{} ({})", kind.examples.join(" or "), kind.name);
+    form.address.kinds.iter().map(of_kind).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the resource id in quotes, cut so that it fits on one line.
@@ -218,8 +212,27 @@ mod tests {
             let failure = locate(family, id, None).unwrap_err();
             assert_eq!(failure.class, Class::NotMappable, "{family} {id:?}");
         }
-        assert_eq!(locate("github", "a/b/c", None).unwrap_err().fix, "write OWNER/REPO or ORG");
-        assert_eq!(locate("slack", "x", None).unwrap_err().fix, "write workspace_TEAM or TEAM or enterprise_TEAM or TEAM");
+        assert_eq!(
+            locate("github", "a/b/c", None).unwrap_err().fix,
+            "write it like acme/website (repository), acme (organization)"
+        );
+        assert_eq!(
+            locate("slack", "workspace_T1", None).unwrap_err().fix,
+            "write it like workspace_T0123ABCD or T0123ABCD (workspace), enterprise_E0123ABCD or E0123ABCD (enterprise)"
+        );
+    }
+
+    #[test]
+    fn every_form_that_a_message_shows_is_accepted() {
+        for family in crate::families::all() {
+            let Some(spec) = spec::find(&family.id) else { continue };
+            for kind in &spec.form.address.kinds {
+                assert_eq!(kind.examples.len(), kind.ids.len(), "{}: one example for each form", family.id);
+                for example in &kind.examples {
+                    assert_eq!(locate(&family.id, example, None).unwrap().0, kind.name, "{}: {example}", family.id);
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use super::address::{self, ResourceLocation};
 use super::calls::{self, OfflineHost, Reading};
 use super::custom_source::{CustomResource, CustomSource};
-use super::family_spec::{AuthMethod, Errors, Identity, Limit, Normal, Privilege, ResourceKind};
+use super::family_spec::{AuthMethod, Errors, FirstStream, Identity, Limit, Normal, Privilege, ResourceKind};
 use super::spec::{self, Spec};
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
 use crate::families::Family;
-use crate::model::{Class, Failure, PostRule, Posts};
+use crate::model::{Class, Failure, PostRule, Posts, Recipient};
 use crate::policy::Policy;
 use ::lowcode::bounds::Bounds;
 use ::lowcode::source::SharedManifest;
@@ -41,6 +41,8 @@ pub struct FamilyResource {
     location: ResourceLocation,
     kind: &'static ResourceKind,
     account: String,
+    /// True if the policy names the base URL.
+    reviewed_host: bool,
 }
 
 /// Everything needed to open a resource.
@@ -60,6 +62,14 @@ pub struct Binding {
     pub health: Vec<String>,
     /// The name of the authentication method, which the evidence shows.
     pub auth: String,
+    /// The stream whose record becomes part of the config before any other stream is built.
+    pub first: Option<FirstStream>,
+    /// The name of the kind of resource; empty for custom sources.
+    pub kind: String,
+    /// Where the base address of the calls is configured, as people read it.
+    pub base_url: String,
+    /// The names of all streams of the manifest, for messages.
+    pub list_of_streams: String,
     pub parts: BTreeMap<String, String>,
     pub identity: Option<Identity>,
     pub privilege: Option<&'static Privilege>,
@@ -71,11 +81,33 @@ pub struct Binding {
     pub secrets_by_spec: bool,
 }
 
+impl Binding {
+    /// Returns true if the responses of the static stream `name` must be JSON.
+    #[must_use]
+    pub fn needs_json(&self, name: &str) -> bool {
+        let streams = self.manifest.root.get("streams").and_then(Value::as_list).unwrap_or_default();
+        let node = streams.iter().find(|node| node.get("name").and_then(Value::as_str) == Some(name));
+        let Some(retriever) = node.and_then(|node| node.get("retriever")) else { return false };
+        let decoder = retriever.get("decoder").and_then(|decoder| decoder.get("type")).and_then(Value::as_str);
+        retriever.get("type").and_then(Value::as_str) == Some("SimpleRetriever")
+            && decoder.is_none_or(|kind| kind == "JsonDecoder")
+    }
+}
+
+/// Returns the names of the static streams of a manifest.
+#[must_use]
+pub fn list_of_streams(manifest: &SharedManifest) -> String {
+    let streams = manifest.root.get("streams").and_then(Value::as_list).unwrap_or_default();
+    let names = streams.iter().filter_map(|node| node.get("name").and_then(Value::as_str));
+    names.take(30).collect::<Vec<_>>().join(", ")
+}
+
 impl ParsedResource {
     /// Parses `id` for `family` under `policy`.
     ///
     /// # Errors
-    /// Returns `Misconfigured`, with the accepted forms of the id or with the problem of the manifest.
+    /// Returns `NotMappable` with the accepted forms of the id, `Misconfigured` if the base URL in the policy is not valid, or
+    /// `Unsupported` if a custom source has no manifest.
     pub fn parse(family: &Arc<Family>, policy: &Policy, id: &str, clock: &Arc<dyn Clock>) -> Result<ParsedResource, Failure> {
         let Some(spec) = spec::find(&family.id) else {
             return CustomSource::new(family, policy).parse(id, clock).map(ParsedResource::Custom);
@@ -90,6 +122,7 @@ impl ParsedResource {
             location,
             kind,
             account,
+            reviewed_host: base_url.is_some(),
         }))
     }
 
@@ -106,6 +139,17 @@ impl ParsedResource {
         match self {
             ParsedResource::Family(resource) => &resource.account,
             ParsedResource::Custom(resource) => &resource.account,
+        }
+    }
+
+    /// Returns the hosts that the resource id chose.
+    ///
+    /// # Errors
+    /// Returns `CredentialMissing` if the credential does not fit the config.
+    pub fn free_hosts(&self, credential: Option<&Credential>, clock: &Arc<dyn Clock>) -> Result<Vec<Recipient>, Failure> {
+        match self {
+            ParsedResource::Family(resource) => Ok(resource.free_hosts()),
+            ParsedResource::Custom(resource) => resource.free_hosts(credential, clock),
         }
     }
 
@@ -146,6 +190,13 @@ impl ParsedResource {
 }
 
 impl FamilyResource {
+    /// The host, unless the policy or the family's file names it.
+    fn free_hosts(&self) -> Vec<Recipient> {
+        let reviewed = self.reviewed_host || !self.spec.form.address.base_url.contains('{');
+        let url = Some(&self.location.base_url).filter(|_| !reviewed).and_then(|text| url::Url::parse(text).ok());
+        url.and_then(|url| Recipient::from_url(&url)).into_iter().collect()
+    }
+
     fn bind(&self, authorization: Authorization<'_>) -> Result<Binding, Failure> {
         let (family, form) = (&self.family, &self.spec.form);
         let method = match authorization {
@@ -170,18 +221,21 @@ impl FamilyResource {
             // The authentication method is not known yet, so the plan lists the health calls of all methods.
             Authorization::Unknown => {
                 health = form.auth.iter().map(|method| method.health.clone()).collect();
+                health.extend(form.auth.iter().filter_map(|method| Some(method.first.as_ref()?.stream.clone())));
                 for name in form.auth.iter().flat_map(|method| &method.needs) {
                     fixed.insert(format!("credential.{name}"), format!("{{{name}}}"));
                     config.insert(name.as_str().into(), Value::str(format!("{{{name}}}")));
                 }
             }
         }
+        let manifest = self.spec.loaded()?;
         let origin = url::Url::parse(&self.location.base_url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
         Ok(Binding {
             title: family.title.clone(),
             resource: self.id.clone(),
             least_privilege: family.least_privilege.clone(),
-            manifest: self.spec.loaded()?,
+            list_of_streams: list_of_streams(&manifest),
+            manifest,
             config: Value::Dict(config),
             origins: BTreeSet::from([origin]),
             account: self.account.clone(),
@@ -190,6 +244,9 @@ impl FamilyResource {
             streams: self.kind.streams.clone(),
             health,
             auth: method.name.clone(),
+            first: method.first.clone(),
+            kind: self.kind.name.clone(),
+            base_url: format!("families.{}.base_url in the policy (it is {})", family.id, self.location.base_url),
             identity: form.identity.iter().find(|rule| rule.kind == self.kind.name).cloned(),
             privilege: Some(&form.privilege),
             errors: Some(&form.errors),
@@ -212,12 +269,17 @@ fn auth_method<'f>(
             None => method.needs.iter().all(|field| credential.field(field).is_some()),
         })
     };
-    methods.iter().find(has_fields).ok_or_else(|| {
-        let forms: Vec<String> = methods.iter().map(|method| method.needs.join(" and ")).collect();
+    let has_prefix = |method: &&AuthMethod| {
+        let token = method.needs.first().and_then(|name| field(credential?, name)).unwrap_or_default();
+        method.prefixes.is_empty() || method.prefixes.iter().any(|prefix| token.starts_with(prefix.as_str()))
+    };
+    methods.iter().filter(has_fields).find(has_prefix).ok_or_else(|| {
+        let mut forms: Vec<String> = methods.iter().map(|method| method.needs.join(" and ")).collect();
+        forms.dedup();
         Failure::new(
             Class::CredentialMissing,
             format!("the credential of {} does not have the required fields", family.title),
-            format!("store a JSON object with {}; aam families explains each field", forms.join(", or with ")),
+            format!("store a JSON object with {}; aam families {} explains each field", forms.join(", or with "), family.id),
         )
     })
 }

@@ -70,6 +70,14 @@ pub struct Address {
     parameters: Value,
 }
 
+impl Address {
+    /// Returns true if the address depends on the config.
+    #[must_use]
+    pub fn is_template(&self) -> bool {
+        self.text.contains("{{") || self.text.contains("{%")
+    }
+}
+
 /// The number of most recent addresses that a new one is compared with to find duplicates.
 const DUPLICATE_WINDOW: usize = 32;
 
@@ -120,6 +128,16 @@ impl Reading<'_> {
             whole.as_deref().and_then(origin).or_else(|| literal(&address.text))
         };
         addresses.iter().filter_map(origin).collect()
+    }
+
+    /// Returns the origins of `addresses` whose host is not literal and differs from the one that `other` gives.
+    #[must_use]
+    pub fn origins_unlike(&self, other: &Reading<'_>, addresses: &[Address]) -> BTreeSet<String> {
+        let chosen = |address: &Address| {
+            let of = |reading: &Reading<'_>| reading.text(&address.text, &address.parameters).as_deref().and_then(origin);
+            of(self).filter(|_| literal(&address.text).is_none()).filter(|here| of(other).as_ref() != Some(here))
+        };
+        addresses.iter().filter_map(chosen).collect()
     }
 
     /// Returns the calls of the dynamic streams and of the streams for whose name `called` returns true. This includes

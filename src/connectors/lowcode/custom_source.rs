@@ -5,13 +5,13 @@
 //! one key of the config; if the config does not have such a key, the id must be one of these hosts. Whose data the
 //! source returns is proven only if the policy names an identity call.
 
-use super::binding::{Authorization, Binding, custom_identity};
+use super::binding::{Authorization, Binding, custom_identity, list_of_streams};
 use super::calls::{self, Address, OfflineHost, Reading};
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
 use crate::families::Family;
-use crate::model::{Class, Failure, Posts};
+use crate::model::{Class, Failure, Posts, Recipient};
 use crate::policy::{Policy, SourcePolicy};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::load::Manifest;
@@ -94,8 +94,8 @@ impl CustomSource {
     /// Parses the resource id `id`.
     ///
     /// # Errors
-    /// Returns `Unsupported` if there is no manifest, and `Misconfigured` if the manifest is not valid or if `id` sets keys
-    /// that its config does not have.
+    /// Returns `Unsupported` if there is no manifest, and `NotMappable` if `id` sets keys that its config does not have, or
+    /// is not a host that the manifest calls.
     pub fn parse(self, id: &str, clock: &Arc<dyn Clock>) -> Result<CustomResource, Failure> {
         let prepared = self.prepare()?;
         let (config, bare) = self.config_of(&prepared.manifest, id)?;
@@ -113,6 +113,11 @@ impl CustomSource {
             Failure::new(Class::Unsupported, title, format!("put it into {}/{name}.yaml", self.folder))
         })?;
         Ok(PreparedManifest::new(&manifest.manifest))
+    }
+
+    /// Returns the path of the manifest, for messages.
+    fn file(&self) -> &str {
+        self.family.manifest.as_ref().map_or("", |manifest| manifest.file.as_str())
     }
 
     /// Returns the POST rules that the policy lists for this source.
@@ -195,10 +200,35 @@ impl CustomResource {
         if self.prepared.secrets { CredentialNeed::Required } else { CredentialNeed::Optional }
     }
 
+    /// Returns the hosts that the resource id chose: those of the manifest's addresses that are different without it. If
+    /// the policy lists the hosts of the source, there are none.
+    ///
+    /// # Errors
+    /// Returns `CredentialMissing` if the credential does not fit the config.
+    pub fn free_hosts(&self, credential: Option<&Credential>, clock: &Arc<dyn Clock>) -> Result<Vec<Recipient>, Failure> {
+        let CustomResource { source, prepared, .. } = self;
+        if !source.rules.hosts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (host, bounds) = (OfflineHost(Arc::clone(clock)), Bounds::default());
+        let filled = |mut config: Dict| -> Result<Value, Failure> {
+            if let Some(credential) = credential {
+                add_credential(&mut config, credential, &prepared.manifest, &source.family.id)?;
+            }
+            defaults(&mut config, &prepared.manifest);
+            Ok(Value::Dict(config))
+        };
+        let (with, without) = (filled(self.config.clone())?, filled(Dict::default())?);
+        let reading = |config| Reading { manifest: &prepared.manifest.root, config, host: &host, bounds: &bounds };
+        let origins = reading(&with).origins_unlike(&reading(&without), &prepared.addresses);
+        Ok(origins.iter().filter_map(|origin| Recipient::from_url(&url::Url::parse(origin).ok()?)).collect())
+    }
+
     /// Puts the credential into the config.
     ///
     /// # Errors
-    /// Returns `Misconfigured` or `CredentialMissing`, with the names of the config keys.
+    /// Returns `Misconfigured` or `CredentialMissing`, with the names of the config keys, or `NotMappable` if the resource
+    /// id is not a host that the manifest calls.
     pub fn bind(&self, authorization: Authorization<'_>, clock: &Arc<dyn Clock>) -> Result<Binding, Failure> {
         let CustomResource { source, prepared, id, .. } = self;
         let manifest = &prepared.manifest;
@@ -214,9 +244,11 @@ impl CustomResource {
         let config = Value::Dict(config);
         let origins = source.origins(prepared, &config, clock);
         let hosts: Vec<&str> = origins.iter().map(|origin| origin.split("://").last().unwrap_or_default()).collect();
-        if self.bare && is_attempt && !hosts.iter().any(|host| host.eq_ignore_ascii_case(id)) {
+        // Without the credential, the hosts are certain only if they do not depend on the config.
+        let certain = is_attempt || !source.rules.hosts.is_empty() || !prepared.addresses.iter().any(Address::is_template);
+        if self.bare && certain && !hosts.iter().any(|host| host.eq_ignore_ascii_case(id)) {
             return Err(Failure::new(
-                Class::Misconfigured,
+                Class::NotMappable,
                 format!("the manifest of {} does not call the host {}", source.family.id, short(id)),
                 format!("write {}, or NAME=VALUE for a key of its config", hosts.join(" or ")),
             ));
@@ -232,6 +264,10 @@ impl CustomResource {
             streams: Vec::new(),
             health: prepared.check.clone(),
             auth: String::new(),
+            first: None,
+            kind: String::new(),
+            base_url: format!("url_base in the manifest {}, or the config keys it uses (resource_ids)", source.file()),
+            list_of_streams: list_of_streams(manifest),
             parts: BTreeMap::new(),
             identity: source.rules.identity.as_ref().map(|rule| custom_identity(&rule.stream, &rule.field, &wanted)),
             privilege: None,

@@ -1,6 +1,7 @@
 //! Turns an error response into a failure, by the family's error rules first and then by the HTTP status. Pure.
 
 use super::family_spec::{Errors, Rule};
+use super::privilege::fits as fits_glob;
 use crate::credentials::redact;
 use crate::model::{Class, Failure};
 use serde_json::Value;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 /// The parts of a response that classification uses.
 pub struct ResponseView<'a> {
+    pub method: &'a str,
     pub status: u16,
     /// Header names and values as the server sent them; names may be in any case.
     pub headers: &'a [(String, String)],
@@ -22,6 +24,12 @@ pub struct ErrorContext<'a> {
     pub title: &'a str,
     pub resource: &'a str,
     pub least_privilege: &'a str,
+    /// The stream for which the request was made.
+    pub stream: &'a str,
+    /// Whether an earlier response of this attempt proved the identity of the resource.
+    pub proven: bool,
+    /// Where the base address of the calls is configured, as people read it.
+    pub base_url: &'a str,
 }
 
 /// The maximum number of characters of a vendor's message; longer messages are cut.
@@ -35,19 +43,44 @@ pub fn classify(errors: Option<&Errors>, response: &ResponseView<'_>, context: &
         return None;
     }
     let body: Value = serde_json::from_slice(response.body).unwrap_or(Value::Null);
-    match rules.iter().find(|rule| fits(rule, response, &body)) {
-        Some(rule) => Some(by_rule(rule, errors, response, &body, context)),
-        None if response.status >= 300 => Some(by_status(errors, response, &body, context)),
-        None => None,
+    let foreign = !context.proven && response.status >= 400 && !is_vendor_format(errors, response, &body);
+    if foreign && is_about_the_address(response.status) {
+        return Some(foreign_response(response, context));
     }
+    let failure = match rules.iter().find(|rule| fits(rule, response, &body, context)) {
+        Some(rule) => by_rule(rule, errors, response, &body, context),
+        None if response.status >= 300 => by_status(errors, response, &body, context),
+        None => return None,
+    };
+    Some(match failure.class {
+        Class::CredentialRejected | Class::PermissionDenied if foreign => {
+            let fix = format!(
+                "{}; this response is not in the format of {}, so also check {}",
+                failure.fix, context.title, context.base_url
+            );
+            Failure { fix, ..failure }
+        }
+        _ => failure,
+    })
 }
 
-fn fits(rule: &Rule, response: &ResponseView<'_>, body: &Value) -> bool {
+/// Returns the missing permission that `response` names, or `None` if it is not a denial that names one.
+#[must_use]
+pub fn missing(errors: Option<&Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<String> {
+    let body: Value = serde_json::from_slice(response.body).unwrap_or(Value::Null);
+    let rule = errors?.rules.iter().find(|rule| fits(rule, response, &body, context))?;
+    let missing = named(&rule.missing, response, &body).filter(|_| class(&rule.class) == Some(Class::PermissionDenied))?;
+    Some(if rule.alternatives && missing.contains(',') { format!("one of {missing}") } else { missing })
+}
+
+fn fits(rule: &Rule, response: &ResponseView<'_>, body: &Value, context: &ErrorContext<'_>) -> bool {
     let header = |(name, texts): (&String, &Vec<String>)| {
         header(response, name).is_some_and(|value| texts.is_empty() || texts.iter().any(|text| value.contains(text.as_str())))
     };
     let value = |(pointer, values): (&String, &Vec<Value>)| body.pointer(pointer).is_some_and(|found| values.contains(found));
-    (rule.status.is_empty() || rule.status.contains(&response.status))
+    (rule.streams.is_empty() || rule.streams.iter().any(|glob| fits_glob(glob, context.stream)))
+        && rule.proven.is_none_or(|proven| proven == context.proven)
+        && (rule.status.is_empty() || rule.status.contains(&response.status))
         && rule.header.iter().all(header)
         && rule.body.iter().all(value)
         && (rule.text.is_empty() || says(response.body, &rule.text))
@@ -69,14 +102,21 @@ fn by_rule(
     let granted = named(&rule.granted, response, body);
     let mut parts: BTreeMap<String, String> = BTreeMap::new();
     parts.insert("resource".to_string(), context.resource.to_string());
+    parts.insert("stream".to_string(), context.stream.to_string());
+    parts.insert("call".to_string(), call(response));
     parts.insert("missing".to_string(), missing.clone().unwrap_or_else(|| format!("({})", context.least_privilege)));
     parts.insert("granted".to_string(), granted.clone().unwrap_or_else(|| "nothing that was named".to_string()));
     let text = |text: &str| super::address::fill(text, &parts).unwrap_or_else(|_| text.to_string());
     let class = class(&rule.class).unwrap_or(Class::Remote);
-    let mut detail = vendor_message(errors, response, body);
+    let mut detail = vendor_message(errors, response, body, context.title);
     for (what, value) in [("needed", missing), ("provided", granted)] {
         if let Some(value) = value {
             detail.push_str(&format!("; {what}: {value}"));
+        }
+    }
+    for place in &rule.shown {
+        if let Some(value) = named(std::slice::from_ref(place), response, body) {
+            detail.push_str(&format!("; {}: {value}", place.trim_start_matches("header:")));
         }
     }
     let failure = Failure::new(class, text(&rule.title), text(&rule.fix)).detail(redact::scrub(&detail));
@@ -104,13 +144,13 @@ fn named(places: &[String], response: &ResponseView<'_>, body: &Value) -> Option
 
 /// Returns the failure for a response that no rule of the family matches, judged by its HTTP status.
 fn by_status(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value, context: &ErrorContext<'_>) -> Failure {
-    let ErrorContext { title, resource, least_privilege } = context;
-    let detail = vendor_message(errors, response, body);
+    let ErrorContext { title, resource, least_privilege, stream, base_url, .. } = context;
+    let detail = vendor_message(errors, response, body, title);
     let failure = match response.status {
         300..=399 => Failure::new(
             Class::WrongService,
             format!("{title} redirects this call to another address"),
-            "write the final address into the resource id, or as base_url into the policy",
+            format!("write the final address into {base_url}"),
         ),
         401 => Failure::new(
             Class::CredentialRejected,
@@ -122,16 +162,26 @@ fn by_status(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value,
             format!("the credential is not allowed to read this of {resource}"),
             format!("least privilege: {least_privilege}"),
         ),
+        404 | 410 if context.proven => Failure::new(
+            Class::NotFound,
+            format!("{title} answered {} for {stream} of {resource}", response.status),
+            format!(
+                "{resource} itself was found, so its resource id is correct: give the credential access to {stream} \
+                 ({least_privilege}), or check that this version of the API has the path in the detail"
+            ),
+        ),
         404 | 410 => Failure::new(
             Class::NotFound,
-            format!("{resource} was not found at {title}, or this credential cannot see it"),
-            "correct the resource id; if it is right, give the credential access to it",
+            format!("{} answered {}", call(response), response.status),
+            format!(
+                "check {base_url}, the path of {stream}, and the resource id {resource}; if all are correct, the credential has no access"
+            ),
         ),
         429 => {
             Failure::new(Class::Throttled, format!("rate limited by {title}"), "no action is required: AAM retries automatically")
                 .after(Duration::from_secs(60))
         }
-        status @ 500.. => Failure::new(
+        status @ (408 | 500..) => Failure::new(
             Class::Remote,
             format!("{title} failed with {status}"),
             "AAM retries automatically; check the vendor's status page",
@@ -139,15 +189,89 @@ fn by_status(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value,
         status => Failure::new(
             Class::Remote,
             format!("{title} does not accept this call ({status})"),
-            "see the detail; the API may have changed, or base_url may be wrong",
+            format!("see the detail; the API may have changed, or {base_url} may be wrong"),
         ),
     };
     failure.detail(redact::scrub(&detail))
 }
 
-/// Returns the status, the path and the vendor's own message.
-fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value) -> String {
-    let path = url::Url::parse(response.url).map(|url| url.path().to_string()).unwrap_or_default();
+/// Returns true if `status` can mean that the call went to a wrong address.
+fn is_about_the_address(status: u16) -> bool {
+    matches!(status, 400 | 404..=406 | 410 | 421 | 501)
+}
+
+/// Returns true if an error response may come from the vendor. The formats of custom sources are not known, so only a
+/// response that is not JSON is foreign there.
+fn is_vendor_format(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value) -> bool {
+    match errors.map(|errors| errors.words.as_slice()) {
+        Some(words) if !words.is_empty() => words.iter().any(|place| body.pointer(place).is_some()),
+        _ => body.is_object() || body.is_array() || response.body.trim_ascii().is_empty(),
+    }
+}
+
+/// Returns the failure for an error response that the vendor did not write.
+fn foreign_response(response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Failure {
+    let ErrorContext { title, base_url, .. } = context;
+    let kind = match () {
+        () if response.body.trim_ascii().is_empty() => "an empty body",
+        () if is_html(response) => "an HTML page",
+        () => "a response that is not in its format",
+    };
+    Failure::new(
+        Class::WrongService,
+        format!("{} answered {} with {kind}: this is not the API of {title}", call(response), response.status),
+        format!("correct {base_url}; if it is correct, check whether a proxy or a portal answers in place of the API"),
+    )
+    .detail(redact::scrub(&vendor_message(None, response, &Value::Null, title)))
+}
+
+/// Returns the failure for a successful response whose body is not the JSON that the stream needs, or `None` if it is
+/// JSON. `may_be_empty` is true if the source may answer with an empty body.
+#[must_use]
+pub fn not_json(response: &ResponseView<'_>, context: &ErrorContext<'_>, may_be_empty: bool) -> Option<Failure> {
+    let ErrorContext { title, base_url, .. } = context;
+    let body = response.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(response.body).trim_ascii();
+    if !(200..300).contains(&response.status) || response.status == 204 || (body.is_empty() && may_be_empty) {
+        return None;
+    }
+    let (class, found) = match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        Ok(_) => return None,
+        Err(_) if body.is_empty() => (Class::Remote, "an empty body"),
+        Err(_) if is_html(response) => (Class::WrongService, "an HTML page"),
+        Err(error) if error.is_eof() => (Class::Remote, "truncated JSON"),
+        Err(_) => (Class::WrongService, "text that is not JSON"),
+    };
+    let fix = match class {
+        Class::WrongService => {
+            format!(
+                "correct {base_url}; if it is correct, check whether a sign-in page, a portal or a proxy answers in place of the API"
+            )
+        }
+        _ => format!("AAM retries automatically; if this happens again, check {base_url} and whether a proxy cuts responses"),
+    };
+    let failure = Failure::new(class, format!("{} answered with {found} instead of the JSON of {title}", call(response)), fix);
+    Some(failure.detail(redact::scrub(&vendor_message(None, response, &Value::Null, title))))
+}
+
+/// Returns true if the response is a page for people.
+fn is_html(response: &ResponseView<'_>) -> bool {
+    let begin: Vec<u8> = response.body.trim_ascii_start().iter().take(14).map(u8::to_ascii_lowercase).collect();
+    header(response, "content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
+        || begin.starts_with(b"<!doctype html")
+        || begin.starts_with(b"<html")
+}
+
+/// Returns method, scheme, host, port and path of the call, without the query, which may hold a secret.
+fn call(response: &ResponseView<'_>) -> String {
+    let address = match url::Url::parse(response.url) {
+        Ok(url) => format!("{}{}", url.origin().ascii_serialization(), url.path()),
+        Err(_) => "the address".to_string(),
+    };
+    redact::scrub(&format!("{} {address}", response.method)).into_owned()
+}
+
+/// Returns the call, the status and the vendor's own message in quotes.
+fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value, title: &str) -> String {
     let places = errors.map(|errors| errors.words.as_slice()).unwrap_or_default();
     let mut said: Vec<String> = places.iter().filter_map(|place| plain(body.pointer(place)?)).collect();
     if said.is_empty() && places.is_empty() {
@@ -156,11 +280,23 @@ fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &V
             .filter_map(|place| plain(body.pointer(place)?))
             .collect();
     }
-    if said.is_empty() {
-        said.push(excerpt(response.body));
+    let answered = format!("{} answered {}", call(response), response.status);
+    // Secrets are removed before the text is cut, because a partial secret would not be recognized.
+    let said: String = redact::scrub(&said.join(": ")).chars().take(MAX_MESSAGE_CHARS).collect();
+    if !said.is_empty() {
+        return format!("{answered}; {title} said: \"{said}\"");
     }
-    let said: String = said.join(": ").chars().take(MAX_MESSAGE_CHARS).collect();
-    format!("{} for {path}: {said}", response.status).trim_end_matches([':', ' ']).to_string()
+    match excerpt(response.body) {
+        begin if begin.is_empty() => answered,
+        begin => format!("{answered}; the body begins: \"{begin}\""),
+    }
+}
+
+/// Returns the call, the status and the message of the source, for a response of any vendor.
+#[must_use]
+pub fn summary(response: &ResponseView<'_>) -> String {
+    let body: Value = serde_json::from_slice(response.body).unwrap_or(Value::Null);
+    redact::scrub(&vendor_message(None, response, &body, "the source")).into_owned()
 }
 
 fn plain(value: &Value) -> Option<String> {
@@ -174,8 +310,7 @@ fn plain(value: &Value) -> Option<String> {
 /// Returns the beginning of a body. Secrets are removed before the text is cut, because a partial secret would not be
 /// recognized.
 fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body.get(..4096).unwrap_or(body));
-    redact::scrub(&text).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+    redact::scrub(&String::from_utf8_lossy(body)).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
 }
 
 fn header<'a>(response: &ResponseView<'a>, name: &str) -> Option<&'a str> {

@@ -5,9 +5,21 @@ fn judge(family: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Opt
     let family = crate::families::find(family).unwrap();
     let spec = spec::find(&family.id).unwrap();
     let headers: Vec<(String, String)> = headers.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
-    let heard =
-        ResponseView { status, headers: &headers, body: body.as_bytes(), url: "https://api.example/orgs/acme/teams?token=x" };
-    let asked = ErrorContext { title: &family.title, resource: "acme", least_privilege: &family.least_privilege };
+    let heard = ResponseView {
+        method: "GET",
+        status,
+        headers: &headers,
+        body: body.as_bytes(),
+        url: "https://api.example/orgs/acme/teams?token=x",
+    };
+    let asked = ErrorContext {
+        title: &family.title,
+        resource: "acme",
+        least_privilege: &family.least_privilege,
+        stream: "teams",
+        proven: true,
+        base_url: "families.x.base_url in the policy",
+    };
     classify(Some(&spec.form.errors), &heard, &asked)
 }
 
@@ -74,7 +86,7 @@ fn every_rule_of_every_family_has_a_class_and_known_parts() {
         for rule in &spec.form.errors.rules {
             assert!(class(&rule.class).is_some(), "{}: {}", family.id, rule.class);
             assert_eq!(rule.wait.is_some(), rule.class == "throttled", "{}: {}", family.id, rule.title);
-            let parts = ["resource", "missing", "granted"].map(|name| (name.to_string(), String::new())).into();
+            let parts = ["resource", "stream", "call", "missing", "granted"].map(|name| (name.to_string(), String::new())).into();
             assert!(
                 crate::connectors::lowcode::address::fill(&format!("{} {}", rule.title, rule.fix), &parts).is_ok(),
                 "{}",

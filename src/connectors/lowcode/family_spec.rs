@@ -1,7 +1,8 @@
 //! The keys of a family file that only the low-code engine reads. They describe what a manifest cannot express.
 //!
 //! Unknown keys are refused when the file is read. `{name}` in a text is replaced by the part of the address with that
-//! name; `fix` and `title` may also contain `{missing}` and `{granted}`.
+//! name. The `title` and `fix` of a rule may contain `{resource}`, `{stream}`, `{call}` (method, address and path),
+//! `{missing}` and `{granted}`.
 
 use crate::model::PostRule;
 use serde::Deserialize;
@@ -46,6 +47,8 @@ pub struct ResourceKind {
     pub name: String,
     /// Templates of the resource ids of this kind, with `{part}` placeholders. The first template that matches is used.
     pub ids: Vec<String>,
+    /// One resource id for each template, shown to people as the accepted forms.
+    pub examples: Vec<String>,
     /// The regular expression for each part, anchored at both ends.
     pub parts: BTreeMap<String, String>,
     /// The streams of `source` that exist for this kind, in the order in which the tiny sync reads them.
@@ -60,8 +63,31 @@ pub struct AuthMethod {
     pub name: String,
     /// The required fields of the JSON credential. If a method needs only one field, the credential may also be plain text.
     pub needs: Vec<String>,
+    /// If not empty, the method is used only for a credential whose only field begins with one of these texts.
+    #[serde(default)]
+    pub prefixes: Vec<String>,
     /// The stream of `source` that is read to prove that the credential works. It is not listed as data.
     pub health: String,
+    /// A stream that is read before all others because their requests depend on its record.
+    #[serde(default)]
+    pub first: Option<FirstStream>,
+}
+
+/// A stream whose first record becomes part of the config before any other stream is built.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstStream {
+    pub stream: String,
+    /// The config key that holds the record.
+    pub config: String,
+    /// JSON pointer to the grants in the record, an object that maps the name of a permission to its level. Each entry
+    /// becomes the grant `NAME=LEVEL`.
+    #[serde(default)]
+    pub grants: String,
+    /// Fields of the record that must match the resource id, by kind of resource. A field that the record does not have
+    /// proves nothing and is not compared.
+    #[serde(default)]
+    pub matches: BTreeMap<String, Match>,
 }
 
 /// The call that proves which account the credential and the address belong to.
@@ -121,9 +147,12 @@ pub struct Privilege {
     /// Grants that only allow reading. `*` matches any text.
     #[serde(default)]
     pub ok: Vec<String>,
-    /// Grants that allow more than reading metadata. They take precedence over `ok`.
+    /// Grants that allow more than reading. They take precedence over `ok`.
     #[serde(default)]
     pub over: Vec<String>,
+    /// Grants that only allow reading, but reading of content, which AAM does not need. The evidence names them.
+    #[serde(default)]
+    pub content: Vec<String>,
     /// The reason to show when the vendor does not list the grants.
     pub absent: String,
 }
@@ -132,7 +161,8 @@ pub struct Privilege {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Errors {
-    /// JSON pointers to the vendor's own message in a response body.
+    /// JSON pointers to the vendor's own message in a response body. An error response that has none of them is not in
+    /// the vendor's format, so another service may have sent it.
     pub words: Vec<String>,
     /// The rules in order; the first match wins. If no rule matches, the HTTP status decides.
     pub rules: Vec<Rule>,
@@ -142,6 +172,13 @@ pub struct Errors {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
+    /// The streams whose responses the rule matches; empty means any stream. `*` matches any text. The login request of a
+    /// stream belongs to the stream `NAME_login_requester`.
+    #[serde(default)]
+    pub streams: Vec<String>,
+    /// If present, whether the identity of the resource must have been proven before.
+    #[serde(default)]
+    pub proven: Option<bool>,
     /// The statuses that the rule matches; empty means any status.
     #[serde(default)]
     pub status: Vec<u16>,
@@ -162,6 +199,12 @@ pub struct Rule {
     /// Where the response names the missing permission: JSON pointers, or `header:NAME`.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// True if the permissions that `missing` finds are alternatives, of which one is enough.
+    #[serde(default)]
+    pub alternatives: bool,
+    /// Places in the same form whose values are shown in the detail.
+    #[serde(default)]
+    pub shown: Vec<String>,
     /// Where the response names the granted permissions, in the same form as `missing`.
     #[serde(default)]
     pub granted: Vec<String>,

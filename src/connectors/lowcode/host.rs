@@ -3,13 +3,14 @@
 //! A failure of egress passes through the interpreter as a [`HostFailure`] and comes back unchanged. The last response
 //! of each stream is kept, because grants are in headers and because manifests do not describe all error responses.
 
+use super::errors::ResponseView;
 use super::family_spec::Limit;
 use super::limits::Windows;
 use crate::clock::Clock;
 use crate::credentials::{Secret, redact};
 use crate::egress::{HttpRequest, HttpResponse, Method, Session};
 use crate::model::{Class, Failure};
-use ::lowcode::host::{Host, HostError, HostFailure, HostRequest, HostResponse, Purpose};
+use ::lowcode::host::{Host, HostError, HostFailure, HostRequest, HostResponse, PauseReason, Purpose};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,11 +70,31 @@ pub struct SessionHost {
     last: Mutex<LastResponses>,
 }
 
+/// A response that was received, and the request that it belongs to.
+#[derive(Debug)]
+pub struct KeptResponse {
+    /// The stream for which the request was made. The login of a stream has a name of its own.
+    pub stream: String,
+    pub method: String,
+    pub response: HostResponse,
+    /// False if only the beginning of the body was kept.
+    pub whole: bool,
+}
+
+impl KeptResponse {
+    /// Returns the parts that classification uses.
+    #[must_use]
+    pub fn view(&self) -> ResponseView<'_> {
+        let HostResponse { status, headers, body, url } = &self.response;
+        ResponseView { method: &self.method, status: *status, headers, body, url }
+    }
+}
+
 /// The last response of each stream, and the last response overall.
 #[derive(Default)]
 struct LastResponses {
-    by_stream: BTreeMap<String, Arc<HostResponse>>,
-    overall: Option<Arc<HostResponse>>,
+    by_stream: BTreeMap<String, Arc<KeptResponse>>,
+    overall: Option<Arc<KeptResponse>>,
 }
 
 impl SessionHost {
@@ -87,16 +108,16 @@ impl SessionHost {
 
     /// Returns the last response of `stream`.
     #[must_use]
-    pub fn last_response(&self, stream: &str) -> Option<Arc<HostResponse>> {
+    pub fn last_response(&self, stream: &str) -> Option<Arc<KeptResponse>> {
         self.locked().by_stream.get(stream).cloned()
     }
 
     /// Returns the response that made `stream` fail with `status`: the last one of the stream, or the last one overall if
     /// a token call failed.
     #[must_use]
-    pub fn failed_response(&self, stream: &str, status: Option<u16>) -> Option<Arc<HostResponse>> {
+    pub fn failed_response(&self, stream: &str, status: Option<u16>) -> Option<Arc<KeptResponse>> {
         let last = self.locked();
-        let fits = |response: &&Arc<HostResponse>| status.is_none_or(|status| response.status == status);
+        let fits = |kept: &&Arc<KeptResponse>| status.is_none_or(|status| kept.response.status == status);
         last.by_stream.get(stream).filter(fits).or_else(|| last.overall.as_ref().filter(fits)).cloned()
     }
 
@@ -116,6 +137,14 @@ impl SessionHost {
     #[must_use]
     pub fn throttled(&self, wait: Duration, reason: &str) -> Failure {
         self.session.throttled(wait, reason)
+    }
+
+    /// Returns why the source asked to wait, with the response that asked for it.
+    fn requested(&self, wait: Duration) -> String {
+        let asked = format!("the source asked to wait {} s", wait.as_secs());
+        let last = self.locked();
+        let Some(kept) = &last.overall else { return asked };
+        format!("{asked}: {}", super::errors::summary(&kept.view()))
     }
 
     fn locked(&self) -> MutexGuard<'_, LastResponses> {
@@ -209,15 +238,20 @@ impl SessionHost {
         for limit in &self.rules.limits {
             if let Some(spent) = self.rules.windows.count(limit, &self.rules.account, &response.headers, self.clock.now()) {
                 // This response is still valid, so only the next call fails.
-                let _ = self.session.throttled(spent.wait, &spent.reason);
+                let _ = match spent.by_source {
+                    true => self.session.throttled(spent.wait, &spent.reason),
+                    false => self.session.share_used(spent.wait, &spent.reason),
+                };
             }
         }
     }
 
-    fn keep(&self, stream: String, response: &HostResponse) {
+    fn keep(&self, stream: String, method: String, response: &HostResponse) {
+        let whole = response.body.len() <= MAX_KEPT_BODY_BYTES;
         // Copies the beginning of the body, because a slice would keep the whole body in memory.
         let body = response.body.get(..MAX_KEPT_BODY_BYTES).map_or_else(|| response.body.clone(), Bytes::copy_from_slice);
-        let kept = Arc::new(HostResponse { body, ..response.clone() });
+        let response = HostResponse { body, ..response.clone() };
+        let kept = Arc::new(KeptResponse { stream: stream.clone(), method, response, whole });
         let mut last = self.locked();
         last.overall = Some(Arc::clone(&kept));
         match last.by_stream.get_mut(&stream) {
@@ -230,7 +264,7 @@ impl SessionHost {
 impl Host for SessionHost {
     fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
         Box::pin(async move {
-            let (stream, for_token) = (request.stream.clone(), request.purpose == Purpose::Token);
+            let (stream, method, for_token) = (request.stream.clone(), request.method.clone(), request.purpose == Purpose::Token);
             let response = self.send_with_retry(request).await.map_err(|failure| self.host_error(failure))?;
             if for_token {
                 learn_secrets(&response.body);
@@ -238,7 +272,7 @@ impl Host for SessionHost {
             self.count(&response);
             let HttpResponse { status, headers, body, url } = response;
             let response = HostResponse { status, headers: headers.into(), body, url: url.into() };
-            self.keep(stream, &response);
+            self.keep(stream, method, &response);
             Ok(response)
         })
     }
@@ -248,12 +282,26 @@ impl Host for SessionHost {
     }
 
     fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
+        self.pause_for(wait, PauseReason::Requested)
+    }
+
+    fn pause_for(&self, wait: Duration, reason: PauseReason) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(async move {
-            if wait > self.rules.mode.max_pause() {
-                return Err(self.host_error(self.session.throttled(wait, "the source asked to wait")));
+            if wait <= self.rules.mode.max_pause() {
+                tokio::time::sleep(wait).await;
+                return Ok(());
             }
-            tokio::time::sleep(wait).await;
-            Ok(())
+            Err(match reason {
+                PauseReason::Requested => self.host_error(self.session.throttled(wait, &self.requested(wait))),
+                PauseReason::Budget => {
+                    let reason = format!("the manifest's api_budget allows the next call in {} s", wait.as_secs());
+                    self.host_error(self.session.share_used(wait, &reason))
+                }
+                // The source did not ask for this wait, so the failed response itself ends the request.
+                PauseReason::Retry => {
+                    HostError::refused(format!("the next retry would wait {} s, which is too long", wait.as_secs()))
+                }
+            })
         })
     }
 

@@ -1,7 +1,7 @@
 //! Checks that the response of the identity call is for the resource that the resource id names. Pure.
 
 use super::address::fill;
-use super::family_spec::{Identity, Normal};
+use super::family_spec::{Identity, Match, Normal};
 use crate::model::{Class, Evidence, Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -26,6 +26,23 @@ pub fn prove(rule: &Identity, record: &Value, parts: &BTreeMap<String, String>, 
         }
     }
     Ok(evidence)
+}
+
+/// Checks that the account that a credential belongs to is the one that the resource id names. A record without the
+/// field proves nothing and passes.
+///
+/// # Errors
+/// Returns `WrongService`, which names both accounts.
+pub fn same_account(rule: &Match, record: &Value, parts: &BTreeMap<String, String>, title: &str) -> Result<(), Failure> {
+    let wanted = fill(&rule.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
+    match text(record.pointer(&rule.field)) {
+        Some(met) if normal(rule.normal, &met) != normal(rule.normal, &wanted) => Err(Failure::new(
+            Class::WrongService,
+            format!("this credential of {title} belongs to {met}, and the resource id names {wanted}"),
+            format!("use a credential for {wanted}, or write {met} into resource_ids"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn other(field: &str, met: Option<&str>, wanted: &str, title: &str) -> Failure {

@@ -24,10 +24,12 @@ struct Window {
 #[derive(Default)]
 pub struct Windows(Mutex<HashMap<String, Vec<Window>>>);
 
-/// The verdict that AAM's share of the window is used up.
+/// The verdict that no call may be made for the rest of the window.
 #[derive(Debug, PartialEq)]
 pub struct Spent {
     pub wait: Duration,
+    /// True if the source allows no further call. False if AAM has used its own share.
+    pub by_source: bool,
     /// The reason as people read it.
     pub reason: String,
 }
@@ -49,7 +51,7 @@ impl Windows {
             Some(0) => format!("all {most} calls of this {} are used", limit.window),
             _ => format!("aam used its {share} of the {most} calls of this {}", limit.window),
         };
-        Some(Spent { wait: ends.since(now), reason })
+        Some(Spent { wait: ends.since(now), by_source: left == Some(0), reason })
     }
 
     fn add(&self, key: &str, ends: Timestamp, now: Timestamp) -> u64 {

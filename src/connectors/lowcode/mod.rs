@@ -3,13 +3,14 @@
 //! A family file contains a manifest and the settings that a manifest cannot express ([`family_spec`]). It is parsed
 //! once into a [`spec`]. A custom source ([`custom_source`]) has only a manifest. Both are turned into a [`binding`],
 //! which holds the config, the hosts and the list of POSTs. [`open`] then runs the interpreter, which sends its calls
-//! through [`host`], for the checks of [`identity`] and [`privilege`], discovery, health and the tiny sync. [`errors`]
+//! through [`host`], for the checks of [`identity`] and [`privilege`], [`discovery`], health and the tiny sync. [`errors`]
 //! classifies error responses, and [`limits`] tracks the vendor's own rate limit.
 
 pub mod address;
 pub mod binding;
 pub mod calls;
 pub mod custom_source;
+mod discovery;
 pub mod errors;
 pub mod family_spec;
 pub mod host;
@@ -23,7 +24,7 @@ use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engi
 use crate::clock::Clock;
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
-use crate::model::Failure;
+use crate::model::{Failure, Recipient};
 use crate::policy::Policy;
 use binding::{Authorization, ParsedResource};
 use limits::Windows;
@@ -70,6 +71,11 @@ impl BoundResource for BoundSource {
         self.resource.account()
     }
 
+    fn free_hosts(&self) -> Vec<Recipient> {
+        // Without the credential, nothing that could fail is read.
+        self.resource.free_hosts(None, &self.clock).unwrap_or_default()
+    }
+
     fn planned_calls(&self) -> Vec<PlannedCall> {
         self.resource.planned_calls(&self.clock)
     }
@@ -78,9 +84,10 @@ impl BoundResource for BoundSource {
         let BoundSource { resource, policy, clock, windows } = *self;
         let binding = resource.bind(Authorization::Known(credential.as_ref()), &clock)?;
         let posts = binding.posts.clone();
+        let free_hosts = resource.free_hosts(credential.as_ref(), &clock)?;
         let open = move |session| -> futures_util::future::BoxFuture<'static, _> {
             Box::pin(open::open(binding, session, policy, clock, windows))
         };
-        Ok(AuthorizedResource::new(open).with_posts(posts))
+        Ok(AuthorizedResource::new(open).with_posts(posts).with_free_hosts(free_hosts))
     }
 }

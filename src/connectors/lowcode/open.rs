@@ -1,8 +1,9 @@
 //! An open resource. The interpreter performs all of its steps: identity, privilege, discovery, health and tiny sync.
 
 use super::binding::Binding;
-use super::errors::{self, ErrorContext, ResponseView};
-use super::host::{CallerMode, Rules, SessionHost, failure_of};
+use super::errors::{self, ErrorContext};
+use super::family_spec::FirstStream;
+use super::host::{CallerMode, KeptResponse, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use super::{identity, privilege};
 use crate::clock::Clock;
@@ -10,40 +11,45 @@ use crate::connectors::concurrent::{self, Limits as Concurrency};
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::redact;
 use crate::egress::{Session, Traffic};
-use crate::model::catalog::{SkippedStream, Stream, SyncMode};
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
 use crate::policy::Policy;
 use ::lowcode::bounds::Bounds as Limits;
-use ::lowcode::catalog;
 use ::lowcode::context::{Context, Limits as Stops, Run};
 use ::lowcode::error::{Failed, FailureType};
-use ::lowcode::host::HostResponse;
 use ::lowcode::secrets::Secrets;
 use ::lowcode::source::{Source, SourceBuilder};
 use ::lowcode::spec;
 use ::lowcode::stream::Stream as Reader;
-use ::lowcode::value::Value;
-use futures_util::FutureExt;
+use ::lowcode::tokens::SharedLogins;
+use ::lowcode::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The maximum number of streams that one tiny sync reads.
-const MAX_STREAMS: usize = 3;
+pub(super) const MAX_STREAMS: usize = 3;
 /// The maximum number of slices and of pages of one stream to read: enough for a sample even if the pages are short.
 const MAX_SLICES: usize = 5;
 const MAX_PAGES: usize = 12;
 
 /// An open resource.
-struct Resource {
-    binding: Binding,
+pub(super) struct Resource {
+    pub(super) binding: Binding,
     host: SessionHost,
-    bounds: Limits,
+    pub(super) bounds: Limits,
     secrets: Secrets,
+    /// The access tokens that logins returned, which all streams and steps of the attempt share.
+    logins: Arc<SharedLogins>,
     /// The sources built from the manifest so far, by the names of their streams; an empty list of names stands for all
-    /// streams. The steps share them, and with them the access tokens that they hold.
+    /// streams. The steps share them, and with them the access tokens that OAuth clients hold.
     built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
+    /// Whether a response has proven the identity of the resource.
+    proven: AtomicBool,
+    /// The streams of the health step that could not be read although others could.
+    pub(super) unhealthy: Mutex<BTreeMap<String, Failure>>,
 }
 
 /// Opens the resource and checks that the response of the identity call is for the resource that the id names.
@@ -71,9 +77,15 @@ pub async fn open(
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
-    let resource = Resource { binding, host, bounds, secrets, built: Mutex::default() };
-    spec::validate_config(&resource.binding.manifest, &resource.binding.config).map_err(|failed| resource.failure("", failed))?;
-    let (identity, privilege) = resource.met().await?;
+    let (logins, built, proven, unhealthy) = Default::default();
+    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, unhealthy };
+    let Binding { manifest, config, .. } = &resource.binding;
+    // A manifest without a spec accepts every config.
+    if manifest.root.get("spec").is_some_and(Value::truthy) {
+        spec::validate_config(manifest, config).map_err(|failed| resource.failure("", failed))?;
+    }
+    let granted = resource.read_first().await?;
+    let (identity, privilege) = resource.met(granted).await?;
     Ok(Opened { connector: Box::new(resource), identity, privilege })
 }
 
@@ -83,18 +95,19 @@ impl Resource {
         manifest.context(config, &self.host, &self.bounds)
     }
 
-    fn sources(&self) -> SourceBuilder<'_> {
+    pub(super) fn sources(&self) -> SourceBuilder<'_> {
         self.binding.manifest.builder(self.context())
     }
 
-    fn run(&self) -> Run<'_> {
+    pub(super) fn run(&self) -> Run<'_> {
         let mut run = Run::keeping(&self.context(), self.secrets.clone());
+        run.logins = Some(Arc::clone(&self.logins));
         run.limits = Stops { slices: Some(MAX_SLICES), pages: Some(MAX_PAGES), records: None };
         run
     }
 
     /// Returns a source with the streams `names`, building it if necessary.
-    fn named(&self, names: &[String]) -> Result<Arc<Source>, Failure> {
+    pub(super) fn named(&self, names: &[String]) -> Result<Arc<Source>, Failure> {
         if let Some(known) = self.known(names) {
             return Ok(known);
         }
@@ -102,25 +115,35 @@ impl Resource {
         Ok(self.keep(names, built.ok_or_else(|| self.empty(&names.join(", ")))?))
     }
 
-    fn known(&self, names: &[String]) -> Option<Arc<Source>> {
+    pub(super) fn known(&self, names: &[String]) -> Option<Arc<Source>> {
         let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         built.iter().find(|(of, _)| of == names).map(|(_, source)| Arc::clone(source))
     }
 
     /// Returns the streams that have been built so far.
-    fn built(&self) -> Vec<Arc<Reader>> {
+    pub(super) fn built(&self) -> Vec<Arc<Reader>> {
         let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         built.iter().flat_map(|(_, source)| source.streams.iter().cloned()).collect()
     }
 
-    fn keep(&self, names: &[String], source: Source) -> Arc<Source> {
+    pub(super) fn keep(&self, names: &[String], source: Source) -> Arc<Source> {
         let source = Arc::new(source);
         self.built.lock().unwrap_or_else(PoisonError::into_inner).push((names.to_vec(), Arc::clone(&source)));
         source
     }
 
     /// Reads at most `most` records of `stream`, one slice after the other.
-    async fn read(&self, run: &Run<'_>, stream: &Reader, most: usize) -> Result<Vec<Value>, Failure> {
+    ///
+    /// # Errors
+    /// Returns the failure of a call, of a response that the vendor marks as an error, and of a response that is not JSON
+    /// although the stream needs JSON. `may_be_empty` is true if an empty body means that there are no records.
+    pub(super) async fn read(
+        &self,
+        run: &Run<'_>,
+        stream: &Reader,
+        most: usize,
+        may_be_empty: bool,
+    ) -> Result<Vec<Value>, Failure> {
         let failed = |failed| self.failure(&stream.name, failed);
         let mut found = Vec::new();
         let mut slices = stream.slices(run).map_err(failed)?;
@@ -134,27 +157,49 @@ impl Resource {
                 }
             }
         }
-        Ok(found)
+        // A manifest may ignore an error status for its data, but a probe that got one proves nothing.
+        let judged = self.host.last_response(&stream.name).filter(|kept| kept.response.status < 400 || !may_be_empty);
+        match judged.and_then(|kept| self.not_data(&stream.name, &kept, may_be_empty)) {
+            Some(failure) => Err(failure),
+            None => Ok(found),
+        }
     }
 
     /// Reads the first record of the stream `name` and returns it with its response.
-    async fn probe(&self, name: &str) -> Result<(Json, Option<Arc<HostResponse>>), Failure> {
+    async fn probe(&self, name: &str) -> Result<(Option<Value>, Option<Arc<KeptResponse>>), Failure> {
         let source = self.named(&[name.to_string()])?;
         let stream = source.streams.first().ok_or_else(|| self.empty(name))?;
-        let found = self.read(&self.run(), stream, 1).await?;
-        let record = found.first().map(json).unwrap_or(Json::Null);
-        Ok((record, self.host.last_response(name)))
+        let found = self.read(&self.run(), stream, 1, false).await?;
+        Ok((found.into_iter().next(), self.host.last_response(name)))
+    }
+
+    /// Reads the stream that the authentication method needs before all others, and puts its record into the config.
+    /// Returns the grants that the record names.
+    async fn read_first(&mut self) -> Result<Option<String>, Failure> {
+        let Some(FirstStream { stream, config, grants, matches }) = self.binding.first.clone() else { return Ok(None) };
+        let record = self.probe(&stream).await?.0.unwrap_or_default();
+        let granted = privilege::levels(json(&record).pointer(&grants));
+        if let Some(rule) = matches.get(&self.binding.kind) {
+            identity::same_account(rule, &json(&record), &self.binding.parts, &self.binding.title)?;
+        }
+        let mut whole = self.binding.config.as_dict().cloned().unwrap_or_else(Dict::default);
+        whole.insert(config.into(), record);
+        self.binding.config = Value::Dict(whole);
+        // The sources that were built so far have the old config.
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(granted)
     }
 
     fn empty(&self, name: &str) -> Failure {
+        let Binding { title, list_of_streams, .. } = &self.binding;
         Failure::new(
             Class::Misconfigured,
-            format!("the manifest of {} does not have the stream {name}", self.binding.title),
-            "name a stream of the manifest",
+            format!("the manifest of {title} does not have the stream {name}"),
+            format!("name a stream of the manifest: {list_of_streams}"),
         )
     }
 
-    async fn met(&self) -> Result<(Evidence, Privilege), Failure> {
+    async fn met(&self, granted: Option<String>) -> Result<(Evidence, Privilege), Failure> {
         let binding = &self.binding;
         let mut evidence = Evidence::new();
         let hosts: Vec<&str> = binding.origins.iter().map(String::as_str).collect();
@@ -173,20 +218,24 @@ impl Resource {
             return Ok((evidence, Privilege::Unknown { reason }));
         };
         let (record, kept) = self.probe(&rule.stream).await?;
-        if let Some(failure) = kept.as_ref().and_then(|kept| self.classified(kept)) {
-            return Err(failure);
-        }
+        let record = record.as_ref().map(json).unwrap_or(Json::Null);
         evidence.extend(identity::prove(rule, &record, &binding.parts, &binding.title)?);
-        let privilege = match binding.privilege {
-            Some(rules) => privilege::verdict(rules, privilege::grants(rules, kept.as_deref(), &record).as_deref()),
-            None => Privilege::Unknown { reason: "a custom manifest does not say how to read the grants".to_string() },
+        self.proven.store(true, Ordering::Relaxed);
+        let Some(rules) = binding.privilege else {
+            let reason = "a custom manifest does not say how to read the grants".to_string();
+            return Ok((evidence, Privilege::Unknown { reason }));
         };
-        Ok((evidence, privilege))
+        let grants = granted.or_else(|| privilege::grants(rules, kept.as_deref().map(|kept| &kept.response), &record));
+        let content = privilege::content(rules, grants.as_deref());
+        if !content.is_empty() {
+            evidence.insert("reads_content".into(), content.into());
+        }
+        Ok((evidence, privilege::verdict(rules, grants.as_deref())))
     }
 
     /// Returns how many of `streams` may be read at the same time: only one if they share a token, a parent or a rate
     /// limit, because concurrent reads would then make more calls.
-    fn concurrency(&self, streams: &[&Reader]) -> Concurrency {
+    pub(super) fn concurrency(&self, streams: &[&Reader]) -> Concurrency {
         let Binding { manifest, config, .. } = &self.binding;
         let names = streams.iter().map(|stream| stream.name.as_str());
         let several = streams.len() > 1 && self.host.concurrency() > 1;
@@ -194,7 +243,7 @@ impl Resource {
         Concurrency::in_step(calls, self.bounds.time)
     }
 
-    /// Reads one record of each stream of the health step.
+    /// Reads one record of each stream of the health step. The step passes if at least one of them can be read.
     async fn checked(&self) -> Result<Evidence, Failure> {
         let names = &self.binding.health;
         let source = match names.is_empty() {
@@ -204,52 +253,79 @@ impl Resource {
         let run = &self.run();
         let streams: Vec<&Reader> = source.streams.iter().take(MAX_STREAMS).map(|stream| &**stream).collect();
         let reads = streams.iter().map(|stream| self.check(run, stream)).collect();
-        let found = concurrent::all(self.concurrency(&streams), reads).await?;
-        let records: usize = found.iter().map(|(records, _)| records).sum();
-        let read: Vec<String> = found.into_iter().filter_map(|(_, read)| read).collect();
+        let (mut records, mut read, mut unhealthy) = (0, Vec::new(), BTreeMap::new());
+        for (stream, found) in streams.iter().zip(concurrent::all(self.concurrency(&streams), reads).await?) {
+            match found {
+                Ok((count, status)) => {
+                    records += count;
+                    read.extend(status);
+                }
+                Err(failure) => drop(unhealthy.insert(stream.name.clone(), failure)),
+            }
+        }
+        if unhealthy.len() == streams.len()
+            && let Some(failure) = unhealthy.values().next()
+        {
+            return Err(failure.clone());
+        }
         let mut evidence = Evidence::new();
         evidence.insert("read".into(), read.join(", ").into());
         evidence.insert("records".into(), records.into());
+        if !unhealthy.is_empty() {
+            let reasons = unhealthy.iter().map(|(name, failure)| (name.clone(), reason(failure).into()));
+            evidence.insert("not_readable".into(), Json::Object(reasons.collect()));
+        }
+        *self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner) = unhealthy;
         Ok(evidence)
     }
 
     /// Reads at most one record of `stream`. Returns the number of records, and a text with the stream's name and the
-    /// status of its response.
-    fn check<'s>(&'s self, run: &'s Run<'_>, stream: &'s Reader) -> BoxFuture<'s, Result<(usize, Option<String>), Failure>> {
+    /// status of its response; or the failure, if other streams can be read nevertheless.
+    #[allow(clippy::type_complexity)]
+    fn check<'s>(
+        &'s self,
+        run: &'s Run<'s>,
+        stream: &'s Reader,
+    ) -> BoxFuture<'s, Result<Result<(usize, Option<String>), Failure>, Failure>> {
         Box::pin(async move {
-            let records = self.read(run, stream, 1).await?.len();
+            let records = match self.read(run, stream, 1, false).await {
+                Err(failure) if skippable(&failure) => return Ok(Err(failure)),
+                read => read?.len(),
+            };
             let kept = self.host.last_response(&stream.name);
-            match kept.as_ref().and_then(|kept| self.classified(kept)) {
-                Some(failure) => Err(failure),
-                None => Ok((records, kept.map(|kept| format!("{} ({})", stream.name, kept.status)))),
-            }
+            Ok(Ok((records, kept.map(|kept| format!("{} ({})", stream.name, kept.response.status)))))
         })
     }
 
     /// Converts the interpreter's error to a failure. A failure of egress is returned unchanged, and an error response of
     /// the vendor is classified. For anything else, the failure has the message of the interpreter.
-    fn failure(&self, stream: &str, failed: Failed) -> Failure {
+    pub(super) fn failure(&self, stream: &str, failed: Failed) -> Failure {
         if let Some(failure) = failed.host_error.as_ref().and_then(failure_of) {
             return failure;
         }
         let kept = self.host.failed_response(stream, failed.status);
-        if let Some(failure) = kept.as_ref().and_then(|kept| self.classified(kept)) {
+        if let Some(failure) = kept.as_ref().and_then(|kept| self.not_data(&kept.stream, kept, true)) {
             return failure;
         }
         let title = &self.binding.title;
-        let page = kept.as_ref().and_then(|kept| kept.header("content-type")).is_some_and(|kind| kind.starts_with("text/html"));
-        let failure = match (page, failed.failure_type) {
-            (true, _) => Failure::new(
-                Class::WrongService,
-                format!("{title} answered with an HTML page"),
-                "check whether a sign-in page, a portal or a proxy is in between, and that base_url is that of the API",
+        let failure = match (failed.failure_type, &kept) {
+            // The message never contains the key.
+            _ if failed.message.starts_with("Failed to sign token") => Failure::new(
+                Class::CredentialMissing,
+                format!("the private key in the credential of {title} cannot be used to sign"),
+                "store the private key as the vendor gave it to you, in PEM format and without a passphrase, behind credential_locator",
             ),
-            (_, FailureType::ConfigError) => Failure::new(
+            (FailureType::ConfigError, _) => Failure::new(
                 Class::Misconfigured,
                 format!("{title} cannot be read with this config"),
                 "see the detail; a key of the config is missing or has an invalid value",
             ),
-            (_, FailureType::SystemError | FailureType::TransientError) => Failure::new(
+            (_, None) => Failure::new(
+                Class::Misconfigured,
+                format!("the manifest of {title} fails with this config before a call is made"),
+                "see the detail; correct the manifest, or the keys of its config in resource_ids and in the credential",
+            ),
+            (_, Some(_)) => Failure::new(
                 Class::Remote,
                 format!("the response of {title} cannot be read"),
                 "see the detail; the API may have changed, or the manifest may be wrong",
@@ -257,14 +333,18 @@ impl Resource {
         };
         let message: String = redact::scrub(&failed.message).chars().take(400).collect();
         let of = if stream.is_empty() { String::new() } else { format!("{stream}: ") };
-        failure.detail(format!("{of}{message}"))
+        let to = kept.map(|kept| format!(" ({})", errors::summary(&kept.view()))).unwrap_or_default();
+        failure.detail(format!("{of}{message}{to}"))
     }
 
-    /// Classifies a response. Returns `None` if it is data.
-    fn classified(&self, kept: &HostResponse) -> Option<Failure> {
-        let heard = ResponseView { status: kept.status, headers: &kept.headers, body: &kept.body, url: &kept.url };
-        let Binding { title, resource, least_privilege, errors, .. } = &self.binding;
-        let failure = errors::classify(*errors, &heard, &ErrorContext { title, resource, least_privilege })?;
+    /// Returns the failure that a response stands for, or `None` if it is data of `stream`.
+    fn not_data(&self, stream: &str, kept: &KeptResponse, may_be_empty: bool) -> Option<Failure> {
+        let view = kept.view();
+        let context = self.error_context(stream);
+        let Some(failure) = errors::classify(self.binding.errors, &view, &context) else {
+            let is_json = kept.whole && self.binding.needs_json(stream);
+            return if is_json { errors::not_json(&view, &context, may_be_empty) } else { None };
+        };
         if failure.class != Class::Throttled {
             return Some(failure);
         }
@@ -274,158 +354,36 @@ impl Resource {
         Some(self.host.throttled(wait, &failure.detail))
     }
 
-    async fn streams(&self) -> Result<Arc<Source>, Failure> {
-        let names = &self.binding.streams;
-        if !names.is_empty() {
-            return self.named(names);
-        }
-        if let Some(known) = self.known(names) {
-            return Ok(known);
-        }
-        let built = self.built();
-        let all = self.sources().first_streams(&self.run(), usize::MAX, &built).await;
-        Ok(self.keep(names, all.map_err(|failed| self.failure("", failed))?))
+    /// Returns the permission that the last response of `stream` names as missing.
+    pub(super) fn missing(&self, stream: &str) -> Option<String> {
+        let kept = self.host.last_response(stream)?;
+        errors::missing(self.binding.errors, &kept.view(), &self.error_context(stream))
     }
 
-    async fn discovered(&self, bounds: Bounds) -> Result<Discovery, Failure> {
-        let source = self.streams().await?;
-        let run = &self.run();
-        let mut catalog = Catalog::default();
-        let mut denied = None;
-        let streams: Vec<&Reader> =
-            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
-        let mut streams = streams.into_iter();
-        // A skipped stream does not count towards the bound, so another one takes its place.
-        while catalog.streams.len() < bounds.streams {
-            let next: Vec<&Reader> = streams.by_ref().take(bounds.streams - catalog.streams.len()).collect();
-            if next.is_empty() {
-                break;
-            }
-            // Without probes, streams are described one after the other, because they may share the calls that this makes.
-            let limits = self.concurrency(if self.binding.probes { &next } else { &[] });
-            let describe = next.iter().map(|stream| self.described(run, stream, bounds).map(or_skipped).boxed()).collect();
-            for (stream, described) in next.iter().zip(concurrent::all(limits, describe).await?) {
-                match described {
-                    Ok(described) => catalog.streams.push(described),
-                    Err(failure) => {
-                        catalog.skipped.push(SkippedStream::new(stream.name.as_str(), reason(&failure)));
-                        denied = denied.or(Some(failure));
-                    }
-                }
-            }
-        }
-        catalog.truncated |= streams.next().is_some();
-        if let (true, Some(failure)) = (catalog.streams.is_empty(), denied) {
-            return Err(failure);
-        }
-        let mut evidence = Evidence::new();
-        evidence.insert("skipped".into(), catalog.skipped.len().into());
-        Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
-    }
-
-    /// Returns false for the identity stream of a custom manifest. The streams that a family lists are all data.
-    fn is_data(&self, name: &str) -> bool {
-        let probe = self.binding.identity.as_ref().is_some_and(|rule| rule.stream == name);
-        !self.binding.streams.is_empty() || !probe
-    }
-
-    async fn described(&self, run: &Run<'_>, stream: &Reader, bounds: Bounds) -> Result<Stream, Failure> {
-        let failed = |failed| self.failure(&stream.name, failed);
-        if self.binding.probes {
-            self.read(run, stream, 1).await?;
-        }
-        let schema = stream.schema.get(run).await.map_err(failed)?;
-        let mut json_schema = json(&schema);
-        if let Some(properties) = json_schema.get_mut("properties").and_then(Json::as_object_mut)
-            && properties.len() > bounds.columns
-        {
-            let kept = std::mem::take(properties).into_iter().take(bounds.columns);
-            properties.extend(kept);
-        }
-        let key = catalog::primary_key(Some(&stream.primary_key)).map_err(failed)?;
-        Ok(Stream {
-            name: stream.name.clone(),
-            namespace: None,
-            json_schema,
-            supported_sync_modes: match stream.cursor {
-                Some(_) => vec![SyncMode::FullRefresh, SyncMode::Incremental],
-                None => vec![SyncMode::FullRefresh],
-            },
-            source_defined_primary_key: key.into_iter().map(|field| vec![field]).collect(),
-            row_estimate: None,
-        })
-    }
-
-    async fn sampled(&self, catalog: &Catalog, max_items: usize) -> Result<Sample, Failure> {
-        let source = self.streams().await?;
-        let known = |name: &str| catalog.streams.iter().any(|stream| stream.name == name);
-        let run = self.run();
-        let (mut rows, mut read, mut skipped) = (0, serde_json::Map::new(), serde_json::Map::new());
-        let mut denied = None;
-        for stream in self.in_order(&source).into_iter().filter(|stream| known(&stream.name)) {
-            if rows >= max_items || read.len() + skipped.len() >= MAX_STREAMS {
-                break;
-            }
-            match self.read(&run, stream, max_items - rows).await {
-                Ok(found) => {
-                    rows += found.len();
-                    read.insert(stream.name.clone(), found.len().into());
-                }
-                Err(failure) if skippable(&failure) => {
-                    skipped.insert(stream.name.clone(), reason(&failure).into());
-                    denied = denied.or(Some(failure));
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-        if let (true, Some(failure)) = (read.is_empty(), denied) {
-            return Err(failure);
-        }
-        let mut evidence = Evidence::new();
-        evidence.insert("streams".into(), read.into());
-        if !skipped.is_empty() {
-            evidence.insert("skipped".into(), skipped.into());
-        }
-        if rows == 0 {
-            evidence.insert(
-                "note".into(),
-                "the source returns empty lists: it has no records, or none that this credential can see".into(),
-            );
-        }
-        Ok(Sample { rows: rows as u64, evidence, warning: None })
-    }
-
-    /// Returns the streams in the order of the family. For a custom manifest, the streams that `check` reads come first.
-    fn in_order<'s>(&self, source: &'s Source) -> Vec<&'s Reader> {
-        let wanted = if self.binding.streams.is_empty() { &self.binding.health } else { &self.binding.streams };
-        let mut streams: Vec<&Reader> =
-            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
-        streams.sort_by_key(|stream| wanted.iter().position(|name| *name == stream.name).unwrap_or(usize::MAX));
-        streams
+    fn error_context<'c>(&'c self, stream: &'c str) -> ErrorContext<'c> {
+        let Binding { title, resource, least_privilege, base_url, .. } = &self.binding;
+        let proven = self.proven.load(Ordering::Relaxed);
+        ErrorContext { title, resource, least_privilege, stream, proven, base_url }
     }
 }
 
-/// Returns true if the other streams are still read after this failure.
-fn skippable(failure: &Failure) -> bool {
-    matches!(failure.class, Class::PermissionDenied | Class::NotFound)
+/// Returns true if the other streams are still read after this failure. It concerns one stream; all other failures
+/// concern the connection or the login.
+pub(super) fn skippable(failure: &Failure) -> bool {
+    matches!(
+        failure.class,
+        Class::PermissionDenied | Class::NotFound | Class::Remote | Class::WrongService | Class::Misconfigured
+    )
 }
 
-/// Returns the description of a stream, or the failure for which it is skipped. Other failures stay errors.
-fn or_skipped(described: Result<Stream, Failure>) -> Result<Result<Stream, Failure>, Failure> {
-    match described {
-        Err(failure) if !skippable(&failure) => Err(failure),
-        described => Ok(described),
-    }
-}
-
-fn reason(failure: &Failure) -> String {
+pub(super) fn reason(failure: &Failure) -> String {
     match failure.detail.is_empty() {
         true => failure.title.clone(),
         false => format!("{}; {}", failure.title, failure.detail),
     }
 }
 
-fn json(value: &Value) -> Json {
+pub(super) fn json(value: &Value) -> Json {
     serde_json::to_value(value).unwrap_or(Json::Null)
 }
 

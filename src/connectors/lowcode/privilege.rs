@@ -21,19 +21,39 @@ pub fn grants(rules: &family_spec::Privilege, kept: Option<&HostResponse>, recor
     }
 }
 
+/// Returns the grants of an object that maps the name of a permission to its level, in the form `NAME=LEVEL`.
+#[must_use]
+pub fn levels(permissions: Option<&Json>) -> Option<String> {
+    let object = permissions?.as_object()?;
+    let grants = object.iter().filter_map(|(name, level)| Some(format!("{name}={}", level.as_str()?)));
+    Some(grants.collect::<Vec<_>>().join(","))
+}
+
+/// Returns those of `grants` that only read, but read content.
+#[must_use]
+pub fn content(rules: &family_spec::Privilege, grants: Option<&str>) -> Vec<String> {
+    let reads_content = |grant: &&str| rules.content.iter().any(|glob| fits(glob, grant));
+    split(rules, grants.unwrap_or_default()).into_iter().filter(reads_content).map(short).collect()
+}
+
+fn split<'g>(rules: &family_spec::Privilege, grants: &'g str) -> Vec<&'g str> {
+    let separator = if rules.separator.is_empty() { "," } else { rules.separator.as_str() };
+    grants.split(separator).map(str::trim).filter(|grant| !grant.is_empty()).collect()
+}
+
 /// Returns the verdict for `grants`, the vendor's own text. `grants` is `None` if the vendor did not list any.
 #[must_use]
 pub fn verdict(rules: &family_spec::Privilege, grants: Option<&str>) -> Privilege {
     let unknown = |reason: String| Privilege::Unknown { reason };
     let Some(grants) = grants else { return unknown(rules.absent.trim().to_string()) };
-    let separator = if rules.separator.is_empty() { "," } else { rules.separator.as_str() };
-    let grants: Vec<&str> = grants.split(separator).map(str::trim).filter(|grant| !grant.is_empty()).collect();
+    let grants = split(rules, grants);
     let any = |globs: &[String], grant: &str| globs.iter().any(|glob| fits(glob, grant));
     let over: Vec<String> = grants.iter().filter(|grant| any(&rules.over, grant)).map(|grant| short(grant)).collect();
     if !over.is_empty() {
         return Privilege::Over { grants: over };
     }
-    let strange: Vec<String> = grants.iter().filter(|grant| !any(&rules.ok, grant)).map(|grant| short(grant)).collect();
+    let strange: Vec<String> =
+        grants.iter().filter(|grant| !any(&rules.ok, grant) && !any(&rules.content, grant)).map(|grant| short(grant)).collect();
     match strange.is_empty() {
         // A credential without any grants cannot have excess permissions.
         true => Privilege::Ok,
@@ -85,9 +105,33 @@ mod tests {
         assert_eq!(judge("slack", Some("team:read,channels:read,users:read")), Privilege::Ok);
         assert_eq!(
             judge("slack", Some("channels:read,channels:history,chat:write.public,files:read,admin.users:read")),
-            over(&["channels:history", "chat:write.public", "files:read", "admin.users:read"])
+            over(&["chat:write.public"])
         );
+        assert_eq!(judge("slack", Some("channels:history,files:read,admin.users:read,search:read.public")), Privilege::Ok);
         assert!(matches!(judge("slack", None), Privilege::Unknown { .. }));
+    }
+
+    /// Every scope and permission that the vendors document has a verdict, and it is the one in the table.
+    #[test]
+    fn every_known_scope_has_its_verdict() {
+        for family in ["github", "slack"] {
+            let table = format!("{}/tests/data/scopes/{family}.txt", env!("CARGO_MANIFEST_DIR"));
+            let table = std::fs::read_to_string(table).unwrap();
+            let lines: Vec<&str> = table.lines().filter(|line| !line.starts_with('#')).collect();
+            assert!(lines.len() > 140, "{family}: {} scopes", lines.len());
+            let rules = &spec::find(family).unwrap().form.privilege;
+            for line in lines {
+                let (expected, scope) = line.split_once(' ').unwrap();
+                let scope = scope.trim();
+                let found = match judge(family, Some(scope)) {
+                    Privilege::Over { .. } => "over",
+                    Privilege::Ok if content(rules, Some(scope)) == [scope] => "content",
+                    Privilege::Ok => "ok",
+                    Privilege::Unknown { .. } => "unknown",
+                };
+                assert_eq!(found, expected, "{family}: {scope}");
+            }
+        }
     }
 
     #[test]
@@ -112,7 +156,7 @@ mod tests {
         fn a_grant_that_is_over_is_never_ok(grant in "[a-z:.]{1,12}", others in proptest::collection::vec("[a-z:]{1,8}", 0..4)) {
             let rules = family_spec::Privilege {
                 header: String::new(), field: String::new(), separator: ",".to_string(), absent: String::new(),
-                ok: vec!["*".to_string()], over: vec![grant.clone()],
+                ok: vec!["*".to_string()], over: vec![grant.clone()], content: Vec::new(),
             };
             let mut all = others;
             all.push(grant.clone());

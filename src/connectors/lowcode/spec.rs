@@ -45,6 +45,7 @@ impl Spec {
         let asked = kinds()
             .flat_map(|kind| &kind.streams)
             .chain(form.auth.iter().map(|way| &way.health))
+            .chain(form.auth.iter().filter_map(|way| Some(&way.first.as_ref()?.stream)))
             .chain(form.identity.iter().map(|rule| &rule.stream));
         if let Some(missing) = asked.into_iter().find(|name| !names.contains(&name.as_str())) {
             return Err(format!("source has no stream {missing}"));

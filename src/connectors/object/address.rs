@@ -241,6 +241,13 @@ impl ObjectLocation {
         self.endpoint.as_ref().is_none_or(|endpoint| endpoint.contains("{region}"))
     }
 
+    /// Whether the resource id chose the endpoint, and not Amazon or `base_url` of the policy.
+    #[must_use]
+    pub fn is_chosen_by_intent(&self, base_url: Option<&str>) -> bool {
+        let reviewed = base_url.map(|text| text.trim_end_matches('/'));
+        self.endpoint.as_deref().is_some_and(|endpoint| Some(endpoint) != reviewed)
+    }
+
     /// The bucket's ARN.
     #[must_use]
     pub fn arn(&self) -> String {

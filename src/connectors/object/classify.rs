@@ -59,7 +59,8 @@ pub fn by_status(place: &ObjectLocation, answer: &HttpResponse, begin: &str) -> 
     let host = place.host();
     let detail = if begin.is_empty() { format!("HTTP {}", answer.status) } else { format!("HTTP {}: {begin}", answer.status) };
     let failure = match answer.status {
-        429 | 503 => throttled(place, answer),
+        429 => throttled(place, answer),
+        503 if answer.header("retry-after").is_some() => throttled(place, answer),
         500.. => Failure::new(
             Class::Remote,
             format!("{host} failed with HTTP {}", answer.status),

@@ -162,10 +162,10 @@ fn call(place: &ObjectLocation, answer: &HttpResponse, error: &StoreError, signe
     let host = place.host();
     Some(match error.code.as_str() {
         "RequestTimeTooSkewed" | "RequestExpired" => skewed(place, answer, error, signed_at),
-        "SlowDown" | "ServiceUnavailable" | "Busy" | "TooManyRequests" | "RequestLimitExceeded" | "RequestThrottled" => {
-            throttled(place, answer)
-        }
-        code if code.starts_with("Throttl") => throttled(place, answer),
+        // The codes with which S3 and compatible stores ask to slow down. ServiceUnavailable and Busy only mean that the
+        // store failed. MinIO has SlowDownRead and SlowDownWrite.
+        "TooManyRequests" | "RequestLimitExceeded" | "RequestThrottled" | "BandwidthLimitExceeded" => throttled(place, answer),
+        code if code.starts_with("Throttl") || code.starts_with("SlowDown") => throttled(place, answer),
         "NotImplemented" | "MethodNotAllowed" => Failure::new(
             Class::Unsupported,
             format!("{host} does not implement ListObjectsV2, which aam uses to list a bucket"),

@@ -18,7 +18,7 @@ use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engi
 use crate::clock::Clock;
 use crate::credentials::Credential;
 use crate::egress::{HttpResponse, PlannedCall};
-use crate::model::{Evidence, Failure, Privilege};
+use crate::model::{Evidence, Failure, Privilege, Recipient};
 use crate::policy::FamilyPolicy;
 use address::{Flavor, ObjectLocation};
 use connector::Bucket;
@@ -61,7 +61,8 @@ impl ObjectEngine {
             address::place(self.flavor, resource_id, &any_endpoint, None)?;
         }
         let account = place.as_ref().map_or_else(|_| self.flavor.family().to_string(), ObjectLocation::host);
-        Ok(BoundBucket { place, account, clock: Arc::clone(&self.clock) })
+        let base_url = policy.base_url.clone();
+        Ok(BoundBucket { place, account, base_url, clock: Arc::clone(&self.clock) })
     }
 
     /// Binds `resource_id` and opens it over any transport.
@@ -90,6 +91,8 @@ pub struct BoundBucket {
     /// The location of the bucket, or what is wrong with the policy's endpoint or region.
     place: Result<ObjectLocation, Failure>,
     account: String,
+    /// The endpoint that the policy names.
+    base_url: Option<String>,
     clock: Arc<dyn Clock>,
 }
 
@@ -115,6 +118,13 @@ impl BoundResource for BoundBucket {
 
     fn account(&self) -> &str {
         &self.account
+    }
+
+    fn free_hosts(&self) -> Vec<Recipient> {
+        let free = self.place.as_ref().ok().filter(|place| place.is_chosen_by_intent(self.base_url.as_deref()));
+        // The store names the region, so a host that contains it is not known yet.
+        let places = free.map(|place| if place.host_follows_region() { place.in_unknown_region() } else { place.clone() });
+        places.and_then(|place| place.url().ok()).and_then(|url| Recipient::from_url(&url)).into_iter().collect()
     }
 
     fn planned_calls(&self) -> Vec<PlannedCall> {

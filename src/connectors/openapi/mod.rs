@@ -30,7 +30,7 @@ mod hostile;
 use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine, Opened};
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
-use crate::model::Failure;
+use crate::model::{Failure, Recipient};
 use crate::policy::{FamilyPolicy, Policy};
 use address::{DescriptionLocation, host_of};
 use service::Service;
@@ -98,6 +98,15 @@ impl BoundResource for BoundService {
 
     fn account(&self) -> &str {
         &self.account
+    }
+
+    /// The host of the description, unless it is the one that the policy names.
+    fn free_hosts(&self) -> Vec<Recipient> {
+        let reviewed = self.policy.base_url.as_ref().and_then(|text| Url::parse(text).ok());
+        let free = |url: &&Url| !reviewed.as_ref().is_some_and(|reviewed| address::same_origin(url, reviewed));
+        let mut hosts: Vec<Recipient> = self.address.candidates.iter().filter(free).filter_map(Recipient::from_url).collect();
+        hosts.dedup();
+        hosts
     }
 
     fn planned_calls(&self) -> Vec<PlannedCall> {

@@ -21,7 +21,7 @@ pub mod uri;
 use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine, Opened};
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
-use crate::model::Failure;
+use crate::model::{Failure, Recipient};
 use crate::policy::Policy;
 use driver_session::DriverSession;
 use std::sync::Arc;
@@ -100,6 +100,15 @@ impl BoundResource for BoundDatabase {
         &self.account
     }
 
+    fn free_hosts(&self) -> Vec<Recipient> {
+        match &self.place {
+            DatabaseLocation::Sqlite(_) => Vec::new(),
+            DatabaseLocation::Server(server) => {
+                vec![Recipient::new(&server.host, server.port, server.wire.default_port(), false)]
+            }
+        }
+    }
+
     fn planned_calls(&self) -> Vec<PlannedCall> {
         let (method, host, path) = match &self.place {
             DatabaseLocation::Sqlite(path) => ("READ FILE", "local".to_string(), path.clone()),
@@ -140,6 +149,7 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
         reconcile: Reconcile { concurrency: 64, resync: Duration::from_secs(30), memory: 256 << 20 },
         families: Default::default(),
         manifests: Manifests::default(),
+        credentials: Default::default(),
         api: Api::default(),
         digest: crate::model::Digest::default(),
     }

@@ -63,6 +63,9 @@ fn sqlite(rest: &str) -> Result<DatabaseLocation, Failure> {
     if strip_prefix_ignore_case(rest, "file:").is_some() || rest.contains('?') {
         return Err(misconfigured("SQLite URIs and properties are not accepted", fix));
     }
+    if rest.starts_with("~/") || rest.starts_with('$') {
+        return Err(misconfigured("the path of the SQLite file is not expanded: AAM reads ~ and $NAME as they are written", fix));
+    }
     Ok(DatabaseLocation::Sqlite(rest.to_string()))
 }
 

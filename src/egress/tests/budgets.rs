@@ -170,7 +170,7 @@ async fn slots_follow_the_policy() {
     let failure = world.session().admit("127.0.0.1", 9).await.err().unwrap();
     assert_eq!(
         (failure.class, failure.title.as_str()),
-        (Class::Throttled, "the limit of concurrent calls of openapi account acme is reached: 1")
+        (Class::Throttled, "AAM's own limit of concurrent calls for openapi account acme is reached: 1")
     );
     world.cap.concurrency = 2;
     let second = world.session().admit("127.0.0.1", 9).await.unwrap();

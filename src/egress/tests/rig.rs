@@ -161,6 +161,7 @@ fn policy() -> Policy {
         reconcile: Reconcile { concurrency: 64, resync: seconds(30), memory: 256 << 20 },
         families: BTreeMap::new(),
         manifests: Manifests::default(),
+        credentials: Default::default(),
         api: Api::default(),
         digest: Digest::default(),
     }

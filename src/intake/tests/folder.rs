@@ -205,17 +205,18 @@ fn a_folder_that_vanishes_withdraws_nothing_and_is_followed_when_it_returns() {
 
 #[test]
 fn a_sub_folder_that_goes_takes_its_files_and_one_that_cannot_be_listed_does_not() {
-    let (home, root, mut scanner) = folder();
-    put(home.path(), "elsewhere/a.json", &intent("a"));
-    symlink(home.path().join("elsewhere"), root.join("linked")).expect("a link");
+    let (_home, root, mut scanner) = folder();
+    let store = root.join(".store");
+    put(&store, "elsewhere/a.json", &intent("a"));
+    symlink(store.join("elsewhere"), root.join("linked")).expect("a link");
     put(&root, "plain/b.json", &intent("b"));
     assert_eq!(changed(&scan(&mut scanner)), vec!["linked/a.json: a | 0", "plain/b.json: b | 0"]);
-    fs::rename(home.path().join("elsewhere"), home.path().join("away")).expect("a rename");
+    fs::rename(store.join("elsewhere"), store.join("away")).expect("a rename");
     fs::remove_dir_all(root.join("plain")).expect("removed");
     let broken = scan(&mut scanner);
     assert_eq!(gone(&broken), vec!["plain/b.json"]);
     assert!(broken.problems[0].message.contains("link to a folder that does not exist"), "{:?}", broken.problems);
-    fs::rename(home.path().join("away"), home.path().join("elsewhere")).expect("a rename");
+    fs::rename(store.join("away"), store.join("elsewhere")).expect("a rename");
     let back = scan(&mut scanner);
     assert!(back.changed.is_empty() && back.gone.is_empty() && back.problems.is_empty());
     fs::remove_file(root.join("linked")).expect("removed");

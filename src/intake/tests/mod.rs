@@ -1,7 +1,9 @@
 //! Tests over whole texts and real files.
 
 mod folder;
+mod hints;
 mod many;
+mod mounts;
 mod properties;
 mod reread;
 mod secrets;

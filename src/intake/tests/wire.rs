@@ -161,7 +161,7 @@ fn a_duplicate_field_is_refused() {
 
 #[test]
 fn each_limit_has_its_own_fault() {
-    let limits = Limits { bytes: 2000, depth: 4, items: 2 };
+    let limits = Limits { bytes: 2000, depth: 4, items: 2, demo: false };
     let fault = |text: &[u8]| parse(text, &limits).expect_err("over a limit").fault;
     assert_eq!(fault(&[b' '; 2001]), Fault::TooLarge);
     assert_eq!(fault(b"[{},{},{}]"), Fault::TooLarge);
@@ -215,7 +215,7 @@ fn the_problems_of_a_badly_broken_document_read_well() {
 
 #[test]
 fn messages_for_texts_that_are_not_documents_read_well() {
-    let limits = Limits { bytes: 60, depth: 3, items: 2 };
+    let limits = Limits { bytes: 60, depth: 3, items: 2, demo: false };
     let cases: [&[u8]; 9] = [
         b"",
         b"{\"a\": 1,\n \"b\": }",

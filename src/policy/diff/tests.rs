@@ -17,6 +17,8 @@ fn line(source_type: &str, resource: &str) -> ConnectionLine {
         evidence_status: "Sanctioned".to_string(),
         confidence: 0.9,
         state: State::Active,
+        origins: vec![Origin::folder("a.json")],
+        locator: None,
     }
 }
 
@@ -162,4 +164,38 @@ fn a_change_of_everything_reads_well() {
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("policy_diff", diff(&old, &new, Some(&lines)).join("\n"));
     });
+}
+
+#[test]
+fn a_wider_right_to_send_credentials_is_marked() {
+    let token = |more: &str| {
+        let sha256 = "0".repeat(64);
+        policy(&format!(
+            "{ALL}\napi: {{tokens: [{{name: aod, sha256: \"{sha256}\", scopes: [intents:write], namespaces: [autonomy]{more}}}]}}"
+        ))
+    };
+    let mut pushed = line("slack", "acme");
+    pushed.origins = vec![Origin::api("aod")];
+    pushed.locator = Some(Locator::Env("SLACK_TOKEN".to_string()));
+    let lines = [pushed];
+    let (none, some) = (token(""), token(", locators: [\"env:SLACK_TOKEN\"], hosts: [a.example]"));
+    let wider = diff(&none, &some, Some(&lines)).join("\n");
+    assert!(wider.contains("token aod may now use env:SLACK_TOKEN (wider)"), "{wider}");
+    assert!(wider.contains("token aod may now send its credentials to a.example (wider)"), "{wider}");
+    assert!(wider.contains("1 connection may use its credential now"), "{wider}");
+    assert!(wider.contains("1 connection would be checked again at once: 1 slack"), "{wider}");
+    let narrower = diff(&some, &none, Some(&lines)).join("\n");
+    assert!(!narrower.contains("wider"), "{narrower}");
+    assert!(narrower.contains("1 connection becomes AWAITING_CREDENTIALS"), "{narrower}");
+    let all = token(", locators: [\"env:*\"], hosts: [a.example]");
+    assert!(diff(&some, &all, None).join("\n").contains("may now use env:* (wider)"));
+    let within = token(", locators: [\"env:*\", \"env:SLACK_TOKEN\"], hosts: [a.example]");
+    assert!(!diff(&all, &within, None).join("\n").contains("wider"), "what a wider pattern covers is not wider");
+    let bound = policy(&format!("{ALL}\ncredentials: {{namespaces: {{autonomy: [\"env:A_*\"]}}}}"));
+    assert!(!diff(&policy(ALL), &bound, None).join("\n").contains("wider"));
+    assert!(diff(&bound, &policy(ALL), None).join("\n").contains(
+        "limit of the namespace autonomy to env:A_* is removed, and namespaces that are not listed may use them (wider)"
+    ));
+    let added = diff(&policy(ALL), &some, None).join("\n");
+    assert!(added.contains("token aod added; scopes: intents:write; namespaces: autonomy; credentials: env:SLACK_TOKEN, to hosts that the policy or the family names and to a.example (wider)"), "{added}");
 }

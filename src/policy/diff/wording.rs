@@ -3,8 +3,9 @@
 use super::super::duration_text::format as duration;
 use super::super::{Policy, Token, TokenScope, size_text};
 use super::ConnectionLine;
-use crate::model::State;
+use super::credentials::{of_new, of_token};
 use crate::model::text::counted;
+use crate::model::{DEMO_NAMESPACE, State};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
@@ -21,7 +22,7 @@ pub struct Live<'a> {
 impl<'a> Live<'a> {
     /// Leaves out retired connections and the namespace `demo`. `None` means that the connections are unknown.
     pub fn new(connections: Option<&'a [ConnectionLine]>) -> Live<'a> {
-        let applies = |line: &&ConnectionLine| line.state != State::Retired && line.namespace != "demo";
+        let applies = |line: &&ConnectionLine| line.state != State::Retired && line.namespace != DEMO_NAMESPACE;
         let lines = connections.unwrap_or_default().iter().filter(applies).collect();
         Live { lines, known: connections.is_some() }
     }
@@ -98,7 +99,8 @@ pub fn tokens(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     }
     for is in new.api.tokens.iter().filter(|token| find(old, &token.name).is_none()) {
         let (scopes, namespaces) = (scopes(&is.scopes), joined(&is.namespaces));
-        out.push(format!("token {} added; scopes: {scopes}; namespaces: {namespaces}", is.name));
+        let credentials = of_new(is);
+        out.push(format!("token {} added; scopes: {scopes}; namespaces: {namespaces}; {credentials}", is.name));
     }
 }
 
@@ -119,6 +121,7 @@ fn one_token(was: &Token, is: &Token, out: &mut Vec<String>) {
             out.push(format!("token {name}: {change}: {set}"));
         }
     }
+    of_token(was, is, out);
 }
 
 fn scopes(scopes: &BTreeSet<TokenScope>) -> String {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::{Digest, Risk};
+use crate::policy::grants::{CredentialGrant, Credentials, HostPattern, LocatorPattern};
 use crate::policy::parse::parse;
 use crate::policy::{Api, Backoff, Breaker, Caps, Eligibility, Files, Network, Recheck, Reconcile, SafeMode, Slo, TokenScope};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -54,11 +55,28 @@ fn name() -> impl Strategy<Value = String> {
     "[a-z0-9][a-z0-9._-]{0,10}".prop_filter("demo is never new work", |name| name != "demo")
 }
 
+fn locators() -> impl Strategy<Value = Vec<LocatorPattern>> {
+    let text =
+        proptest::sample::select(vec!["env:A_TOKEN", "env:SALES_*", "env:*", "vault:aam/*", "vault:a\"b", "sp:x#y", "consent:1"]);
+    unique(text.prop_map(|text| LocatorPattern::parse(text).unwrap()))
+}
+
+fn grant() -> impl Strategy<Value = CredentialGrant> {
+    let text =
+        proptest::sample::select(vec!["a.example", "*.a.example:8443", "*", "http://10.0.0.7:8080", "[::1]:*", "bücher.example"]);
+    let hosts = unique(text.prop_map(|text| HostPattern::parse(text).unwrap()));
+    (locators(), hosts).prop_map(|(locators, hosts)| {
+        let hosts = if locators.is_empty() { Vec::new() } else { hosts };
+        CredentialGrant { locators, hosts }
+    })
+}
+
 fn tokens() -> impl Strategy<Value = Vec<Token>> {
     let scopes = btree_set(proptest::sample::select(TokenScope::ALL.to_vec()), 1..=3);
-    let token = (any::<[u8; 32]>(), scopes, btree_set(name(), 1..3));
-    btree_map(name(), token, 0..3).prop_map(|tokens| {
-        let token = |(name, (sha256, scopes, namespaces))| Token { name, sha256: Digest(sha256), scopes, namespaces };
+    let token = (any::<[u8; 32]>(), scopes, btree_set(name(), 1..3), grant());
+    btree_map(name().prop_filter("reserved", |name| name != "admin"), token, 0..3).prop_map(|tokens| {
+        let token =
+            |(name, (sha256, scopes, namespaces, grant))| Token { name, sha256: Digest(sha256), scopes, namespaces, grant };
         tokens.into_iter().map(token).collect()
     })
 }
@@ -103,6 +121,7 @@ prop_compose! {
         numbers in (1u32..=20, 1u32..=1000, 1usize..=10_000, (16u64 << 10)..=(1 << 30)),
         caps in (caps_entry(), btree_map(family(), caps_entry(), 0..3)),
         families in btree_map(family(), set(), 0..3),
+        bound in btree_map(name(), locators(), 0..3),
     ) -> Policy {
         let (network, files, eligibility, slo, jitter, api) = outer;
         Policy {
@@ -121,6 +140,7 @@ prop_compose! {
             reconcile: Reconcile { concurrency: numbers.2, resync: waits.8, memory: numbers.3 << 10 },
             families,
             manifests: Default::default(),
+            credentials: Credentials { namespaces: bound },
             api,
             digest: Digest::default(),
         }

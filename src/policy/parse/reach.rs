@@ -1,7 +1,7 @@
 //! The sections network, files, caps and families.
 
 use super::super::read::{Fields, Reader, Spot};
-use super::super::yaml::shown;
+use super::super::yaml::{NodeKind, shown};
 use super::super::{Cap, Caps, FamilyPolicy, Files, Network};
 use super::section;
 use ipnet::IpNet;
@@ -71,12 +71,19 @@ fn address(r: &mut Reader, spot: &Spot<'_>, what: &str) -> Option<String> {
     }
 }
 
+const ROOT_HINT: &str = "write the folder that holds the data, for example roots: [/srv/data]";
+
 pub fn files(r: &mut Reader, spot: &Spot<'_>) -> Option<Files> {
     let fields = r.fields(spot, &["roots"])?;
+    if let Some(spot) = fields.get("roots").filter(|spot| matches!(&spot.node.kind, NodeKind::Scalar { text, .. } if text == "/"))
+    {
+        r.report(&spot, "the root directory is not allowed here", ROOT_HINT);
+        return None;
+    }
     let root = |r: &mut Reader, item: &Spot<'_>| {
         let path = PathBuf::from(r.text(item, "the path of a folder")?);
         if path.has_root() && path.parent().is_none() {
-            r.report(item, "the root directory is not allowed here", "write the path of the folder that holds the data");
+            r.report(item, "the root directory is not allowed here", ROOT_HINT);
             return None;
         }
         Some(path)

@@ -232,3 +232,37 @@ fn size_depth_and_the_number_of_problems_are_bounded() {
     let many: String = (0..50_000).map(|n| format!("key{n}: 1\n")).collect();
     assert!(problems(&many).len() <= super::super::yaml::MAX_PROBLEMS);
 }
+
+/// `broken.yaml` after doing what the hints say.
+const FIXED: &str = r#"
+version: 1
+namespace: autonomy
+slo: {coverage: 1}
+eligibility: {evidence: [Sanctioned], max_risk: med, min_confidence: 0.5}
+safe_mode: {max_items: 20, step_timeout: 20s, attempt_timeout: 20s}
+allowlist: [slack, github]
+network:
+  allow_private: [10.0.0.1/32, 10.0.0.0/8, "fd00::/8"]
+  proxy: http://proxy.example
+files: {roots: [/srv/data]}
+caps:
+  default: {per_second: 0.1, burst: 1, per_day: 1, concurrency: 2}
+  families:
+    jira: {per_second: 1, burst: 20, per_day: 5000, concurrency: 2}
+    slack: {per_second: 0.25, burst: 12, per_day: 500, concurrency: 1}
+backoff: {initial: 5s, max: 10m, jitter: 1}
+breaker: {failures: 5}
+recheck: {health: 6h, drift: 1ms, awaiting_credentials: 30d}
+reconcile: {concurrency: 64}
+families:
+  github: {base_url: "https://ghe.example/api/v3"}
+  openapi: {health_path: /healthz, deny_operations: [purge]}
+api:
+  tokens:
+    - {name: aod, sha256: "0000000000000000000000000000000000000000000000000000000000000000", scopes: [intents:write], namespaces: [autonomy]}
+"#;
+
+#[test]
+fn following_the_hints_of_a_broken_policy_makes_it_valid() {
+    assert_eq!(parse(FIXED, "p").map(drop), Ok(()));
+}

@@ -3,7 +3,8 @@
 use super::super::read::{Reader, Spot};
 use super::super::yaml::shown;
 use super::super::{Api, Token, TokenScope};
-use crate::model::Digest;
+use super::grants::grant;
+use crate::model::{ADMIN_TOKEN, Digest};
 
 pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
     let fields = r.fields(spot, &["tokens"])?;
@@ -25,21 +26,34 @@ pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
 }
 
 fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {
-    let fields = r.fields(spot, &["name", "sha256", "scopes", "namespaces"])?;
+    let fields = r.fields(spot, &["name", "sha256", "scopes", "namespaces", "locators", "hosts"])?;
     let name = r.required(&fields, "name", "name the caller, for example name: aod");
-    let name = name.and_then(|spot| r.name(&spot, "the name of a token"));
+    let name = name.and_then(|spot| token_name(r, &spot));
     let sha256 = r.required(&fields, "sha256", "aam token new prints it").and_then(|spot| sha256(r, &spot));
     let allowed = TokenScope::ALL.map(TokenScope::as_str);
     let scopes = r.required(&fields, "scopes", "for example scopes: [registry:read]");
     let scopes = scopes.and_then(|spot| filled(r, &spot, "scopes", |r, item| r.one_of(item, "scope", &allowed)));
     let namespaces = r.required(&fields, "namespaces", "for example namespaces: [autonomy]");
     let namespaces = namespaces.and_then(|spot| filled(r, &spot, "namespaces", |r, item| r.name(item, "a namespace")));
+    let grant = grant(r, &fields);
     Some(Token {
         name: name?,
         sha256: sha256?,
         scopes: TokenScope::ALL.into_iter().filter(|scope| scopes.iter().flatten().any(|name| *name == scope.as_str())).collect(),
         namespaces: namespaces?.into_iter().collect(),
+        grant,
     })
+}
+
+/// Intents that are pushed with the admin token have the origin `api:admin` and may name every credential, so no other
+/// token may have this name.
+fn token_name(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
+    let name = r.name(spot, "the name of a token")?;
+    if name == ADMIN_TOKEN {
+        r.report(spot, "the name admin is reserved for the admin token", "give this token another name");
+        return None;
+    }
+    Some(name)
 }
 
 /// A list with at least one item.

@@ -95,6 +95,30 @@ async fn nothing_writes_to_a_sealed_namespace() {
 }
 
 #[tokio::test]
+async fn the_namespace_demo_accepts_nothing_but_its_seed_also_before_it_is_loaded() {
+    let rig = Rig::new();
+    let registry = rig.open();
+    let error = registry.accept(vec![(intent("demo", "db", ""), Origin::folder("a.json"))]).await.unwrap_err();
+    assert!(matches!(&error, RegistryError::Sealed(name) if name == "demo"), "{error}");
+    let autonomy = accepted(&registry, "db").await;
+    assert_eq!(rig.rows(), 1);
+    // The database itself refuses what the code does not write.
+    for (kind, facts) in [
+        ("intent_accepted", r#"{"origin":"folder:a.json"}"#),
+        ("intent_accepted", r#"{"origin":"api:admin"}"#),
+        ("intent_accepted", "{}"),
+        ("attempt_begun", r#"{"origin":"seed:a"}"#),
+    ] {
+        let sql = "INSERT INTO ledger SELECT seq + 1, at, ?1, 'demo', connection, ?2, body, prev, hash FROM ledger WHERE seq = 1";
+        let error = rig.raw().execute(sql, [kind, facts]).unwrap_err().to_string();
+        assert!(error.contains("accepts nothing but its seed"), "{kind} {facts}: {error}");
+    }
+    assert!(registry.seal("demo", vec![(intent("demo", "seed", ""), Origin("seed:a".into()))]).await.unwrap());
+    assert!(registry.snapshot().connections.contains_key(&autonomy));
+    assert_eq!(rig.rows(), 3);
+}
+
+#[tokio::test]
 async fn takers_at_once_never_get_more_than_the_day_allows() {
     let rig = Rig::new();
     let registry = rig.open();

@@ -26,8 +26,11 @@ async fn each_earlier_version_is_migrated_with_its_data() {
         db.execute("ATTACH ?1 AS source", [source.path().display().to_string()]).unwrap();
         db.execute_batch("INSERT INTO ledger SELECT * FROM source.ledger ORDER BY seq").unwrap();
         let at = expected[&id].checked.unwrap().0;
-        db.execute("INSERT INTO checked (connection, at, full, failures) VALUES (?1, ?2, 1, 7)", (id.to_string(), at + 5))
-            .unwrap();
+        let sql = match version {
+            1 | 2 => "INSERT INTO checked (connection, at, full, failures) VALUES (?1, ?2, 1, 7)",
+            _ => "INSERT INTO checked (connection, at, full_at, failures, generation) VALUES (?1, ?2, ?2, 7, 1)",
+        };
+        db.execute(sql, (id.to_string(), at + 5)).unwrap();
         drop(db);
         let error = Reader::open(&rig.path()).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains("start aam serve"), "a reader cannot migrate: {error}");

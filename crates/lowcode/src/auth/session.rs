@@ -22,6 +22,10 @@ use std::sync::{Mutex, PoisonError};
 pub trait Login: Send + Sync {
     /// Sends the request. Returns `None` if there was no response and the error handler ignores that.
     fn send<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<Option<Response>, Failed>>;
+
+    /// Returns a text that is equal for two logins with the same config if they send the same request. It does not cover
+    /// the authorization, which may be signed anew each time.
+    fn key<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<String, Failed>>;
 }
 
 /// Builds a login from its component and its name.
@@ -69,6 +73,16 @@ impl Session {
         {
             return Ok(token);
         }
+        let shared = match (&run.logins, self.lifetime) {
+            (Some(logins), Some(_)) => Some((logins, self.login.key(run).await?)),
+            _ => None,
+        };
+        if let Some((logins, key)) = &shared
+            && let Some((token, until)) = logins.get(key).filter(|(_, until)| *until >= now)
+        {
+            *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some((token.clone(), until));
+            return Ok(token);
+        }
         let read = |message: &str| Failed::system("ReadException", message);
         let response = self.login.send(run).await?;
         let response = response.ok_or_else(|| read("Failed to get session token, response got ignored by requester"))?;
@@ -82,6 +96,9 @@ impl Session {
         if let Some(span) = self.lifetime {
             let until = ends(run.host.now(), span)?;
             *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some((token.clone(), until));
+            if let Some((logins, key)) = shared {
+                logins.keep(key, token.clone(), until);
+            }
         }
         Ok(token)
     }

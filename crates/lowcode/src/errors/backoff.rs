@@ -17,6 +17,14 @@ pub enum Backoff {
     FromResponse { seconds: InterpolatedAny, text: String, max: Option<InterpolatedString> },
 }
 
+/// How long to wait before a retry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BackoffWait {
+    pub seconds: f64,
+    /// Whether the response gave the time. If not, only the manifest did.
+    pub requested: bool,
+}
+
 /// A waiting time that the server sends in a header.
 #[derive(Clone, Debug)]
 pub struct HeaderWait {
@@ -60,31 +68,37 @@ impl Backoff {
         })
     }
 
-    /// Returns the seconds to wait before the retry, or `None` if the next strategy is to decide. `attempt` counts from 1.
+    /// Returns how long to wait before the retry, or `None` if the next strategy is to decide. `attempt` counts from 1.
     ///
     /// # Errors
     /// Fails if a template fails, or if the server requests a longer wait than the manifest allows.
-    pub fn seconds(&self, outcome: Outcome<'_>, attempt: u32, scope: &Scope<'_>) -> Result<Option<f64>, Failed> {
-        let seconds = match self {
-            Backoff::Constant { seconds, jitter } => Some(jittered(float(&seconds.eval(scope, &[])?)?, *jitter)),
+    pub fn wait(&self, outcome: Outcome<'_>, attempt: u32, scope: &Scope<'_>) -> Result<Option<BackoffWait>, Failed> {
+        let own = |seconds| Some(BackoffWait { seconds, requested: false });
+        let requested = |seconds| BackoffWait { seconds, requested: true };
+        let wait = match self {
+            Backoff::Constant { seconds, jitter } => own(jittered(float(&seconds.eval(scope, &[])?)?, *jitter)),
             Backoff::Exponential { factor, jitter } => {
                 let factor = float(&factor.eval(scope, &[])?)?;
-                Some(jittered(factor * 2_f64.powf(f64::from(attempt)), *jitter))
+                own(jittered(factor * 2_f64.powf(f64::from(attempt)), *jitter))
             }
             Backoff::FromHeader(wait) => {
                 let seconds = wait.number(outcome, scope)?;
                 if let (Some(seconds), Outcome::Response(_)) = (seconds.filter(|it| *it != 0.0), outcome) {
                     capped(seconds, wait.max.as_ref(), scope)?;
                 }
-                seconds
+                seconds.map(requested)
             }
             Backoff::UntilHeader { wait, min } => until(wait, min.as_ref(), outcome, scope)?,
             Backoff::FromResponse { seconds, text, max } => match from_response(seconds, text, outcome, scope) {
-                Some(seconds) if seconds != 0.0 => Some(capped(seconds, max.as_ref(), scope)?),
+                Some(seconds) if seconds != 0.0 => {
+                    // The template may also be a constant, which is not a request of the source.
+                    let requested = ["response", "headers"].iter().any(|name| text.contains(name));
+                    Some(BackoffWait { seconds: capped(seconds, max.as_ref(), scope)?, requested })
+                }
                 _ => None,
             },
         };
-        Ok(seconds.filter(|it| it.is_finite()))
+        Ok(wait.filter(|it| it.seconds.is_finite()))
     }
 }
 
@@ -97,7 +111,7 @@ fn until(
     min: Option<&InterpolatedString>,
     outcome: Outcome<'_>,
     scope: &Scope<'_>,
-) -> Result<Option<f64>, Failed> {
+) -> Result<Option<BackoffWait>, Failed> {
     let until = wait.number(outcome, scope)?.filter(|it| *it != 0.0);
     let min = match min {
         Some(min) => Some(min.eval(scope, &[])?).filter(Value::truthy).map(|it| float(&it)).transpose()?,
@@ -111,7 +125,8 @@ fn until(
         (Some(until), None) if until < now => return Ok(None),
         (Some(until), None) => until - now,
     };
-    capped(seconds, wait.max.as_ref(), scope).map(Some)
+    let requested = until.is_some_and(|until| until > now);
+    Ok(Some(BackoffWait { seconds: capped(seconds, wait.max.as_ref(), scope)?, requested }))
 }
 
 fn from_response(seconds: &InterpolatedAny, text: &str, outcome: Outcome<'_>, scope: &Scope<'_>) -> Option<f64> {

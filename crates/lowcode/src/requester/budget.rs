@@ -6,7 +6,7 @@
 use crate::context::{Context, EMPTY, Run};
 use crate::datetime::iso::{Span, parse_duration};
 use crate::error::Failed;
-use crate::host::HostRequest;
+use crate::host::{HostRequest, PauseReason};
 use crate::interpolation::InterpolatedString;
 use crate::url::parse_qs;
 use crate::value::{Dict, Value};
@@ -62,7 +62,7 @@ impl Budget {
             return Err(Failed::system("ValueError", "Weight can not exceed the call limit"));
         }
         if let Some(wait) = run.rates.take(index, &policy.rates, weight, run.host.now()) {
-            run.host.pause(wait).await.map_err(Failed::host)?;
+            run.host.pause_for(wait, PauseReason::Budget).await.map_err(Failed::host)?;
         }
         Ok(())
     }

@@ -159,6 +159,10 @@ impl Login for Requester {
     fn send<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<Option<Response>, Failed>> {
         Box::pin(async move { self.send_raw(run, &RequestParts::default()).await })
     }
+
+    fn key<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<String, Failed>> {
+        Box::pin(async move { Ok(retry::cache_key(&self.prepare(run, &RequestParts::default()).await?)) })
+    }
 }
 
 fn build_login(node: &Value, name: &str, ctx: &Context<'_>) -> Result<Box<dyn Login>, Failed> {

@@ -6,7 +6,7 @@ use super::prepare::has_adapter;
 use crate::context::Run;
 use crate::error::Failed;
 use crate::errors::{Action, Outcome, Resolution};
-use crate::host::HostRequest;
+use crate::host::{HostRequest, PauseReason};
 use crate::response::Response;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -19,9 +19,19 @@ const MAX_PAUSE: f64 = 86_400.0 * 365.0;
 /// The layer that waits: `UserDefinedBackoffException`, `RateLimitBackoffException` or `DefaultBackoffException`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Wait {
-    Asked(f64),
+    /// A backoff strategy of the manifest gave the seconds. The flag is true if it read them from the response.
+    Asked(f64, bool),
     RateLimited,
     Default,
+}
+
+impl Wait {
+    fn reason(self) -> PauseReason {
+        match self {
+            Wait::Asked(_, true) | Wait::RateLimited => PauseReason::Requested,
+            Wait::Asked(_, false) | Wait::Default => PauseReason::Retry,
+        }
+    }
 }
 
 /// One layer of the Python package `backoff`: how often its target was called, and when the first call began.
@@ -60,7 +70,7 @@ impl Layers {
             layer.started.get_or_insert(now);
         }
         match wait {
-            Wait::Asked(seconds) => {
+            Wait::Asked(seconds, _) => {
                 let elapsed = self.asked.count(now);
                 // The CDK waits one second longer than requested.
                 (self.asked.tries < self.max_tries && elapsed < MAX_TIME).then_some(seconds + 1.0)
@@ -121,8 +131,8 @@ impl Requester {
                 Action::Retry | Action::RateLimited => self.wait_for(outcome, attempt, run, &resolution)?,
             };
             let Some(seconds) = layers.next(wait, began) else { return Err(self.exhausted(run, request, outcome, &resolution)) };
-            let wait = Duration::from_secs_f64(seconds.clamp(0.0, MAX_PAUSE));
-            if let Err(host_error) = run.host.pause(wait).await {
+            let pause = Duration::from_secs_f64(seconds.clamp(0.0, MAX_PAUSE));
+            if let Err(host_error) = run.host.pause_for(pause, wait.reason()).await {
                 let mut failed = self.exhausted(run, request, outcome, &resolution);
                 failed.host_error = Some(host_error);
                 return Err(failed);
@@ -133,8 +143,8 @@ impl Requester {
     fn wait_for(&self, outcome: Outcome<'_>, attempt: u32, run: &Run<'_>, resolution: &Resolution) -> Result<Wait, Failed> {
         let scope = run.scope();
         for backoff in &self.backoffs {
-            if let Some(seconds) = backoff.seconds(outcome, attempt, &scope)?.filter(|it| *it != 0.0) {
-                return Ok(Wait::Asked(seconds));
+            if let Some(wait) = backoff.wait(outcome, attempt, &scope)?.filter(|it| it.seconds != 0.0) {
+                return Ok(Wait::Asked(wait.seconds, wait.requested || resolution.action == Action::RateLimited));
             }
         }
         Ok(if resolution.action == Action::RateLimited { Wait::RateLimited } else { Wait::Default })
@@ -163,7 +173,7 @@ impl Requester {
 }
 
 /// Returns the method, URL, body and headers, without the headers that requests_cache ignores.
-fn cache_key(request: &HostRequest) -> String {
+pub(super) fn cache_key(request: &HostRequest) -> String {
     let mut key = format!("{} {}", request.method, request.url);
     for (name, value) in &request.headers {
         if !["authorization", "x-api-key", "access_token", "api_key"].contains(&name.to_ascii_lowercase().as_str()) {

@@ -369,7 +369,7 @@ proptest::proptest! {
         let mut tries = 0;
         for kind in kinds {
             tries += 1;
-            let wait = [Wait::Asked(1.0), Wait::RateLimited, Wait::Default][usize::from(kind)];
+            let wait = [Wait::Asked(1.0, true), Wait::RateLimited, Wait::Default][usize::from(kind)];
             match layers.next(wait, now) {
                 Some(seconds) => proptest::prop_assert!(seconds > 0.0),
                 None => break,

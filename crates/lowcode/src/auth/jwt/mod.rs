@@ -23,6 +23,9 @@ pub struct Jwt {
     encode_key: bool,
     /// The lifetime in seconds. With `None`, the token expires immediately.
     duration: Option<i64>,
+    /// The seconds by which `iat` and `nbf` lie before now, because the clock of the server may be behind. The CDK does
+    /// not have this field: it always uses 0.
+    backdated: i64,
     prefix: Option<InterpolatedString>,
     headers: Part,
     payload: Part,
@@ -87,6 +90,7 @@ impl Jwt {
                 None => Some(1200),
                 Some(value) => value.as_i64(),
             },
+            backdated: node.get("aam_backdated_seconds").and_then(Value::as_i64).unwrap_or(0),
             prefix: text("header_prefix"),
             headers: Part::build(node, "jwt_headers", &["kid", "typ", "cty"], &[("typ", "JWT")]),
             payload: Part::build(node, "jwt_payload", &["iss", "sub", "aud"], &[]),
@@ -112,7 +116,8 @@ impl Jwt {
             self.payload.eval(scope, &["iss", "sub", "aud", "iat", "exp", "nbf"], ("properties", "additional_jwt_payload"))?;
         let now = scope.host.now().as_second();
         let exp = now.saturating_add(self.duration.unwrap_or(0));
-        for (key, moment) in [("iat", now), ("exp", exp), ("nbf", now)] {
+        let issued = now.saturating_sub(self.backdated);
+        for (key, moment) in [("iat", issued), ("exp", exp), ("nbf", issued)] {
             payload.insert(key.into(), Value::Int(moment));
         }
         let key = self.key(scope)?;

@@ -7,7 +7,7 @@ use crate::context::Run;
 use crate::error::{Failed, FailureType};
 use crate::errors::mapping;
 use crate::errors::message::cut;
-use crate::host::HostRequest;
+use crate::host::{HostRequest, PauseReason};
 use crate::interpolation::InterpolatedString;
 use crate::request::merge::Options;
 use crate::response::Response;
@@ -76,7 +76,7 @@ impl OAuth {
             // Exponential backoff with full jitter, the default of the Python package `backoff`.
             let wait = (fastrand::f64() * 2_f64.powi(attempt.min(30))).min(MAX_TIME - elapsed);
             waited += wait;
-            if let Err(host_error) = run.host.pause(Duration::from_secs_f64(wait)).await {
+            if let Err(host_error) = run.host.pause_for(Duration::from_secs_f64(wait), PauseReason::Retry).await {
                 return Err(failed.with(|it| it.host_error = Some(host_error)));
             }
         }

@@ -1,0 +1,189 @@
+//! Discovery and the tiny sync of an open resource. A stream that cannot be read does not hide the others: it is skipped,
+//! and the catalog says why and which permission is missing.
+
+use super::open::{MAX_STREAMS, Resource, json, reason, skippable};
+use crate::connectors::concurrent;
+use crate::connectors::{Bounds, Discovery, Sample};
+use crate::model::catalog::{SkippedStream, Stream, SyncMode};
+use crate::model::{Catalog, Class, Evidence, Failure};
+use ::lowcode::catalog;
+use ::lowcode::context::Run;
+use ::lowcode::source::Source;
+use ::lowcode::stream::Stream as Reader;
+use futures_util::FutureExt;
+use serde_json::Value as Json;
+use std::sync::{Arc, PoisonError};
+
+impl Resource {
+    async fn streams(&self) -> Result<Arc<Source>, Failure> {
+        let names = &self.binding.streams;
+        if !names.is_empty() {
+            return self.named(names);
+        }
+        if let Some(known) = self.known(names) {
+            return Ok(known);
+        }
+        let built = self.built();
+        let all = self.sources().first_streams(&self.run(), usize::MAX, &built).await;
+        Ok(self.keep(names, all.map_err(|failed| self.failure("", failed))?))
+    }
+
+    pub(super) async fn discovered(&self, bounds: Bounds) -> Result<Discovery, Failure> {
+        let source = self.streams().await?;
+        let run = &self.run();
+        let mut catalog = Catalog::default();
+        let mut denied = Vec::new();
+        let streams: Vec<&Reader> =
+            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
+        let mut streams = streams.into_iter();
+        // A skipped stream does not count towards the bound, so another one takes its place.
+        while catalog.streams.len() < bounds.streams {
+            let next: Vec<&Reader> = streams.by_ref().take(bounds.streams - catalog.streams.len()).collect();
+            if next.is_empty() {
+                break;
+            }
+            // Without probes, streams are described one after the other, because they may share the calls that this makes.
+            let limits = self.concurrency(if self.binding.probes { &next } else { &[] });
+            let describe = next.iter().map(|stream| self.described(run, stream, bounds).map(or_skipped).boxed()).collect();
+            for (stream, described) in next.iter().zip(concurrent::all(limits, describe).await?) {
+                match described {
+                    Ok(described) => catalog.streams.push(described),
+                    Err(failure) => {
+                        let missing = self.missing(&stream.name);
+                        catalog.skipped.push(SkippedStream {
+                            class: Some(failure.class),
+                            missing: missing.clone(),
+                            ..SkippedStream::new(stream.name.as_str(), reason(&failure))
+                        });
+                        denied.push((missing, failure));
+                    }
+                }
+            }
+        }
+        catalog.truncated |= streams.next().is_some();
+        if catalog.streams.is_empty()
+            && let Some(failure) = none_readable(denied)
+        {
+            return Err(failure);
+        }
+        let mut evidence = Evidence::new();
+        evidence.insert("skipped".into(), catalog.skipped.len().into());
+        Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
+    }
+
+    /// Returns false for the identity stream of a custom manifest. The streams that a family lists are all data.
+    fn is_data(&self, name: &str) -> bool {
+        let probe = self.binding.identity.as_ref().is_some_and(|rule| rule.stream == name);
+        !self.binding.streams.is_empty() || !probe
+    }
+
+    async fn described(&self, run: &Run<'_>, stream: &Reader, bounds: Bounds) -> Result<Stream, Failure> {
+        let failed = |failed| self.failure(&stream.name, failed);
+        if self.binding.probes {
+            self.read(run, stream, 1, true).await?;
+        } else if let Some(failure) = self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner).get(&stream.name) {
+            return Err(failure.clone());
+        }
+        let schema = stream.schema.get(run).await.map_err(failed)?;
+        let mut json_schema = json(&schema);
+        if let Some(properties) = json_schema.get_mut("properties").and_then(Json::as_object_mut)
+            && properties.len() > bounds.columns
+        {
+            let kept = std::mem::take(properties).into_iter().take(bounds.columns);
+            properties.extend(kept);
+        }
+        let key = catalog::primary_key(Some(&stream.primary_key)).map_err(failed)?;
+        Ok(Stream {
+            name: stream.name.clone(),
+            namespace: None,
+            json_schema,
+            supported_sync_modes: match stream.cursor {
+                Some(_) => vec![SyncMode::FullRefresh, SyncMode::Incremental],
+                None => vec![SyncMode::FullRefresh],
+            },
+            source_defined_primary_key: key.into_iter().map(|field| vec![field]).collect(),
+            row_estimate: None,
+        })
+    }
+
+    pub(super) async fn sampled(&self, catalog: &Catalog, max_items: usize) -> Result<Sample, Failure> {
+        let source = self.streams().await?;
+        let known = |name: &str| catalog.streams.iter().any(|stream| stream.name == name);
+        let run = self.run();
+        let (mut rows, mut read, mut skipped) = (0, serde_json::Map::new(), serde_json::Map::new());
+        let mut denied = Vec::new();
+        for stream in self.in_order(&source).into_iter().filter(|stream| known(&stream.name)) {
+            if rows >= max_items || read.len() >= MAX_STREAMS || skipped.len() >= MAX_SKIPPED {
+                break;
+            }
+            match self.read(&run, stream, max_items - rows, true).await {
+                Ok(found) => {
+                    rows += found.len();
+                    read.insert(stream.name.clone(), found.len().into());
+                }
+                Err(failure) if skippable(&failure) => {
+                    skipped.insert(stream.name.clone(), reason(&failure).into());
+                    denied.push((self.missing(&stream.name), failure));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        if read.is_empty()
+            && let Some(failure) = none_readable(denied)
+        {
+            return Err(failure);
+        }
+        let mut evidence = Evidence::new();
+        evidence.insert("streams".into(), read.into());
+        if !skipped.is_empty() {
+            evidence.insert("skipped".into(), skipped.into());
+        }
+        if rows == 0 {
+            evidence.insert(
+                "note".into(),
+                "the source returns empty lists: it has no records, or none that this credential can see".into(),
+            );
+        }
+        Ok(Sample { rows: rows as u64, evidence, warning: None })
+    }
+
+    /// Returns the streams in the order of the family. For a custom manifest, the streams that `check` reads come first.
+    fn in_order<'s>(&self, source: &'s Source) -> Vec<&'s Reader> {
+        let wanted = if self.binding.streams.is_empty() { &self.binding.health } else { &self.binding.streams };
+        let mut streams: Vec<&Reader> =
+            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
+        streams.sort_by_key(|stream| wanted.iter().position(|name| *name == stream.name).unwrap_or(usize::MAX));
+        streams
+    }
+}
+
+/// The maximum number of streams that the tiny sync tries without success.
+const MAX_SKIPPED: usize = 5;
+
+/// Returns the description of a stream, or the failure for which it is skipped. Other failures stay errors.
+fn or_skipped(described: Result<Stream, Failure>) -> Result<Result<Stream, Failure>, Failure> {
+    match described {
+        Err(failure) if !skippable(&failure) => Err(failure),
+        described => Ok(described),
+    }
+}
+
+/// Returns one failure for all streams, none of which can be read. It names every missing permission. The failures come
+/// with the permission that each response names.
+fn none_readable(denied: Vec<(Option<String>, Failure)>) -> Option<Failure> {
+    let mut missing: Vec<&str> = Vec::new();
+    for name in denied.iter().filter_map(|(missing, _)| missing.as_deref()) {
+        if !missing.contains(&name) {
+            missing.push(name);
+        }
+    }
+    missing.sort_unstable();
+    // A missing permission can be granted, so it is shown before a failure that only the vendor can fix.
+    let first = denied.iter().find(|(_, failure)| failure.class == Class::PermissionDenied).or(denied.first());
+    let (named, failure) = first?;
+    let Some(named) = named.as_deref().filter(|_| missing.len() > 1) else { return Some(failure.clone()) };
+    let all = missing.join(", ");
+    let details: Vec<&str> = denied.iter().map(|(_, failure)| failure.detail.as_str()).collect();
+    let title = format!("none of the {} streams is readable: {all} are missing", denied.len());
+    Some(Failure::new(failure.class, title, failure.fix.replace(named, &all)).detail(details.join(" | ")))
+}
