@@ -123,9 +123,6 @@ fn check_form(id: &str) -> Result<(), Failure> {
     if id.chars().any(char::is_control) {
         return wrong("contains control characters", "write the path without control characters");
     }
-    if id.starts_with("~/") || id == "~" || id.starts_with('$') {
-        return wrong("is not expanded: AAM reads ~ and $NAME as they are written", "write the whole path");
-    }
     if let Some((scheme, rest)) = id.split_once("://") {
         return match scheme {
             "file" => wrong("is a URL, not a path", &format!("write the path alone: {rest}")),
@@ -140,10 +137,7 @@ fn check_form(id: &str) -> Result<(), Failure> {
         };
     }
     if roots::is_unexpanded(id) {
-        return wrong(
-            "has ~ or $NAME in it, which aam does not expand",
-            "write the absolute path, for example /home/USER/data/a.csv",
-        );
+        return wrong("is not expanded: AAM reads ~ and $NAME as they are written", "write the whole path");
     }
     let path = Path::new(id);
     if place::absolute(path).is_err() {

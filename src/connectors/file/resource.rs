@@ -147,17 +147,17 @@ impl Resource {
         let shown = self.root.display_path(&self.relative);
         let mut catalog = Catalog { streams: Vec::new(), truncated: listing.truncated, skipped: Vec::new() };
         let (mut columns, mut first_failure, mut warnings) = (0, None, Vec::new());
-        for (name, format) in &listing.files {
+        for (index, (name, format)) in listing.files.iter().enumerate() {
             let left = bounds.bytes.saturating_sub(self.bytes());
             if begun.elapsed() >= bounds.time || left == 0 {
                 catalog.truncated = true;
                 break;
             }
             let bounds = Bounds { bytes: left, ..*bounds };
-            match self
-                .open_member(name, *format)
-                .and_then(|source| source.describe(&bounds, MAX_JUDGED_MEMBER_BYTES, &memory.next_input()))
-            {
+            // Each of the files that follow gets its share, so that checking one does not leave out another.
+            let share = left / u64::try_from(listing.files.len() - index).unwrap_or(u64::MAX);
+            let judged = usize::try_from(share).unwrap_or(MAX_JUDGED_MEMBER_BYTES).min(MAX_JUDGED_MEMBER_BYTES);
+            match self.open_member(name, *format).and_then(|source| source.describe(&bounds, judged, &memory.next_input())) {
                 Ok(found) => {
                     columns += found.columns;
                     catalog.truncated |= found.truncated;
