@@ -8,8 +8,8 @@ use tracing_subscriber::EnvFilter;
 pub fn start(default: &str) {
     let filter =
         std::env::var("AAM_LOG").ok().and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(default));
-    let writer = ScrubbingWriter(std::io::stderr);
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let writer = ScrubbingWriter { inner: std::io::stderr, colour };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);
     let json = std::env::var("AAM_LOG_FORMAT").is_ok_and(|format| format == "json");
     // Ignore the error if logging has already been started in this process, as happens in tests. The first setup stays.

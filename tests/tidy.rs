@@ -1,6 +1,8 @@
 //! The shape of the sources: layers, pure modules, sizes and wording.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
+#[path = "tidy/output.rs"]
+mod output;
 #[path = "tidy/wording.rs"]
 mod wording;
 
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 17] = [
     &["model"],
     &["families"],
-    &["clock", "fault", "memory", "memory_budget", "operator_file", "policy", "credentials", "snapshot", "debt_gate", "intake"],
+    &["clock", "fault", "operator_file", "memory", "memory_budget", "policy", "credentials", "snapshot", "debt_gate", "intake"],
     &["funnel", "policy_loader"],
     &["plan"],
     &["report"],

@@ -26,7 +26,7 @@ pub fn run(options: &FamiliesOptions, common: &CommonOptions) -> CommandResult {
     let Some(family) = families::find(id) else {
         let near = nearest(id, families::ids()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         let shown: String = id.chars().filter(|c| !c.is_control()).take(63).collect();
-        eprintln!("aam: {shown} is not a family{near}; aam families lists all of them");
+        super::terminal::print_error(&format!("aam: {shown} is not a family{near}; aam families lists all of them\n"));
         return Ok(ExitCode::from(EXIT_CONFIG));
     };
     let (text, value) = explain(family);

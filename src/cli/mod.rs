@@ -14,6 +14,7 @@ mod policy;
 mod report;
 mod serve;
 mod status;
+mod terminal;
 mod test;
 mod token;
 mod verify;
@@ -122,14 +123,10 @@ impl CommonOptions {
 
     /// Prints `text`, or `value` as JSON, depending on `--format`.
     pub fn print(&self, text: &str, value: &impl serde::Serialize) {
-        use std::io::Write;
-        let out = match self.format {
-            Format::Text => text.to_string(),
-            Format::Json => serde_json::to_string_pretty(value).unwrap_or_default() + "\n",
-        };
-        let out = crate::credentials::redact::scrub(&out).into_owned();
-        // It is not an error if the reader has closed the pipe (`| head`).
-        let _ = std::io::stdout().lock().write_all(out.as_bytes());
+        match self.format {
+            Format::Text => terminal::print(text),
+            Format::Json => terminal::print_json(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n")),
+        }
     }
 }
 
@@ -188,7 +185,7 @@ pub fn main() -> ExitCode {
         _ => run_on_thread_pool(cli),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("aam: {}", crate::credentials::redact::scrub(&error.message));
+        terminal::print_error(&format!("aam: {}\n", error.message));
         ExitCode::from(error.code)
     })
 }

@@ -14,7 +14,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let folder_sync = FolderSync::open(&handle, false)?;
     reconcile::run(Arc::clone(&handle), env, folder_sync, Until::Settled).await;
     for problem in handle.problems.load().iter() {
-        eprintln!("problem: {problem}");
+        super::terminal::print_error(&format!("problem: {problem}\n"));
     }
     let trouble = handle.trouble.load().to_string();
     let policy = handle.policy();

@@ -1,6 +1,6 @@
 //! `aam serve`: the daemon.
 
-use super::{CommandError, CommandResult, CommonOptions};
+use super::{CommandError, CommandResult, CommonOptions, terminal};
 use crate::daemon;
 use crate::funnel::funnel;
 use crate::model::Timestamp;
@@ -54,12 +54,18 @@ async fn bind(common: &CommonOptions) -> Result<Option<TcpListener>, CommandErro
             common.port
         )));
     };
-    println!("AAM already runs on port {} (pid {}); this command changed nothing", common.port, running.pid);
-    println!("registry {}, version {}", running.registry, running.version);
-    println!("to restart it, for example with new environment variables: kill {}, then run this command again", running.pid);
+    terminal::print_line(&format!(
+        "AAM already runs on port {} (pid {}); this command changed nothing",
+        common.port, running.pid
+    ));
+    terminal::print_line(&format!("registry {}, version {}", running.registry, running.version));
+    terminal::print_line(&format!(
+        "to restart it, for example with new environment variables: kill {}, then run this command again",
+        running.pid
+    ));
     let ours = absolute(&common.registry);
     if running.registry != ours {
-        println!("note: you asked for the registry {ours}; to run a second AAM, give it its own --port");
+        terminal::print_line(&format!("note: you asked for the registry {ours}; to run a second AAM, give it its own --port"));
     }
     Ok(None)
 }
@@ -81,18 +87,18 @@ fn absolute(path: &std::path::Path) -> String {
 
 fn greet(common: &CommonOptions, handle: &Handle, info: &ServerInfo) {
     let policy = handle.policy.load();
-    println!("aam {} serves http://{}:{} (pid {})", info.version, common.bind, info.port, info.pid);
-    println!(
+    terminal::print_line(&format!("aam {} serves http://{}:{} (pid {})", info.version, common.bind, info.port, info.pid));
+    terminal::print_line(&format!(
         "registry {}, intents {}, policy {} ({})",
         info.registry,
         common.intents.display(),
         common.policy.display(),
         policy.policy.digest.short()
-    );
+    ));
     if let Some(rejected) = &policy.rejected {
-        println!("the policy file is not valid; the last accepted policy stays in force:");
+        terminal::print_line("the policy file is not valid; the last accepted policy stays in force:");
         for problem in &rejected.problems {
-            println!("  {problem}");
+            terminal::print_line(&format!("  {problem}"));
         }
     }
 }
@@ -145,5 +151,5 @@ fn current_funnel(handle: &Handle, now: Timestamp) -> crate::funnel::Funnel {
 }
 
 fn print_summary(handle: &Handle) {
-    println!("{}", current_funnel(handle, handle.clock.now()).summary.join("\n"));
+    terminal::print_line(&current_funnel(handle, handle.clock.now()).summary.join("\n"));
 }

@@ -5,6 +5,7 @@
 //! a root hangs, further reads below it wait until their step times out; other roots, the API and the folder scans
 //! are not affected.
 
+use crate::credentials::redact;
 use crate::model::{Class, Failure};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -46,10 +47,11 @@ impl LocalReads {
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
         // The semaphore is never closed, so there is always a permit to wait for.
         let permit = Arc::clone(&self.0).acquire_owned().await.ok();
+        let attempt = redact::attempt();
         let read = tokio::task::spawn_blocking(move || {
             // The permit is held until the read returns, even if the caller has stopped waiting for it.
             let _permit = permit;
-            work()
+            redact::with_attempt(attempt, work)
         });
         read.await.unwrap_or_else(|error| {
             let fix = "report it with the detail; the other connections are not affected";

@@ -1,10 +1,11 @@
 //! Determines which parts of a credential are secret, and in which encodings a secret may appear in a text. This module
 //! is pure.
 
+use super::secret::Credential;
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, PAD};
-use data_encoding::{HEXLOWER, HEXUPPER};
+use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -27,6 +28,66 @@ static HARMLESS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| NAMES.split_whitesp
 /// If the name of a field contains one of these, even a short number in it is treated as secret.
 const SECRET_WORDS: [&str; 8] = ["pass", "secret", "token", "key", "pin", "pwd", "credential", "auth"];
 
+/// Values that occur in so many texts that they cannot be kept out of them, compared without case.
+const COMMON: &str = "\
+    123456 12345678 123456789 1234567890 aaaaaaaa access account active administrator airbyte apikey attempt bearer bucket \
+    changeme client connection connector credential database default demo error example failed false github guest host \
+    http https json letmein localhost login master mysql name none null passed passwd password password1 policy postgres \
+    postgresql private production public qwerty read reader readonly root secret server service slack source sqlite status \
+    stream system table test testing token true undefined unknown user username value welcome";
+static COMMON_VALUES: LazyLock<BTreeSet<&str>> = LazyLock::new(|| COMMON.split_whitespace().collect());
+
+/// Why AAM cannot keep a secret out of logs and reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unprotectable {
+    /// It is shorter than [`MIN_SECRET_BYTES`].
+    TooShort,
+    /// It is a word that occurs in many texts.
+    Common,
+}
+
+/// Returns the reason why the main secret of `credential` cannot be kept out of logs and reports, or `None` if it can: the
+/// plain value or its password, or a field whose name says that it is secret.
+#[must_use]
+pub fn unprotectable(credential: &Credential) -> Option<Unprotectable> {
+    let judge = |value: &str| match value.trim() {
+        value if value.len() < MIN_SECRET_BYTES => Some(Unprotectable::TooShort),
+        value if is_common(value) => Some(Unprotectable::Common),
+        _ => None,
+    };
+    if let Some(plain) = credential.plain() {
+        let plain = plain.expose().trim();
+        let password = match plain.split_once(':') {
+            Some((_, password)) if !plain.contains(char::is_whitespace) && !password.starts_with("//") => password,
+            _ => plain,
+        };
+        return judge(password);
+    }
+    let secret = |name: &str| ["pass", "secret", "token", "pwd", "key"].iter().any(|word| name.contains(word));
+    let names = credential.field_names().into_iter().filter(|name| {
+        let name = name.to_ascii_lowercase().replace('-', "_");
+        secret(&name) && !HARMLESS.contains(name.as_str())
+    });
+    names
+        .filter_map(|name| credential.field(name))
+        .filter(|value| !value.expose().trim().is_empty())
+        .find_map(|value| judge(value.expose()))
+}
+
+/// Whether removing the value would remove an ordinary word from every text.
+fn is_common(value: &str) -> bool {
+    COMMON_VALUES.contains(value.to_ascii_lowercase().as_str())
+}
+
+/// Returns the secret values of a credential. Fields that are known not to be secret are left out.
+#[must_use]
+pub fn of_credential(credential: &Credential) -> Vec<Zeroizing<String>> {
+    let plain = credential.plain().map(|secret| values(secret.expose())).unwrap_or_default();
+    let fields =
+        credential.field_names().into_iter().filter_map(|name| Some(field_values(name, credential.field(name)?.expose())));
+    fields.flatten().chain(plain).collect()
+}
+
 /// Returns the secret values of one field.
 #[must_use]
 pub fn field_values(name: &str, value: &str) -> Vec<Zeroizing<String>> {
@@ -37,6 +98,11 @@ pub fn field_values(name: &str, value: &str) -> Vec<Zeroizing<String>> {
     }
     let number = value.len() < 8 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if number && !SECRET_WORDS.iter().any(|word| name.contains(word)) {
+        return Vec::new();
+    }
+    // A common word in a field of an unknown name is a setting, such as `"plan": "default"`. In a field whose name says
+    // that it is secret, the resolver refuses it.
+    if is_common(value.trim()) {
         return Vec::new();
     }
     values(value)
@@ -110,7 +176,8 @@ const USER_INFO: &AsciiSet = &PATH.add(b'/').add(b':').add(b';').add(b'=').add(b
 /// The minimum length of a base64 run. A shorter run would match too many other texts.
 const SHORTEST_RUN: usize = 6;
 
-/// Returns every form of `value` to search for. It contains at least `value` itself and never an empty string.
+/// Returns every form of `value` to search for, without regard to case. Escapes are undone in the text, see `views`; the
+/// escaped forms here are those that end differently, such as `+` for a space. The result contains at least `value` itself and never an empty string.
 #[must_use]
 pub fn all(value: &str) -> BTreeSet<String> {
     let mut forms = BTreeSet::from([value.to_string()]);
@@ -135,8 +202,10 @@ pub fn all(value: &str) -> BTreeSet<String> {
         }
     }
     forms.insert(value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"));
-    forms.insert(HEXUPPER.encode(value.as_bytes()));
     forms.insert(HEXLOWER.encode(value.as_bytes()));
+    for before in 0..5 {
+        forms.extend(base32_run(value, before));
+    }
     for alphabet in [&STANDARD, &URL_SAFE] {
         let (padded, bare) = (GeneralPurpose::new(alphabet, PAD), GeneralPurpose::new(alphabet, NO_PAD));
         forms.insert(padded.encode(value));
@@ -150,12 +219,21 @@ pub fn all(value: &str) -> BTreeSet<String> {
 /// Returns the base64 characters that depend only on `value` and not on the bytes around it, if `value` starts `before`
 /// bytes after a group of three bytes. They make it possible to find `secret` in the base64 form of `user:secret`.
 fn run(engine: &GeneralPurpose, value: &str, before: usize) -> Option<String> {
-    let mut bytes = vec![0; before];
+    let mut bytes = Zeroizing::new(vec![0; before]);
     bytes.extend_from_slice(value.as_bytes());
-    let text = engine.encode(&bytes);
+    let text = engine.encode(&*bytes);
     // A base64 character holds six bits. Leave out the characters that share bits with a neighboring byte.
     let first = (before * 8).div_ceil(6);
     let last = bytes.len() * 8 / 6;
+    text.get(first..last).filter(|run| run.len() >= SHORTEST_RUN).map(str::to_string)
+}
+
+/// As [`run`], for base32: a character holds five bits, and five bytes are a group.
+fn base32_run(value: &str, before: usize) -> Option<String> {
+    let mut bytes = Zeroizing::new(vec![0; before]);
+    bytes.extend_from_slice(value.as_bytes());
+    let text = BASE32_NOPAD.encode(&bytes);
+    let (first, last) = ((before * 8).div_ceil(5), bytes.len() * 8 / 5);
     text.get(first..last).filter(|run| run.len() >= SHORTEST_RUN).map(str::to_string)
 }
 

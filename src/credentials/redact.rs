@@ -1,48 +1,200 @@
-//! Removes known secrets from any text, by value and in every form in which they are likely to appear.
+//! Removes secrets from texts, by value and in every form in which they are likely to appear.
 //!
-//! A learned value stays known for the life of the process, because a source may still echo a secret that has been
-//! rotated. Values shorter than `MIN_SECRET_BYTES` are not learned, because they occur in every text. Scrub a text
-//! before you shorten it, because a part of a secret is not recognized.
+//! A text that came from a source is scrubbed with the secrets of the attempt that read it: [`AttemptSecrets`] is the
+//! set of them, [`scrub`] uses the set of the running attempt, and the secrets are forgotten when the attempt ends. What
+//! the caller wrote (resource ids, owner, locator) is never changed, because a caller could otherwise find a secret by
+//! guessing it: a guess that is replaced is right. Logs and the output of commands are for the operator, and are
+//! scrubbed with all secrets in use.
+//!
+//! Scrub a text before you shorten it, because a part of a secret is not recognized: [`scrub_and_cut`] does both.
 
-use super::forms::{self, MIN_SECRET_BYTES};
+use super::forms;
+use super::known::{self, KnownSecret, Store};
 use super::secret::Credential;
-use crate::model::Failure;
-use aho_corasick::{AhoCorasick, MatchKind};
+use crate::model::{Failure, text};
+use aho_corasick::AhoCorasick;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::io::{self, Write};
 use std::ops::Range;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use tracing_subscriber::fmt::MakeWriter;
 use zeroize::Zeroizing;
 
 /// The text that replaces a secret.
 pub const MARK: &str = "[redacted]";
 
-static STORE: LazyLock<Store> = LazyLock::new(Store::default);
+static STORE: LazyLock<Arc<Store>> = LazyLock::new(Arc::default);
+/// The secrets that do not belong to an attempt: those of a command. They stay known until the process ends.
+static OF_PROCESS: LazyLock<Mutex<Vec<Arc<KnownSecret>>>> = LazyLock::new(Mutex::default);
 
-/// Remembers the values of `credential` for [`scrub`]. Fields that are known not to be secret
-/// (`user`, `host`, `region` and the like) are left out.
+tokio::task_local! {
+    static ATTEMPT: Arc<AttemptSecrets>;
+}
+
+/// The secrets of one attempt. They are forgotten when this is dropped.
+pub struct AttemptSecrets {
+    secrets: Mutex<Vec<Arc<KnownSecret>>>,
+    /// Finds what the caller wrote.
+    own_texts: Option<AhoCorasick>,
+}
+
+impl AttemptSecrets {
+    /// Creates a set without secrets. `own_texts` are the texts that the caller wrote, which are never changed.
+    #[must_use]
+    pub fn new(own_texts: &[String]) -> Arc<AttemptSecrets> {
+        let parts: BTreeSet<String> = own_texts.iter().flat_map(|text| parts(text)).collect();
+        // Building the automaton fails only if it needs more than four billion states.
+        let own_texts = AhoCorasick::builder().ascii_case_insensitive(true).build(&parts).ok().filter(|_| !parts.is_empty());
+        Arc::new(AttemptSecrets { secrets: Mutex::default(), own_texts })
+    }
+
+    /// Runs the work of the attempt: what it learns belongs to this set, and [`scrub`] uses this set.
+    pub async fn run<T>(self: Arc<AttemptSecrets>, work: impl Future<Output = T>) -> T {
+        ATTEMPT.scope(self, work).await
+    }
+
+    fn add(&self, secret: Option<Arc<KnownSecret>>) {
+        let mut secrets = lock(&self.secrets);
+        if let Some(secret) = secret.filter(|secret| !secrets.iter().any(|known| Arc::ptr_eq(known, secret))) {
+            secrets.push(secret);
+        }
+    }
+
+    fn find(&self, text: &str) -> Vec<Range<usize>> {
+        let secrets: Vec<Arc<KnownSecret>> = lock(&self.secrets).clone();
+        let mut found = known::find(text, secrets.iter());
+        found.extend(secrets.iter().filter_map(|secret| secret.cut_off_at_end(text)));
+        if let (Some(texts), false) = (&self.own_texts, found.is_empty()) {
+            let own: Vec<Range<usize>> = texts.find_overlapping_iter(text).map(|hit| hit.range()).collect();
+            found.retain(|secret| !own.iter().any(|own| own.start <= secret.start && secret.end <= own.end));
+        }
+        found
+    }
+
+    fn longest_form(&self) -> usize {
+        lock(&self.secrets).iter().map(|secret| secret.longest_form()).max().unwrap_or(0)
+    }
+}
+
+/// Returns a text and its parts as they occur in messages: what follows the scheme of a URL, its path, and the pieces
+/// between separators, also without percent encoding and with it.
+fn parts(text: &str) -> BTreeSet<String> {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default();
+    let pieces = text.split(['/', ':', '?', '&', '=', '@', ';', ',', '#', ' ']);
+    let whole = [text, rest, path, path.trim_start_matches('/')].into_iter().chain(pieces);
+    let mut parts = BTreeSet::new();
+    for part in whole.filter(|part| !part.is_empty()) {
+        parts.insert(percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned());
+        parts.insert(percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC).to_string());
+        parts.insert(part.to_string());
+    }
+    parts
+}
+
+/// Returns the secrets of the running attempt, to pass them to a thread with [`with_attempt`].
+#[must_use]
+pub fn attempt() -> Option<Arc<AttemptSecrets>> {
+    ATTEMPT.try_with(Arc::clone).ok()
+}
+
+/// Runs `work` on this thread as part of `attempt`.
+pub fn with_attempt<T>(attempt: Option<Arc<AttemptSecrets>>, work: impl FnOnce() -> T) -> T {
+    match attempt {
+        Some(attempt) => ATTEMPT.sync_scope(attempt, work),
+        None => work(),
+    }
+}
+
+/// Remembers the secret values of `credential`. Fields that are known not to be secret (`user`, `host`, `region` and the
+/// like) are left out. The values are forgotten when the running attempt ends.
 pub fn learn(credential: &Credential) {
-    let plain = credential.plain().map(|secret| forms::values(secret.expose())).unwrap_or_default();
-    let fields =
-        credential.field_names().into_iter().filter_map(|name| Some(forms::field_values(name, credential.field(name)?.expose())));
-    for value in fields.flatten().chain(plain) {
-        STORE.learn(&value);
+    for value in forms::of_credential(credential) {
+        remember(&value);
     }
 }
 
 /// Remembers one secret that did not come through a locator, for example a minted token.
 pub fn learn_value(value: &str) {
     for value in forms::values(value) {
-        STORE.learn(&value);
+        remember(&value);
     }
 }
 
-/// Returns `text` without any learned secret, in any known encoding.
+fn remember(value: &Zeroizing<String>) {
+    let secret = STORE.learn(value);
+    match attempt() {
+        Some(attempt) => attempt.add(secret),
+        None => lock(&OF_PROCESS).extend(secret),
+    }
+}
+
+/// Returns `text` without the secrets of the running attempt, in any known encoding. Outside an attempt, all secrets in
+/// use are removed.
 #[must_use]
 pub fn scrub(text: &str) -> Cow<'_, str> {
-    STORE.scrub(text)
+    replaced(text, find(text))
+}
+
+/// Returns `text` without any secret in use. For logs, which only the operator reads.
+#[must_use]
+pub fn scrub_all(text: &str) -> Cow<'_, str> {
+    replaced(text, STORE.find(text))
+}
+
+/// Scrubs `text`, puts it on one line, and cuts it to at most `max_chars` characters. Control characters are left out.
+#[must_use]
+pub fn scrub_and_cut(text: &str, max_chars: usize) -> String {
+    // A long text is not searched to its end. The rest of the search is longer than the longest form of a secret, so that
+    // no secret which begins in the result is cut.
+    let margin = attempt().map_or(MAX_SEARCH_BYTES, |attempt| attempt.longest_form()).clamp(1 << 10, MAX_SEARCH_BYTES);
+    let shown = floor(text, max_chars.saturating_mul(MAX_BYTES_PER_CHAR).max(MIN_SHOWN_BYTES));
+    let searched = floor(text, shown.saturating_add(margin));
+    let found = find(text.get(..searched).unwrap_or_default());
+    let in_part = |range: Range<usize>| (range.start < shown).then(|| range.start..range.end.min(shown));
+    let found: Vec<Range<usize>> = found.into_iter().filter_map(in_part).collect();
+    let clean = replaced(text.get(..shown).unwrap_or_default(), found);
+    let mut line = String::new();
+    for word in clean.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.extend(word.chars().filter(|c| !text::is_unprintable(*c)));
+    }
+    line.chars().take(max_chars).collect()
+}
+
+/// Scrubs `text` and cuts it to at most `max_chars` characters. Other than with [`scrub_and_cut`], white space stays, because
+/// the text is a name.
+#[must_use]
+pub fn shortened(text: &str, max_chars: usize) -> String {
+    scrub(text).chars().take(max_chars).collect()
+}
+
+/// The bytes that are searched behind the shown part, at most.
+const MAX_SEARCH_BYTES: usize = 64 << 10;
+/// The bytes of a character and of the white space around it that are looked at.
+const MAX_BYTES_PER_CHAR: usize = 8;
+/// The part of a text that is looked at, at least.
+const MIN_SHOWN_BYTES: usize = 4 << 10;
+
+/// The largest character boundary of `text` that is at most `at`.
+fn floor(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+fn find(text: &str) -> Vec<Range<usize>> {
+    attempt().map_or_else(|| STORE.find(text), |attempt| attempt.find(text))
+}
+
+fn replaced(text: &str, found: Vec<Range<usize>>) -> Cow<'_, str> {
+    if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(replace(text, found)) }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Scrubs every string and every key in `value`.
@@ -75,73 +227,6 @@ pub fn scrub_failure(mut failure: Failure) -> Failure {
     failure
 }
 
-/// A group of learned values and the automaton that finds them.
-struct Tier {
-    values: Vec<Zeroizing<String>>,
-    finder: AhoCorasick,
-}
-
-/// The learned values, in tiers of decreasing size. A new value starts a tier of size 1, which absorbs the tiers before
-/// it as long as they are not larger. So learning n values takes n log n steps instead of n², and a text is searched
-/// log n times.
-#[derive(Default)]
-struct Store {
-    tiers: arc_swap::ArcSwap<Vec<Arc<Tier>>>,
-    /// The SHA-256 digest of each learned value. The lock is held while a value is learned.
-    known: Mutex<BTreeSet<[u8; 32]>>,
-}
-
-impl Store {
-    fn learn(&self, value: &str) {
-        if value.len() < MIN_SECRET_BYTES {
-            return;
-        }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.insert(crate::model::Digest::from_bytes(value.as_bytes()).0) {
-            return;
-        }
-        let mut tiers: Vec<Arc<Tier>> = self.tiers.load().as_ref().clone();
-        let fresh = vec![Zeroizing::new(value.to_string())];
-        let mut values = fresh.clone();
-        let mut kept = tiers.len();
-        while let Some(last) = kept.checked_sub(1).and_then(|last| tiers.get(last)) {
-            if last.values.len() > values.len() {
-                break;
-            }
-            values.extend(last.values.iter().cloned());
-            kept -= 1;
-        }
-        match Tier::of(values) {
-            Some(merged) => {
-                tiers.truncate(kept);
-                tiers.push(Arc::new(merged));
-            }
-            // The merged automaton would be too large. The existing tiers stay as they are, and the new value gets a
-            // separate tier.
-            None => tiers.extend(Tier::of(fresh).map(Arc::new)),
-        }
-        self.tiers.store(Arc::new(tiers));
-    }
-
-    fn scrub<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let tiers = self.tiers.load();
-        let mut found: Vec<Range<usize>> = Vec::new();
-        for tier in tiers.iter() {
-            found.extend(tier.finder.find_overlapping_iter(text).map(|hit| hit.range()));
-        }
-        if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(replace(text, found)) }
-    }
-}
-
-impl Tier {
-    fn of(values: Vec<Zeroizing<String>>) -> Option<Tier> {
-        let patterns: BTreeSet<String> = values.iter().flat_map(|value| forms::all(value)).collect();
-        // Building the automaton fails only if it needs more than four billion states.
-        let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&patterns).ok()?;
-        Some(Tier { values, finder })
-    }
-}
-
 /// Replaces the union of the ranges in `found`, so that no part of overlapping secrets remains.
 fn replace(text: &str, mut found: Vec<Range<usize>>) -> String {
     found.sort_unstable_by_key(|range| (range.start, range.end));
@@ -155,74 +240,95 @@ fn replace(text: &str, mut found: Vec<Range<usize>>) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut at = 0;
     for range in merged {
-        // Every form is valid UTF-8, so the ends of its range are character boundaries.
-        clean.push_str(text.get(at..range.start).unwrap_or_default());
+        let (start, end) = (floor(text, range.start).max(at), ceil(text, range.end));
+        clean.push_str(text.get(at..start).unwrap_or_default());
         clean.push_str(MARK);
-        at = range.end;
+        at = end;
     }
     clean.push_str(text.get(at..).unwrap_or_default());
     clean
 }
 
-/// Scrubs what is written to `W`, which is a maker of writers for `tracing_subscriber`. Text is held back until its
-/// line is complete, so that a secret that is written in two pieces is recognized.
-pub struct ScrubbingWriter<W>(pub W);
+/// The smallest character boundary of `text` that is at least `at`.
+fn ceil(text: &str, at: usize) -> usize {
+    (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
+}
+
+/// Scrubs all secrets in use from the events that are written to `W`, which is a maker of writers for `tracing_subscriber`,
+/// and escapes what would steer a terminal or look like another event.
+pub struct ScrubbingWriter<W> {
+    pub inner: W,
+    /// Whether the events contain the colour sequences of `tracing_subscriber`.
+    pub colour: bool,
+}
 
 impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for ScrubbingWriter<M> {
-    type Writer = ScrubbedLines<M::Writer>;
+    type Writer = ScrubbedEvent<M::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        ScrubbedLines::new(self.0.make_writer())
+        ScrubbedEvent { inner: self.inner.make_writer(), colour: self.colour, held: Vec::new() }
     }
 
     fn make_writer_for(&'a self, meta: &tracing::Metadata<'_>) -> Self::Writer {
-        ScrubbedLines::new(self.0.make_writer_for(meta))
+        ScrubbedEvent { inner: self.inner.make_writer_for(meta), colour: self.colour, held: Vec::new() }
     }
 }
 
-/// A writer that scrubs each line before writing it.
-pub struct ScrubbedLines<W: Write> {
+/// A writer for one event. The text is held back until the event is complete, so that a secret which is written in two
+/// pieces is recognized.
+pub struct ScrubbedEvent<W: Write> {
     inner: W,
+    colour: bool,
     held: Vec<u8>,
 }
 
-/// The maximum length of a line in bytes. A longer line is written in pieces.
-const LONGEST_LINE: usize = 1 << 20;
+/// The maximum length of an event in bytes. A longer one is written in pieces.
+const MAX_EVENT_BYTES: usize = 1 << 20;
 
-impl<W: Write> ScrubbedLines<W> {
-    /// Creates a writer that scrubs what is written to `inner`.
-    pub fn new(inner: W) -> ScrubbedLines<W> {
-        ScrubbedLines { inner, held: Vec::new() }
-    }
-
-    fn let_go(&mut self, end: usize) -> io::Result<()> {
-        let rest = self.held.split_off(end);
-        let lines = std::mem::replace(&mut self.held, rest);
-        self.inner.write_all(scrub(&String::from_utf8_lossy(&lines)).as_bytes())
+impl<W: Write> ScrubbedEvent<W> {
+    fn write_held(&mut self) -> io::Result<()> {
+        let held = std::mem::take(&mut self.held);
+        let text = String::from_utf8_lossy(&held);
+        let text = scrub_all(&text);
+        let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
+        let line = if self.colour { printable_styled(line) } else { text::printable(line, &[]).into_owned() };
+        self.inner.write_all(format!("{line}{end}").as_bytes())
     }
 }
 
-impl<W: Write> Write for ScrubbedLines<W> {
+/// As [`text::printable`], but keeps the sequences that set a colour or weight, which `tracing_subscriber` writes itself.
+fn printable_styled(line: &str) -> String {
+    const STYLES: [&str; 13] = ["0", "1", "2", "3", "4", "7", "31", "32", "33", "34", "35", "36", "37"];
+    let mut parts = line.split("\u{1b}[");
+    let mut out = text::printable(parts.next().unwrap_or_default(), &[]).into_owned();
+    for part in parts {
+        match part.split_once('m').filter(|(style, _)| STYLES.contains(style)) {
+            Some((style, rest)) => out.push_str(&format!("\u{1b}[{style}m{}", text::printable(rest, &[]))),
+            None => out.push_str(&format!("\\u{{1b}}[{}", text::printable(part, &[]))),
+        }
+    }
+    out
+}
+
+impl<W: Write> Write for ScrubbedEvent<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.held.extend_from_slice(bytes);
-        match self.held.iter().rposition(|byte| *byte == b'\n') {
-            Some(end) => self.let_go(end + 1)?,
-            None if self.held.len() > LONGEST_LINE => self.let_go(self.held.len())?,
-            None => {}
+        if self.held.len() > MAX_EVENT_BYTES {
+            self.write_held()?;
         }
         Ok(bytes.len())
     }
 
-    /// Flushes the complete lines. An incomplete line is still held back.
+    /// Flushes what was written. An incomplete event is still held back.
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
 }
 
-impl<W: Write> Drop for ScrubbedLines<W> {
+impl<W: Write> Drop for ScrubbedEvent<W> {
     fn drop(&mut self) {
         // A destructor cannot report an error.
-        let _ = self.let_go(self.held.len()).and_then(|()| self.inner.flush());
+        let _ = self.write_held().and_then(|()| self.inner.flush());
     }
 }
 

@@ -4,12 +4,19 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 
-fn store(values: &[&str]) -> Store {
-    let store = Store::default();
-    for value in values {
-        store.learn(value);
+/// A store and the secrets that it knows.
+struct Known(Arc<Store>, Vec<Arc<KnownSecret>>);
+
+impl Known {
+    fn scrub<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        replaced(text, self.0.find(text))
     }
-    store
+}
+
+fn store(values: &[&str]) -> Known {
+    let store = Arc::<Store>::default();
+    let secrets = values.iter().filter_map(|value| store.learn(value)).collect();
+    Known(store, secrets)
 }
 
 #[test]
@@ -45,19 +52,131 @@ fn overlapping_secrets_leave_nothing_behind() {
 }
 
 #[test]
-fn a_rotated_secret_stays_known_and_short_ones_are_not_learnt() {
-    let store = store(&["first-value", "second-value", "abc", ""]);
-    assert_eq!(store.scrub("first-value second-value abc"), "[redacted] [redacted] abc");
+fn short_values_are_not_learnt() {
+    assert_eq!(
+        store(&["first-value", "second-value", "abc", ""]).scrub("first-value second-value abc"),
+        "[redacted] [redacted] abc"
+    );
 }
 
 #[test]
-fn many_values_are_kept_in_few_tiers() {
-    let store = Store::default();
+fn a_secret_is_forgotten_with_its_last_holder() {
+    let Known(store, mut secrets) = store(&[]);
+    let learn = |value: &str| store.learn(value).unwrap();
     for i in 0..300 {
-        store.learn(&format!("value-number-{i:04}"));
+        secrets.push(learn(&format!("value-number-{i:04}")));
     }
-    assert!(store.tiers.load().len() <= 9, "{} tiers", store.tiers.load().len());
-    assert!((0..300).all(|i| store.scrub(&format!("<value-number-{i:04}>")) == "<[redacted]>"));
+    assert!(Arc::ptr_eq(&learn("value-number-0007"), &secrets[7]), "all who hold a value share it");
+    assert!(store.sizes().1 <= 9, "{:?}", store.sizes());
+    let found = |i: usize| !store.find(&format!("<value-number-{i:04}>")).is_empty();
+    assert!((0..300).all(found));
+    secrets.truncate(10);
+    assert_eq!(store.len(), 10);
+    assert!(store.sizes().0 <= 10 + 300 / 2, "{:?}", store.sizes());
+    assert!((0..10).all(found));
+    secrets.clear();
+    assert_eq!(store.len(), 0);
+    assert!(store.sizes().0 <= 16, "{:?}", store.sizes());
+    // Attempts with tokens of their own leave nothing behind.
+    for i in 0..300 {
+        drop(learn(&format!("minted-token-{i}")));
+    }
+    assert!(store.len() == 0 && store.sizes().0 <= 16, "{:?}", store.sizes());
+}
+
+#[tokio::test]
+async fn an_attempt_scrubs_with_its_own_secrets_and_never_what_the_caller_wrote() {
+    let texts = |id: &str| vec![id.to_string(), "env:A_PIN".to_string()];
+    let attempt = |id: &str| AttemptSecrets::new(&texts(id));
+    let other = attempt("x");
+    Arc::clone(&other).run(async { learn_value("83912-other") }).await;
+    let said = "the source said 4711-own, and 83912-other";
+    let own = attempt("https://api.example/4711-own/openapi.json");
+    own.run(async {
+        learn_value("4711-own");
+        learn_value("token-of-this-attempt");
+        assert_eq!(scrub(said), said, "the guess of the caller stays, and so does what another attempt knows");
+        assert_eq!(
+            scrub("GET api.example/4711-own/openapi.json: token-of-this-attempt"),
+            "GET api.example/4711-own/openapi.json: [redacted]"
+        );
+        assert_eq!(scrub("https://api.example/%34711-own: x4711-ownx"), "https://api.example/[redacted]: x4711-ownx");
+        let thread = attempt_of_thread();
+        assert_eq!(thread.join().unwrap(), "a thread of it: [redacted]");
+    })
+    .await;
+    assert!(attempt_is_over());
+    assert_eq!(scrub_all("83912-other"), MARK, "logs are scrubbed with all secrets in use");
+    drop(other);
+}
+
+fn attempt_of_thread() -> std::thread::JoinHandle<String> {
+    let attempt = super::attempt();
+    std::thread::spawn(move || with_attempt(attempt, || scrub("a thread of it: token-of-this-attempt").into_owned()))
+}
+
+fn attempt_is_over() -> bool {
+    super::attempt().is_none()
+}
+
+#[tokio::test]
+async fn a_text_is_scrubbed_before_it_is_cut_and_a_cut_secret_is_recognized() {
+    let secrets = AttemptSecrets::new(&[]);
+    secrets
+        .run(async {
+            learn_value("a-token-of-thirty-characters-x");
+            let text = format!("{} a-token-of-thirty-characters-x and more", "x".repeat(40));
+            for max in 1..text.len() {
+                let cut = scrub_and_cut(&text, max);
+                assert!(!cut.contains("a-token") && cut.chars().count() <= max, "{max}: {cut}");
+            }
+            let long = format!("{}a-token-of-thirty-characters-x", "y ".repeat(10_000));
+            assert!(!scrub_and_cut(&long, 19_000).contains("a-token"));
+            assert_eq!(scrub_and_cut("a \n\t b\u{1b}[31m \u{202e}c", 99), "a b[31m c");
+            for cut in ["said: \"a-token-of-thi\"", "said: a-token-of-thirty-characters-...", "said: a-toke"] {
+                assert!(scrub(cut).starts_with("said: ") && !scrub(cut).contains("a-toke"), "{}", scrub(cut));
+            }
+            assert_eq!(scrub("a-tok"), "a-tok");
+        })
+        .await;
+}
+
+#[test]
+fn further_encodings_are_seen_through() {
+    let secret = "tok/en+9 Zx81";
+    let known = store(&[secret]);
+    let percent = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let wrapped = |text: &str, end: &str| {
+        text.as_bytes().chunks(9).map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>().join(end)
+    };
+    let base32 = data_encoding::BASE32.encode(format!("us:{secret}:x").as_bytes());
+    let base64 = STANDARD.encode(format!("user:{secret}:more"));
+    let escaped: String = secret.chars().map(|c| format!("\\u{:04X}", u32::from(c))).collect();
+    let entities: String = secret.chars().map(|c| format!("&#{};", u32::from(c))).collect();
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for text in [
+        percent(&percent(secret)),
+        percent(&percent(&percent(secret))),
+        percent(secret).to_lowercase(),
+        base32.clone(),
+        base32.to_lowercase(),
+        wrapped(&base64, "\n"),
+        wrapped(&base64, "\r\n  "),
+        serde_json::json!(wrapped(&base64, "\n")).to_string(),
+        percent(&base64),
+        URL_SAFE_NO_PAD.encode(format!("a{secret}")),
+        URL_SAFE_NO_PAD.encode(format!("ab{secret}b")),
+        wrapped(secret, "\n"),
+        escaped.clone(),
+        serde_json::json!(escaped).to_string(),
+        entities,
+        hex.to_uppercase(),
+        hex.chars().enumerate().map(|(at, c)| if at % 2 == 0 { c.to_ascii_uppercase() } else { c }).collect(),
+        secret.to_uppercase(),
+        secret.to_lowercase(),
+    ] {
+        assert!(known.scrub(&format!("<{text}>")).contains(MARK), "not found in {text}");
+    }
 }
 
 #[test]
@@ -96,19 +215,24 @@ fn a_secret_in_two_writes_is_still_caught() {
     learn_value("split-over-two-writes-1");
     let mut out = Vec::new();
     {
-        let mut lines = ScrubbedLines::new(&mut out);
-        lines.write_all(b"one\ntoken split-over-").unwrap();
-        lines.flush().unwrap();
-        lines.write_all(b"two-writes-1 end").unwrap();
+        let mut event = ScrubbedEvent { inner: &mut out, colour: false, held: Vec::new() };
+        event.write_all(b"one\ntoken split-over-").unwrap();
+        event.flush().unwrap();
+        event.write_all(b"two-writes-1 end\x1b[2J\n").unwrap();
     }
-    assert_eq!(String::from_utf8(out).unwrap(), "one\ntoken [redacted] end");
+    assert_eq!(String::from_utf8(out).unwrap(), "one\\u{a}token [redacted] end\\u{1b}[2J\n", "one event is one line");
+    assert_eq!(
+        printable_styled("\u{1b}[2mtime\u{1b}[0m \u{1b}[2J\u{1b}[8mhidden \u{1b}]0;t\u{7}"),
+        "\u{1b}[2mtime\u{1b}[0m \\u{1b}[2J\\u{1b}[8mhidden \\u{1b}]0;t\\u{7}"
+    );
 }
 
 #[test]
 fn events_are_scrubbed_on_their_way_out() {
     learn_value("canary-of-the-log-writer");
     let out = Arc::new(Mutex::new(Vec::<u8>::new()));
-    let subscriber = tracing_subscriber::fmt().json().with_writer(ScrubbingWriter(Arc::clone(&out).maker())).finish();
+    let subscriber =
+        tracing_subscriber::fmt().json().with_writer(ScrubbingWriter { inner: Arc::clone(&out).maker(), colour: false }).finish();
     tracing::subscriber::with_default(subscriber, || {
         tracing::warn!(header = "Bearer canary-of-the-log-writer", "said {:?}", "canary-of-the-log-writer");
     });

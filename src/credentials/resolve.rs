@@ -3,6 +3,7 @@
 //! A process cannot get new environment variables while it runs. The fix therefore depends on what runs: the daemon must
 //! be stopped and started again, and a command must be run again.
 
+use super::forms::{self, MIN_SECRET_BYTES, Unprotectable};
 use super::redact;
 use super::secret::{Credential, Secret};
 use crate::model::{Class, Failure, Locator};
@@ -68,6 +69,9 @@ impl Resolver {
                 }
                 Some(value) => {
                     let credential = Credential::read(Secret::new(value));
+                    if let Some(reason) = forms::unprotectable(&credential) {
+                        return Err(unprotectable(name, reason, &self.process.how_to_set(name)));
+                    }
                     redact::learn(&credential);
                     Ok(credential)
                 }
@@ -82,6 +86,22 @@ impl Resolver {
             }
         }
     }
+}
+
+/// The failure for a secret that cannot be kept out of logs: removing it would make every text unreadable, and leaving it in
+/// would show it.
+fn unprotectable(name: &str, reason: Unprotectable, how_to_set: &str) -> Failure {
+    let title = match reason {
+        Unprotectable::TooShort => {
+            format!("the secret in environment variable {name} is shorter than {MIN_SECRET_BYTES} characters")
+        }
+        Unprotectable::Common => format!("the secret in environment variable {name} is a common word"),
+    };
+    let fix = format!(
+        "AAM keeps secrets out of every log and report by their value, which it cannot do for this one: set another secret at \
+         the source; then {how_to_set}"
+    );
+    Failure::new(Class::CredentialMissing, title, fix)
 }
 
 #[cfg(test)]
@@ -115,6 +135,27 @@ mod tests {
             assert_eq!(failure.class, Class::CredentialMissing);
             assert!(failure.title.contains("A_NAME") && failure.fix.contains("A_NAME"), "{failure:?}");
         }
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_kept_out_of_texts_is_refused() {
+        for (value, what) in [
+            ("abc", "shorter than 4 characters"),
+            ("Password\n", "a common word"),
+            ("reader:test", "a common word"),
+            (r#"{"user":"root","password":"postgres"}"#, "a common word"),
+            (r#"{"client_id":"a","client_secret":"x1"}"#, "shorter than 4 characters"),
+        ] {
+            let failure = resolver(Some(value)).resolve(&env()).unwrap_err();
+            assert_eq!(failure.class, Class::CredentialMissing);
+            assert!(failure.title.contains(what) && failure.title.contains("A_NAME"), "{value}: {failure:?}");
+        }
+        for value in
+            ["90817", "reader:s3cr", r#"{"user":"root","password":"1234x","plan":"default","tier":"pro","token_type":"x"}"#]
+        {
+            assert!(resolver(Some(value)).resolve(&env()).is_ok(), "{value}");
+        }
+        assert_eq!(redact::scrub("default and root stay"), "default and root stay");
     }
 
     #[test]

@@ -238,10 +238,10 @@ fn decompression_error(buffer: &mut BodyBuffer, error: &io::Error) -> (u64, Body
     (buffer.bytes.len() as u64, error)
 }
 
+/// The beginning of a body that an excerpt is made from. It is far longer than an excerpt and a secret.
+const MAX_EXCERPT_BYTES: usize = 128 << 10;
+
 /// Returns the beginning of a body, short enough for one line of a report.
 pub fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    // Scrub before shortening, because a part of a secret would not be recognized.
-    let text = redact::scrub(&text);
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
+    redact::scrub_and_cut(&String::from_utf8_lossy(body.get(..MAX_EXCERPT_BYTES).unwrap_or(body)), 300)
 }

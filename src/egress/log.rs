@@ -55,7 +55,7 @@ pub fn write(caller: &Caller, event: &CallEvent<'_>) {
         target: "aam::egress",
         method = event.method,
         host = event.host,
-        path = &*redact::scrub(event.path),
+        path = &*redact::scrub_all(event.path),
         status = event.status,
         bytes = event.bytes,
         ms,

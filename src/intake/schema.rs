@@ -4,7 +4,7 @@ use super::json::token;
 use super::leaks;
 use crate::model::Problem;
 use crate::model::problem::nearest;
-use crate::model::text::counted;
+use crate::model::text::{counted, is_unprintable};
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
@@ -47,17 +47,42 @@ pub fn problems(document: &Value) -> Vec<Problem> {
     let Some(validator) = VALIDATOR.as_ref() else {
         return vec![Problem::new("", "the built-in schema is not valid").hint("this is a defect in AAM; please report it")];
     };
-    if validator.is_valid(document) {
+    let mut all = Vec::new();
+    unprintable("", document, &mut all);
+    if all.is_empty() && validator.is_valid(document) {
         return Vec::new();
     }
-    let mut all: Vec<Problem> =
-        validator.iter_errors(document).take(MAX_PROBLEMS).map(|error| describe(document, &error)).collect();
+    let pointers: Vec<String> = all.iter().map(|problem| problem.pointer.clone()).collect();
+    let errors = validator.iter_errors(document).take(MAX_PROBLEMS).map(|error| describe(document, &error));
+    all.extend(errors.filter(|problem| !pointers.contains(&problem.pointer)));
     all.sort_by(|a, b| (&a.pointer, &a.message).cmp(&(&b.pointer, &b.message)));
     all.dedup();
-    if all.len() == MAX_PROBLEMS {
+    if all.len() >= MAX_PROBLEMS {
         all.push(Problem::new("", format!("there are more problems than these {MAX_PROBLEMS}")));
     }
     all
+}
+
+/// Reports every text with a character that is invisible but changes how a terminal or a page shows the text around it.
+fn unprintable(pointer: &str, value: &Value, problems: &mut Vec<Problem>) {
+    let mut check = |pointer: &str, text: &str| {
+        let found = text.chars().find(|c| is_unprintable(*c));
+        if let Some(c) = found.filter(|_| problems.len() < MAX_PROBLEMS) {
+            let message = format!("contains U+{:04X}, a control character or an invisible character", u32::from(c));
+            problems.push(Problem::new(pointer, message).hint("remove it; it could change how the text is shown"));
+        }
+    };
+    match value {
+        Value::String(text) => check(pointer, text),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| unprintable(&format!("{pointer}/{at}"), item, problems));
+        }
+        Value::Object(fields) => {
+            fields.keys().for_each(|name| check(&format!("{pointer}/{}", token(name)), name));
+            fields.iter().for_each(|(name, value)| unprintable(&format!("{pointer}/{}", token(name)), value, problems));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Whether `document` asks for another scopes mode than `safe_readonly`. The API answers that with 403.

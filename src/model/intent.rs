@@ -146,6 +146,15 @@ impl Intent {
         ConnectionId::derive(&self.namespace, &self.source_type, &self.resource_ids)
     }
 
+    /// Returns the texts of the caller that reports about the connection repeat.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        let evidence = [&self.evidence.status, &self.evidence.source, &self.evidence.ts];
+        let fixed = [&self.source_type, &self.namespace, &self.owner.user, &self.owner.why].into_iter().chain(evidence);
+        let locator = self.credential_locator.as_ref().map(ToString::to_string);
+        fixed.chain(&self.resource_ids).cloned().chain(locator).collect()
+    }
+
     /// Returns the canonical JSON. Fields are in declaration order and extra fields in key order, so that equal intents
     /// have equal bytes.
     #[must_use]

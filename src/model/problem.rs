@@ -1,5 +1,6 @@
 //! A problem in a file or a document, with its position and a hint.
 
+use super::text::printable;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -74,17 +75,18 @@ impl Problem {
 /// Formats as `file:line:column: /pointer: message`, with the hint on a separate line.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names of files and fields are written by others, and could contain line feeds.
         if !self.file.is_empty() {
-            write!(f, "{}:", self.file)?;
+            write!(f, "{}:", printable(&self.file, &[]))?;
             if let Some(place) = self.place {
                 write!(f, "{}:{}:", place.line, place.column)?;
             }
             f.write_str(" ")?;
         }
         if !self.pointer.is_empty() {
-            write!(f, "{}: ", self.pointer)?;
+            write!(f, "{}: ", printable(&self.pointer, &[]))?;
         }
-        f.write_str(&self.message)?;
+        f.write_str(&printable(&self.message, &[]))?;
         if !self.hint.is_empty() {
             write!(f, "\n  hint: {}", self.hint)?;
         }

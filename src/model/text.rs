@@ -1,14 +1,87 @@
 //! Helpers for texts that people read.
 
+use std::borrow::Cow;
+
 /// Returns a count with its noun: `1 connection`, `2 connections`. The plural is formed by appending `s`.
 #[must_use]
 pub fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
+/// Whether a character changes how a terminal or a page shows the text around it without being visible itself: control
+/// characters, the marks and overrides of the writing direction, and characters of no width.
+#[must_use]
+pub fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            u32::from(c),
+            // Soft hyphen, combining grapheme joiner, Arabic letter mark, Hangul and Khmer fillers.
+            0xAD | 0x34F | 0x61C | 0x115F | 0x1160 | 0x17B4 | 0x17B5
+            // Mongolian variation selectors; zero width space to right-to-left mark; line and paragraph separators; bidi
+            // embeddings and overrides; word joiner to bidi isolates and deprecated format characters.
+            | 0x180B..=0x180F | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F
+            // Hangul filler, zero width no-break space, interlinear annotations, tag characters.
+            | 0x3164 | 0xFEFF | 0xFFA0 | 0xFFF9..=0xFFFB | 0xE0000..=0xE007F
+        )
+}
+
+/// Returns `text` with every unprintable character escaped as `\u{…}`, except for those in `keep`.
+#[must_use]
+pub fn printable<'a>(text: &'a str, keep: &[char]) -> Cow<'a, str> {
+    let shown = |c: char| !is_unprintable(c) || keep.contains(&c);
+    if text.chars().all(shown) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            c if shown(c) => out.push(c),
+            c => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Returns a JSON text in which every unprintable character is escaped as JSON does. Such characters occur only inside the
+/// strings of a valid JSON text, except for its line feeds.
+#[must_use]
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    let shown = |c: char| !is_unprintable(c) || c == '\n';
+    if json.chars().all(shown) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match c {
+            c if shown(c) => out.push(c),
+            c => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    Cow::Owned(out)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::counted;
+    use super::{counted, printable, printable_json};
+
+    #[test]
+    fn what_steers_a_terminal_is_escaped() {
+        assert_eq!(printable("zwölf 漢字 ≥ →", &[]), "zwölf 漢字 ≥ →");
+        assert_eq!(printable("a\u{1b}[31mred\r\nb", &[]), "a\\u{1b}[31mred\\u{d}\\u{a}b");
+        assert_eq!(printable("a\nb\u{9b}2J", &['\n']), "a\nb\\u{9b}2J");
+        for hidden in ['\u{202e}', '\u{2066}', '\u{200b}', '\u{200f}', '\u{feff}', '\u{e0041}', '\u{2028}'] {
+            assert!(!printable(&hidden.to_string(), &[]).contains(hidden), "{hidden:?}");
+        }
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let value = serde_json::json!({"a\u{202e}b": ["\u{e0041}", "\u{1b}[2J", "ü"]});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let escaped = printable_json(&text);
+        assert!(escaped.contains("a\\u202eb") && escaped.contains("\\udb40\\udc41") && escaped.contains('ü'), "{escaped}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+    }
 
     #[test]
     fn only_one_is_singular() {

@@ -229,7 +229,7 @@ pub fn env(script: &Script) -> Env {
 }
 
 /// The value of `env:PLANTED`. Some of these secrets are also texts that occur in every report, such as `passed`.
-pub const PLANTED: &str = r#"{"password": "planted-canary-77", "token": "passed", "api_key": "31337"}"#;
+pub const PLANTED: &str = r#"{"password": "planted-canary-77", "token": "duration", "api_key": "31337"}"#;
 
 pub fn policy(lines: &str) -> Arc<Policy> {
     let text = format!("version: 1\nallowlist: [filesource, slack]\n{lines}\n");

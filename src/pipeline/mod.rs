@@ -18,6 +18,7 @@ mod run;
 
 use crate::connectors::concurrent::{self, Limits};
 use crate::connectors::{Connector, Discovery, Engines};
+use crate::credentials::redact::AttemptSecrets;
 use crate::credentials::{Credential, Resolver};
 use crate::egress::{BudgetReservation, Caller, Egress};
 use crate::families::CustomSources;
@@ -89,6 +90,11 @@ impl<'a> Attempt<'a> {
 
     /// Runs the pipeline. The outcome has one report for each step and does not contain secrets.
     pub async fn run(self) -> Outcome {
+        // The secrets of the attempt are forgotten at its end.
+        AttemptSecrets::new(&self.job.intent.texts()).run(self.run_steps()).await
+    }
+
+    async fn run_steps(self) -> Outcome {
         let Attempt { env, job, bound, memory } = self;
         let mut runner = Runner::new(&job.policy.safe_mode, &memory);
         let mut output = AttemptOutput::default();

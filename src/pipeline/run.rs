@@ -3,6 +3,7 @@
 use crate::credentials::redact;
 use crate::egress::Traffic;
 use crate::memory_budget::AttemptMemory;
+use crate::model::text::printable;
 use crate::model::{Catalog, Class, Evidence, Failure, Outcome, Step, StepReport, StepStatus};
 use crate::policy::{SafeMode, duration_text};
 use futures_util::FutureExt;
@@ -156,8 +157,8 @@ pub(super) fn scrubbed(mut outcome: Outcome) -> Outcome {
     for report in &mut outcome.steps {
         report.status = match std::mem::replace(&mut report.status, StepStatus::Passed) {
             StepStatus::Passed => StepStatus::Passed,
-            StepStatus::Warned { failure } => StepStatus::Warned { failure: redact::scrub_failure(failure) },
-            StepStatus::Failed { failure } => StepStatus::Failed { failure: redact::scrub_failure(failure) },
+            StepStatus::Warned { failure } => StepStatus::Warned { failure: clean_failure(failure) },
+            StepStatus::Failed { failure } => StepStatus::Failed { failure: clean_failure(failure) },
             StepStatus::Skipped { reason } => StepStatus::Skipped { reason: clean(reason) },
         };
         let mut evidence = serde_json::Value::Object(std::mem::take(&mut report.evidence));
@@ -187,6 +188,18 @@ fn clean_catalog(mut catalog: Catalog) -> Catalog {
         skipped.missing = skipped.missing.take().map(clean);
     }
     catalog
+}
+
+/// Removes secrets, and escapes the line feeds that a source or a caller could have put into a title or a detail to make it
+/// look like several messages. The fix may have several lines.
+fn clean_failure(failure: Failure) -> Failure {
+    let mut failure = redact::scrub_failure(failure);
+    for line in [&mut failure.title, &mut failure.detail] {
+        if let Cow::Owned(escaped) = printable(line, &[]) {
+            *line = escaped;
+        }
+    }
+    failure
 }
 
 fn clean(text: String) -> String {

@@ -1,6 +1,7 @@
 //! Renders the step reports of one attempt as text.
 
 use crate::model::text::counted;
+use crate::model::text::printable;
 use crate::model::{Evidence, StepReport, StepStatus};
 use serde_json::Value;
 use std::fmt::Write;
@@ -16,12 +17,17 @@ pub fn steps(reports: &[StepReport]) -> String {
             StepStatus::Failed { failure } => ("FAIL", Some(failure)),
             StepStatus::Skipped { .. } => ("-", None),
         };
+        // Names and values of a source could contain line feeds.
         let details = match &report.status {
             StepStatus::Skipped { reason } => reason.clone(),
             _ => evidence(&report.evidence),
         };
         let duration = if status == "-" { String::new() } else { format!("{} ms", report.duration_ms) };
-        let _ = writeln!(text, "{}", format!("  {status:<5}{:<11}{duration:>8}  {details}", report.step.as_str()).trim_end());
+        let _ = writeln!(
+            text,
+            "{}",
+            format!("  {status:<5}{:<11}{duration:>8}  {}", report.step.as_str(), printable(&details, &[])).trim_end()
+        );
         if let Some(failure) = failure {
             // The class is not shown for a warning, because classes are named after failures.
             let class = if status == "FAIL" { format!(" ({})", failure.class.as_str()) } else { String::new() };

@@ -110,7 +110,7 @@ pub async fn data(request: ApiRequest) -> ApiResult {
 /// 403, 503.
 pub async fn html(request: ApiRequest) -> ApiResult {
     let (request, namespace, files) = view(request)?;
-    let page = request.cached(HTML, move |app| Ok(page::render(&collect(app, namespace, files)?).into_string().into_bytes()));
+    let page = request.cached(HTML, move |app| Ok(page::text(&collect(app, namespace, files)?).into_bytes()));
     let mut response = page.await?;
     insert_header(&mut response, header::CONTENT_SECURITY_POLICY, page::content_security_policy());
     Ok(response)

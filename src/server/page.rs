@@ -3,7 +3,7 @@
 use super::dashboard::{Dashboard, FileProblem, PolicyInForce};
 use crate::funnel::Stage;
 use crate::model::Digest;
-use crate::model::text::counted;
+use crate::model::text::{counted, printable};
 use crate::report::result::{ConnectionResult, StepBody, WarningBody};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -26,6 +26,14 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 #[must_use]
 pub fn content_security_policy() -> &'static str {
     &POLICY
+}
+
+/// Returns the page as text. Characters that would change how the text around them is shown are escaped, because names and
+/// messages come from sources and callers.
+#[must_use]
+pub fn text(data: &Dashboard) -> String {
+    let page = render(data).into_string();
+    printable(&page, &['\n', '\t']).into_owned()
 }
 
 /// Renders the page.

@@ -12,6 +12,7 @@ mod daemon_process;
 mod daemon_races;
 mod daemon_secrets;
 mod daemon_silent_sources;
+mod daemon_texts;
 mod exec_summary;
 mod files_people_have;
 mod fix_texts;

@@ -1,8 +1,7 @@
 //! `aam lowcode explain`: explains what a manifest would do, without calling anything.
 
 use super::inputs;
-use crate::cli::{CommandResult, CommonOptions, EXIT_CONFIG};
-use crate::credentials::redact;
+use crate::cli::{CommandResult, CommonOptions, EXIT_CONFIG, terminal};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::{explain, load, problem};
 use std::path::PathBuf;
@@ -27,11 +26,11 @@ pub fn run(common: &CommonOptions, options: &ExplainOptions) -> CommandResult {
             let explained = explain::explain(&manifest);
             common.print(&explained.render(), &explained);
             // Unsupported parts are reported on stderr, like the warnings of a compiler.
-            eprint!("{}", redact::scrub(&problem::render(&manifest.unsupported)));
+            terminal::print_error(&problem::render(&manifest.unsupported));
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {
-            eprint!("{}", redact::scrub(&problem::render(&problems)));
+            terminal::print_error(&problem::render(&problems));
             Ok(ExitCode::from(EXIT_CONFIG))
         }
     }

@@ -10,12 +10,11 @@ mod posts;
 mod secrets;
 
 use super::budget::InMemoryDayBudget;
-use super::{CommandError, CommandResult, CommonOptions};
+use super::{CommandError, CommandResult, CommonOptions, terminal};
 use crate::clock::{self, Clock};
 use crate::connectors::lowcode::calls::{self, OfflineHost, Reading};
 use crate::connectors::lowcode::host::{CallerMode, Rules, SessionHost};
 use crate::connectors::lowcode::limits::Windows;
-use crate::credentials::redact;
 use crate::egress::{Caller, Egress, resolve::SystemLookup};
 use crate::model::ConnectionId;
 use crate::policy::Policy;
@@ -25,7 +24,6 @@ use ::lowcode::context::Run;
 use ::lowcode::protocol::{Level, Message};
 use ::lowcode::value::Value;
 use inputs::Inputs;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -95,7 +93,7 @@ pub fn run(common: &CommonOptions, command: &LowcodeCommand) -> CommandResult {
     let (inputs, selection) = match selection {
         Ok(inputs) => inputs,
         Err(trouble) => {
-            eprint!("{}", redact::scrub(&trouble.report));
+            terminal::print_error(&trouble.report);
             return Ok(code(commands::uncaught(&trouble.failed, &host, &mut print)));
         }
     };
@@ -187,8 +185,5 @@ fn code(ended: commands::CommandResult) -> ExitCode {
 
 /// Prints one message. Secrets are removed from it first, because a source may echo a credential.
 fn print(message: Message<'_>) {
-    let mut line = redact::scrub(&message.line()).into_owned();
-    line.push('\n');
-    // It is not an error if the reader has closed the pipe (`| head`).
-    let _ = std::io::stdout().lock().write_all(line.as_bytes());
+    terminal::print_json(&format!("{}\n", message.line()));
 }

@@ -1,5 +1,6 @@
 //! The description of one file, independent of its format.
 
+use crate::credentials::redact;
 use crate::model::{Evidence, Stream, SyncMode};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -58,7 +59,7 @@ impl ColumnNames {
             "" => format!("column_{}", index + 1),
             // A header cell can be a megabyte long; the name keeps its first 200 characters. Control characters could
             // act on a terminal.
-            name => name.chars().filter(|c| !c.is_control()).take(200).collect(),
+            name => redact::shortened(&name.chars().filter(|c| !c.is_control()).collect::<String>(), 200),
         };
         let mut name = base.clone();
         let mut number = 2;

@@ -5,6 +5,7 @@ use super::parquet_footer::{CheckedFooter, check_footer};
 use super::parquet_pages::{BoundedFile, CheckedPages};
 use super::parquet_types::{repetition, schema};
 use super::source::SampleCount;
+use crate::credentials::redact;
 use crate::memory_budget::MemoryMeter;
 use crate::model::{Class, Failure};
 use bytes::Bytes;
@@ -132,7 +133,7 @@ pub fn describe(file: &ParquetFile, columns: usize) -> Result<Description, Fault
     }
     found.notes.insert("row_groups".to_owned(), json!(footer.row_groups));
     if let Some(writer) = described.created_by() {
-        found.notes.insert("written_by".to_owned(), json!(writer.chars().take(80).collect::<String>()));
+        found.notes.insert("written_by".to_owned(), json!(redact::scrub_and_cut(writer, 80)));
     }
     if footer.encrypted {
         found.warnings.push("columns of the file are encrypted, which aam cannot decrypt".to_owned());
@@ -159,7 +160,7 @@ pub fn count(file: &ParquetFile, limit: usize) -> Result<SampleCount, Fault> {
             Err(fault) => {
                 let fault = if footer.encrypted { Fault::Encrypted } else { fault };
                 let path = metadata.file_metadata().schema_descr().column(index).path().string();
-                counted.not_read.push(format!("{}: {}", path.chars().take(80).collect::<String>(), fault.message()));
+                counted.not_read.push(format!("{}: {}", redact::scrub_and_cut(&path, 80), fault.message()));
                 first_fault = first_fault.or(Some(fault));
             }
         }

@@ -1,6 +1,7 @@
 //! The calls that a manifest makes and the hosts that it names, as far as the manifest and the config determine them.
 
 use crate::clock::Clock;
+use crate::credentials::redact;
 use crate::egress::PlannedCall;
 use ::lowcode::bounds::Bounds;
 use ::lowcode::config::Config;
@@ -224,7 +225,7 @@ pub fn planned(method: &str, url: &str) -> Option<PlannedCall> {
         Err(_) => {
             let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
             let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-            (host.chars().take(100).collect(), format!("/{}", path.split('?').next().unwrap_or_default()))
+            (redact::scrub_and_cut(host, 100), format!("/{}", path.split('?').next().unwrap_or_default()))
         }
     };
     (!host.is_empty()).then(|| PlannedCall { method: method.to_string(), host, path })

@@ -281,8 +281,7 @@ fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &V
             .collect();
     }
     let answered = format!("{} answered {}", call(response), response.status);
-    // Secrets are removed before the text is cut, because a partial secret would not be recognized.
-    let said: String = redact::scrub(&said.join(": ")).chars().take(MAX_MESSAGE_CHARS).collect();
+    let said = redact::scrub_and_cut(&said.join(": "), MAX_MESSAGE_CHARS);
     if !said.is_empty() {
         return format!("{answered}; {title} said: \"{said}\"");
     }
@@ -310,7 +309,7 @@ fn plain(value: &Value) -> Option<String> {
 /// Returns the beginning of a body. Secrets are removed before the text is cut, because a partial secret would not be
 /// recognized.
 fn excerpt(body: &[u8]) -> String {
-    redact::scrub(&String::from_utf8_lossy(body)).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+    redact::scrub_and_cut(&String::from_utf8_lossy(body), 200)
 }
 
 fn header<'a>(response: &ResponseView<'a>, name: &str) -> Option<&'a str> {

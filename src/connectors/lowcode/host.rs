@@ -7,8 +7,10 @@ use super::errors::ResponseView;
 use super::family_spec::Limit;
 use super::limits::Windows;
 use crate::clock::Clock;
+use crate::connectors::json_memory;
 use crate::credentials::{Secret, redact};
 use crate::egress::{HttpRequest, HttpResponse, Method, Session};
+use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
 use ::lowcode::host::{Host, HostError, HostFailure, HostRequest, HostResponse, PauseReason, Purpose};
 use bytes::Bytes;
@@ -95,6 +97,8 @@ impl KeptResponse {
 struct LastResponses {
     by_stream: BTreeMap<String, Arc<KeptResponse>>,
     overall: Option<Arc<KeptResponse>>,
+    /// The memory of the values of the last response, by stream. The interpreter decodes one page of a stream at a time.
+    memory: BTreeMap<String, Reservation>,
 }
 
 impl SessionHost {
@@ -246,7 +250,14 @@ impl SessionHost {
         }
     }
 
-    fn keep(&self, stream: String, method: String, response: &HostResponse) {
+    /// Reserves the memory of the values of a page, in place of the page before it.
+    async fn page_memory(&self, stream: &str, body: &[u8]) -> Result<Reservation, Failure> {
+        drop(self.locked().memory.remove(stream));
+        let reserved = self.session.memory().reserve(json_memory::of_text(body)).await;
+        reserved.map_err(|bound| bound.failure(&format!("a response of {stream}")))
+    }
+
+    fn keep(&self, stream: String, method: String, response: &HostResponse, memory: Reservation) {
         let whole = response.body.len() <= MAX_KEPT_BODY_BYTES;
         // Copies the beginning of the body, because a slice would keep the whole body in memory.
         let body = response.body.get(..MAX_KEPT_BODY_BYTES).map_or_else(|| response.body.clone(), Bytes::copy_from_slice);
@@ -254,6 +265,7 @@ impl SessionHost {
         let kept = Arc::new(KeptResponse { stream: stream.clone(), method, response, whole });
         let mut last = self.locked();
         last.overall = Some(Arc::clone(&kept));
+        last.memory.insert(stream.clone(), memory);
         match last.by_stream.get_mut(&stream) {
             Some(before) => *before = kept,
             None => drop(last.by_stream.insert(stream, kept)),
@@ -272,7 +284,8 @@ impl Host for SessionHost {
             self.count(&response);
             let HttpResponse { status, headers, body, url } = response;
             let response = HostResponse { status, headers: headers.into(), body, url: url.into() };
-            self.keep(stream, method, &response);
+            let memory = self.page_memory(&stream, &response.body).await.map_err(|failure| self.host_error(failure))?;
+            self.keep(stream, method, &response, memory);
             Ok(response)
         })
     }
@@ -362,11 +375,7 @@ fn secret_in_url(url: &Url) -> Failure {
 fn not_read_only(url: &Url, what: &str) -> Failure {
     Failure::new(
         Class::EgressRefused,
-        format!(
-            "{} {} was not sent: AAM only reads",
-            what.chars().take(60).collect::<String>(),
-            url.host_str().unwrap_or_default()
-        ),
+        format!("{} {} was not sent: AAM only reads", redact::scrub_and_cut(what, 60), url.host_str().unwrap_or_default()),
         "remove the call from the manifest, or use GET",
     )
 }

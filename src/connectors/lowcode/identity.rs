@@ -2,6 +2,7 @@
 
 use super::address::fill;
 use super::family_spec::{Identity, Match, Normal};
+use crate::credentials::redact;
 use crate::model::{Class, Evidence, Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -68,7 +69,7 @@ fn normal(form: Normal, text: &str) -> String {
 /// Returns a string or number as text, cut so that it is short enough for evidence.
 fn text(value: Option<&Value>) -> Option<String> {
     match value? {
-        Value::String(text) if !text.is_empty() => Some(text.chars().take(200).collect()),
+        Value::String(text) if !text.is_empty() => Some(redact::scrub_and_cut(text, 200)),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }

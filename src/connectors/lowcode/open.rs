@@ -331,7 +331,7 @@ impl Resource {
                 "see the detail; the API may have changed, or the manifest may be wrong",
             ),
         };
-        let message: String = redact::scrub(&failed.message).chars().take(400).collect();
+        let message = redact::scrub_and_cut(&failed.message, 400);
         let of = if stream.is_empty() { String::new() } else { format!("{stream}: ") };
         let to = kept.map(|kept| format!(" ({})", errors::summary(&kept.view()))).unwrap_or_default();
         failure.detail(format!("{of}{message}{to}"))

@@ -1,5 +1,6 @@
 //! Derives the bucket and its endpoint from a resource id and the policy. Pure.
 
+use crate::credentials::redact;
 use crate::model::{Class, Failure};
 use crate::policy::FamilyPolicy;
 use url::Url;
@@ -91,7 +92,7 @@ pub fn place(
 
 /// The beginning of a resource id, for messages.
 fn quoted(text: &str) -> String {
-    format!("{:?}", text.chars().take(80).collect::<String>())
+    format!("{:?}", redact::scrub_and_cut(text, 80))
 }
 
 /// Adds the final `/` to a prefix. A resource id names a folder, so `logs` must not include `logs-old`.

@@ -175,7 +175,7 @@ fn http_date(text: &str) -> Option<Timestamp> {
 /// Puts text from the store on one line of at most 300 characters. Secrets are scrubbed before the text is cut, because the
 /// scrubber would not recognise half of a secret.
 pub fn printable(text: &str) -> String {
-    redact::scrub(text).split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(300).collect()
+    redact::scrub_and_cut(text, 300)
 }
 
 #[cfg(test)]

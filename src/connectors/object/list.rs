@@ -4,6 +4,7 @@
 //! elements. The point at which parsing stops distinguishes a truncated response of a store from a response of another
 //! service.
 
+use crate::credentials::redact;
 use percent_encoding::percent_decode_str;
 use quick_xml::events::Event;
 
@@ -89,9 +90,7 @@ fn known(name: &str) -> bool {
 
 /// The beginning of a body on one line, by which a person can recognise the response.
 fn opening(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body.get(..body.len().min(400)).unwrap_or_default());
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().filter(|c| !c.is_control()).take(80).collect()
+    redact::scrub_and_cut(&String::from_utf8_lossy(body), 80)
 }
 
 fn listing(root: &Node) -> Result<ObjectListing, UnreadableBody> {

@@ -3,6 +3,7 @@
 use super::operations::SecurityRequirement;
 use super::parameters::is_header;
 use super::refs::DocumentSet;
+use crate::credentials::redact;
 use crate::credentials::{Credential, Secret};
 use crate::model::{Class, Failure};
 use base64::Engine as _;
@@ -166,10 +167,9 @@ fn scheme(documents: &DocumentSet, name: &str) -> Scheme {
         ("http", _, "bearer") => Scheme::Bearer,
         ("http", _, "basic") => Scheme::Basic,
         ("oauth2" | "openidconnect", _, _) => Scheme::Token,
-        (kind, _, _) => Scheme::Unsupported(format!(
-            "the scheme {name} has the unsupported type {}",
-            kind.chars().take(40).collect::<String>()
-        )),
+        (kind, _, _) => {
+            Scheme::Unsupported(format!("the scheme {name} has the unsupported type {}", redact::scrub_and_cut(kind, 40)))
+        }
     }
 }
 

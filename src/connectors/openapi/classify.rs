@@ -158,7 +158,7 @@ fn message(body: &Value) -> Option<String> {
 
 /// Scrubs secrets, then cuts the text. The order matters, because the scrubber would not recognise half of a secret.
 fn scrub_and_cut(text: &str) -> String {
-    redact::scrub(text).chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect()
+    redact::scrub_and_cut(text, MAX_MESSAGE_CHARS)
 }
 
 /// Checks that a successful response has the type and fields that the description promises. Without this check any web

@@ -74,7 +74,7 @@ impl Description {
 
     fn check(root: Value, url: Url, bytes: &[u8]) -> Result<Description, (bool, Class, String, &'static str)> {
         let scalar = |value: &Value| match value {
-            Value::String(text) => Some(redact::scrub(text).chars().take(200).collect::<String>()),
+            Value::String(text) => Some(redact::scrub_and_cut(text, 200)),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         };

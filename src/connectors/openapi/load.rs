@@ -8,7 +8,7 @@ use super::memory;
 use super::parse::{self, MAX_DOCUMENT_BYTES};
 use super::refs::{DocumentSet, MAX_DOCUMENTS};
 use super::wire::HttpTransport;
-use crate::credentials::{Credential, Secret};
+use crate::credentials::{Credential, Secret, redact};
 use crate::egress::{HttpRequest, HttpResponse, Method};
 use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
@@ -199,7 +199,8 @@ fn request(url: &Url, mut headers: Vec<(String, Secret)>) -> HttpRequest {
 /// # Errors
 /// `Bug` if it panics.
 pub async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
+    let attempt = redact::attempt();
+    tokio::task::spawn_blocking(move || redact::with_attempt(attempt, work)).await.map_err(|error| {
         Failure::new(Class::Bug, "reading the description caused a panic", "report this defect together with the description")
             .detail(error.to_string())
     })

@@ -6,6 +6,7 @@ use super::records::{RecordPath, ResponseRecords, locate_records};
 use super::refs::{DocumentSet, Node};
 use super::schema::Expander;
 use super::server::Servers;
+use crate::credentials::redact;
 use crate::memory_budget::MemoryMeter;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -108,7 +109,7 @@ pub fn read(documents: &DocumentSet, servers: &Servers, memory: &MemoryMeter) ->
             found.truncated = true;
             continue;
         }
-        let mut name = get.text("operationId").filter(|id| !id.is_empty()).unwrap_or(path).chars().take(200).collect::<String>();
+        let mut name = redact::shortened(get.text("operationId").filter(|id| !id.is_empty()).unwrap_or(path), 200);
         // The specification requires unique operationIds, but they often are not unique. Paths always are.
         if !names.insert(name.clone()) {
             name = path.to_string();

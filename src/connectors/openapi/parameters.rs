@@ -3,6 +3,7 @@
 use super::address::{host_of, looks_secret, same_origin};
 use super::refs::{DocumentSet, Node};
 use super::server::join;
+use crate::credentials::redact;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use url::Url;
@@ -151,7 +152,7 @@ pub fn build_request(base: &Url, path: &str, parameters: &[Parameter]) -> Result
     if let Some(open) = path.find('{').filter(|at| path[*at..].contains('}')) {
         return Err(format!(
             "the path contains {}, but no parameter with that name is described",
-            path[open..].chars().take(60).collect::<String>()
+            redact::scrub_and_cut(&path[open..], 60)
         ));
     }
     let mut url = join(base, &path)?;

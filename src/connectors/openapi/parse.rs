@@ -3,6 +3,7 @@
 //! JSON has a separate reader although every JSON text is also YAML. Descriptions of several megabytes are common, and
 //! `serde_json` reads them many times faster than a YAML parser can. The limits are the same for both.
 
+use crate::credentials::redact;
 use positioned_yaml::json;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -118,7 +119,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             self.limits.text(key.len())?;
             let value = entries.next_value_seed(Node { limits: &mut *self.limits, depth })?;
             if map.insert(key.clone(), value).is_some() {
-                return Err(A::Error::custom(format!("duplicate key {:?}", key.chars().take(80).collect::<String>())));
+                return Err(A::Error::custom(format!("duplicate key {:?}", redact::scrub_and_cut(&key, 80))));
             }
         }
         Ok(Value::Object(map))

@@ -2,6 +2,7 @@
 //! number of documents.
 
 use super::address::{host_of, same_origin};
+use crate::credentials::redact;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -131,7 +132,7 @@ impl DocumentSet {
     }
 
     fn resolve(&self, document: usize, text: &str) -> Result<Node<'_>, String> {
-        let short = || text.chars().take(120).collect::<String>();
+        let short = || redact::scrub_and_cut(text, 120);
         let (document, fragment) = match text.strip_prefix('#') {
             Some(fragment) => (document, fragment),
             None => {

@@ -3,6 +3,7 @@
 
 use super::address::{host_of, same_origin};
 use super::refs::Node;
+use crate::credentials::redact;
 use crate::model::{Class, Failure};
 use serde_json::Value;
 use url::Url;
@@ -125,7 +126,7 @@ fn substitute_variables(text: &str, variables: &Value) -> Result<String, String>
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
         let (name, tail) = after.split_once('}').ok_or("the url of a server has an unclosed brace")?;
-        let short: String = name.chars().take(60).collect();
+        let short = redact::scrub_and_cut(name, 60);
         let value =
             variables[name]["default"].as_str().ok_or_else(|| format!("the server variable {short} does not have a default"))?;
         if variables[name]["enum"].as_array().is_some_and(|list| !list.iter().any(|allowed| allowed == value)) {

@@ -12,10 +12,10 @@ use super::select::{self, CredentialFit, OperationRules};
 use super::server::Servers;
 use super::streams;
 use super::wire::HttpTransport;
-use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
+use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample, json_memory};
 use crate::credentials::{Credential, Secret};
 use crate::egress::{HttpRequest, HttpResponse, Method, Traffic};
-use crate::memory_budget::MemoryMeter;
+use crate::memory_budget::{MemoryMeter, Reservation};
 use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::FamilyPolicy;
 use futures_util::future::BoxFuture;
@@ -52,6 +52,8 @@ struct JsonResponse {
     status: u16,
     bytes: usize,
     schemes: Vec<String>,
+    /// The memory of `value`.
+    _memory: Reservation,
 }
 
 impl Service {
@@ -179,11 +181,14 @@ impl Service {
                 fix,
             ));
         }
+        let what = format!("the response of {}", operation.name);
+        let memory = self.wire.memory().reserve(json_memory::of_text(&answer.body)).await;
+        let memory = memory.map_err(|bound| bound.failure(&what))?;
         let value = classify::parse_json(&answer, context)?;
         if let Some(records) = &operation.answer {
             classify::check_shape(&value, &records.schema(), context)?;
         }
-        Ok(JsonResponse { value, status: answer.status, bytes: answer.body.len(), schemes: auth.schemes })
+        Ok(JsonResponse { value, status: answer.status, bytes: answer.body.len(), schemes: auth.schemes, _memory: memory })
     }
 
     fn evidence(operation: &Operation, response: &JsonResponse) -> Evidence {

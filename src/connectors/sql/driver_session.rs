@@ -99,6 +99,12 @@ impl Call {
         &self.bytes
     }
 
+    /// The bytes that the attempt holds.
+    #[must_use]
+    pub fn memory(&self) -> Arc<AttemptMemory> {
+        self.session.memory()
+    }
+
     /// Remembers how the latest exchange ended, and returns it.
     pub fn note<T>(&self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().err().cloned();

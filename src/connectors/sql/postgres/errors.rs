@@ -2,7 +2,7 @@
 //!
 //! The codes are from appendix A of the PostgreSQL manual.
 
-use super::meter::{NOT_POSTGRES, TOO_LONG};
+use super::meter::{NO_MEMORY, NOT_POSTGRES, TOO_LONG, TOO_MUCH_MEMORY};
 use crate::connectors::sql::tls;
 use crate::connectors::sql::uri::DatabaseServer;
 use crate::model::{Class, Failure};
@@ -10,6 +10,9 @@ use std::error::Error as _;
 use std::time::Duration;
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
+
+/// How long an attempt waits if there was no memory for its rows.
+const MEMORY_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The phase in which an error occurred.
 #[derive(Clone, Copy)]
@@ -143,6 +146,17 @@ fn classify_transport(server: &DatabaseServer, stage: Stage<'_>, error: &Error, 
     let nonsense = [NOT_POSTGRES, "error parsing response", "unexpected message"].iter().any(|message| detail.contains(message));
     if kind.starts_with("error performing TLS") && !nonsense {
         return tls::failure(server, &detail);
+    }
+    if detail.contains(NO_MEMORY) {
+        let fix = "AAM tries again; if this happens often, raise reconcile.memory in the policy";
+        return Failure::new(Class::Throttled, format!("{server}: the response was discarded: the memory of AAM is in use"), fix)
+            .after(MEMORY_RETRY_INTERVAL);
+    }
+    if let Some(at) = detail.find(TOO_MUCH_MEMORY) {
+        let bound = detail.get(at + TOO_MUCH_MEMORY.len()..).unwrap_or_default();
+        let fix =
+            "name one schema with ?currentSchema=NAME, or raise reconcile.memory in the policy; one attempt may use half of it";
+        return Failure::new(Class::Misconfigured, format!("{server}: the response{bound}"), fix);
     }
     if detail.contains(TOO_LONG) {
         return Failure::new(

@@ -89,7 +89,7 @@ impl PostgresSession {
         let config = config(server, login, options, encrypted);
         let connected = async {
             let stream = connect_tcp(server, call.address()).await?;
-            let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::MAX_BYTES, encrypted);
+            let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::MAX_BYTES, encrypted).with_memory(call.memory());
             let start = |error: tokio_postgres::Error| errors::classify(server, &login.user, Stage::Open, &error, None);
             if encrypted {
                 let mut make = MakeRustlsConnect::new(trust::config(network.ca_file.as_deref())?);
