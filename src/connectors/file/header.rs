@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_apart_from_values() {
+    fn names_are_distinguished_from_values() {
         use Header::{Absent, Guessed, Named};
         for (text, expected) in [
             ("id,name\n1,x\n", Named),

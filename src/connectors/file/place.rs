@@ -230,7 +230,7 @@ impl Root {
     }
 
     /// Resolves the links in `relative` without following one out of the root. The result is still relative to the root.
-    /// A link that leads out is refused before its target is looked up, so nobody learns whether the target exists.
+    /// A link that leads out is refused before its target is looked up, so the answer does not show whether the target exists.
     fn resolved(&self, relative: &Path) -> Result<PathBuf, Errno> {
         const MAX_LINKS: usize = 40;
         let names = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();

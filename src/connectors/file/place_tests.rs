@@ -112,7 +112,7 @@ fn answer(result: Result<FilePlace, Failure>, name: &str) -> String {
 }
 
 #[test]
-fn nothing_outside_the_roots_can_be_told_apart() {
+fn nothing_outside_the_roots_can_be_distinguished() {
     let test_roots = test_roots();
     std::fs::create_dir(test_roots.at("out/dir")).unwrap();
     std::fs::write(test_roots.at("out/file"), "").unwrap();
@@ -134,7 +134,7 @@ fn nothing_outside_the_roots_can_be_told_apart() {
         assert_eq!(answers.len(), 1, "{answers:?}");
         assert!(answers.iter().all(|answer| answer.starts_with("misconfigured")), "{answers:?}");
     }
-    // A link that stays below the root may be told from one to a missing file.
+    // A link that stays below the root may differ from one to a missing file.
     symlink(test_roots.at("in/none.csv"), test_roots.at("in/missing.csv")).unwrap();
     assert_eq!(test_roots.class("in/missing.csv"), Some(Class::NotFound));
 }
@@ -165,12 +165,12 @@ fn the_root_that_a_fix_suggests_opens_the_path() {
 
 const UNPRIVILEGED: &str = "AAM_TEST_UNPRIVILEGED_ROOT";
 
-/// Root may read everything. So a test of permissions runs again as the user `nobody`, in a process of its own.
+/// Root may read everything. So a test of permissions runs again as uid 65534, in a process of its own.
 #[test]
 fn a_file_that_the_user_may_not_read_is_named_with_the_user() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
-    const NOBODY: u32 = 65_534;
+    const UNPRIVILEGED_UID: u32 = 65_534;
     let mode = |path: &Path, mode: u32| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     if let Ok(root) = std::env::var(UNPRIVILEGED) {
         assert!(!rustix::process::geteuid().is_root());
@@ -184,7 +184,12 @@ fn a_file_that_the_user_may_not_read_is_named_with_the_user() {
         let name = std::thread::current().name().unwrap().to_owned();
         let run = |binary: &Path| {
             let mut child = std::process::Command::new(binary);
-            child.args(["--exact", &name]).env(UNPRIVILEGED, test_roots.at("in")).current_dir("/").uid(NOBODY).gid(NOBODY);
+            child
+                .args(["--exact", &name])
+                .env(UNPRIVILEGED, test_roots.at("in"))
+                .current_dir("/")
+                .uid(UNPRIVILEGED_UID)
+                .gid(UNPRIVILEGED_UID);
             child.output()
         };
         // The binary of the test may be below a directory that only root may enter.
