@@ -95,8 +95,8 @@ const CURSOR: &str = r#"paginator: {type: DefaultPaginator, page_token_option: {
 fn a_manifest_of_nine_megabytes_is_refused() {
     let mut text = manifest("http://127.0.0.1:9", "", "things", "");
     let _ = writeln!(text, "metadata: {{note: \"{}\"}}", "x".repeat(9 << 20));
-    assert_ends("explain", &text, 78, "is longer than 8388608 bytes");
-    assert_ends("check", &text, 1, "is longer than 8388608 bytes");
+    assert_ends("explain", &text, 78, "it is larger than 8 MiB");
+    assert_ends("check", &text, 1, "it is larger than 8 MiB");
 }
 
 #[test]

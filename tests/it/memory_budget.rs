@@ -148,7 +148,7 @@ async fn sixty_four_hostile_inputs_at_once_stay_within_the_memory_budget() {
     eprintln!("peak {} MB, slowest health {:?}", peak >> 20, slowest.get());
     let expected = [
         "blob.db ACTIVE",
-        "bomb.json ERROR remote: the response of HOST is longer than 8388608 bytes",
+        "bomb.json UNSUPPORTED unsupported: the description at bomb.json has more than 8 MiB, which is a limit of AAM",
         "bomb.parquet ERROR misconfigured: bomb.parquet exceeds a limit of aam: a page unpacks to 60 MiB, and the limit is 16 MiB",
         "fitting-header.csv ACTIVE",
         "fitting-record.json ACTIVE",
