@@ -19,7 +19,7 @@ use support::recorded_session::{Turns, parse, replay};
 use support::sql::{open_at, policy};
 
 /// Sessions of each target if `AAM_FUZZ_SECONDS` is not set.
-const SESSIONS: u64 = 256;
+const SESSIONS: u64 = 40;
 /// Sessions at the same time. Most of the time of a session is spent waiting for bytes that do not come.
 const CONCURRENCY: u64 = 32;
 /// The longest time that one session may take. The resource ids set timeouts of one second at most for each exchange.

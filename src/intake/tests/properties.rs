@@ -12,7 +12,8 @@ fn any_extra() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
-        ".{0,8}".prop_map(Value::from)
+        // Invisible characters are refused.
+        "[\\p{L}\\p{N}\\p{P}\\p{S} ]{0,8}".prop_map(Value::from)
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![

@@ -61,6 +61,23 @@ impl<S> Meter<S> {
     }
 }
 
+impl<S> Meter<S> {
+    /// Counts the bytes that were just read.
+    fn check(&mut self, read: &[u8]) -> io::Result<()> {
+        if let (Some(known), Some(first)) = (self.first, read.first()) {
+            if !known.contains(first) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, NOT_POSTGRES));
+            }
+            self.first = None;
+        }
+        let length = read.len() as u64;
+        if self.bytes.fetch_add(length, Ordering::Relaxed) + length > self.limit {
+            return Err(io::Error::other(TOO_LONG));
+        }
+        self.memory.as_mut().map_or(Ok(()), |memory| memory.count(length))
+    }
+}
+
 impl ReadMemory {
     fn count(&mut self, read: u64) -> io::Result<()> {
         while self.left < read {
@@ -81,20 +98,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let outcome = Pin::new(&mut this.inner).poll_read(cx, buf);
-        if let Poll::Ready(Ok(())) = outcome {
-            if let (Some(known), Some(first)) = (this.first, buf.filled().get(before)) {
-                if !known.contains(first) {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, NOT_POSTGRES)));
-                }
-                this.first = None;
-            }
-            let read = (buf.filled().len() - before) as u64;
-            if this.bytes.fetch_add(read, Ordering::Relaxed) + read > this.limit {
-                return Poll::Ready(Err(io::Error::other(TOO_LONG)));
-            }
-            if let Some(memory) = &mut this.memory {
-                memory.count(read)?;
-            }
+        if let Poll::Ready(Ok(())) = outcome
+            && let Err(error) = this.check(buf.filled().get(before..).unwrap_or_default())
+        {
+            // A reader that fails must not have filled the buffer.
+            buf.set_filled(before);
+            return Poll::Ready(Err(error));
         }
         outcome
     }
