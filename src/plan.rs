@@ -4,7 +4,7 @@
 //! spurious wake neither shortens nor extends one.
 
 use crate::model::ledger::Why;
-use crate::model::{ConnectionId, Digest, Retry, Scope, Timestamp};
+use crate::model::{Class, ConnectionId, Digest, Retry, Scope, Step, Timestamp};
 use crate::policy::grants::Rights;
 use crate::policy::{LoadedPolicy, Policy};
 use crate::snapshot::{Attempt, Connection, Snapshot};
@@ -95,6 +95,7 @@ pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: b
         Some(class) => {
             let since = known.last_checked().unwrap_or(last.at);
             let wait = match class.retry() {
+                Retry::OnChange if concerns_source(last, class) => context.policy.recheck.drift,
                 Retry::OnChange => return None,
                 Retry::Recheck => context.policy.recheck.awaiting_credentials,
                 Retry::After => {
@@ -105,6 +106,14 @@ pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: b
             full(Why::Retry, since.plus(wait))
         }
     }
+}
+
+/// Whether the failure is about what the source contains, for example a file in a format that AAM does not read. The
+/// source may have changed meanwhile, although neither the document nor the policy has.
+fn concerns_source(last: &Attempt, class: Class) -> bool {
+    let step = last.facts.failed_step;
+    matches!(class, Class::Unsupported | Class::Misconfigured)
+        && step.is_some_and(|step| (Step::Upsert..=Step::TinySync).contains(&step))
 }
 
 /// The bounds of a wait that a source requests, for example with `Retry-After`.

@@ -60,7 +60,7 @@ impl BodyError {
     }
 }
 
-/// Whether `failure` is that of [`BodyError::TooLong`], so that a connector can say what its limit is for.
+/// Whether `failure` is that of `BodyError::TooLong`, so that a connector can say what its limit is for.
 #[must_use]
 pub fn is_too_long(failure: &Failure) -> bool {
     failure.class == Class::Remote && failure.title.contains(LONGER_THAN)

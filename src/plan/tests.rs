@@ -83,6 +83,25 @@ proptest! {
 }
 
 proptest! {
+    /// What AAM cannot read in a source is checked again with the structure, because the source may change without its
+    /// document. What the document or the policy does not allow is not.
+    #[test]
+    fn what_a_source_contains_is_checked_again(entries in history(), now in 0..20_000_000_i64) {
+        use crate::model::{Class, Step};
+        let mut snapshot = Snapshot::fold(&entries);
+        let context = PlanContext::new(policy(0.2), &snapshot);
+        match_inputs(&mut snapshot, &context);
+        let planned = by_id(&plan(&snapshot, &context, &BTreeSet::new(), Timestamp(now)));
+        for (id, known) in &snapshot.connections {
+            let Some(last) = &known.last else { continue };
+            let (Some(Class::Unsupported | Class::Misconfigured), Some(step)) = (last.facts.class, last.facts.failed_step) else { continue };
+            let open = known.retired.is_none() && !known.origins.is_empty() && !snapshot.sealed.contains(&*known.namespace);
+            let expected = (open && Step::Upsert <= step && step <= Step::TinySync)
+                .then(|| known.last_checked().unwrap_or(last.at).plus(context.policy.recheck.drift));
+            prop_assert_eq!(planned.get(id).map(|item| item.due), expected);
+        }
+    }
+
     /// A connection whose attempts ended the process twice is planned only after a heal, or for another document or policy.
     #[test]
     fn a_crash_loop_rests(entries in history(), now in 0..20_000_000_i64) {

@@ -151,10 +151,18 @@ fn ended(step: &str, failure: &Failure) -> String {
 /// A policy that names the first server of the description as the address of the service, as an operator would.
 fn policy(body: &[u8]) -> Policy {
     let mut policy = aam::policy::parse::parse("version: 1\nallowlist: [openapi]\n", "policy.yaml").expect("a policy");
-    let document: Value = serde_json::from_slice(body).unwrap_or_default();
-    let server = server(&document["servers"][0]).and_then(|url| Url::parse(&url).ok()).map(String::from);
+    // Only the servers are decoded, so that the peak of the memory is that of the attempts.
+    let document: Servers = serde_json::from_slice(body).unwrap_or_default();
+    let server = document.servers.first().and_then(server).and_then(|url| Url::parse(&url).ok()).map(String::from);
     policy.families.insert("openapi".to_string(), FamilyPolicy { base_url: server, ..FamilyPolicy::default() });
     policy
+}
+
+/// The part of a description that names its servers.
+#[derive(Default, serde::Deserialize)]
+struct Servers {
+    #[serde(default)]
+    servers: Vec<Value>,
 }
 
 /// The address of a server with the default value of each of its variables.

@@ -3,7 +3,7 @@
 //! A family file contains a manifest and the settings that a manifest cannot express ([`family_spec`]). It is parsed
 //! once into a [`spec`]. A custom source ([`custom_source`]) has only a manifest. Both are turned into a [`binding`],
 //! which holds the config, the hosts and the list of POSTs. [`open`] then runs the interpreter, which sends its calls
-//! through [`host`], for the checks of [`identity`] and [`privilege`], [`discovery`], health and the tiny sync. [`errors`]
+//! through [`host`], for the checks of [`identity`] and [`privilege`], discovery, health and the tiny sync. [`errors`]
 //! classifies error responses, and [`limits`] tracks the vendor's own rate limit.
 
 pub mod address;

@@ -16,6 +16,18 @@ const SHARE_OF_STEP: f64 = 0.75;
 /// The number of objects for which there is time, even if each of them uses its whole time limit.
 const MIN_CANDIDATES: u32 = 4;
 
+/// Returns the warning of discovery if the login may not read some of the `total` tables and views. `named` are those with
+/// the missing privilege, and `grant` is the statement that gives it.
+#[must_use]
+pub fn unreadable_warning(named: &[String], total: usize, grant: String) -> Option<Failure> {
+    let first = named.first()?;
+    let verb = if named.len() == 1 { "is" } else { "are" };
+    let others = if named.len() == 1 { String::new() } else { format!(" and {} more", named.len() - 1) };
+    let title = format!("{} of {} {verb} not readable: {first}{others}", named.len(), counted(total, "table"));
+    let listed: Vec<&str> = named.iter().take(MAX_NAMED).map(String::as_str).collect();
+    Some(Failure::new(Class::PermissionDenied, title, grant).detail(listed.join(", ")))
+}
+
 /// The search of one tiny sync.
 pub struct Sampling {
     started: Instant,

@@ -103,6 +103,10 @@ async fn every_failure_has_its_class_and_its_fix() {
             let narrow = open(database, "narrow", "shop").await.unwrap();
             let found = narrow.connector.discover(Bounds::default()).await.unwrap();
             assert_eq!(found.evidence["unreadable"], json!(["`payroll` (lacks SELECT)"]));
+            let warning = found.warning.expect("a part of the database is not readable");
+            assert_eq!(warning.class, Class::PermissionDenied);
+            assert!(warning.title.contains("not readable: `payroll` (lacks SELECT)"), "{warning:?}");
+            assert!(warning.fix.starts_with("GRANT SELECT"), "{warning:?}");
             all.push((
                 "visible, but not readable",
                 narrow.connector.tiny_sync(&found.catalog, 20).await.err().unwrap(),

@@ -2,10 +2,11 @@
 //! which it has privileges, so an empty list proves that the database is empty only if a grant covers the whole database.
 
 use super::client::Row;
+use super::errors::grant_for;
 use super::session::MysqlSession;
 use crate::connectors::sql::limits;
 use crate::connectors::sql::quote::backtick;
-use crate::connectors::sql::sampling::Sampling;
+use crate::connectors::sql::sampling::{Sampling, unreadable_warning};
 use crate::connectors::sql::types::{self, Column, Table};
 use crate::connectors::{Bounds, Discovery, Sample};
 use crate::model::catalog::SkippedStream;
@@ -110,9 +111,10 @@ pub async fn discover(session: &MysqlSession, bounds: Bounds) -> Result<Discover
     evidence.insert("readable".into(), json!(readable.len() - blind.len()));
     if !blind.is_empty() {
         evidence.insert("unreadable_count".into(), json!(blind.len()));
-        evidence.insert("unreadable".into(), json!(blind.into_iter().take(10).collect::<Vec<_>>()));
+        evidence.insert("unreadable".into(), json!(blind.iter().take(10).collect::<Vec<_>>()));
     }
-    Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
+    let warning = unreadable_warning(&blind, readable.len(), grant_for(&session.server, &session.user));
+    Ok(Discovery { catalog: catalog.sorted(), evidence, warning })
 }
 
 /// Whether `COLUMNS.PRIVILEGES` contains `select`.
@@ -230,11 +232,7 @@ fn blind(session: &MysqlSession, detail: &str) -> Failure {
     Failure::new(
         Class::PermissionDenied,
         format!("{}: {} does not have permission to read any table", session.server, session.user),
-        format!(
-            "GRANT SELECT, SHOW VIEW ON {}.* TO '{}'@'HOST';",
-            backtick(&session.server.database),
-            session.user.replace('\'', "''")
-        ),
+        grant_for(&session.server, &session.user),
     )
     .detail(detail)
 }

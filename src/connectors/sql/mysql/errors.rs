@@ -139,7 +139,8 @@ fn account_of(user: &str) -> String {
     format!("'{}'@'HOST'", user.replace('\'', "''"))
 }
 
-fn grant_for(server: &DatabaseServer, user: &str) -> String {
+/// The statement that allows `user` to read all tables of its database.
+pub fn grant_for(server: &DatabaseServer, user: &str) -> String {
     format!("GRANT SELECT, SHOW VIEW ON {}.* TO {};", backtick(&server.database), account_of(user))
 }
 

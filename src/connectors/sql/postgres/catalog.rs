@@ -4,6 +4,7 @@ use super::errors::StatementFailure;
 use super::relation_errors;
 use super::wire::{PostgresSession, Row};
 use crate::connectors::sql::quote;
+use crate::connectors::sql::sampling::unreadable_warning;
 use crate::connectors::sql::types::{self, Column, Table};
 use crate::connectors::{Bounds, Discovery};
 use crate::model::catalog::SkippedStream;
@@ -175,14 +176,22 @@ pub async fn discover(wire: &PostgresSession, bounds: Bounds) -> Result<Discover
     let mut evidence = Evidence::new();
     evidence.insert("streams".into(), json!(catalog.streams.len()));
     evidence.insert("readable".into(), json!(seen - blind.len()));
-    if !blind.is_empty() {
-        let named: Vec<String> =
-            blind.iter().take(10).map(|relation| format!("{} (lacks {})", relation.quoted(), relation.missing())).collect();
-        evidence.insert("unreadable".into(), json!(named));
-        evidence.insert("unreadable_count".into(), json!(blind.len()));
+    let named: Vec<String> =
+        blind.iter().map(|relation| format!("{} (lacks {})", relation.quoted(), relation.missing())).collect();
+    if !named.is_empty() {
+        evidence.insert("unreadable".into(), json!(named.iter().take(10).collect::<Vec<_>>()));
+        evidence.insert("unreadable_count".into(), json!(named.len()));
     }
+    let grant = blind.first().map(|relation| grant_for(&relation.schema, &wire.user)).unwrap_or_default();
+    let warning = unreadable_warning(&named, seen, grant);
     catalog.truncated = truncated;
-    Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
+    Ok(Discovery { catalog: catalog.sorted(), evidence, warning })
+}
+
+/// The statements that allow `role` to read all tables of `schema`.
+pub fn grant_for(schema: &str, role: &str) -> String {
+    let (schema, role) = (quote::double(schema), quote::double(role));
+    format!("GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};")
 }
 
 /// Adds the streams of `chunk`. Returns whether columns were cut off.

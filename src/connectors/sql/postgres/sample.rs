@@ -3,7 +3,7 @@
 //! A relation that cannot be read is skipped with its reason. Only the end of the connection ends the search, and a server
 //! that does not answer for one relation is asked about the next one over a new connection.
 
-use super::catalog::{self, Relation};
+use super::catalog::{self, Relation, grant_for};
 use super::errors::StatementFailure;
 use super::relation_errors;
 use super::wire::{PostgresSession, ReadLimits, RowCount};
@@ -313,11 +313,10 @@ fn blind(wire: &PostgresSession, candidates: &[Relation]) -> Failure {
     let Some(first) = candidates.first() else {
         return Failure::new(Class::Bug, "no table to name in the failure", "report this defect");
     };
-    let (schema, role) = (quote::double(&first.schema), quote::double(&wire.user));
     Failure::new(
         Class::PermissionDenied,
         format!("{}: {} does not have permission to read any table, although tables exist", wire.server, wire.user),
-        format!("GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};"),
+        grant_for(&first.schema, &wire.user),
     )
     .detail(format!("permission denied for table {}: lacks {}", first.quoted(), first.missing()))
 }
