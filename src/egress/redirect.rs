@@ -34,10 +34,19 @@ pub fn target(status: u16, location: Option<&str>, from: &Url) -> Result<Option<
     }
     let (here, there) = (from.origin().ascii_serialization(), shown_origin(&to));
     let title = format!("{here} redirects to {there}; AAM does not send the credential there");
-    let fix = format!(
-        "if the service has moved, write {there} into resource_ids or as base_url of its family into the policy; if that is a sign-in page, the call needs another credential"
-    );
+    let fix = match may_be_service(&to, from) {
+        true => format!(
+            "if the service has moved, write {there} into resource_ids or as base_url of its family into the policy; if that is a sign-in page, the call needs another credential"
+        ),
+        false => format!("ask the operator of {here} why it redirects there; a service does not move to such an address"),
+    };
     Err(Failure::new(Class::EgressRefused, title, fix).detail(format!("status {status}")))
+}
+
+/// Whether a service could have moved from `from` to `to`: to a name, and not from an encrypted address to a plain one.
+fn may_be_service(to: &Url, from: &Url) -> bool {
+    let named = to.domain().is_some() || to.host() == from.host();
+    named && (to.scheme() == "https" || (to.scheme() == "http" && from.scheme() == "http"))
 }
 
 /// Returns the failure for a call that was redirected more than [`MAX_REDIRECTS`] times.
@@ -94,6 +103,14 @@ mod tests {
             assert!(failure.title.starts_with("https://a.example redirects to "), "{}", failure.title);
         }
         assert!(to("https://a.example/x", "https://b.example/").unwrap_err().title.contains("https://b.example;"));
+        let fix = |from, location| to(from, location).unwrap_err().fix;
+        assert!(fix("https://a.example/x", "https://b.example/").contains("write https://b.example into resource_ids"));
+        assert!(fix("http://a.example/x", "https://a.example/x").contains("write https://a.example into resource_ids"));
+        for location in
+            ["http://169.254.169.254/latest/meta-data/", "https://10.0.0.1/", "http://a.example/", "file:///etc/hosts"]
+        {
+            assert!(fix("https://a.example/x", location).contains("ask the operator of https://a.example"), "{location}");
+        }
         assert_eq!(to("https://a.example/x", "https://[").unwrap_err().class, Class::Remote);
     }
 }
