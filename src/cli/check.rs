@@ -3,13 +3,15 @@
 use super::{CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::clock;
 use crate::daemon;
+use crate::egress::tls;
 use crate::families;
 use crate::intake::check::Checked;
+use crate::intake::wire::INTENT_FILE_NAMES;
 use crate::intake::{Limits, check};
 use crate::model::text::counted;
 use crate::model::{Origin, Problem, State};
 use crate::pipeline;
-use crate::policy::{LoadedPolicy, effective, grants::summary};
+use crate::policy::{LoadedPolicy, Policy, effective, grants::summary};
 use crate::policy_loader;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -32,7 +34,7 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     if let (true, Ok(policy)) = (options.effective, &policy) {
         text.push_str(&effective::effective(policy, &families::caps()));
     }
-    let (policy_problems, mut warnings, credentials) = match &loaded {
+    let (mut policy_problems, mut warnings, credentials) = match &loaded {
         Ok(loaded) => {
             let file = common.policy.display().to_string();
             let roots = policy_loader::root_problems(&loaded.policy).into_iter().map(|problem| problem.in_file(&file));
@@ -41,6 +43,7 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
         }
         Err(problems) => (problems.clone(), Vec::new(), Vec::new()),
     };
+    policy_problems.extend(policy.iter().find_map(|policy| authorities_problem(policy, &common.policy)));
     warnings.splice(0..0, intents.warnings.iter().cloned());
     for problem in policy_problems.iter().chain(&intents.problems) {
         let _ = writeln!(text, "error: {problem}");
@@ -76,6 +79,13 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) })
 }
 
+/// The failure that every encrypted call would have if `network.ca_file` cannot be used.
+fn authorities_problem(policy: &Policy, file: &Path) -> Option<Problem> {
+    let failure = tls::config(Some(policy.network.ca_file.as_deref()?)).err()?;
+    let message = if failure.detail.is_empty() { failure.title } else { format!("{}: {}", failure.title, failure.detail) };
+    Some(Problem::new("/network/ca_file", message).hint(failure.fix).in_file(file.display().to_string()))
+}
+
 /// Files that are not read on purpose.
 fn ignored(intents: &Checked) -> String {
     let (names, count) = &intents.ignored;
@@ -83,11 +93,7 @@ fn ignored(intents: &Checked) -> String {
         return String::new();
     }
     let more = if *count > names.len() { format!(" and {} more", count - names.len()) } else { String::new() };
-    format!(
-        "ignored {}: {}{more} (intents are in files whose names end in .json, .yaml or .yml and do not begin with a dot)\n",
-        counted(*count, "file"),
-        names.join(", ")
-    )
+    format!("ignored {}: {}{more} ({INTENT_FILE_NAMES})\n", counted(*count, "file"), names.join(", "))
 }
 
 /// The intents that would not be connected, with the state, the reason and the fix that the daemon would record. Equal

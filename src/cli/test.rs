@@ -1,19 +1,20 @@
 //! `aam test FILE`: runs the pipeline on the intents of a file, without writing anything.
 
 use super::budget::InMemoryDayBudget;
-use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
+use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET, terminal};
 use crate::clock;
 use crate::credentials::{Process, Resolver};
 use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
+use crate::intake::wire::INTENT_FILE_NAMES;
 use crate::intake::{Format, Limits, wire};
-use crate::model::{Origin, Scope, State, Step, StepStatus};
+use crate::model::{Origin, Problem, Scope, State, Step, StepStatus};
 use crate::operator_file;
 use crate::pipeline::{Attempt, Env, Job};
 use crate::policy_loader;
 use crate::report;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -23,12 +24,21 @@ pub struct TestOptions {
     file: PathBuf,
 }
 
+/// Whether the daemon reads a file of this name in the intents folder.
+fn is_intent_file_name(file: &Path) -> bool {
+    let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    !name.starts_with('.') && Format::from_path(&name).is_some()
+}
+
 /// Exits with 0 if every intent would be ACTIVE, with 2 if not, and with 78 if the file is not valid.
 pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult {
     let loaded = policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?;
     let bytes = operator_file::read(&options.file, Limits::default().bytes as u64)
-        .map_err(|error| CommandError::new(format!("cannot read {}: {error}", options.file.display())))?;
+        .map_err(|error| CommandError::config(&[Problem::new("", format!("cannot read {}: {error}", options.file.display()))]))?;
     let name = options.file.display().to_string();
+    if !is_intent_file_name(&options.file) {
+        terminal::print_error(&format!("note: the intents folder ignores {name}: {INTENT_FILE_NAMES}\n"));
+    }
     let format = Format::from_path(&name).unwrap_or(Format::Json);
     let parsed = wire::parse_as(format, &bytes, &Limits::default()).map_err(|refusal| {
         CommandError::config(&refusal.problems.into_iter().map(|problem| problem.in_file(&name)).collect::<Vec<_>>())

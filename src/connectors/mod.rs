@@ -12,6 +12,7 @@ pub mod local_reads;
 pub mod lowcode;
 pub mod object;
 pub mod openapi;
+pub mod roots;
 pub mod sql;
 
 use crate::credentials::Credential;

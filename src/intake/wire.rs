@@ -37,6 +37,9 @@ pub enum Format {
     Yaml,
 }
 
+/// The rule for the names of files in the intents folder, for people.
+pub const INTENT_FILE_NAMES: &str = "intents are in files whose names end in .json, .yaml or .yml and do not begin with a dot";
+
 impl Format {
     /// The format of a file by the end of its name, without regard to case: `.json`, `.yaml` or `.yml`. Returns `None` for
     /// other names, which do not hold intents.

@@ -130,6 +130,15 @@ mod tests {
     }
 
     #[test]
+    fn a_marker_at_the_end_does_not_begin_a_second_document() {
+        for end in ["---\n", "---", "...\n", "--- # end\n"] {
+            assert_eq!(read(&format!("---\na: 1\n{end}"), &limits()).ok(), Some(json!({"a": 1})), "{end:?}");
+        }
+        let second = read("a: 1\n---\nb: 2\n", &limits()).unwrap_err();
+        assert!(second.message.starts_with("a second document begins here"), "{}", second.message);
+    }
+
+    #[test]
     fn values_follow_yaml_1_2_and_bounds_are_those_of_json() {
         let value =
             read("ts: 2026-11-08T18:00:00Z\nno: no\nn: 0.5\nlocator: env:A\nlist: [a, \"b\"]\n", &limits()).expect("YAML");

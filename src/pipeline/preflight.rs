@@ -114,9 +114,14 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
     let rules = &policy.eligibility;
     let refuse = |title: String, fix: String| Err(Failure::new(Class::NotEligible, title, fix));
     if !rules.evidence.contains(&intent.evidence.status) {
+        let status = intent.evidence.status.trim();
+        let fix = match rules.evidence.iter().find(|accepted| accepted.to_lowercase() == status.to_lowercase()) {
+            Some(accepted) => format!("write \"{accepted}\" as evidence.status; upper and lower case matter"),
+            None => "have this source sanctioned, then send the intent again with the new status".to_string(),
+        };
         return refuse(
             format!("evidence.status is {}; the policy accepts {}", intent.evidence.status, rules.evidence.join(", ")),
-            "have this source sanctioned, then send the intent again with the new status".to_string(),
+            fix,
         );
     }
     if intent.risk_level > rules.max_risk {

@@ -190,11 +190,11 @@ fn clean_catalog(mut catalog: Catalog) -> Catalog {
     catalog
 }
 
-/// Removes secrets, and escapes the line feeds that a source or a caller could have put into a title or a detail to make it
-/// look like several messages. The fix may have several lines.
+/// Removes secrets, and escapes the line feeds that a source or a caller could have put into a text to make it look like
+/// several messages, or to add a line to what a person pastes.
 fn clean_failure(failure: Failure) -> Failure {
     let mut failure = redact::scrub_failure(failure);
-    for line in [&mut failure.title, &mut failure.detail] {
+    for line in [&mut failure.title, &mut failure.fix, &mut failure.detail] {
         if let Cow::Owned(escaped) = printable(line, &[]) {
             *line = escaped;
         }

@@ -31,12 +31,12 @@ pub fn steps(reports: &[StepReport]) -> String {
         if let Some(failure) = failure {
             // The class is not shown for a warning, because classes are named after failures.
             let class = if status == "FAIL" { format!(" ({})", failure.class.as_str()) } else { String::new() };
-            let _ = writeln!(text, "       problem: {}{class}", failure.title);
+            let _ = writeln!(text, "       problem: {}{class}", printable(&failure.title, &[]));
             if !failure.detail.is_empty() {
-                let _ = writeln!(text, "       detail:  {}", failure.detail);
+                let _ = writeln!(text, "       detail:  {}", printable(&failure.detail, &[]));
             }
             if !failure.fix.is_empty() {
-                let _ = writeln!(text, "       fix:     {}", failure.fix);
+                let _ = writeln!(text, "       fix:     {}", printable(&failure.fix, &[]));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The output of `aam status`: the list of connections, or the details of one connection.
 
 use crate::model::ledger::Warning;
-use crate::model::text::counted;
+use crate::model::text::{counted, printable};
 use crate::model::{ConnectionId, Intent, State, StepReport, Timestamp};
 use crate::snapshot::{Connection, Snapshot};
 use std::fmt::Write;
@@ -92,14 +92,14 @@ pub fn list(lines: &[StatusLine]) -> String {
             line.resource_ids.join(" ")
         );
         if !line.title.is_empty() {
-            let _ = writeln!(text, "    problem: {}", line.title);
+            let _ = writeln!(text, "    problem: {}", printable(&line.title, &[]));
         }
         if !line.fix.is_empty() {
-            let _ = writeln!(text, "    fix:     {}", line.fix);
+            let _ = writeln!(text, "    fix:     {}", printable(&line.fix, &[]));
         }
         for warning in &line.warnings {
-            let _ = writeln!(text, "    warning: {}", warning.title);
-            let _ = writeln!(text, "    fix:     {}", warning.fix);
+            let _ = writeln!(text, "    warning: {}", printable(&warning.title, &[]));
+            let _ = writeln!(text, "    fix:     {}", printable(&warning.fix, &[]));
         }
     }
     let _ = writeln!(text, "{}; aam status ID shows the steps of one", counted(lines.len(), "connection"));

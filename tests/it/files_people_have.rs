@@ -66,6 +66,33 @@ async fn what_people_have_becomes_active_and_a_guess_is_a_warning() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn titles_and_damaged_ends_are_warnings() {
+    let workspace = Workspace::new();
+    workspace.write_policy("");
+    let files = [
+        ("title.csv", "Acme, Inc.\nid,name,amount\n1,a,2\n2,b,3\n3,c,4\n", 3, "1 line above the table was left out"),
+        (
+            "excel.csv",
+            "Report,,\nGenerated,2024-01-01,\n,,\nid,name,amount\n1,a,2\n2,b,3\n",
+            2,
+            "3 lines above the table were left out",
+        ),
+        ("half.jsonl", "{\"a\":1}\n{\"a\":", 1, "the file ends inside the record of line 2"),
+        ("comma.json", "[{\"a\":1},]", 1, "the array ends after a comma at line 1, column 9"),
+    ];
+    for (name, text, ..) in files {
+        std::fs::write(workspace.path("data").join(name), text).unwrap();
+    }
+    let daemon = workspace.serve().await;
+    for (name, _, rows, warning) in files {
+        let body = push(&daemon, &workspace, name).await;
+        assert_eq!((&body["status"], &body["first_sync_rows"]), (&"ACTIVE".into(), &rows.into()), "{name}: {body}");
+        assert!(warnings(&body).contains(warning), "{name}: {}", warnings(&body));
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_is_active_only_if_something_in_it_can_be_read() {
     let workspace = Workspace::new();
     workspace.write_policy("");

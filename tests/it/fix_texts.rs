@@ -74,6 +74,11 @@ async fn the_fixes_of_the_steps_before_the_first_call_get_out_of_the_state() {
             with(document("b.csv"), &|it| it["evidence"]["status"] = json!("Sanctioned")),
         ),
         (
+            with(document("b.csv"), &|it| it["evidence"]["status"] = json!("sanctioned")),
+            "write \"Sanctioned\" as evidence.status",
+            with(document("b.csv"), &|it| it["evidence"]["status"] = json!("Sanctioned")),
+        ),
+        (
             with(document("c.csv"), &|it| it["credential_locator"] = json!("vault:kv/shop")),
             "write env:NAME instead of vault:kv/shop",
             with(document("c.csv"), &|it| it["credential_locator"] = json!("env:SHOP_READER")),

@@ -378,3 +378,72 @@ async fn the_usual_addresses_of_frameworks_are_tried() {
         assert_eq!(rows(&run).await, Ok(2), "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_redirect_to_an_action_is_not_followed() {
+    for target in ["/auth/logout", "/delete-all", "/items2?action=delete", "/a%2Flogout", "/deleteaccount"] {
+        let to = move || (302, vec![("location", target.to_string())], String::new());
+        let answer = move |path: &str, _: Option<&str>| if path == "/zoos" { json_response(ROWS) } else { to() };
+        let base = serve_description(lists(&["/items", "/zoos"]), answer).await;
+        let run = OpenApiRun::open(&base, None, plain()).await;
+        assert_eq!(rows(&run).await, Ok(2), "{target}");
+        assert_eq!(run.paths(), ["/openapi.json", "/items", "/zoos", "/zoos"], "{target}");
+        // The same for the description.
+        let base = serve(move |_, _| to()).await;
+        let run = OpenApiRun::open(&format!("{base}/openapi.json"), None, plain()).await;
+        let failure = run.opened.as_ref().err().unwrap();
+        assert!(failure.title.contains("its name suggests a side effect"), "{failure:?}");
+        assert_eq!(run.paths(), ["/openapi.json"], "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_to_a_harmless_path_is_followed() {
+    let base = serve_description(lists(&["/items"]), |path, _| match path {
+        "/items" => (307, vec![("location", "/items/".to_string())], String::new()),
+        _ => json_response(ROWS),
+    })
+    .await;
+    assert_eq!(rows(&OpenApiRun::open(&base, None, plain()).await).await, Ok(2));
+}
+
+#[tokio::test]
+async fn the_values_in_a_url_are_judged_before_the_call() {
+    let mut description = json_of(&lists(&["/a/{verb}", "/b", "/zoos"]));
+    description["paths"]["/a/{verb}"]["get"]["parameters"] =
+        json!([{"name": "verb", "in": "path", "required": true, "example": "logout", "schema": {"type": "string"}}]);
+    description["paths"]["/b"]["get"]["parameters"] =
+        json!([{"name": "action", "in": "query", "required": true, "schema": {"type": "string", "default": "delete"}}]);
+    let base = serve_description(description.to_string(), |_, _| json_response(ROWS)).await;
+    let run = OpenApiRun::open(&base, None, plain()).await;
+    assert_eq!(rows(&run).await, Ok(2));
+    assert_eq!(run.paths(), ["/openapi.json", "/zoos", "/zoos"]);
+}
+
+#[tokio::test]
+async fn an_undefined_scheme_follows_the_challenge() {
+    for scheme in [json!({}), json!({"gone": {"$ref": "#/components/securitySchemes/other"}})] {
+        let mut description = json_of(&lists(&["/items"]));
+        description["security"] = json!([{"gone": []}]);
+        description["components"] = json!({"securitySchemes": scheme});
+        let base = serve_description(description.to_string(), |_, authorization| match authorization {
+            Some("Token a-token-1") => json_response(ROWS),
+            _ => (401, vec![("www-authenticate", "Token".to_string())], String::new()),
+        })
+        .await;
+        let run = OpenApiRun::open(&base, Some("a-token-1"), plain()).await;
+        assert_eq!(rows(&run).await, Ok(2));
+        let sent = Some("Token a-token-1".to_string());
+        assert_eq!(run.headers("/items", "authorization"), [None, sent.clone(), sent]);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_wants_basic_names_the_user_and_password() {
+    let base = serve_case("O1-no-security-401", |_, _| {
+        (401, vec![("www-authenticate", "Basic realm=\"x\"".to_string())], String::new())
+    })
+    .await;
+    let failure = OpenApiRun::open(&base, Some("a-token-1"), plain()).await.health().await.unwrap_err();
+    assert!(failure.fix.contains("store user:password") && !failure.fix.contains("X-Api-Key"), "{failure:?}");
+}

@@ -68,6 +68,66 @@ async fn a_ca_file_that_cannot_be_used_fails_its_connections_and_no_others() {
     }
 }
 
+#[test]
+fn check_reports_a_ca_file_as_the_daemon_fails_on_it() {
+    let workspace = Workspace::new();
+    let authorities = workspace.path("ca.pem");
+    let check = |file: &Path| {
+        workspace.write_policy(&format!("network: {{ca_file: {}}}\n", file.display()));
+        let output = workspace.run(&["check"]);
+        (output.status.code(), stdout(&output))
+    };
+    let cases: [(&str, &dyn Fn()); 5] = [
+        ("No such file", &|| {}),
+        ("not a regular file", &|| make_fifo(&authorities)),
+        ("larger than 4 MiB", &|| {
+            let _ = std::fs::remove_file(&authorities);
+            std::fs::File::create(&authorities).and_then(|file| file.set_len(3 << 30)).expect("a sparse file");
+        }),
+        ("does not hold a certificate", &|| std::fs::write(&authorities, "text").expect("written")),
+        ("not a regular file", &|| {
+            let _ = std::fs::remove_file(&authorities);
+            std::os::unix::fs::symlink("/dev/zero", &authorities).expect("linked");
+        }),
+    ];
+    for (reason, prepare) in cases {
+        prepare();
+        let (code, text) = check(&authorities);
+        assert_eq!(code, Some(78), "{reason}: {text}");
+        let line = text.lines().find(|line| line.contains("could not use network.ca_file")).unwrap_or_default();
+        assert!(line.starts_with("error: ") && line.contains(reason) && text.contains(": 1 problem,"), "{reason}: {text}");
+    }
+}
+
+#[test]
+fn a_file_to_test_that_cannot_be_read_is_a_bad_file() {
+    let workspace = Workspace::new();
+    make_fifo(&workspace.path("fifo.json"));
+    std::fs::create_dir(workspace.path("folder.json")).expect("a folder");
+    let file = |name: &str| workspace.path(name).display().to_string();
+    for name in [file("fifo.json"), file("folder.json"), file("missing.json"), "/dev/zero".to_string()] {
+        let output = workspace.run(&["test", &name]);
+        assert_eq!(output.status.code(), Some(78), "{name}: {}", stderr(&output));
+        assert!(stderr(&output).contains(&format!("cannot read {name}")), "{name}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn test_and_check_agree_on_the_names_that_the_intents_folder_ignores() {
+    let workspace = Workspace::new();
+    let document = intent("filesource", &workspace.csv("a.csv", 3));
+    let ignored = [".hidden.json", "x.json.bak", "txt.txt", "jsonl.jsonl", "x.json5", "json", "yaml"];
+    for name in ignored.into_iter().chain(["a.json", "b.JSON", "c.yaml", "d.yml"]) {
+        workspace.intent_file(name, &document);
+        let check = stdout(&workspace.run(&["check"]));
+        let output = workspace.run(&["test", &workspace.path("intents").join(name).display().to_string()]);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", stdout(&output));
+        assert_eq!(stderr(&output).contains("the intents folder ignores"), check.contains("0 files, "), "{name}: {check}");
+        assert_eq!(ignored.contains(&name), check.contains("0 files, "), "{name}: {check}");
+        std::fs::remove_file(workspace.path("intents").join(name)).expect("removed");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pass_that_hangs_makes_the_daemon_not_ready_while_it_still_answers() {
     let mut workspace = Workspace::new();

@@ -105,7 +105,8 @@ impl<'t> Reader<'t> {
         Reader { parser: Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)), documents: 0 }
     }
 
-    /// Returns the next event and the place where it begins, or `None` after the end of the document.
+    /// Returns the next event and the place where it begins, or `None` after the end of the document. A `---` that nothing
+    /// follows ends the text too, because programs that write lists of documents leave one.
     ///
     /// # Errors
     /// Fails if the text is not valid YAML, or if a second document begins.
@@ -116,10 +117,10 @@ impl<'t> Reader<'t> {
             let event = match event {
                 Parsed::DocumentStart(_) => {
                     self.documents += 1;
-                    if self.documents > 1 {
-                        return Err(Error::SecondDocument(place));
+                    if self.documents == 1 {
+                        continue;
                     }
-                    continue;
+                    return if self.rest_is_empty()? { Ok(None) } else { Err(Error::SecondDocument(place)) };
                 }
                 Parsed::Nothing | Parsed::StreamStart | Parsed::DocumentEnd => continue,
                 Parsed::StreamEnd => return Ok(None),
@@ -135,6 +136,24 @@ impl<'t> Reader<'t> {
             return Ok(Some((event, place)));
         }
         Ok(None)
+    }
+}
+
+impl Reader<'_> {
+    /// Reads on after the start of a document, and returns whether the text ends without a value. The parser sends `~` for a
+    /// missing value, at the place of what follows: the end of the text, or `...`. Only a written `~` has the width 1.
+    fn rest_is_empty(&mut self) -> Result<bool, Error> {
+        while let Some(next) = self.parser.next_event() {
+            let (event, span) = next.map_err(|error| syntax_error(&error))?;
+            match event {
+                Parsed::Scalar(text, ScalarStyle::Plain, 0, None)
+                    if text == "~" && span.end.index() - span.start.index() != 1 => {}
+                Parsed::Nothing | Parsed::DocumentEnd => {}
+                Parsed::StreamEnd => return Ok(true),
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -182,6 +201,17 @@ mod tests {
     fn a_second_document_is_an_error() {
         assert_eq!(events("a: 1\n---\nb: 2\n"), Err(Error::SecondDocument(Place { line: 2, column: 1 })));
         assert!(events("---\na: 1\n...\n").is_ok());
+        for second in ["---\n~\n", "--- ''\n", "--- !!str\n", "--- &a\n", "---\n---\nb: 2\n", "---\n- 1\n", "...\n---\nb: 2\n"] {
+            assert!(matches!(events(&format!("a: 1\n{second}")), Err(Error::SecondDocument(_))), "{second:?}");
+        }
+    }
+
+    #[test]
+    fn a_marker_that_nothing_follows_is_the_end() {
+        let expected = events("a: 1\n").unwrap();
+        for end in ["---", "---\n", "--- \n\n", "--- # end\n", "...\n", "...\n---\n", "---\n...\n", "---\n# end\n"] {
+            assert_eq!(events(&format!("a: 1\n{end}")), Ok(expected.clone()), "{end:?}");
+        }
     }
 
     #[test]

@@ -88,6 +88,70 @@ fn titles_and_comments_above_a_table_are_left_out() {
     assert_eq!(names(b"id,\n1,2\n3,4\n"), ["column_2", "id"]);
 }
 
+/// Every title above every table, alone and padded by a spreadsheet.
+#[test]
+fn titles_with_the_delimiter_in_them_are_not_the_header() {
+    let titles: [&[&str]; 9] = [
+        &["Acme, Inc."],
+        &["Sales report, 2024"],
+        &["Exported: 2024-01-01, by bob"],
+        &["Report", "Generated 2024-01-01", "By: someone, else"],
+        &["-- c, d"],
+        &["// c, d"],
+        &["# c, d"],
+        &["a, b, c, d, e"],
+        &["Acme, Inc.", "", "Sales, all regions"],
+    ];
+    let tables = [
+        ("id,name\n1,a\n2,b\n3,c", vec!["id", "name"]),
+        ("id,name,amount\n1,a,2\n2,b,3\n3,c,4", vec!["amount", "id", "name"]),
+        ("country,2019,2020\nNO,1,2\nSE,3,4\nDK,5,6", vec!["2019", "2020", "country"]),
+    ];
+    for lines in titles {
+        for (rows, columns) in &tables {
+            let text = format!("{}\n{rows}\n", lines.join("\n"));
+            let found = described(text.as_bytes());
+            assert_eq!(
+                (names(text.as_bytes()), found.rows_seen),
+                (columns.iter().map(|name| (*name).to_owned()).collect(), 3),
+                "{text}"
+            );
+            let count = lines.iter().filter(|line| !line.is_empty()).count();
+            let warning = format!("{} above the table {} left out", counted(count, "line"), was(count));
+            assert!(found.warnings.contains(&warning), "{text}: {:?}", found.warnings);
+        }
+    }
+    assert_eq!(names(b"-- c, d\nid,name\n1,a\n"), ["id", "name"]);
+    for above in ["Report,,\nGenerated,2024-01-01,\n,,\n", "Report,,\nBy,bob,\n", "Generated,2024-01-01,\n", ",,\nReport,,\n"] {
+        let text = format!("{above}id,name,amount\n1,a,2\n2,b,3\n");
+        assert_eq!(
+            (names(text.as_bytes()), described(text.as_bytes()).rows_seen),
+            (vec!["amount".to_owned(), "id".to_owned(), "name".to_owned()], 2),
+            "{text}"
+        );
+    }
+}
+
+/// A header may be narrower than its rows, lack names, or stand above a row of texts.
+#[test]
+fn a_header_is_not_taken_for_a_title() {
+    for text in [
+        "id,name\n1,a,x\n2,b,y\n",
+        "id,name\n1,a,\n2,b,\n",
+        "id,name\n1,a,x\nfoo,bar,baz\n3,c,z\n",
+        "id,name,\nx,y,\nz,w,\n",
+        "id,name\nx,y,\nz,w,\n",
+        "id,name\nx,y,a\nz,w,b\n",
+        "id, name\nfoo, bar\n1, x\n2, y\n",
+        "id,name,size\ntext,text,integer\na,b,1\nc,d,2\n",
+        "id,name\n1\n2,x\n3,y\n",
+    ] {
+        let found = described(text.as_bytes());
+        assert!(found.properties.contains_key("id") && found.properties.contains_key("name"), "{text}: {:?}", found.properties);
+        assert!(!found.notes.contains_key("lines_above_the_table"), "{text}");
+    }
+}
+
 #[test]
 fn what_is_guessed_or_irregular_is_a_warning_with_counts() {
     for (text, key, count, expected) in [

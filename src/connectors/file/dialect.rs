@@ -108,6 +108,8 @@ impl Layout {
         let width = most_frequent_width(rows);
         let candidates = rows.len().saturating_sub(1).min(MAX_TITLE_LINES);
         let titles = (0..candidates).take_while(|index| is_title(rows, *index, width)).count();
+        let header = (titles + 1..=candidates).rev().find(|at| is_header_below_titles(rows, *at, width));
+        let titles = header.unwrap_or(titles);
         let table = rows.get(titles..).unwrap_or_default();
         let agreeing = table.iter().filter(|row| row.width == width).count();
         Layout { titles, width, agreement: agreeing as f64 / table.len().max(1) as f64 }
@@ -178,8 +180,7 @@ fn most_frequent_width(rows: &[Row]) -> usize {
 /// Whether the row at `index` is a title or a comment above the table.
 fn is_title(rows: &[Row], index: usize, width: usize) -> bool {
     let (Some(row), Some(next)) = (rows.get(index), rows.get(index + 1)) else { return false };
-    let is_comment = row.cell(0).starts_with('#') || row.cell(0).starts_with("//");
-    if is_comment && (row.width != width || row.cell(0).starts_with("# ") || next.cell(0).starts_with('#')) {
+    if is_comment(row) && (row.width != width || has_comment_space(row) || next.cell(0).starts_with('#')) {
         return true;
     }
     if width < 2 {
@@ -190,6 +191,62 @@ fn is_title(rows: &[Row], index: usize, width: usize) -> bool {
         row.filled() > 1 && row.cells.iter().all(|cell| matches!(ValueKind::from_text(cell), ValueKind::Text | ValueKind::Empty))
     };
     row.width == 1 || (row.filled() <= 1 && rows.get(index + 1..).unwrap_or_default().iter().take(MAX_TITLE_LINES).any(names))
+}
+
+/// Whether the row begins with the sign of a comment.
+fn is_comment(row: &Row) -> bool {
+    ["#", "//", "-- "].iter().any(|sign| row.cell(0).starts_with(sign))
+}
+
+/// Whether a space follows the sign of a comment, as it does in a sentence. `#id` may be the name of a column.
+fn has_comment_space(row: &Row) -> bool {
+    ["# ", "// ", "-- "].iter().any(|sign| row.cell(0).starts_with(sign))
+}
+
+/// Whether the row at `index` looks like a header, and every row above it like a title. The delimiter may occur in a title,
+/// as in `Acme, Inc.`, and a spreadsheet pads titles with empty cells to the width of the table.
+fn is_header_below_titles(rows: &[Row], index: usize, width: usize) -> bool {
+    let (Some(header), Some(above)) = (rows.get(index), rows.get(..index)) else { return false };
+    if width < 2 || header.width != width || !has_names(header) {
+        return false;
+    }
+    // A text above a column of numbers is a name. This is evaluated only if it decides, because it reads all rows.
+    let below = rows.get(index + 1..).unwrap_or_default();
+    let typed = std::cell::LazyCell::new(|| header::names_typed_column(header, below));
+    above.iter().enumerate().all(|(position, row)| {
+        if row.width == 1 || row.filled() == 0 || is_comment(row) && row.width != width || has_comment_space(row) {
+            return true;
+        }
+        let is_sentence = has_punctuation(row) && !has_punctuation(header);
+        if row.width != width {
+            // A header without the names of the last columns is as wide as the filled cells below it.
+            return is_sentence || (row.width != last_filled(header) && *typed);
+        }
+        let is_padded = row.filled() < header.filled();
+        let is_sparse = is_padded && row.filled() * 2 <= width;
+        is_sparse || ((is_sentence || is_padded && (position > 0 || !has_names(row))) && *typed)
+    })
+}
+
+/// Whether most cells of a row are filled, with texts or years, as names of columns are.
+fn has_names(row: &Row) -> bool {
+    let is_name = |cell: &String| matches!(ValueKind::from_text(cell), ValueKind::Text | ValueKind::Empty);
+    let years = row.cells.iter().filter(|cell| header::is_year(cell.trim())).count();
+    row.filled() > 1
+        && row.filled() * 2 > row.width
+        && row.filled() > years
+        && row.cells.iter().all(|cell| is_name(cell) || header::is_year(cell.trim()))
+}
+
+/// Whether a row reads like a sentence: a space follows the delimiter, or a colon is followed by a space.
+fn has_punctuation(row: &Row) -> bool {
+    let spaced = row.cells.iter().skip(1).any(|cell| cell.starts_with(' ') && !cell.trim().is_empty());
+    spaced || row.cells.iter().any(|cell| cell.contains(": "))
+}
+
+/// The number of cells up to the last one that is filled.
+fn last_filled(row: &Row) -> usize {
+    row.cells.iter().rposition(|cell| !cell.trim().is_empty()).map_or(0, |index| index + 1)
 }
 
 /// Whether the text is a number with a decimal comma, such as `1.234,50`.

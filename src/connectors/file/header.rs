@@ -90,7 +90,16 @@ impl Column {
     }
 }
 
-fn is_year(cell: &str) -> bool {
+/// Whether a text of `first` stands above a column of numbers, dates or booleans, as a name does and a value does not.
+#[must_use]
+pub fn names_typed_column(first: &Row, data: &[Row]) -> bool {
+    let kind = |index: usize| ValueKind::from_text(first.cells.get(index).map_or("", String::as_str));
+    (0..first.cells.len()).any(|index| Column::new(first, data, index, kind(index)).verdict == Verdict::Name)
+}
+
+/// Whether the text is a year such as 2024, which may name a column.
+#[must_use]
+pub fn is_year(cell: &str) -> bool {
     cell.len() == 4 && (cell.starts_with("19") || cell.starts_with("20")) && cell.bytes().all(|byte| byte.is_ascii_digit())
 }
 

@@ -26,6 +26,10 @@ pub struct JsonScan {
     pub first_invalid_line: usize,
     /// Whether the bytes end inside a record, or before the end of the array.
     pub cut: bool,
+    /// The number of the last line, counted from one, if the file ends inside its record.
+    pub cut_line: Option<usize>,
+    /// Where a comma stands that no value follows, such as in `[1,]`.
+    pub trailing_comma: Option<String>,
 }
 
 /// Takes the name of a field and the text of its value. Values are not parsed, so neither their depth nor the size of
@@ -72,7 +76,10 @@ fn lines(text: &[u8], whole: bool, limit: usize, take: &mut TakeField<'_>) -> Re
             }
             Ok(_) => scan.odd += 1,
             Err(error) if scan.records + scan.odd == 0 => return Err(format!("line {}: {error}", number + 1)),
-            Err(error) if error.is_eof() && !ended => scan.cut = true,
+            Err(error) if error.is_eof() && !ended => {
+                scan.cut = true;
+                scan.cut_line = Some(number + 1);
+            }
             Err(_) => {
                 scan.invalid_lines += 1;
                 scan.first_invalid_line = if scan.invalid_lines == 1 { number + 1 } else { scan.first_invalid_line };
@@ -92,10 +99,13 @@ fn values(text: &[u8], whole: bool, limit: usize, take: &mut TakeField<'_>) -> R
     }
     let at = |rest: &[u8]| position(text, text.len() - rest.len());
     let number = |scan: &JsonScan| scan.records + scan.odd;
+    // The text from the comma that separates the last value from the next one.
+    let mut comma: Option<&[u8]> = None;
     loop {
         rest = rest.trim_ascii_start();
         match rest.first() {
             Some(b']') if array => {
+                scan.trailing_comma = comma.map(at);
                 let behind = rest.get(1..).unwrap_or_default().trim_ascii_start();
                 return match behind.is_empty() {
                     true => Ok(scan),
@@ -134,6 +144,7 @@ fn values(text: &[u8], whole: bool, limit: usize, take: &mut TakeField<'_>) -> R
         }
         rest = rest.get(used..).unwrap_or_default().trim_ascii_start();
         if array {
+            comma = rest.first().filter(|byte| **byte == b',').map(|_| rest);
             rest = match rest.first() {
                 Some(b',') => rest.get(1..).unwrap_or_default(),
                 Some(b']') => rest,
@@ -250,6 +261,16 @@ impl FieldKinds {
             let lines = counted(scan.invalid_lines, "line");
             let are = if scan.invalid_lines == 1 { "is" } else { "are" };
             warnings.push(format!("{lines} {are} not valid JSON; the first is line {}", scan.first_invalid_line));
+        }
+        if let Some(line) = scan.cut_line {
+            notes.insert("end".to_owned(), json!("damaged: the last line is incomplete"));
+            warnings.push(format!(
+                "the file ends inside the record of line {line}, which was left out: it is truncated, or is still being written"
+            ));
+        }
+        if let Some(comma) = &scan.trailing_comma {
+            notes.insert("end".to_owned(), json!("damaged: a comma stands before the end of the array"));
+            warnings.push(format!("the array ends after a comma {comma}, which is not valid JSON: a record may be missing"));
         }
         Description {
             columns: self.kinds.len() + self.beyond.len(),

@@ -61,7 +61,7 @@ fn what_stands_behind_the_records_is_judged() {
 #[test]
 fn lines_being_appended_do_not_break() {
     let (scan, _) = read("{\"a\":1}\n\n{\"a\":2}\n{\"a\":", true, Format::JsonLines).unwrap();
-    assert_eq!(scan, JsonScan { records: 2, cut: true, ..JsonScan::default() });
+    assert_eq!(scan, JsonScan { records: 2, cut: true, cut_line: Some(4), ..JsonScan::default() });
     let (scan, _) = read("{\"a\":1}\nnot json\n[1]\n{\"a\":2}", true, Format::JsonLines).unwrap();
     assert_eq!((scan.records, scan.odd, scan.invalid_lines, scan.cut), (2, 1, 1, false));
     assert!(read("{\"a\" 1}\n", true, Format::JsonLines).unwrap_err().starts_with("line 1"));
@@ -69,6 +69,37 @@ fn lines_being_appended_do_not_break() {
     let (scan, found) = read("null\n{\"a\":1}\n", true, Format::JsonLines).unwrap();
     assert_eq!((scan.records, scan.odd), (1, 1));
     assert_eq!(found.warnings, ["1 of 2 values is not an object"]);
+}
+
+#[test]
+fn a_damaged_end_is_a_warning() {
+    let rows = |n: usize| (0..n).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>();
+    for count in [1, 25, 150] {
+        for end in [",]", " , ]\n", ",\n]"] {
+            let (scan, found) = read(&format!("[{}{end}", rows(count).join(",")), true, Format::Json).unwrap();
+            assert_eq!(scan.records, count);
+            assert!(
+                found.warnings.len() == 1 && found.warnings[0].contains("after a comma at line"),
+                "{end}: {:?}",
+                found.warnings
+            );
+        }
+        for end in ["{\"n\":", "{", "{\"n\":\"x"] {
+            let (scan, found) = read(&format!("{}\n{end}", rows(count).join("\n")), true, Format::JsonLines).unwrap();
+            assert_eq!((scan.records, scan.cut), (count, true));
+            assert!(found.warnings[0].contains(&format!("inside the record of line {}", count + 1)), "{:?}", found.warnings);
+        }
+        // The end of what was read is not the end of the file, and complete files do not have a warning.
+        for (text, whole, format) in [
+            (format!("[{},", rows(count).join(",")), false, Format::Json),
+            (format!("{}\n{{\"n\":", rows(count).join("\n")), false, Format::JsonLines),
+            (format!("[{}]", rows(count).join(",")), true, Format::Json),
+            (rows(count).join("\n"), true, Format::JsonLines),
+        ] {
+            let (_, found) = read(&text, whole, format).unwrap();
+            assert!(found.warnings.is_empty(), "{text}: {:?}", found.warnings);
+        }
+    }
 }
 
 #[test]

@@ -17,7 +17,6 @@ mod parquet_pages;
 mod parquet_types;
 mod place;
 mod resource;
-mod roots;
 mod rows;
 mod source;
 mod thrift;
@@ -25,6 +24,7 @@ mod tree;
 mod types;
 
 use super::local_reads::LocalReads;
+use super::roots;
 use super::{
     AuthorizedResource, BindRequest, BoundResource, Bounds, Connector, CredentialNeed, Discovery, Engine, Opened, Sample,
 };
@@ -109,7 +109,7 @@ const HOST: &str = "local";
 
 /// The absolute path of a resource id. The file system is not read, so symbolic links stay as they are.
 fn absolute_path(resource_id: &str) -> String {
-    match place::absolute(Path::new(resource_id)) {
+    match roots::absolute(Path::new(resource_id)) {
         Ok(path) => path.display().to_string(),
         Err(_) => resource_id.to_owned(),
     }
@@ -140,7 +140,7 @@ fn check_form(id: &str) -> Result<(), Failure> {
         return wrong("is not expanded: AAM reads ~ and $NAME as they are written", "write the whole path");
     }
     let path = Path::new(id);
-    if place::absolute(path).is_err() {
+    if roots::absolute(path).is_err() {
         return wrong("has `..` after a name", "write the path without `..`");
     }
     match format::refused(path) {

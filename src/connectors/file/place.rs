@@ -4,7 +4,8 @@
 //! between the check and the open cannot lead out of the root. Where the kernel has no `openat2`, the
 //! path is resolved first and then opened component by component without following links.
 
-use super::roots::{is_unexpanded, outside_roots};
+use super::format::Format;
+use crate::connectors::roots::{self, absolute, is_unexpanded};
 use crate::model::{Class, Failure};
 use crate::policy::Files;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -52,34 +53,11 @@ pub struct FilePlace {
     pub entry: OpenEntry,
 }
 
-/// Makes `text` absolute without touching the file system: symbolic links are not resolved.
-///
-/// # Errors
-/// A message for people if `..` follows a name, because behind a symbolic link that would be a
-/// different directory, or if the process has no working directory.
-pub fn absolute(text: &Path) -> Result<PathBuf, String> {
-    let mut path = match text.is_absolute() {
-        true => PathBuf::new(),
-        false => std::env::current_dir().map_err(|error| format!("the working directory cannot be read: {error}"))?,
-    };
-    let mut has_name = false;
-    for part in text.components() {
-        match part {
-            Component::ParentDir if has_name => {
-                return Err("`..` after a name is not allowed, because the name may be a symbolic link".to_owned());
-            }
-            Component::ParentDir => {
-                path.pop();
-            }
-            Component::CurDir => {}
-            Component::Normal(name) => {
-                has_name = true;
-                path.push(name);
-            }
-            Component::RootDir | Component::Prefix(_) => path.push(part),
-        }
-    }
-    Ok(path)
+/// The failure for a path outside every root. The fix suggests the directory of a file, or the directory itself.
+fn outside_roots(id: &str, why: &str, files: &Files) -> Failure {
+    let path = Path::new(id);
+    let directory = if Format::from_path(path).is_some() { roots::parent(path) } else { path };
+    roots::outside_roots(id, directory, why, &files.roots)
 }
 
 /// Opens the file or directory that `id` names if it is below one of the roots.
@@ -91,12 +69,10 @@ pub fn open_in_roots(id: &str, files: &Files) -> Result<FilePlace, Failure> {
     open_in_roots_with(id, files, true)
 }
 
-const OUTSIDE: &str = "it is not below any directory in the policy's files.roots";
-
 /// Does what [`open_in_roots`] does, with or without `openat2`.
 fn open_in_roots_with(id: &str, files: &Files, use_openat2: bool) -> Result<FilePlace, Failure> {
     if files.roots.is_empty() {
-        return Err(outside_roots(id, "the policy does not list any directory in files.roots", files));
+        return Err(outside_roots(id, roots::NO_ROOTS, files));
     }
     let path = absolute(Path::new(id)).map_err(|detail| {
         Failure::new(Class::Misconfigured, format!("{id} is not a plain path"), "write the path without `..`").detail(detail)
@@ -106,7 +82,7 @@ fn open_in_roots_with(id: &str, files: &Files, use_openat2: bool) -> Result<File
         candidates = resolved_candidates(&path, files);
     }
     if candidates.is_empty() {
-        return Err(outside_roots(id, OUTSIDE, files));
+        return Err(outside_roots(id, roots::OUTSIDE, files));
     }
     candidates.sort_by_key(|(root, _, _)| std::cmp::Reverse(root.components().count()));
     let mut refused = None;
@@ -119,7 +95,7 @@ fn open_in_roots_with(id: &str, files: &Files, use_openat2: bool) -> Result<File
             Err(failure) => return Err(failure),
         }
     }
-    Err(refused.unwrap_or_else(|| outside_roots(id, OUTSIDE, files)))
+    Err(refused.unwrap_or_else(|| outside_roots(id, roots::OUTSIDE, files)))
 }
 
 /// The absolute path of a root, the root as configured, and the path of the entry relative to it.

@@ -50,7 +50,9 @@ impl Patterns {
         let kinds = form.address.kinds.iter().zip(&self.0);
         let mut matches =
             kinds.filter_map(|(kind, patterns)| patterns.iter().find_map(|pattern| Some((kind, pattern.captures(id)?, pattern))));
-        let Some((kind, captures, pattern)) = matches.next() else {
+        let found =
+            matches.next().filter(|(_, captures, _)| !captures.iter().skip(1).flatten().any(|part| is_dots(part.as_str())));
+        let Some((kind, captures, pattern)) = found else {
             let title = format!("{} is not a resource id of {title}", quoted(id));
             return Err(Failure::new(Class::NotMappable, title, format!("write it like {}", forms(form))));
         };
@@ -78,6 +80,11 @@ impl Patterns {
         parts.insert("base_url".to_string(), base_url.clone());
         Ok((ResourceLocation { base_url, host, parts }, kind))
     }
+}
+
+/// Whether a part would leave its place in the path of a URL, where `.` and `..` are removed (RFC 3986, section 5.2.4).
+fn is_dots(part: &str) -> bool {
+    matches!(part, "." | "..")
 }
 
 /// Returns `host` or `host:port`.
@@ -193,6 +200,9 @@ mod tests {
         );
         let (kind, at) = locate("slack", "workspace_T0123", None).unwrap();
         assert_eq!((kind.as_str(), at.parts["team"].as_str()), ("workspace", "T0123"));
+        for name in ["...", ".github", "..a", "a.."] {
+            assert_eq!(locate("github", &format!("acme/{name}"), None).unwrap().1.parts["repo"], name);
+        }
         assert_eq!(locate("slack", "T0123", None).unwrap().0, "workspace");
         assert_eq!(locate("slack", "E0123", None).unwrap().0, "enterprise");
     }
@@ -205,6 +215,8 @@ mod tests {
             ("github", "-acme"),
             ("github", "acme\n"),
             ("github", "a?b"),
+            ("github", "acme/."),
+            ("github", "acme/.."),
             ("slack", "acme"),
             ("slack", "C0123"),
             ("slack", ""),

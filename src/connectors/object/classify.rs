@@ -146,10 +146,12 @@ pub fn throttled(place: &ObjectLocation, answer: &HttpResponse) -> Failure {
 
 /// The failure for a bucket in another region, if following the region that the store named did not help.
 pub fn region_needed(place: &ObjectLocation, region: &str) -> Failure {
+    let is_name = !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let to = if is_name { region } else { "the region of the bucket" };
     Failure::new(
         Class::Misconfigured,
         format!("bucket {} is in region {}, but was requested in {}", place.bucket, printable(region), place.region),
-        format!("set families.{}.region in the policy to {}", place.flavor.family(), printable(region)),
+        format!("set families.{}.region in the policy to {to}", place.flavor.family()),
     )
 }
 

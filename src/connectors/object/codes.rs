@@ -112,8 +112,8 @@ fn access_denied(place: &ObjectLocation, message: &str) -> Failure {
         );
     }
     match action {
-        Some(action) if !usual => {
-            let resource = resource.unwrap_or_else(|| place.arn());
+        Some(action) if !usual && is_readable(&action) => {
+            let resource = resource.filter(|resource| is_grantable(place, resource)).unwrap_or_else(|| place.arn());
             let policy = serde_json::json!({
                 "Version": "2012-10-17",
                 "Statement": [{"Effect": "Allow", "Action": [action], "Resource": resource}],
@@ -123,6 +123,23 @@ fn access_denied(place: &ObjectLocation, message: &str) -> Failure {
         }
         _ => denied(place),
     }
+}
+
+/// Whether a policy that people paste may name the action. Any server can write the message that names it.
+fn is_readable(action: &str) -> bool {
+    let reads = action.split_once(':').is_some_and(|(service, name)| {
+        service == "kms" && name == "Decrypt" || service == "s3" && ["Get", "List"].iter().any(|verb| name.starts_with(verb))
+    });
+    reads && !action.contains('*')
+}
+
+/// Whether a policy that people paste may name the resource: the bucket, what is in it, or one key of KMS.
+fn is_grantable(place: &ObjectLocation, resource: &str) -> bool {
+    let key = resource.splitn(6, ':').collect::<Vec<_>>();
+    let is_key = key.get(2) == Some(&"kms") && key.get(5).is_some_and(|name| name.starts_with("key/"));
+    let bucket = place.arn();
+    let in_bucket = resource.strip_prefix(&bucket).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    (is_key || in_bucket) && !resource.contains(['*', '?', '$'])
 }
 
 /// Errors of the bucket.

@@ -2,7 +2,7 @@
 
 use super::operations::SecurityRequirement;
 use super::parameters::is_header;
-use super::refs::DocumentSet;
+use super::refs::{DocumentSet, Node};
 use super::settings::ServiceSettings;
 use crate::credentials::redact;
 use crate::credentials::{Credential, Secret};
@@ -32,6 +32,8 @@ pub enum Scheme {
     Basic,
     /// oauth2 or openIdConnect. AAM uses an access token that has already been issued.
     Token,
+    /// A scheme of the header `Authorization` with this name, followed by the secret.
+    Named(String),
     /// A scheme that AAM does not support, with the reason.
     Unsupported(String),
 }
@@ -63,7 +65,9 @@ pub fn authorize(
             Err(AuthProblem::Unsupported(message)) => unsupported.push(message),
         }
     }
-    if requirements.is_empty() || requirements.iter().any(Vec::is_empty) {
+    // A scheme that is not defined says nothing, so the service decides, as if the description did not declare security.
+    let undefined = requirements.iter().flatten().any(|(name, _)| declared(documents, name).is_none());
+    if undefined || requirements.is_empty() || requirements.iter().any(Vec::is_empty) {
         return Ok(CallAuth::default());
     }
     if missing.is_empty() {
@@ -179,6 +183,7 @@ fn needed_secret(schemes: &[(&str, Scheme)]) -> String {
             Scheme::Token => format!(
                 "an access token (scheme {name}): this version does not request tokens, so a client id and secret are not enough"
             ),
+            Scheme::Named(_) => format!("the token (scheme {name})"),
             Scheme::Unsupported(reason) => reason.clone(),
         };
     }
@@ -189,10 +194,14 @@ fn needed_secret(schemes: &[(&str, Scheme)]) -> String {
     text
 }
 
+/// The definition of a security scheme. Returns `None` if there is none, or if it is a `$ref` that cannot be resolved.
+fn declared<'a>(documents: &'a DocumentSet, name: &str) -> Option<Node<'a>> {
+    let schemes = documents.root().get("components").and_then(|node| node.get("securitySchemes"));
+    schemes.and_then(|node| node.get(name)).and_then(|node| documents.follow(node).ok())
+}
+
 fn scheme(documents: &DocumentSet, name: &str) -> Scheme {
-    let declared =
-        documents.root().get("components").and_then(|node| node.get("securitySchemes")).and_then(|node| node.get(name));
-    let Some(node) = declared.and_then(|node| documents.follow(node).ok()) else {
+    let Some(node) = declared(documents, name) else {
         return Scheme::Unsupported(format!("the description uses the security scheme {name} but does not define it"));
     };
     let lower = |field: &str| node.text(field).unwrap_or_default().to_ascii_lowercase();
@@ -236,6 +245,11 @@ fn header(scheme: &Scheme, name: &str, credential: &Credential, alone: bool) -> 
         ("authorization".to_string(), Secret::new(format!("Bearer {}", bare.trim())))
     };
     match scheme {
+        Scheme::Named(name) => one(&TOKEN_FIELDS).or_else(|| one(&KEY_FIELDS)).map(|text| {
+            let prefixed = text.split_once(' ').filter(|(first, _)| first.eq_ignore_ascii_case(name));
+            let bare = prefixed.map_or(text, |(_, rest)| rest.trim());
+            ("authorization".to_string(), Secret::new(format!("{name} {bare}")))
+        }),
         Scheme::Header(header) => one(&KEY_FIELDS).map(|key| (header.to_ascii_lowercase(), Secret::new(key.to_string()))),
         Scheme::Bearer | Scheme::Token => one(&TOKEN_FIELDS).map(bearer),
         Scheme::Basic => basic(credential.field(name).or_else(|| common(&[])), credential),
@@ -288,6 +302,7 @@ mod tests {
             "query": {"type": "apiKey", "in": "query", "name": "k"},
             "cookie": {"type": "apiKey", "in": "cookie", "name": "c"},
             "oauth": {"type": "oauth2", "flows": {}},
+            "dangling": {"$ref": "#/components/securitySchemes/gone"},
             "again": {"$ref": "#/components/securitySchemes/bearer"}
         });
         DocumentSet::new(
@@ -332,10 +347,19 @@ mod tests {
 
     #[test]
     fn a_secret_never_goes_into_a_url_or_a_cookie() {
-        for scheme in ["query", "cookie", "undefined"] {
+        for scheme in ["query", "cookie"] {
             assert_eq!(sent(&[&[scheme]], Some("k1")).unwrap_err().class, Class::Unsupported, "{scheme}");
         }
         assert_eq!(sent(&[&["query"], &["key"]], Some("k1")).unwrap(), ["x-api-key: k1"]);
+    }
+
+    #[test]
+    fn an_undefined_scheme_counts_as_undeclared() {
+        for scheme in ["undefined", "dangling"] {
+            assert!(sent(&[&[scheme]], Some("k1")).unwrap().is_empty(), "{scheme}");
+            assert!(sent(&[&[scheme]], None).unwrap().is_empty(), "{scheme}");
+            assert_eq!(sent(&[&[scheme], &["key"]], Some("k1")).unwrap(), ["x-api-key: k1"], "{scheme}");
+        }
     }
 
     #[test]

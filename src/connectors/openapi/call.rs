@@ -6,6 +6,7 @@ use super::challenge;
 use super::classify::{self, ErrorContext};
 use super::operations::Operation;
 use super::parameters::GetRequest;
+use super::redirects;
 use super::select::callable;
 use super::service::Service;
 use crate::connectors::json_memory;
@@ -36,7 +37,7 @@ impl Service {
     /// The errors of [`auth::authorize`].
     pub(super) fn authorize(&self, operation: &Operation) -> Result<CallAuth, Failure> {
         let auth = auth::authorize(&self.documents, &operation.security, self.credential.as_ref(), &self.settings)?;
-        if auth.headers.is_empty() && operation.security.is_empty() {
+        if auth.headers.is_empty() {
             return Ok(self.learned_auth().unwrap_or(auth));
         }
         Ok(auth)
@@ -97,13 +98,14 @@ impl Service {
         headers.retain(|(name, _)| !auth.headers.iter().any(|(secret, _)| secret == name));
         headers.extend(auth.headers.iter().cloned());
         headers.push(("accept".into(), Secret::new("application/json".into())));
-        let sent = self.wire.http(HttpRequest {
+        let call = HttpRequest {
             method: Method::Get,
             url: request.url.clone(),
             headers,
             max_bytes: MAX_RESPONSE_BYTES,
-            follow_redirects: true,
-        });
+            follow_redirects: false,
+        };
+        let sent = redirects::get(self.wire.as_ref(), call);
         sent.await.map_err(|failure| if is_too_long(&failure) { self.too_long(&request.url, operation) } else { failure })
     }
 

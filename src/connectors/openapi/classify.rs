@@ -40,7 +40,9 @@ pub fn parse_json(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<Va
     let (host, what) = (host_of(context.url), context.what);
     let media = answer.header("content-type").unwrap_or_default();
     let text = String::from_utf8_lossy(&answer.body);
-    let page = media.to_ascii_lowercase().contains("html") || text.trim_start().starts_with('<');
+    let xml = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let xml = !xml.contains("html") && (xml.ends_with("/xml") || xml.ends_with("+xml"));
+    let page = media.to_ascii_lowercase().contains("html") || (!xml && text.trim_start().starts_with('<'));
     let wrong = |found: &str, fix: String| {
         Failure::new(Class::WrongService, format!("{host} returned {found} for {what}, not JSON"), fix)
     };
@@ -88,7 +90,12 @@ pub fn check_status(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<
     let scopes = if scopes.is_empty() { String::new() } else { format!(" (the description requires {})", scopes.join(", ")) };
     let failure = match answer.status {
         200..=299 => return Ok(()),
-        300..=399 => return Err(redirect(answer, context)),
+        301 | 302 | 303 | 307 | 308 => return Err(redirect(answer, context)),
+        code @ 300..=399 => Failure::new(
+            Class::Remote,
+            format!("{host} answered {code} for {what}, which is not a response with data"),
+            "check the URL in resource_ids, and whether a proxy or cache answers in place of the service",
+        ),
         401 if schemes.is_empty() => Failure::new(
             Class::CredentialMissing,
             format!("{host} requires a credential for {what}{scopes}, but AAM has none"),
@@ -124,10 +131,18 @@ pub fn check_status(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<
             Failure::new(Class::Throttled, format!("{host} rate limited {what}"), "nothing to do: AAM retries automatically")
                 .after(retry_after(answer))
         }
-        400..=499 => Failure::new(
+        400 | 422 => Failure::new(
             Class::Misconfigured,
             format!("{host} rejected the request for {what} as invalid"),
             format!("name a path that needs no parameters: {}", settings.fix(OTHER_PATH)),
+        ),
+        code @ 400..=499 => Failure::new(
+            Class::Misconfigured,
+            format!("{host} answered {code} for {what}"),
+            format!(
+                "ask the owner of the service why GET {path} is refused; to check another path, {}",
+                settings.fix(OTHER_PATH)
+            ),
         ),
         _ => Failure::new(
             Class::Remote,
@@ -142,12 +157,36 @@ fn redirect(answer: &HttpResponse, context: ErrorContext<'_>) -> Failure {
     let (host, what) = (host_of(context.url), context.what);
     let target = answer.header("location").and_then(|text| answer.url.join(text).ok());
     match target {
-        Some(target) if !same_origin(&target, &answer.url) => Failure::new(
-            Class::EgressRefused,
-            format!("{host} redirects {what} to {}, another host, to which AAM does not send the credential", host_of(&target)),
-            "if the service has moved, name its new URL in resource_ids; if this is a sign-in page, the call needs another credential",
+        Some(target) if !same_origin(&target, &answer.url) => {
+            let origin = |url: &Url| match url.origin().is_tuple() {
+                true => url.origin().ascii_serialization(),
+                false => format!("a {}: address", url.scheme()),
+            };
+            let (here, there) = (origin(&answer.url), origin(&target));
+            // A service moves to a name, and not from an encrypted address to a plain one.
+            let named = target.domain().is_some() || target.host() == answer.url.host();
+            let may_be_service = named && (target.scheme() == "https" || target.scheme() == answer.url.scheme());
+            let fix = if may_be_service {
+                format!(
+                    "if that is a sign-in page, the call needs another credential; if the service has moved, write {there} into resource_ids, or {}",
+                    context.settings.fix(&format!("base_url: \"{there}\""))
+                )
+            } else {
+                format!("ask the operator of {here} why it redirects there; a service does not move to such an address")
+            };
+            let title = format!("{here} redirects {what} to {there}; AAM does not send the credential there");
+            Failure::new(Class::EgressRefused, title, fix)
+        }
+        Some(_) => Failure::new(
+            Class::Remote,
+            format!("{host} redirects {what} to a URL that contains a user name"),
+            "ask the owner of the service to correct the redirect",
         ),
-        _ => Failure::new(Class::Remote, format!("{host} redirects {what} without a valid target"), "check the URL in resource_ids"),
+        None => Failure::new(
+            Class::Remote,
+            format!("{host} answered {} for {what} without a valid Location", answer.status),
+            "check the URL in resource_ids, and ask the owner of the service to correct the redirect",
+        ),
     }
     .detail(format!("HTTP {}", answer.status))
 }
@@ -321,6 +360,24 @@ mod tests {
         let failure = judge(403, &[JSON], r#"{"error":{"message":"needs role reader"}}"#).unwrap_err();
         assert!(failure.fix.contains("pets:read"), "{}", failure.fix);
         assert_eq!(failure.detail, "HTTP 403; the service said: \"needs role reader\"");
+    }
+
+    #[test]
+    fn texts_do_not_say_more_than_the_response() {
+        for code in [402, 405, 409, 418, 451] {
+            let failure = judge(code, &[JSON], "{}").unwrap_err();
+            assert!(failure.title.contains(&format!("answered {code}")), "{failure:?}");
+            assert!(!failure.fix.contains("needs no parameters"), "{failure:?}");
+        }
+        for code in [301, 304] {
+            let failure = judge(code, &[], "").unwrap_err();
+            assert!(failure.title.contains(&format!("answered {code}")), "{failure:?}");
+            assert!(!failure.title.contains("redirects"), "{failure:?}");
+        }
+        let failure = judge(200, &[("content-type", "application/xml; charset=utf-8")], "<items/>").unwrap_err();
+        assert!(failure.title.contains("returned application/xml"), "{failure:?}");
+        let failure = judge(200, &[("content-type", "application/xhtml+xml")], "<html/>").unwrap_err();
+        assert!(failure.title.contains("a web page"), "{failure:?}");
     }
 
     #[test]

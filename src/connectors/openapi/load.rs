@@ -7,6 +7,7 @@ use super::classify::{self, ErrorContext};
 use super::document::{Description, over_limit};
 use super::memory;
 use super::parse::{self, MAX_DOCUMENT_BYTES, ParseError};
+use super::redirects;
 use super::refs::{DocumentSet, MAX_DOCUMENTS};
 use super::settings::ServiceSettings;
 use super::wire::HttpTransport;
@@ -201,7 +202,7 @@ async fn fetch_part(
     auth: &CallAuth,
     memory: &mut Reservation,
 ) -> Result<(Value, usize), Failure> {
-    let answer = wire.http(request(url, auth.headers.clone())).await?;
+    let answer = redirects::get(wire, request(url, auth.headers.clone())).await?;
     let settings = ServiceSettings::default();
     let context =
         ErrorContext { url, what: "a part of the description", scopes: &[], schemes: &auth.schemes, settings: &settings };
@@ -237,7 +238,7 @@ async fn fetch(
         let limit = format!("more than {} MiB", MAX_DOCUMENT_BYTES >> 20);
         if is_too_long(&failure) { over_limit(&format!("{}{}", host_of(url), url.path()), &limit) } else { failure }
     };
-    let answer = wire.http(request(url, Vec::new())).await.map_err(long)?;
+    let answer = redirects::get(wire, request(url, Vec::new())).await.map_err(long)?;
     let (401 | 403, Some(credential)) = (answer.status, credential) else {
         return Ok((answer, CallAuth::default()));
     };
@@ -250,13 +251,13 @@ async fn fetch(
     };
     match known {
         None => Err(challenge::unknown_way(&answer, "the description", settings)),
-        Some(auth) => Ok((wire.http(request(url, auth.headers.clone())).await.map_err(long)?, auth)),
+        Some(auth) => Ok((redirects::get(wire, request(url, auth.headers.clone())).await.map_err(long)?, auth)),
     }
 }
 
 fn request(url: &Url, mut headers: Vec<(String, Secret)>) -> HttpRequest {
     headers.push(("accept".into(), Secret::new("application/json, application/yaml;q=0.9, */*;q=0.5".into())));
-    HttpRequest { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_DOCUMENT_BYTES, follow_redirects: true }
+    HttpRequest { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_DOCUMENT_BYTES, follow_redirects: false }
 }
 
 /// Runs bounded but long work on a blocking thread, so that it does not delay other connections.

@@ -2,10 +2,11 @@
 //!
 //! An attempt passes through the modules in this order: [`address`] and [`settings`] -> [`load`] ([`document`], [`refs`]) ->
 //! [`server`] -> [`operations`] ([`schema`], [`records`], [`side_effects`], [`streams`]) -> [`select`] -> [`probe`] ->
-//! [`call`] ([`auth`], [`challenge`]) -> [`classify`], and [`explain`] if nothing works.
+//! [`call`] ([`auth`], [`challenge`], [`redirects`]) -> [`classify`], and [`explain`] if nothing works.
 //! Only GET requests are sent. A description comes from outside and is not trusted. Its size, depth and references are
 //! limited, and it cannot direct AAM or a credential to another host.
 
+pub mod action_names;
 pub mod address;
 pub mod auth;
 pub mod call;
@@ -21,6 +22,7 @@ pub mod parse;
 pub mod privilege;
 pub mod probe;
 pub mod records;
+pub mod redirects;
 pub mod refs;
 pub mod repair;
 pub mod schema;

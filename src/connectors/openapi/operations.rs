@@ -208,6 +208,13 @@ pub fn read(documents: &DocumentSet, servers: &Servers, settings: &ServiceSettin
                 Ok(call)
             }
         });
+        let call = call.and_then(|call| match side_effects::filled_action(&call.url, path) {
+            None => Ok(call),
+            Some(name) => {
+                let message = format!("the value of a parameter suggests a side effect or a secret ({name})");
+                Err(Uncallable::new(Obstacle::SideEffect, message))
+            }
+        });
         let id = get.text("operationId");
         found.list.push(Operation {
             call,

@@ -2,7 +2,7 @@
 //! number of documents.
 
 use super::address::{host_of, same_origin};
-use super::side_effects::{self, NameRisk};
+use super::side_effects;
 use crate::credentials::redact;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -195,7 +195,8 @@ impl DocumentSet {
         }
         // A reference is a request like any other: the description could name an operation of the service as a document.
         let is_file = [".json", ".yaml", ".yml"].iter().any(|end| target.path().to_ascii_lowercase().ends_with(end));
-        if !is_file && let NameRisk::SideEffect(name) = side_effects::assess(target.path(), None, None) {
+        let action = if is_file { side_effects::query_action(&target) } else { side_effects::redirect_action(&target, home) };
+        if let Some(name) = action {
             return Err(format!("a $ref leads to {}, which is not read because of its name ({name})", target.path()));
         }
         Ok(target)

@@ -5,6 +5,7 @@ use super::address::{host_of, same_origin};
 use super::operations::{Obstacle, Uncallable};
 use super::refs::Node;
 use super::settings::ServiceSettings;
+use super::side_effects::server_action;
 use crate::credentials::redact;
 use crate::model::{Class, Failure};
 use serde_json::Value;
@@ -101,6 +102,9 @@ impl Servers {
         if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
             return Err("the url of a server is not http or https, or contains a user name".into());
         }
+        if let Some(name) = server_action(&url, &self.document) {
+            return Err(format!("the path of a server suggests a side effect or a secret ({name})"));
+        }
         Ok(url)
     }
 
@@ -110,7 +114,11 @@ impl Servers {
         Failure::new(
             Class::EgressRefused,
             format!("the description at {here} names the server {there}, but the policy does not allow calls to it"),
-            format!("to allow it for this service, {}", settings.fix(&format!("base_url: \"{}\"", first.trim_end_matches('/')))),
+            format!(
+                "if the service is at the host of its description, its base_url is \"{}\"; to allow the server for this service, {}",
+                self.document.origin().ascii_serialization(),
+                settings.fix(&format!("base_url: \"{}\"", first.trim_end_matches('/')))
+            ),
         )
     }
 }
@@ -205,6 +213,22 @@ mod tests {
         assert!(base(at, &root, Some("http://b.example")).is_err());
         let both = json!({"servers": [{"url": "https://b.example/v1"}, {"url": "https://a.example/v1"}]});
         assert_eq!(base(at, &both, Some("https://b.example")).unwrap(), "https://a.example/v1");
+    }
+
+    #[test]
+    fn the_fix_for_a_foreign_server_offers_the_host_of_the_description() {
+        let root = json!({"servers": [{"url": "http://localhost:9"}]});
+        let fix = base("https://a.example:8443/docs/openapi.json", &root, None).unwrap_err().fix;
+        assert!(fix.contains("http://localhost:9") && fix.contains("its base_url is \"https://a.example:8443\""), "{fix}");
+    }
+
+    #[test]
+    fn the_path_of_a_server_is_judged() {
+        let at = "https://a.example/openapi.json";
+        let failure = base(at, &json!({"servers": [{"url": "/auth/logout"}]}), None).unwrap_err();
+        assert!(failure.detail.contains("(logout)"), "{failure:?}");
+        let two = json!({"servers": [{"url": "/auth/logout"}, {"url": "/v1"}]});
+        assert_eq!(base(at, &two, None).unwrap(), "https://a.example/v1");
     }
 
     #[test]

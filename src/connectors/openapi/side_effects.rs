@@ -3,6 +3,10 @@
 //! HTTP calls GET safe (RFC 9110, section 9.2.1), but services have GETs that log out, start a job, create a token or
 //! return a secret. The names of an operation are the only sign of that. This module is pure.
 
+use super::action_names::{DETERMINERS, FINAL, FIRST, INFLECTIONS, Meaning, NAMES, NOUNS, READ_ENDINGS};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
 /// What the names of an operation say about calling it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameRisk {
@@ -14,101 +18,135 @@ pub enum NameRisk {
     SideEffect(String),
 }
 
-/// What a name means, and where it means that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
-    /// An action or a sensitive thing wherever it stands in a path or an operationId.
-    Anywhere,
-    /// An action only where a verb stands: as the first word of an operationId, or as the whole last segment of a path.
-    /// Elsewhere it is usually a noun: `/import-jobs`.
-    AsVerb,
-    /// A thing that is not dangerous to request, but that other operations are preferred to.
-    Last,
-}
-
-/// The names, in lower case and separated by spaces. Only whole parts of a name count, so `/exports` and `/cartoons` may be
-/// called. `sign-out` stands for the two parts of `sign_out` and `signOut`.
-const NAMES: &[(Meaning, &str)] = &[
-    // Sessions.
-    (
-        Meaning::Anywhere,
-        "login logon logout logoff signin signon signout signoff signup log-in log-on log-out log-off sign-in sign-on \
-         sign-out sign-off sign-up authenticate authorize impersonate unregister callback oauth oauth2 saml sso",
-    ),
-    // Changes of data.
-    (
-        Meaning::Anywhere,
-        "create insert upsert modify delete destroy remove purge erase wipe flush truncate undelete unarchive rename \
-         assign unassign unset unlink",
-    ),
-    // Secrets, and what creates or ends them.
-    (
-        Meaning::Anywhere,
-        "token secret secrets credential credentials password passwords passwd passphrase otp totp csrf xsrf jwt \
-         captcha api-key access-key private-key apikey revoke rotate reset regenerate renew invalidate mint unlock \
-         enroll",
-    ),
-    // Jobs, machines and files that are made on request.
-    (
-        Meaning::Anywhere,
-        "send resend trigger run rerun execute exec invoke start stop restart reboot shutdown shut-down kill terminate \
-         pause resume suspend enable disable activate deactivate deploy undeploy rollback roll-back unpublish reindex \
-         rebuild reload uninstall export download turn-on turn-off switch-on switch-off",
-    ),
-    // Decisions and purchases.
-    (
-        Meaning::Anywhere,
-        "cancel approve disapprove reject decline confirm verify submit reopen subscribe unsubscribe unfollow opt-in \
-         opt-out cart basket checkout check-out check-in purchase refund withdraw redeem",
-    ),
-    (
-        Meaning::AsVerb,
-        "accept add archive backup buy capture charge claim clear clone close drop edit fork generate grant import \
-         install invite join leave lock merge move notify patch pay publish put refresh register restore retry save set \
-         sync transfer update upload validate vote",
-    ),
-    (
-        Meaning::Last,
-        "tokens keys apikeys jwks session sessions cookie cookies webhook logs audit debug metrics admin internal \
-         private",
-    ),
-];
-
-/// Words that follow a verb and precede its object, as in "Deletes the user". "Exports list" is the name of a list.
-const DETERMINERS: &[&str] = &["the", "a", "an", "all", "this", "that", "your", "my", "one", "current", "every", "each", "any"];
-
 /// Judges a GET operation by its path, its operationId and its summary.
 #[must_use]
 pub fn assess(path: &str, operation_id: Option<&str>, summary: Option<&str>) -> NameRisk {
-    let bare = without_placeholders(path);
-    let segments: Vec<Vec<String>> = bare.split('/').map(split_name).filter(|parts| !parts.is_empty()).collect();
-    let ends_with_name = !path.trim_end_matches('/').ends_with('}');
-    for (at, parts) in segments.iter().enumerate() {
-        let whole = ends_with_name && at + 1 == segments.len() && parts.len() == 1;
-        if let Some(name) = find(parts, Meaning::Anywhere).or_else(|| find(parts, Meaning::AsVerb).filter(|_| whole)) {
-            return NameRisk::SideEffect(name);
-        }
-    }
+    let segments = segments_of(&without_placeholders(path));
     let id = operation_id.map(split_name).unwrap_or_default();
     let verb = operation_id.map(verb_part).unwrap_or_default().get(..1).and_then(|first| find(first, Meaning::AsVerb));
-    if let Some(name) = find(&id, Meaning::Anywhere).or(verb).or_else(|| summary.and_then(summary_action)) {
+    let in_id = || find(&id, Meaning::Anywhere).or_else(|| joined_action(&id)).or(verb);
+    if let Some(name) = action(&segments, 0).or_else(in_id).or_else(|| summary.and_then(summary_action)) {
         return NameRisk::SideEffect(name);
     }
     let late = segments.iter().chain(std::iter::once(&id)).find_map(|parts| find(parts, Meaning::Last));
     late.map_or(NameRisk::Harmless, NameRisk::Sensitive)
 }
 
-/// The path without `{name}`. A placeholder may contain slashes, and names may follow it: `/{name=jobs/*}:cancel`.
+/// The action or the sensitive thing in the values of a URL that is built from the template `path`: in its filled
+/// placeholders and its query. [`assess`] judges the template itself.
+#[must_use]
+pub fn filled_action(url: &Url, path: &str) -> Option<String> {
+    let bare = path.split(['?', '#']).next().unwrap_or_default();
+    let filled = url.path().rsplit('/').zip(bare.rsplit('/')).filter(|(_, template)| template.contains('{'));
+    filled.map(|(value, _)| value).find_map(value_action).or_else(|| query_action(url))
+}
+
+/// The action or the sensitive thing in the path of a server. The names that `reviewed` begins with do not count.
+#[must_use]
+pub fn server_action(url: &Url, reviewed: &Url) -> Option<String> {
+    let segments = segments_of(url.path());
+    let known = common_start(&segments, &segments_of(reviewed.path()));
+    segments.iter().skip(known).find_map(|parts| find(parts, Meaning::Anywhere).or_else(|| joined_action(parts)))
+}
+
+/// The action or the sensitive thing in the target of a redirect. The names that `from` begins with do not count, because
+/// the request for `from` was allowed.
+#[must_use]
+pub fn redirect_action(to: &Url, from: &Url) -> Option<String> {
+    let (segments, before) = (segments_of(to.path()), segments_of(from.path()));
+    let known = common_start(&segments, &before);
+    // The same name may be an action at the end of a path although it is not in the middle.
+    let known = if known == segments.len() && known < before.len() { known.saturating_sub(1) } else { known };
+    action(&segments, known).or_else(|| if to.query() == from.query() { None } else { query_action(to) })
+}
+
+fn common_start(a: &[Vec<String>], b: &[Vec<String>]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// The parts of each segment of a path. An empty list stands for a placeholder or a number.
+fn segments_of(path: &str) -> Vec<Vec<String>> {
+    // An encoded slash separates segments in many servers, and proxies decode a path more than once.
+    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let decoded = decode(&decode(path));
+    let mut segments: Vec<Vec<String>> = Vec::new();
+    for segment in decoded.split('/').filter(|segment| !segment.is_empty()) {
+        let number = segment.chars().all(|c| c.is_ascii_digit() || c == '-');
+        segments.push(if number { Vec::new() } else { split_name(segment) });
+    }
+    segments
+}
+
+/// The first action or sensitive thing in the segments of a path from the index `first` on.
+fn action(segments: &[Vec<String>], first: usize) -> Option<String> {
+    segments.iter().enumerate().skip(first).find_map(|(at, parts)| {
+        find(parts, Meaning::Anywhere)
+            .or_else(|| joined_action(parts))
+            .or_else(|| verb_action(parts, segments.get(at + 1).map(Vec::as_slice)))
+    })
+}
+
+/// The verb with which a segment begins. `next` is the next segment of the path.
+fn verb_action(parts: &[String], next: Option<&[String]>) -> Option<String> {
+    let verb = find(parts.get(..1)?, Meaning::AsVerb)?;
+    let object = if parts.len() > 1 { parts.get(1..) } else { next };
+    let Some(object) = object else { return Some(verb) };
+    // A verb before a value or a version is mostly a noun: `/import/{id}`, `/notify/v1`.
+    let last = object.last()?;
+    let version = last.strip_prefix('v').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
+    let noun = NOUNS.contains(&verb.as_str()) && READ_ENDINGS.contains(&last.as_str());
+    if version || noun { None } else { Some(verb) }
+}
+
+/// The action in a value of a path or query. A long text is not an action.
+fn value_action(value: &str) -> Option<String> {
+    segments_of(value)
+        .iter()
+        .filter(|parts| parts.len() <= 4)
+        .find_map(|parts| find(parts, Meaning::Anywhere).or_else(|| joined_action(parts)).or_else(|| verb_action(parts, None)))
+}
+
+/// The action in the names and values of a query. A name does not count if its value switches it off.
+#[must_use]
+pub fn query_action(url: &Url) -> Option<String> {
+    let off = |value: &str| matches!(value.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off");
+    let pairs = url.query_pairs();
+    pairs.into_iter().find_map(|(name, value)| {
+        let named = if off(&value) { None } else { value_action(&name) };
+        named.or_else(|| value_action(&value))
+    })
+}
+
+/// The action with which a part of a name begins or ends, if names are joined without a separator.
+fn joined_action(parts: &[String]) -> Option<String> {
+    parts.iter().find_map(|word| {
+        let begins = |name: &&&str| word.strip_prefix(**name).is_some_and(|rest| !continues(name, rest));
+        let ends = |name: &&&str| word.ends_with(**name) && word != "preset";
+        FIRST.iter().find(begins).or_else(|| FINAL.iter().find(ends)).map(ToString::to_string)
+    })
+}
+
+/// Whether `rest` continues the word `name` to a word with another meaning: `resettlement`, `cancellation`.
+fn continues(name: &str, rest: &str) -> bool {
+    let other: &[&str] = match name {
+        "reset" => &["tl", "tab", "ting", "ter", "ted"],
+        "cancel" => &["l", "ed"],
+        _ => &[],
+    };
+    INFLECTIONS.contains(&rest) || other.iter().any(|start| rest.starts_with(start))
+}
+
+/// The path with `-` in place of `{name}`. A placeholder may contain slashes, and names may follow it: `/{name=jobs/*}:cancel`.
 fn without_placeholders(path: &str) -> String {
     let mut depth = 0_usize;
     path.chars()
-        .filter(|c| {
+        .filter_map(|c| {
             match c {
                 '{' => depth += 1,
                 '}' => depth = depth.saturating_sub(1),
-                _ => return depth == 0,
+                _ => return (depth == 0).then_some(c),
             }
-            false
+            (c == '{' && depth == 1).then_some('-')
         })
         .collect()
 }
@@ -134,7 +172,8 @@ pub fn looks_like_a_list(path: &str, operation_id: Option<&str>) -> bool {
 /// The first name with this meaning that occurs in `parts`.
 fn find(parts: &[String], meaning: Meaning) -> Option<String> {
     let names = || NAMES.iter().filter(|(of, _)| *of == meaning).flat_map(|(_, names)| names.split(' '));
-    let known = |text: &str| names().any(|name| name == text);
+    // A number may follow a name: `logout2`.
+    let known = |text: &str| names().any(|name| name == text || name == text.trim_end_matches(|c: char| c.is_ascii_digit()));
     let pairs = parts.windows(2).map(|pair| pair.join("-"));
     parts.iter().cloned().chain(pairs).find(|text| known(text))
 }
@@ -153,7 +192,9 @@ fn summary_action(summary: &str) -> Option<String> {
             if let Some(name) = find(&here, Meaning::Anywhere).filter(|name| name.starts_with(here[0].as_str())) {
                 return Some(name);
             }
-            let as_verb = find(&here[..1], Meaning::AsVerb).filter(|_| !next.is_empty());
+            // "Block details" is the name of a thing, "Block the user" is an action.
+            let thing = matches!(here[0].as_str(), "block" | "commit" | "deposit" | "dump") && !inflected;
+            let as_verb = find(&here[..1], Meaning::AsVerb).filter(|_| !next.is_empty() && !thing);
             if as_verb.is_some() {
                 return as_verb;
             }
@@ -251,6 +292,30 @@ mod tests {
             ("/v1/{name=projects/*/jobs/*}:cancel", "", ""),
             ("/users/{id}.export", "", ""),
             ("/x?action=delete", "", ""),
+            ("/deleteaccount", "", ""),
+            ("/createuser", "", ""),
+            ("/exportall", "", ""),
+            ("/getcredentials", "", ""),
+            ("/resettoken", "", ""),
+            ("/addtocart", "", ""),
+            ("/userlogout", "", ""),
+            ("/logout2", "", ""),
+            ("/a%2Flogout", "", ""),
+            ("/a%252Flogout", "", ""),
+            ("/clear-cache", "", ""),
+            ("/generateKey", "", ""),
+            ("/closeAccount", "", ""),
+            ("/update-profile", "", ""),
+            ("/sync/now", "", ""),
+            ("/register-device", "", ""),
+            ("/importUsers", "", ""),
+            ("/vm/poweroff", "", ""),
+            ("/queue/pop", "", ""),
+            ("/connect/endSession", "", ""),
+            ("/users/{id}/ban", "", ""),
+            ("/account/deletion", "", ""),
+            ("/api-keys", "", ""),
+            ("/x", "deleteaccount", ""),
         ] {
             assert!(never(path, id, summary), "{path} {id} {summary}");
         }
@@ -264,6 +329,22 @@ mod tests {
             ("/runs", "listRuns", "List the runs that start today"),
             ("/cartoons", "", ""),
             ("/creators", "listCreators", "List creators"),
+            ("/deliveries", "", ""),
+            ("/resettlements", "", ""),
+            ("/descriptions", "", ""),
+            ("/started-at", "", ""),
+            ("/exporters", "", ""),
+            ("/presets", "", ""),
+            ("/preset", "", ""),
+            ("/cancellations", "", ""),
+            ("/signing", "", ""),
+            ("/passwordless", "", ""),
+            ("/createdat", "", ""),
+            ("/cartridges", "", ""),
+            ("/block/latest", "", "Block details"),
+            ("/block/{height}", "", ""),
+            ("/commits", "", ""),
+            ("/notify/v1/items", "", ""),
             ("/created-items", "", ""),
             ("/resettable", "", ""),
             ("/tokenizers", "", ""),
@@ -279,6 +360,48 @@ mod tests {
             ("/v1/{export}:list", "", ""),
         ] {
             assert!(!never(path, id, summary), "{path} {id} {summary}");
+        }
+    }
+
+    #[test]
+    fn the_values_of_a_url_are_judged() {
+        let filled = |url: &str, path: &str| filled_action(&Url::parse(url).unwrap(), path).is_some();
+        assert!(filled("https://a.example/v1/do/logout", "/do/{verb}"));
+        assert!(filled("https://a.example/do/a%2Flogout", "/do/{verb}"));
+        assert!(filled("https://a.example/items?action=delete", "/items"));
+        assert!(filled("https://a.example/items?export=true", "/items"));
+        assert!(!filled("https://a.example/items?export=false&limit=20&q=started", "/items"));
+        assert!(!filled("https://a.example/logout/items/7", "/items/{id}"));
+        let server =
+            |url: &str, reviewed: &str| server_action(&Url::parse(url).unwrap(), &Url::parse(reviewed).unwrap()).is_some();
+        assert!(server("https://a.example/auth/logout", "https://a.example/openapi.json"));
+        assert!(!server("https://a.example/oauth/v1", "https://a.example/oauth/openapi.json"));
+        assert!(!server("https://a.example/notify/v1", "https://a.example/openapi.json"));
+    }
+
+    #[test]
+    fn the_target_of_a_redirect_is_judged() {
+        let redirect = |from: &str, to: &str| {
+            let base = Url::parse("https://a.example").unwrap();
+            redirect_action(&base.join(to).unwrap(), &base.join(from).unwrap()).is_some()
+        };
+        for (from, to) in [
+            ("/items", "/auth/logout"),
+            ("/openapi.json", "/delete-all"),
+            ("/items", "/items?action=delete"),
+            ("/items", "/a%2Flogout"),
+            ("/import/7", "/import"),
+        ] {
+            assert!(redirect(from, to), "{from} {to}");
+        }
+        for (from, to) in [
+            ("/items", "/items/"),
+            ("/items?limit=1", "/v2/items?limit=1"),
+            ("/openapi.json", "/docs/openapi.json"),
+            ("/exported/export", "/exported/export/"),
+            ("/oauth/openapi.json", "/oauth/v2/openapi.json"),
+        ] {
+            assert!(!redirect(from, to), "{from} {to}");
         }
     }
 

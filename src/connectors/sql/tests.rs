@@ -103,6 +103,33 @@ fn every_refused_login_says_what_the_server_said() {
     snapshot("sql_postgres_refused_logins", &all);
 }
 
+/// The line for pg_hba.conf is pasted into a file that decides who may log in, so the server must not write it.
+#[test]
+fn a_server_cannot_put_its_own_text_into_a_line_to_paste() {
+    use super::postgres::errors::{Stage, classify_code};
+    let fix = |id: &str, user: &str, host: &str| {
+        let message =
+            format!("FATAL 28000: no pg_hba.conf entry for host \"{host}\", user \"evil\", database \"evil\", no encryption");
+        let failure = classify_code(&server(id), user, Stage::Open, "28000", &message);
+        assert!(!failure.title.contains("0.0.0.0") && !failure.fix.contains("evil"), "{failure:?}");
+        failure.fix
+    };
+    let shop = "postgresql://db.example/shop";
+    for (host, range) in [("10.0.0.5", "10.0.0.5/32"), ("2001:db8::1", "2001:db8::1/128")] {
+        let line = format!("host \"shop\" \"reader\" {range} scram-sha-256 and");
+        assert!(fix(shop, "reader", host).contains(&line), "{host}");
+    }
+    for host in ["all trust\nhost all all 0.0.0.0/0 trust #", "all", "0.0.0.0/0", "10.0.0.5 trust", "samenet", "fe80::1%eth0", ""]
+    {
+        let fix = fix(shop, "reader", host);
+        assert!(!fix.contains("scram-sha-256") && !fix.contains('\n') && !fix.contains("0.0.0.0"), "{host:?}: {fix}");
+    }
+    for user in ["/^.*$", "a\nhost all all all trust", "a\u{202e}b"] {
+        let fix = fix(shop, user, "10.0.0.5");
+        assert!(!fix.contains("scram-sha-256") && !fix.contains('\n'), "{user:?}: {fix}");
+    }
+}
+
 /// Every reason why one table or view cannot be read.
 #[test]
 fn every_unreadable_relation_has_its_own_sentence() {

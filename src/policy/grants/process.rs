@@ -3,7 +3,7 @@
 use crate::model::Locator;
 
 /// Variables of the shell, the system, the TLS libraries and the service manager, compared without regard to case.
-const NAMES: [&str; 54] = [
+const NAMES: &[&str] = &[
     "PATH",
     "HOME",
     "USER",
@@ -37,6 +37,29 @@ const NAMES: [&str; 54] = [
     "OPENSSL_CONF",
     "GLIBC_TUNABLES",
     "DBUS_SESSION_BUS_ADDRESS",
+    // bash(1), "Shell Variables"; the mark of a container (systemd, Podman, LXC).
+    "BASH_ENV",
+    "ENV",
+    "CDPATH",
+    "HISTFILE",
+    "HISTFILESIZE",
+    "HISTSIZE",
+    "HISTCONTROL",
+    "HISTIGNORE",
+    "HISTTIMEFORMAT",
+    "CONTAINER",
+    // node(1), java(1).
+    "NODE_ENV",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "NODE_EXTRA_CA_CERTS",
+    "NODE_TLS_REJECT_UNAUTHORIZED",
+    "JAVA_HOME",
+    "JAVA_OPTS",
+    "JAVA_TOOL_OPTIONS",
+    "_JAVA_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "CLASSPATH",
     // systemd.exec(5), sd_notify(3), sd_listen_fds(3).
     "INVOCATION_ID",
     "JOURNAL_STREAM",
@@ -62,7 +85,7 @@ const NAMES: [&str; 54] = [
 ];
 
 /// Beginnings of such names.
-const PREFIXES: [&str; 16] = [
+const PREFIXES: &[&str] = &[
     "AAM_",
     "LC_",
     "LD_",
@@ -79,7 +102,13 @@ const PREFIXES: [&str; 16] = [
     "CARGO_",
     "MALLOC_",
     "BASH_FUNC_",
+    "GIT_",
+    "PERL5",
 ];
+
+/// Interpreters whose variables are the name and further letters without an underscore: `PYTHONPATH`, `RUBYOPT`. Names such
+/// as `PYTHON_TOKEN` and `RUBYGEMS_API_KEY` are not among them.
+const INTERPRETERS: [&str; 3] = ["PYTHON", "RUBY", "PERL"];
 
 /// Ends of the names that Kubernetes and container links add for each service: `SHOP_SERVICE_HOST`,
 /// `SHOP_SERVICE_PORT_HTTP`, `SHOP_PORT`, `SHOP_PORT_80_TCP_ADDR`.
@@ -95,6 +124,7 @@ pub fn is_process_variable(locator: &Locator) -> bool {
         || SERVICE_ENDS.iter().any(|end| upper.ends_with(end))
         || upper.contains("_SERVICE_PORT_")
         || is_container_link(&upper)
+        || is_interpreter_variable(&upper)
 }
 
 /// Whether the name is of the form `SHOP_PORT_80_TCP` or `SHOP_PORT_80_TCP_ADDR`.
@@ -104,4 +134,9 @@ fn is_container_link(upper: &str) -> bool {
         let protocol = protocol.split('_').next().unwrap_or_default();
         !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && matches!(protocol, "TCP" | "UDP" | "SCTP")
     })
+}
+
+fn is_interpreter_variable(upper: &str) -> bool {
+    let rest = INTERPRETERS.iter().find_map(|interpreter| upper.strip_prefix(interpreter));
+    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }

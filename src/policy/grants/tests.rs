@@ -148,6 +148,22 @@ fn the_variables_of_the_process_are_never_credentials() {
         "SHOP_SERVICE_PORT_HTTP",
         "SHOP_PORT",
         "SHOP_PORT_80_TCP_ADDR",
+        "BASH_ENV",
+        "ENV",
+        "container",
+        "INVOCATION_ID",
+        "GIT_ASKPASS",
+        "GIT_SSH_COMMAND",
+        "HISTFILE",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+        "NODE_OPTIONS",
+        "NODE_PATH",
+        "RUBYOPT",
+        "PERL5LIB",
+        "JAVA_TOOL_OPTIONS",
+        "JAVA_HOME",
+        "JDK_JAVA_OPTIONS",
     ] {
         let failure = ask(&open, &["folder:a.json"], &format!("env:{name}"), &[]).expect_err(name);
         assert_eq!(failure.class, Class::CredentialMissing);
@@ -156,8 +172,26 @@ fn the_variables_of_the_process_are_never_credentials() {
             format!("version: 1\nallowlist: []\napi: {{tokens: [{}]}}\n", token_entry(&format!(", locators: [\"env:{name}\"]")));
         assert!(parse(&text, "p").is_err(), "the policy cannot grant {name}");
     }
-    for name in ["GITHUB_TOKEN", "HOMEPAGE_KEY", "PATHFINDER", "PORTAL_TOKEN", "SUPPORT", "USER_TOKEN", "AAMCO_KEY", "EXPORT_KEY"]
-    {
+    for name in [
+        "GITHUB_TOKEN",
+        "GITLAB_TOKEN",
+        "HOMEPAGE_KEY",
+        "PATHFINDER",
+        "PORTAL_TOKEN",
+        "SUPPORT",
+        "USER_TOKEN",
+        "AAMCO_KEY",
+        "EXPORT_KEY",
+        "HISTORY_API_KEY",
+        "PYTHON_TOKEN",
+        "NODE_TOKEN",
+        "NODE_AUTH_TOKEN",
+        "RUBYGEMS_API_KEY",
+        "PYTHONANYWHERE_TOKEN",
+        "JAVA_API_KEY",
+        "ENV_TOKEN",
+        "CONTAINER_TOKEN",
+    ] {
         assert_eq!(ask(&open, &["folder:a.json"], &format!("env:{name}"), &[]), Ok(()), "{name}");
     }
 }

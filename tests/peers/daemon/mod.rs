@@ -16,6 +16,9 @@ peer_tests! {
     [Postgres, Mariadb]: an_account_with_write_privileges_is_active_with_a_warning_that_names_them;
 }
 
+/// The sources that read the PostgreSQL of the tests as `reader`.
+const POSTGRES: [&str; 2] = ["reader", "pg"];
+
 async fn every_family_goes_from_pending_to_active_with_catalog_and_rows() {
     let mut workspace = Workspace::new();
     let (pg, maria) = (address("POSTGRES"), address("MARIADB"));
@@ -47,7 +50,10 @@ async fn every_family_goes_from_pending_to_active_with_catalog_and_rows() {
         assert_eq!(one["first_sync_rows"], 20, "{}: {one}", source.what);
         let details = details(&daemon, &one).await;
         for report in details["steps"].as_array().expect("steps") {
-            assert_eq!(report["status"], "passed", "{}: {report}", source.what);
+            // The reader of PostgreSQL may not read one table, which the list, the page and the funnel show.
+            let part = report["step"] == "discover" && report["failure"]["title"].to_string().contains("payroll");
+            assert_eq!(report["status"], if part { "warned" } else { "passed" }, "{}: {report}", source.what);
+            assert_eq!(part, report["step"] == "discover" && POSTGRES.contains(&source.what), "{}: {report}", source.what);
         }
         let id = one["connection_id"].as_str().expect("an id");
         let catalog = daemon.get(&format!("/connections/{id}/catalog")).await.body;

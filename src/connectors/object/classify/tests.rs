@@ -146,6 +146,28 @@ fn a_store_names_the_region_in_the_header_or_the_body() {
 }
 
 #[test]
+fn a_server_cannot_widen_the_policy_to_paste() {
+    let aws = place(Flavor::Aws, "acme");
+    let fix = |action: &str, resource: &str| {
+        let message = format!("User: x is not authorized to perform: {action} on resource: {resource} because");
+        refused(&aws, &answer(403, &[], &code("AccessDenied", &message, ""))).failure.fix
+    };
+    for action in ["s3:*", "*:*", "s3:GetObject*", "s3:PutObject", "s3:DeleteBucket", "iam:PassRole", "kms:CreateGrant"] {
+        assert!(!fix(action, "arn:aws:s3:::acme").contains(action), "{action}");
+    }
+    for resource in ["arn:aws:s3:::*", "arn:aws:s3:::other", "arn:aws:s3:::acme2", "arn:aws:s3:::acme/*", "arn:aws:iam::1:role/x"]
+    {
+        let fix = fix("s3:GetObject", resource);
+        assert!(!fix.contains(&format!("\"{resource}\"")) && fix.contains("\"arn:aws:s3:::acme\""), "{resource}: {fix}");
+    }
+    assert!(fix("s3:GetBucketLocation", "arn:aws:s3:::acme").contains("s3:GetBucketLocation"));
+    assert!(fix("kms:Decrypt", "arn:aws:kms:eu-west-1:1:key/k").contains("\"arn:aws:kms:eu-west-1:1:key/k\""));
+    let region = |name: &str| region_needed(&aws, name).fix;
+    assert!(region("eu-west-2").ends_with("to eu-west-2"), "{}", region("eu-west-2"));
+    assert!(!region("x\nallowlist: [all]").contains("allowlist"));
+}
+
+#[test]
 fn the_policy_to_paste_is_json_for_any_prefix() {
     let failure = denied(&place(Flavor::Aws, "s3://acme/a \"quoted\" folder"));
     let start = failure.fix.find('{').expect("a policy");

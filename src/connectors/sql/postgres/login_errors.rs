@@ -4,6 +4,7 @@ use super::errors;
 use super::login_guard::{LoginRefusal, MAX_ITERATIONS, MIN_ITERATIONS};
 use crate::connectors::sql::quote;
 use crate::connectors::sql::uri::DatabaseServer;
+use crate::model::text::is_unprintable;
 use crate::model::{Class, Failure};
 use std::error::Error as _;
 use tokio_postgres::Error;
@@ -174,24 +175,40 @@ fn not_admitted(server: &DatabaseServer, user: &str, message: &str) -> Failure {
 
 /// No line of pg_hba.conf admits the connection, or a line rejects it. The message names the host, the user, the database and
 /// the encryption as the server saw them.
+///
+/// The fix is a line to paste into pg_hba.conf, and the message is text that any server can choose. So the line takes only an
+/// IP address from it, and the names from the resource id and the credential.
 fn no_hba_entry(server: &DatabaseServer, user: &str, message: &str) -> Failure {
-    let host = message.split_once("host \"").and_then(|(_, rest)| rest.split_once('"')).map_or("ADDRESS", |(host, _)| host);
-    let range = match host.parse::<std::net::IpAddr>() {
-        Ok(address) => format!("{host}/{}", if address.is_ipv4() { 32 } else { 128 }),
-        Err(_) => host.to_string(),
-    };
+    let host = message.split_once("host \"").and_then(|(_, rest)| rest.split_once('"')).map(|(host, _)| host);
+    let address = host.and_then(|host| host.parse::<std::net::IpAddr>().ok());
     let encrypted = message.contains("SSL encryption") || message.contains("SSL on");
     let (how, kind) = if encrypted { ("over TLS", "hostssl") } else { ("without encryption", "host") };
-    let line = format!("{kind} {} {} {range} scram-sha-256", quote::double(&server.database), quote::double(user));
+    let from = address.map_or("this machine".to_string(), |address| address.to_string());
     let title = if message.contains("rejects connection") {
-        format!("{server}: a line of the server's pg_hba.conf rejects {user} at this database from {host} {how}")
+        format!("{server}: a line of the server's pg_hba.conf rejects {user} at this database from {from} {how}")
     } else {
-        format!("{server}: the server's pg_hba.conf does not have an entry for {user} at this database from {host} {how}")
+        format!("{server}: the server's pg_hba.conf does not have an entry for {user} at this database from {from} {how}")
     };
     let or = if encrypted { "" } else { ", or, if it has an entry for TLS, add ?sslmode=verify-full to the resource id" };
-    let fix =
-        format!("add to pg_hba.conf, above the lines that reject it: {line} and reload it with SELECT pg_reload_conf();{or}");
-    Failure::new(Class::CredentialRejected, title, fix)
+    let entry = match address {
+        Some(address) if is_plain_name(&server.database) && is_plain_name(user) => {
+            let (database, role) = (quote::double(&server.database), quote::double(user));
+            let bits = if address.is_ipv4() { 32 } else { 128 };
+            format!(
+                "add to pg_hba.conf, above the lines that reject it: {kind} {database} {role} {address}/{bits} scram-sha-256 and"
+            )
+        }
+        _ => {
+            format!("add a line of type {kind} for this role, this database and the address of this machine to pg_hba.conf, and")
+        }
+    };
+    Failure::new(Class::CredentialRejected, title, format!("{entry} reload it with SELECT pg_reload_conf();{or}"))
+}
+
+/// Whether the quoted name stands for itself in a line of pg_hba.conf. A name that begins with a slash is a regular
+/// expression there, even in quotes, and a line feed ends the line (manual, "The pg_hba.conf File").
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('/') && !name.chars().any(is_unprintable)
 }
 
 /// What poolers say in the text of an error. Their codes say little: PgBouncer sends 08P01 for nearly everything (`proto.c`,

@@ -2,6 +2,7 @@
 
 use super::errors;
 use super::file::File;
+use super::unread;
 use crate::connectors::sql::quote;
 use crate::connectors::sql::sampling::Sampling;
 use crate::connectors::sql::types::{self, Column, Table};
@@ -39,10 +40,12 @@ fn objects(base: &Connection, limit: usize) -> rusqlite::Result<Vec<Object>> {
 /// Builds the Catalog v1 of the file.
 ///
 /// # Errors
-/// The errors of SQLite when it reads the schema itself. A view that is not valid is skipped.
+/// The errors of SQLite when it reads the schema itself. A view that is not valid and a damaged table are skipped, with a
+/// warning.
 pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
     let started = Instant::now();
-    file.reading("list the tables", |base| {
+    let mut failures = Vec::new();
+    let mut found = file.reading("list the tables", |base| {
         let mut all = objects(base, bounds.streams.saturating_add(1))?;
         let mut catalog = Catalog { truncated: all.len() > bounds.streams, ..Catalog::default() };
         all.truncate(bounds.streams);
@@ -51,7 +54,7 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
                 catalog.truncated = true;
                 break;
             }
-            match columns(base, &object.name, bounds.columns.saturating_add(1)) {
+            match readable_columns(base, &object, bounds.columns.saturating_add(1)) {
                 Ok((mut columns, key)) => {
                     if columns.len() > bounds.columns {
                         columns.truncate(bounds.columns);
@@ -61,8 +64,9 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
                     catalog.streams.push(types::stream(table));
                 }
                 Err(error) => {
-                    let reason = errors::classify(&file.written, "describe it", &error).detail;
-                    catalog.skipped.push(SkippedStream::new(object.name, reason));
+                    let failure = errors::classify(&file.written, "describe it", &error);
+                    catalog.skipped.push(SkippedStream::new(object.name.clone(), failure.detail.clone()));
+                    failures.push((object.name, failure));
                 }
             }
         }
@@ -70,7 +74,29 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
         evidence.insert("streams".into(), json!(catalog.streams.len()));
         evidence.insert("readable".into(), json!(catalog.streams.len()));
         Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
-    })
+    })?;
+    found.warning = unread::warning(&file.written, &failures);
+    Ok(found)
+}
+
+/// Returns the columns and the primary key, and reads the first row of a table to see whether it can be read. Damage in
+/// later pages is not noticed.
+fn readable_columns(base: &Connection, object: &Object, limit: usize) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
+    let found = columns(base, &object.name, limit)?;
+    if found.0.is_empty() {
+        return Err(rusqlite::Error::QueryReturnedNoRows);
+    }
+    if object.kind != "table" {
+        // The first row of a view may need any amount of computation, so a view is only compiled.
+        base.prepare(&format!("SELECT * FROM {}", quote::double(&object.name)))?;
+        return Ok(found);
+    }
+    let mut statement = base.prepare(&format!("SELECT * FROM {} LIMIT 1", quote::double(&object.name)))?;
+    match statement.query([]).and_then(|mut rows| rows.next().map(|_| ())) {
+        // A value may be larger than what is read of it, and the time may be over: neither says anything about the table.
+        Err(error) if !unread::is_limit(&error) => Err(error),
+        _ => Ok(found),
+    }
 }
 
 /// Returns the columns in the order of the table, and the primary key. Uses the pragma statement, because its table-valued
@@ -103,11 +129,29 @@ fn columns(base: &Connection, table: &str, limit: usize) -> rusqlite::Result<(Ve
 /// Limit on the number of tables and views that a tiny sync lists.
 const MAX_CANDIDATES: usize = 5000;
 
+/// Reads at most `max_items` rows of the first table or view that has rows. The warning names what could not be read and is
+/// not in `known`, which is what the discovery skipped.
+///
+/// # Errors
+/// The failure of the file, if no table of it can be read; otherwise the first failure of a table, if none can be read.
+pub fn sample(file: &File, step_timeout: Duration, max_items: u32, known: &[SkippedStream]) -> Result<Sample, Failure> {
+    let mut failures = Vec::new();
+    let mut sample = first_rows(file, step_timeout, max_items, &mut failures)?;
+    failures.retain(|(name, _)| known.iter().all(|skipped| skipped.name != *name));
+    sample.warning = unread::warning(&file.written, &failures);
+    Ok(sample)
+}
+
 /// Reads at most `max_items` rows of the first table or view that has rows, and counts them. The values are not kept.
 ///
 /// # Errors
 /// The failure of the file, if no table of it can be read; otherwise the first failure of a table, if none can be read.
-pub fn sample(file: &File, step_timeout: Duration, max_items: u32) -> Result<Sample, Failure> {
+fn first_rows(
+    file: &File,
+    step_timeout: Duration,
+    max_items: u32,
+    failures: &mut Vec<(String, Failure)>,
+) -> Result<Sample, Failure> {
     let all = file.reading("list the tables", |base| objects(base, MAX_CANDIDATES))?;
     if all.is_empty() {
         let mut evidence = Evidence::new();
@@ -116,6 +160,10 @@ pub fn sample(file: &File, step_timeout: Duration, max_items: u32) -> Result<Sam
     }
     let mut sampling = Sampling::new(step_timeout);
     let timeout = sampling.object_timeout(file.limit);
+    let mut failed = |sampling: &mut Sampling, name: &str, failure: Failure| {
+        failures.push((name.to_owned(), failure.clone()));
+        sampling.failed(name, failure);
+    };
     // The order by type puts tables before views.
     for (position, object) in all.iter().enumerate() {
         if !sampling.has_time(timeout) {
@@ -134,11 +182,11 @@ pub fn sample(file: &File, step_timeout: Duration, max_items: u32) -> Result<Sam
                         sample.evidence.insert("note".into(), json!(failure.title));
                         return Ok(sample);
                     }
-                    Err(failure) => sampling.failed(&object.name, failure),
+                    Err(failure) => failed(&mut sampling, &object.name, failure),
                 }
             }
             Err(failure) if errors::is_too_large(&failure) || errors::concerns_file(&failure) => return Err(failure),
-            Err(failure) => sampling.failed(&object.name, failure),
+            Err(failure) => failed(&mut sampling, &object.name, failure),
         }
     }
     sampling.without_rows(0)

@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod errors;
 pub mod file;
 pub mod place;
+mod unread;
 
 use super::driver_session::DriverSession;
 use crate::connectors::local_reads::LocalReads;
@@ -137,9 +138,10 @@ impl Connector for Database {
         Box::pin(self.run(prove))
     }
 
-    fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
+    fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
         let step_timeout = self.step_timeout;
-        Box::pin(self.run(move |file| catalog::sample(file, step_timeout, max_items)))
+        let known = catalog.skipped.clone();
+        Box::pin(self.run(move |file| catalog::sample(file, step_timeout, max_items, &known)))
     }
 
     fn traffic(&self) -> Traffic {
@@ -149,3 +151,5 @@ impl Connector for Database {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unread_tests;

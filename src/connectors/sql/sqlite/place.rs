@@ -4,6 +4,7 @@
 //! process has on it, and AAM may have SQLite locks on it, for example if the file is its own registry. Only `stat`,
 //! `readlink` and SQLite itself access it.
 
+use crate::connectors::roots;
 use crate::model::{Class, Failure};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -14,14 +15,8 @@ use std::path::{Component, Path, PathBuf};
 /// `Misconfigured` if the file is outside the roots; `NotFound`; `WrongService` if it is not a regular file.
 pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
     let outside = || {
-        Failure::new(
-            Class::Misconfigured,
-            format!("{written} is not below any directory in the policy's files.roots"),
-            format!(
-                "add its directory to files.roots in the policy, for example files: {{roots: [{}]}}",
-                parent_directory(written)
-            ),
-        )
+        let why = if roots.is_empty() { roots::NO_ROOTS } else { roots::OUTSIDE };
+        roots::outside_roots(written, roots::parent(Path::new(written)), why, roots)
     };
     let real = match std::fs::canonicalize(written) {
         Ok(real) => real,
@@ -40,7 +35,7 @@ pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
     };
     let below = roots.iter().any(|root| std::fs::canonicalize(root).is_ok_and(|root| real.starts_with(root)));
     if !below {
-        return Err(outside());
+        return Err(if lexically_below(written, roots) { leads_out(written) } else { outside() });
     }
     match std::fs::metadata(&real) {
         Ok(meta) if meta.is_file() => Ok(real),
@@ -61,8 +56,12 @@ fn absent(written: &str) -> Failure {
     )
 }
 
-fn parent_directory(written: &str) -> String {
-    Path::new(written).parent().map_or_else(|| ".".to_string(), |parent| parent.display().to_string())
+fn leads_out(written: &str) -> Failure {
+    Failure::new(
+        Class::Misconfigured,
+        format!("{written} is a symbolic link that leads out of the policy's files.roots, or is behind one"),
+        "name the target file itself, or add its directory to files.roots in policy.yaml",
+    )
 }
 
 /// Whether a path that does not exist would be below a root, without following symbolic links.
@@ -113,10 +112,39 @@ mod tests {
         assert_eq!(class("../out/none.db"), Some(Class::Misconfigured));
         assert_eq!(class("."), Some(Class::WrongService));
         let failure = locate(&outside.join("b.db").display().to_string(), &roots).err().unwrap();
-        assert!(failure.fix.contains("files.roots"), "{failure:?}");
+        assert!(failure.fix.contains("in policy.yaml: files: {roots: ["), "{failure:?}");
+        for name in ["link.db", "dir/b.db"] {
+            let failure = locate(&inside.join(name).display().to_string(), &roots).err().unwrap();
+            assert!(failure.title.contains("symbolic link") && !failure.fix.contains("roots: ["), "{failure:?}");
+        }
         assert_eq!(
             locate(&inside.join("a.db").display().to_string(), &[]).map_err(|f| f.class).err(),
             Some(Class::Misconfigured)
         );
+    }
+    /// What the fix prints is the whole list that the policy needs, and never opens a directory of the system.
+    #[test]
+    fn the_fix_keeps_the_roots_and_refuses_directories_of_the_system() {
+        let roots = vec![PathBuf::from("/data/shop"), PathBuf::from("seeds")];
+        for (written, expected) in [
+            ("x.db", Some("files: {roots: [/data/shop, seeds, .]}")),
+            ("other/x.db", Some("files: {roots: [/data/shop, seeds, other]}")),
+            ("/data/other/x.db", Some("files: {roots: [/data/shop, seeds, /data/other]}")),
+            ("/x.db", None),
+            ("/proc/self/mem", None),
+            ("/etc/x.db", None),
+            ("/var/lib/x.db", None),
+            ("other/../../x.db", None),
+        ] {
+            let failure = locate(written, &roots).unwrap_err();
+            assert_eq!(failure.class, Class::Misconfigured, "{written}");
+            match expected {
+                Some(line) => assert!(failure.fix.ends_with(line), "{written}: {failure:?}"),
+                None => assert!(failure.fix.starts_with("copy the file below /data/shop or seeds"), "{written}: {failure:?}"),
+            }
+        }
+        let first = locate("/data/other/x.db", &[]).unwrap_err();
+        assert!(first.fix.ends_with("files: {roots: [/data/other]}"), "{first:?}");
+        assert!(first.title.contains("does not list any directory"), "{first:?}");
     }
 }

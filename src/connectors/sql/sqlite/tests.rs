@@ -25,20 +25,20 @@ impl DriverSession for LocalOnly {
     }
 }
 
-struct DatabaseLocation {
+pub(super) struct DatabaseLocation {
     dir: tempfile::TempDir,
 }
 
 impl DatabaseLocation {
-    fn new() -> DatabaseLocation {
+    pub(super) fn new() -> DatabaseLocation {
         DatabaseLocation { dir: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn make(&self, name: &str, sql: &str) -> rusqlite::Connection {
+    pub(super) fn make(&self, name: &str, sql: &str) -> rusqlite::Connection {
         let base = rusqlite::Connection::open(self.path(name)).unwrap();
         base.execute_batch(sql).unwrap();
         base
@@ -54,7 +54,7 @@ impl DatabaseLocation {
         all
     }
 
-    async fn open(&self, name: &str) -> Result<Opened, Failure> {
+    pub(super) async fn open(&self, name: &str) -> Result<Opened, Failure> {
         let id = format!("jdbc:sqlite:{}", self.path(name).display());
         SqlEngine.open_through(Arc::new(LocalOnly), &id, None, policy(self.dir.path())).await
     }
@@ -205,7 +205,7 @@ fn a_view_that_computes_without_end_is_stopped() {
     ));
     let mut file = file::open(&place.path("v.db"), "v.db").unwrap();
     file.limit = Duration::from_millis(50);
-    let failure = catalog::sample(&file, Duration::from_secs(20), 20).err().unwrap();
+    let failure = catalog::sample(&file, Duration::from_secs(20), 20, &[]).err().unwrap();
     assert!(failure.class == Class::Remote && failure.title.contains("time limit"), "{failure:?}");
 }
 

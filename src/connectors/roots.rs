@@ -1,27 +1,23 @@
 //! What a person can do about a path that is not below any root of the policy.
 
-use super::format::Format;
-use super::place::absolute;
 use crate::model::{Class, Failure};
-use crate::policy::Files;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
+
+/// Why a path is refused if the policy does not list any root.
+pub const NO_ROOTS: &str = "the policy does not list any directory in files.roots";
+/// Why a path is refused that is not below a root.
+pub const OUTSIDE: &str = "it is not below any directory in the policy's files.roots";
 
 /// Directories of the operating system and those that hold many others. No fix suggests to open them.
 const SYSTEM_DIRECTORIES: [&str; 12] =
     ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/usr"];
 const COMMON_DIRECTORIES: [&str; 9] = ["/", "/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/var", "/var/lib"];
 
-/// The failure for a path outside every root. It is the same whether the path exists or not, because intents may come from
-/// people who may not know.
+/// The failure for `id`, a path outside every root; `directory` is what would have to become a root. The failure is the same
+/// whether the path exists or not, because intents may come from people who may not know.
 #[must_use]
-pub fn outside_roots(id: &str, why: &str, files: &Files) -> Failure {
-    let path = Path::new(id);
-    let directory = match (Format::from_path(path), path.parent()) {
-        (Some(_), Some(parent)) if parent == Path::new("") => Path::new("."),
-        (Some(_), Some(parent)) => parent,
-        _ => path,
-    };
-    let roots: Vec<String> = files.roots.iter().map(|root| root.display().to_string()).collect();
+pub fn outside_roots(id: &str, directory: &Path, why: &str, roots: &[PathBuf]) -> Failure {
+    let roots: Vec<String> = roots.iter().map(|root| root.display().to_string()).collect();
     let unexpanded = roots.iter().find(|root| is_unexpanded(root));
     let fix = match unexpanded {
         Some(root) => {
@@ -44,6 +40,46 @@ pub fn outside_roots(id: &str, why: &str, files: &Files) -> Failure {
         }
     };
     Failure::new(Class::Misconfigured, format!("{id} is not allowed to be read: {why}"), fix)
+}
+
+/// The directory of a file as it is written; `.` for a name alone.
+#[must_use]
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent == Path::new("") => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+/// Makes `text` absolute without touching the file system: symbolic links are not resolved.
+///
+/// # Errors
+/// A message for people if `..` follows a name, because behind a symbolic link that would be a
+/// different directory, or if the process has no working directory.
+pub fn absolute(text: &Path) -> Result<PathBuf, String> {
+    let mut path = match text.is_absolute() {
+        true => PathBuf::new(),
+        false => std::env::current_dir().map_err(|error| format!("the working directory cannot be read: {error}"))?,
+    };
+    let mut has_name = false;
+    for part in text.components() {
+        match part {
+            Component::ParentDir if has_name => {
+                return Err("`..` after a name is not allowed, because the name may be a symbolic link".to_owned());
+            }
+            Component::ParentDir => {
+                path.pop();
+            }
+            Component::CurDir => {}
+            Component::Normal(name) => {
+                has_name = true;
+                path.push(name);
+            }
+            Component::RootDir | Component::Prefix(_) => path.push(part),
+        }
+    }
+    Ok(path)
 }
 
 /// Whether the directory belongs to the operating system or holds much more than data.
