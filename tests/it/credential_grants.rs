@@ -191,7 +191,7 @@ async fn the_locators_of_a_namespace_are_not_used_by_another() {
 async fn a_database_and_an_object_store_need_their_host_too() {
     let mut workspace = Workspace::new();
     workspace.set("DB_LOGIN", r#"{"user":"reader","password":"canary-grants-db"}"#);
-    workspace.set("S3_KEYS", r#"{"access_key_id":"AKIACANARYGRANTSDB00","secret_access_key":"canary-grants-s3-secret"}"#);
+    workspace.set("S3_KEYS", r#"{"access_key_id":"canary-key-id","secret_access_key":"canary-grants-s3-secret"}"#);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("nonblocking");
     let port = listener.local_addr().expect("an address").port();
