@@ -2,7 +2,6 @@
 
 use crate::clock::{self, Clock};
 use crate::connectors::{Engines, file, lowcode, object, openapi, sql};
-use crate::credentials::{Process, Resolver};
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
 use crate::model::{DEMO_NAMESPACE, Intent, Origin, Problem};
@@ -10,6 +9,7 @@ use crate::operator_file;
 use crate::pipeline::Env;
 use crate::policy::{ActivePolicy, LoadedPolicy, parse};
 use crate::policy_loader::PolicyLoader;
+use crate::providers::{Process, Providers};
 use crate::reconcile::Handle;
 use crate::registry::{Registry, RegistryError};
 use std::path::{Path, PathBuf};
@@ -90,11 +90,12 @@ pub fn engines(clock: Arc<dyn Clock>) -> Engines {
 #[must_use]
 pub fn env(handle: &Handle) -> Env {
     let budget: Arc<dyn crate::egress::DayBudget> = Arc::clone(&handle.registry) as _;
+    // Signatures, tokens and manifests need the time of the machine, which other machines compare with theirs.
+    let egress = Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup));
     Env {
-        // Signatures and manifests need the time of the machine, which other machines compare with theirs.
         engines: engines(clock::from_env()),
-        egress: Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup)),
-        resolver: Resolver::from_process_env(Process::Recording),
+        providers: Providers::new(Arc::clone(&egress), clock::from_env(), Process::Recording),
+        egress,
     }
 }
 

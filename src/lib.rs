@@ -12,7 +12,7 @@
 //! - [`memory_budget`]: one limit for the bytes that all attempts hold at the same time.
 //! - [`operator_file`]: reads files that an operator names, bounded and without blocking.
 //! - [`policy`]: parses the policy file into a policy or into all its problems. Pure.
-//! - [`credentials`]: resolves locators to secrets, and removes secrets from texts.
+//! - [`credentials`]: holds secrets, and removes them from texts.
 //! - [`snapshot`]: the fold over the ledger: which connections are desired and what was observed. Pure.
 //! - [`debt_gate`]: stops a run on technical debt, declared or not. Pure.
 //! - [`intake`]: parses files and pushed documents into intents, and watches the intents folder.
@@ -24,6 +24,7 @@
 //! - [`egress`]: makes all outgoing calls: read-only, no private addresses, call budgets, circuit breaker, call log.
 //! - [`registry`]: the append-only ledger on SQLite, with one writer and many readers. It comes after `egress`, because
 //!   it implements `egress::DayBudget`.
+//! - [`providers`]: turns locators into credentials: environment, files, vault, service principals, consents.
 //! - [`connectors`]: the engines that connect to the families' systems; all their calls go through `egress`.
 //! - [`pipeline`]: the seven Safe Mode steps of an attempt.
 //! - [`reconcile`]: the loop: read the policy and the folder, plan, run attempts, wait for a wake.
@@ -68,6 +69,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod policy;
 pub mod policy_loader;
+pub mod providers;
 pub mod reconcile;
 pub mod registry;
 pub mod report;

@@ -11,7 +11,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// The layers of `src/lib.rs`. A module may import modules of earlier lines only: not of its own line, not of later ones.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 18] = [
     &["model"],
     &["families"],
     &["clock", "fault", "memory", "memory_budget", "operator_file", "policy", "credentials", "snapshot", "debt_gate", "intake"],
@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 17] = [
     &["telemetry"],
     &["egress"],
     &["registry"],
+    &["providers"],
     &["connectors"],
     &["pipeline"],
     &["reconcile"],

@@ -3,7 +3,6 @@
 use super::budget::InMemoryDayBudget;
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET, terminal};
 use crate::clock;
-use crate::credentials::{Process, Resolver};
 use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::wire::INTENT_FILE_NAMES;
@@ -12,6 +11,7 @@ use crate::model::{Origin, Problem, Scope, State, Step, StepStatus};
 use crate::operator_file;
 use crate::pipeline::{Attempt, Env, Job};
 use crate::policy_loader;
+use crate::providers::{Process, Providers};
 use crate::report;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,8 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     }
     let clock = clock::from_env();
     let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
-    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::from_process_env(Process::Test) };
+    let providers = Providers::new(Arc::clone(&egress), Arc::clone(&clock), Process::Test);
+    let env = Env { engines: daemon::engines(clock), egress, providers };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
     for problem in policy_loader::root_problems(&loaded.policy) {
         let _ = writeln!(text, "warning: {}", problem.in_file(common.policy.display().to_string()));

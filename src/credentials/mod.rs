@@ -1,4 +1,4 @@
-//! Resolves locators to secrets, and removes secrets from all output.
+//! Secrets, and how they are removed from all output. Where they come from is in `providers`.
 //!
 //! A secret is kept only in memory, in a [`Secret`], which prints as `[redacted]` and is wiped when it is dropped.
 //! [`redact`] knows the secrets in use and removes them by value from logs, registry rows and API responses.
@@ -6,9 +6,8 @@
 mod forms;
 mod known;
 pub mod redact;
-pub mod resolve;
 pub mod secret;
 mod views;
 
-pub use resolve::{Process, Resolver};
+pub use forms::{MIN_SECRET_BYTES, Unprotectable, unprotectable};
 pub use secret::{Credential, Secret};

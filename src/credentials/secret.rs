@@ -5,7 +5,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// One secret value. `Debug` prints `[redacted]`, and `Display` is not implemented.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -29,7 +29,7 @@ impl fmt::Debug for Secret {
 }
 
 /// The secret that a locator resolved to. It is one plain value, or the named fields of a JSON object.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credential {
     plain: Option<Secret>,
     fields: BTreeMap<String, Secret>,
@@ -53,6 +53,12 @@ impl Credential {
                 Credential { plain: None, fields }
             }
         }
+    }
+
+    /// Creates a credential of named fields.
+    #[must_use]
+    pub fn from_fields(fields: impl IntoIterator<Item = (String, Secret)>) -> Credential {
+        Credential { plain: None, fields: fields.into_iter().collect() }
     }
 
     /// Returns the plain value, or `None` if the secret is a JSON object.

@@ -12,7 +12,7 @@ use crate::model::Cap;
 pub use custom::{CustomSources, ManifestFile, is_source_name};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 /// One family.
@@ -37,6 +37,8 @@ pub struct Family {
     pub privilege_source: String,
     /// The fields of a JSON credential. It is empty if this build has no engine for the family.
     pub credential: Vec<CredentialField>,
+    /// How tokens of the family are minted and asked for. `None` if the family does not use OAuth 2.
+    pub oauth: Option<OAuth>,
     /// The part of the file that only the engine `lowcode` reads; it parses it once, in `connectors::lowcode::spec`.
     pub lowcode: Option<Value>,
     /// The manifest of a custom source. Families that AAM ships have none.
@@ -49,6 +51,61 @@ pub struct Family {
 pub struct CredentialField {
     pub name: String,
     pub about: String,
+}
+
+/// The OAuth 2 server of a family and the least scopes that AAM needs there.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth {
+    /// Where an owner or administrator gives consent. `{name}` is filled in from `values` of the consent in the policy.
+    pub authorize_url: String,
+    pub token_url: String,
+    #[serde(default)]
+    pub revoke_url: Option<String>,
+    /// The issuer that the callback and the ID token name, if the vendor has one.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    /// The least scopes of a consent, with what each lets AAM read, in words for the owner.
+    pub scopes: Vec<OAuthScope>,
+    /// The least scopes of a service principal, if they differ from `scopes`.
+    #[serde(default)]
+    pub app_scopes: Vec<String>,
+    /// What stands between scopes.
+    #[serde(default = "blank")]
+    pub separator: String,
+    /// Whether the vendor accepts PKCE.
+    #[serde(default)]
+    pub pkce: bool,
+    /// Further parameters of the authorization request, for example `access_type: offline`.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// The source of these facts, with its mark.
+    pub source: String,
+}
+
+/// One scope, and what it lets AAM read.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuthScope {
+    pub name: String,
+    /// In plain words, for the page on which the owner consents.
+    pub about: String,
+}
+
+fn blank() -> String {
+    " ".to_string()
+}
+
+impl OAuth {
+    /// Returns the least scopes of a service principal.
+    #[must_use]
+    pub fn principal_scopes(&self) -> Vec<String> {
+        if self.app_scopes.is_empty() {
+            self.scopes.iter().map(|scope| scope.name.clone()).collect()
+        } else {
+            self.app_scopes.clone()
+        }
+    }
 }
 
 impl Family {
@@ -67,6 +124,7 @@ impl Family {
             least_privilege: "a credential that may only read what the manifest reads".to_string(),
             privilege_source: "[-] the manifest names what is read".to_string(),
             credential: Vec::new(),
+            oauth: None,
             lowcode: None,
             manifest: None,
         }
@@ -136,6 +194,8 @@ struct File {
     privilege_source: String,
     #[serde(default)]
     credential: Vec<CredentialField>,
+    #[serde(default)]
+    oauth: Option<OAuth>,
 }
 
 /// The keys that only families of the engine `lowcode` have.
@@ -168,6 +228,7 @@ pub fn parse(text: &str) -> Result<Family, String> {
         least_privilege: file.least_privilege,
         privilege_source: file.privilege_source,
         credential: file.credential,
+        oauth: file.oauth,
         lowcode: Some(lowcode).filter(|keys| !keys.is_empty()).map(Value::Object),
         manifest: None,
     })

@@ -1,5 +1,6 @@
 //! The `connection_intent` document, after validation.
 
+use super::Locator;
 use super::ids::{ConnectionId, Digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -69,73 +70,6 @@ impl fmt::Display for Risk {
             Risk::Med => "med",
             Risk::High => "high",
         })
-    }
-}
-
-/// Where a credential is stored; never the credential itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Locator {
-    /// `env:NAME`: an environment variable of the daemon.
-    Env(String),
-    /// `vault:PATH`: not supported yet.
-    Vault(String),
-    /// `consent:ID`: not supported yet.
-    Consent(String),
-    /// `sp:ID`, a service principal: not supported yet.
-    ServicePrincipal(String),
-}
-
-impl Locator {
-    /// Parses `scheme:rest`.
-    ///
-    /// # Errors
-    /// Returns a message that lists the schemes. It does not repeat `text`, which may be a secret pasted by mistake.
-    pub fn parse(text: &str) -> Result<Locator, String> {
-        let (scheme, rest) = text.split_once(':').unwrap_or(("", ""));
-        if rest.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(LOCATOR_FORM.to_string());
-        }
-        match scheme {
-            "env" if is_env_name(rest) => Ok(Locator::Env(rest.to_string())),
-            "env" => Err(
-                "env: must be followed by the name of an environment variable: letters, digits and _, not starting with a digit"
-                    .to_string(),
-            ),
-            "vault" => Ok(Locator::Vault(rest.to_string())),
-            "consent" => Ok(Locator::Consent(rest.to_string())),
-            "sp" => Ok(Locator::ServicePrincipal(rest.to_string())),
-            _ => Err(LOCATOR_FORM.to_string()),
-        }
-    }
-}
-
-const LOCATOR_FORM: &str =
-    "a credential locator is env:NAME, vault:PATH, consent:ID or sp:ID; it says where a secret is stored and never contains one";
-
-fn is_env_name(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-impl fmt::Display for Locator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Locator::Env(rest) => write!(f, "env:{rest}"),
-            Locator::Vault(rest) => write!(f, "vault:{rest}"),
-            Locator::Consent(rest) => write!(f, "consent:{rest}"),
-            Locator::ServicePrincipal(rest) => write!(f, "sp:{rest}"),
-        }
-    }
-}
-
-impl Serialize for Locator {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Locator {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Locator, D::Error> {
-        Locator::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

@@ -5,12 +5,13 @@ use crate::clock::SystemClock;
 use crate::connectors::{
     AuthorizedResource, BindRequest, BoundResource, Bounds, Connector, CredentialNeed, Discovery, Engine, Engines, Opened, Sample,
 };
-use crate::credentials::{Credential, Resolver};
+use crate::credentials::Credential;
 use crate::egress::resolve::SystemLookup;
 use crate::egress::{DayBudget, Egress, PlannedCall, Traffic};
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Evidence, Failure, Intent, Origin, Privilege, Recipient, Scope, Stream, SyncMode};
 use crate::policy::{Policy, parse::parse};
+use crate::providers::{Process, Providers};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -221,11 +222,10 @@ impl DayBudget for NoBudget {
 }
 
 pub fn env(script: &Script) -> Env {
-    Env {
-        engines: Engines::from_list(vec![("file", Box::new(Double(script.clone())))]),
-        egress: Egress::with(Arc::new(NoBudget), Arc::new(SystemClock), Arc::new(SystemLookup)),
-        resolver: Resolver::new(Arc::new(|name| (name == "PLANTED").then(|| PLANTED.to_string()))),
-    }
+    let egress = Egress::with(Arc::new(NoBudget), Arc::new(SystemClock), Arc::new(SystemLookup));
+    let read_env: crate::providers::ReadEnv = Arc::new(|name| (name == "PLANTED").then(|| PLANTED.to_string()));
+    let providers = Providers::with_env(Arc::clone(&egress), Arc::new(SystemClock), Process::Recording, read_env);
+    Env { engines: Engines::from_list(vec![("file", Box::new(Double(script.clone())))]), egress, providers }
 }
 
 /// The value of `env:PLANTED`. Some of these secrets are also texts that occur in every report, such as `passed`.

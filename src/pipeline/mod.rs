@@ -1,7 +1,8 @@
 //! The Safe Mode pipeline. It runs seven steps in this order:
 //!
 //! 1. allowlist: the policy lists the family and accepts the intent; the resource ids are bound
-//! 2. credential: the locator is resolved, unless the source does not need a credential
+//! 2. credential: the locator is resolved, unless the source does not need a credential; if the source rejects a
+//!    credential that may have changed at its place since it was read, it is read anew once and step 3 begins again
 //! 3. upsert: the connector opens the source and checks that it is the one that the resource id names
 //! 4. discover: reads only metadata, which gives Catalog v1 and its drift from the previous version
 //! 5. health: sends an authenticated probe
@@ -18,14 +19,15 @@ mod run;
 
 use crate::connectors::concurrent::{self, Limits};
 use crate::connectors::{Connector, DENIED, Discovery, Engines};
+use crate::credentials::Credential;
 use crate::credentials::redact::AttemptSecrets;
-use crate::credentials::{Credential, Resolver};
 use crate::egress::{BudgetReservation, Caller, Egress};
 use crate::families::CustomSources;
 use crate::memory_budget::AttemptMemory;
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Origin, Outcome, Scope, Step};
 use crate::policy::Policy;
+use crate::providers::{Providers, Reading};
 use futures_util::future::BoxFuture;
 use preflight::Concurrency;
 pub use preflight::{BoundConnection, assess, bind};
@@ -37,7 +39,7 @@ use std::sync::Arc;
 pub struct Env {
     pub engines: Engines,
     pub egress: Arc<Egress>,
-    pub resolver: Resolver,
+    pub providers: Arc<Providers>,
 }
 
 /// The input of one attempt.
@@ -136,7 +138,26 @@ async fn steps(
     output: &mut AttemptOutput,
 ) -> Option<()> {
     let bound = runner.step(Step::Allowlist, async { preflight::allowlist(job, bound) }).await?;
-    let credential = runner.step(Step::Credential, async { preflight::credential(env, job, &bound) }).await?;
+    let provided = runner.step(Step::Credential, preflight::credential(env, job, &bound, Reading::Cached)).await?;
+    let changeable = provided.as_ref().filter(|provided| provided.facts.changeable).map(|provided| provided.credential.clone());
+    let credential = provided.map(|provided| provided.credential);
+    let passed = from_upsert(env, job, (bound, credential), runner, output).await;
+    let (None, Some(rejected), true) = (passed, changeable, runner.credential_rejected()) else { return passed };
+    let bound = preflight::bind(&env.engines, &job.policy, &job.sources, &job.intent).ok()?;
+    let read = preflight::credential(env, job, &bound, Reading::Anew);
+    let anew = runner.again(read, |step| step.value.as_ref().is_some_and(|provided| provided.credential != rejected)).await??;
+    *output = AttemptOutput::default();
+    from_upsert(env, job, (bound, Some(anew.credential)), runner, output).await
+}
+
+/// Runs the steps that need the credential.
+async fn from_upsert(
+    env: &Env,
+    job: &Job,
+    (bound, credential): (BoundConnection, Option<Credential>),
+    runner: &mut Runner,
+    output: &mut AttemptOutput,
+) -> Option<()> {
     let concurrency = Concurrency::new(job, &bound.family);
     let limits = concurrency.resources;
     let memory = Arc::clone(runner.memory());

@@ -12,6 +12,7 @@ use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Intent, Origin, Posts, Privilege, Recipient};
 use crate::policy::Policy;
 use crate::policy::grants::{self, CredentialUse};
+use crate::providers::{CredentialRequest, ProvidedCredential, Reading};
 use std::sync::Arc;
 
 /// The resources of an eligible intent, each bound once. Resource ids are parsed only here.
@@ -184,17 +185,41 @@ fn may_use_credential(policy: &Policy, intent: &Intent, origins: &[Origin], reci
 }
 
 /// Step 2: checks that the credential may be used and resolves it, or checks that the source does not need a credential.
-/// The secret is read again in every attempt, so that a rotated secret is used.
-pub(super) fn credential(env: &Env, job: &Job, bound: &BoundConnection) -> Result<StepOutput<Option<Credential>>, Failure> {
+/// See [`crate::providers`] for which credentials are cached, and how long.
+pub(super) async fn credential(
+    env: &Env,
+    job: &Job,
+    bound: &BoundConnection,
+    reading: Reading,
+) -> Result<StepOutput<Option<ProvidedCredential>>, Failure> {
     check_credential(&job.policy, &job.intent, &job.origins, bound)?;
     let mut evidence = Evidence::new();
     let Some(locator) = &job.intent.credential_locator else {
         evidence.insert("locator".to_string(), "none needed".into());
         return Ok(StepOutput::new(None, evidence));
     };
-    let credential = env.resolver.resolve(locator)?;
+    let request = CredentialRequest {
+        locator: locator.clone(),
+        connection: job.connection,
+        namespace: job.intent.namespace.clone(),
+        owner: job.intent.owner.user.clone(),
+        family: Arc::clone(&bound.family),
+        resource_ids: job.intent.resource_ids.clone().into(),
+        policy: Arc::clone(&job.policy),
+        reading,
+    };
+    let mut provided = env.providers.provide(&request).await?;
+    let facts = &mut provided.facts;
+    evidence.append(&mut facts.evidence);
     evidence.insert("locator".to_string(), locator.to_string().into());
-    Ok(StepOutput::new(Some(credential), evidence))
+    evidence.insert("provider".to_string(), facts.provider.into());
+    for (name, at) in [("valid_until", facts.valid_until), ("ends_at", facts.ends_at)] {
+        if let Some(at) = at {
+            evidence.insert(name.to_string(), at.rfc3339().into());
+        }
+    }
+    let warning = facts.warning.take();
+    Ok(StepOutput { value: Some(provided), evidence, warning })
 }
 
 fn no_connector(family: &Family) -> Failure {

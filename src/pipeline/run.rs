@@ -81,6 +81,32 @@ impl Runner {
         value
     }
 
+    /// Whether a step failed because the source rejected the credential.
+    pub(super) fn credential_rejected(&self) -> bool {
+        self.reports.iter().filter_map(StepReport::failure).any(|failure| failure.class == Class::CredentialRejected)
+    }
+
+    /// Runs the credential step again. If it passes and `differs` says that the result is worth another try, its report
+    /// replaces that of the first run, and the reports of all later steps are removed. Otherwise the reports stay.
+    pub(super) async fn again<T>(
+        &mut self,
+        work: impl Future<Output = Result<StepOutput<T>, Failure>>,
+        differs: impl Fn(&StepOutput<T>) -> bool,
+    ) -> Option<T> {
+        let before = self.reports.len();
+        let work = async {
+            let output = work.await?;
+            if differs(&output) { Ok(output) } else { Err(Failure::new(Class::CredentialRejected, "unchanged", "")) }
+        };
+        let value = self.step(Step::Credential, work).await;
+        let report = self.reports.split_off(before);
+        if value.is_some() {
+            self.reports.retain(|report| report.step < Step::Credential);
+            self.reports.extend(report);
+        }
+        value
+    }
+
     /// Reports that a step was skipped, and the reason.
     pub(super) fn skip(&mut self, step: Step, reason: &str) {
         let status = StepStatus::Skipped { reason: reason.to_string() };

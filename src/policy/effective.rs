@@ -1,5 +1,7 @@
 //! Prints a policy with all defaults filled in. `parse` turns the text back into an equal policy.
 
+mod credentials;
+
 use super::duration_text::format as duration;
 use super::grants::{HostPattern, LocatorPattern};
 use super::{ApiRate, Cap, FamilyPolicy, Policy, ServiceAuth, ServicePolicy, Token, size_text};
@@ -50,7 +52,7 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     line(format!("reconcile: {{concurrency: {}, resync: {resync}, memory: {memory}}}", reconcile.concurrency));
     line(families(policy));
     line(manifests(policy));
-    line(credentials(policy));
+    line(credentials::credentials(&policy.credentials));
     line(api(policy));
     out
 }
@@ -169,17 +171,6 @@ fn manifests(policy: &Policy) -> String {
         }
     }
     text
-}
-
-fn credentials(policy: &Policy) -> String {
-    let namespaces = &policy.credentials.namespaces;
-    if namespaces.is_empty() {
-        return "credentials: {namespaces: {}}".to_string();
-    }
-    let entry = |text: String, (name, locators): (&String, &Vec<LocatorPattern>)| {
-        format!("{text}\n    {}: {}", quoted(name), list(locators.iter().map(LocatorPattern::as_str)))
-    };
-    namespaces.iter().fold("credentials:\n  namespaces:".to_string(), entry)
 }
 
 fn api(policy: &Policy) -> String {

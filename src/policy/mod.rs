@@ -3,10 +3,12 @@
 //! - `parse` parses the text into a [`Policy`], or reports every [`Problem`](crate::model::Problem) in it.
 //! - `active` keeps the last valid policy in force.
 //! - `diff` describes what a change of the policy would do.
+//! - `credentials` names the places that credentials come from: folders, a vault, service principals, consents.
 //! - `grants` decides who may send which credential where.
 //! - `effective` prints a policy with all defaults filled in.
 
 pub mod active;
+pub mod credentials;
 pub mod diff;
 pub mod effective;
 pub mod grants;
@@ -21,7 +23,8 @@ use crate::families::Family;
 pub use crate::model::Cap;
 use crate::model::{Digest, Risk};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
-use grants::{CredentialGrant, Credentials};
+pub use credentials::{Credentials, Principal};
+use grants::CredentialGrant;
 use ipnet::IpNet;
 pub use login_host::LoginHost;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};

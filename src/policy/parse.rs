@@ -1,12 +1,14 @@
 //! Parses the policy file into a [`Policy`], or reports all of its problems.
 
+mod credentials;
 mod grants;
 mod listener;
+mod principals;
 mod reach;
 mod services;
 mod tokens;
 
-use super::grants::Credentials;
+use super::credentials::Credentials;
 use super::manifests::{Manifests, manifests};
 use super::read::{Fields, Reader, Spot};
 use super::{Api, Backoff, Breaker, Caps, Eligibility, Files, Policy, Recheck, Reconcile, SafeMode, Slo, yaml};
@@ -85,7 +87,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         reconcile: reconcile(r, &fields),
         families: fields.get("families").map(|spot| families(r, &spot)).unwrap_or_default(),
         manifests,
-        credentials: r.field(&fields, "credentials", Credentials::default(), grants::credentials),
+        credentials: r.field(&fields, "credentials", Credentials::default(), credentials::credentials),
         api: r.field(&fields, "api", Api::default(), api),
         digest,
     })

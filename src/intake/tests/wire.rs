@@ -110,7 +110,7 @@ fn every_bound_of_the_schema_holds() {
         ("/owner/confidence", json!(-0.5)),
         ("/owner/confidence", json!("0.5")),
         ("/owner/why", json!("because")),
-        ("/credential_locator", json!("file:/x")),
+        ("/credential_locator", json!("File:/x")),
         ("/credential_locator", json!("env:1X")),
         ("/credential_locator", json!("env:")),
     ];

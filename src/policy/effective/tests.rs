@@ -1,6 +1,11 @@
 use super::*;
+use crate::model::Locator;
 use crate::model::{Digest, Risk};
-use crate::policy::grants::{CredentialGrant, Credentials, HostPattern, LocatorPattern};
+use crate::policy::credentials::{
+    ConsentPolicy, ConsentStore, CredentialCaps, Credentials, EXPIRES, KIND_SPECS, KeyForm, Principal, Setting, VaultLogin,
+    VaultPolicy,
+};
+use crate::policy::grants::{CredentialGrant, HostPattern, LocatorPattern};
 use crate::policy::parse::parse;
 use crate::policy::{
     Api, ApiRate, Backoff, Breaker, Caps, Eligibility, Files, LoginHost, Network, Recheck, Reconcile, SafeMode, Slo, TokenScope,
@@ -70,6 +75,112 @@ fn locators() -> impl Strategy<Value = Vec<LocatorPattern>> {
     let text =
         proptest::sample::select(vec!["env:A_TOKEN", "env:SALES_*", "env:*", "vault:aam/*", "vault:a\"b", "sp:x#y", "consent:1"]);
     unique(text.prop_map(|text| LocatorPattern::parse(text).unwrap()))
+}
+
+fn locator() -> impl Strategy<Value = Locator> {
+    let text = proptest::sample::select(vec!["env:A_TOKEN", "file:a/b", "vault:secret/a#b", "vault://secret/a", "vault:a\"b: c"]);
+    text.prop_filter_map("a locator has no blanks", |text| Locator::parse(text).ok())
+}
+
+fn url() -> impl Strategy<Value = String> {
+    proptest::sample::select(vec!["https://a.example", "http://127.0.0.1:8200", "https://a.example:8443/x/y"])
+        .prop_map(str::to_string)
+}
+
+fn setting(form: KeyForm) -> BoxedStrategy<Setting> {
+    match form {
+        KeyForm::Text | KeyForm::File => {
+            text().prop_filter("a text is not empty", |text| text != "~").prop_map(Setting::Text).boxed()
+        }
+        KeyForm::Word(words) => proptest::sample::select(words).prop_map(|word| Setting::Text(word.to_string())).boxed(),
+        KeyForm::Url => url().prop_map(Setting::Text).boxed(),
+        KeyForm::Locator => locator().prop_map(Setting::Locator).boxed(),
+        KeyForm::List => unique(text()).prop_map(Setting::List).boxed(),
+        KeyForm::Flag => any::<bool>().prop_map(Setting::Flag).boxed(),
+        KeyForm::Date => Just(Setting::Text("2027-06-30".to_string())).boxed(),
+    }
+}
+
+/// A principal with every required key, one key of each group, and some of the others.
+fn principal() -> impl Strategy<Value = Principal> {
+    (0..KIND_SPECS.len(), any::<[bool; 16]>(), any::<usize>()).prop_flat_map(|(at, wanted, choice)| {
+        let spec = &KIND_SPECS[at];
+        let mut settings: BoxedStrategy<std::collections::BTreeMap<&'static str, Setting>> = Just(Default::default()).boxed();
+        for (key, wanted) in spec.keys.iter().chain([&EXPIRES]).zip(wanted) {
+            let group = spec.one_of.iter().find(|group| group.contains(&key.name));
+            let written = match group {
+                Some(group) => group[choice % group.len()] == key.name,
+                None => key.required || wanted,
+            };
+            if written {
+                settings = (settings, setting(key.form))
+                    .prop_map(move |(mut settings, value)| {
+                        settings.insert(key.name, value);
+                        settings
+                    })
+                    .boxed();
+            }
+        }
+        settings.prop_map(move |settings| Principal { kind: spec.name, settings })
+    })
+}
+
+fn vault() -> impl Strategy<Value = VaultPolicy> {
+    let login = prop_oneof![
+        locator().prop_map(|token| VaultLogin::Token { token }),
+        Just(VaultLogin::TokenFile { file: "/run/token".into() }),
+        (name(), locator(), locator()).prop_map(|(mount, role_id, secret_id)| VaultLogin::Approle { mount, role_id, secret_id }),
+        (name(), name()).prop_map(|(mount, role)| VaultLogin::Kubernetes { mount, role, token_file: "/run/jwt".into() }),
+        (name(), name(), locator()).prop_map(|(mount, role, token)| VaultLogin::Jwt {
+            mount,
+            role,
+            token: Some(token),
+            token_file: None
+        }),
+    ];
+    (proptest::option::of(name()), proptest::option::of("[a-z]{1,5}/[a-z]{1,5}"), login, wait()).prop_map(
+        |(namespace, path, login, kv_ttl)| VaultPolicy {
+            address: "https://vault.example:8200".to_string(),
+            ca_file: namespace.clone().map(PathBuf::from),
+            namespace,
+            path,
+            login,
+            kv_ttl,
+        },
+    )
+}
+
+fn consent() -> impl Strategy<Value = ConsentPolicy> {
+    (family(), name(), proptest::option::of(locator()), proptest::option::of(unique(name())), proptest::option::of(url()))
+        .prop_map(|(family, client_id, client_secret, scopes, url)| ConsentPolicy {
+            family,
+            client_id,
+            client_secret,
+            redirect: "https://aam.example/consent/callback".to_string(),
+            scopes,
+            authorize_url: url.clone(),
+            token_url: url.clone(),
+            revoke_url: url.clone(),
+            issuer: url,
+            values: [("tenant".to_string(), "acme".to_string())].into(),
+        })
+}
+
+fn credentials() -> impl Strategy<Value = Credentials> {
+    let maps =
+        (btree_map("[A-Za-z0-9][A-Za-z0-9_./-]{0,8}", principal(), 0..3), btree_map("[a-z][a-z0-9]{0,8}", consent(), 0..3));
+    (maps, proptest::option::of(vault()), proptest::option::of(locator()), caps_entry(), caps_entry()).prop_map(
+        |((principals, consents), vault, key, vault_cap, tokens)| Credentials {
+            secrets_dir: "var/other secrets".into(),
+            files: vec!["/etc/aam".into()],
+            consent_store: ConsentStore { vault: vault.as_ref().and_then(|vault| vault.path.clone()), key, ..Default::default() },
+            vault,
+            principals,
+            consents,
+            caps: CredentialCaps { vault: vault_cap, tokens },
+            ..Default::default()
+        },
+    )
 }
 
 fn grant() -> impl Strategy<Value = CredentialGrant> {
@@ -160,6 +271,7 @@ prop_compose! {
         mut families in btree_map(family(), set(), 0..3),
         services in services(),
         bound in btree_map(name(), locators(), 0..3),
+        credentials in credentials(),
     ) -> Policy {
         let (network, files, eligibility, slo, jitter, api) = outer;
         if let Some(openapi) = families.get_mut("openapi") {
@@ -181,7 +293,7 @@ prop_compose! {
             reconcile: Reconcile { concurrency: numbers.2, resync: waits.8, memory: numbers.3 << 10 },
             families,
             manifests: Default::default(),
-            credentials: Credentials { namespaces: bound },
+            credentials: Credentials { namespaces: bound, ..credentials },
             api,
             digest: Digest::default(),
         }

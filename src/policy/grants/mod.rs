@@ -7,7 +7,7 @@ pub mod patterns;
 mod process;
 pub mod summary;
 
-use super::{Policy, Token};
+use super::{Credentials, Policy, Token};
 use crate::model::{ADMIN_TOKEN, Class, Digest, Failure, Locator, Origin, Recipient};
 pub use patterns::{HostPattern, LocatorPattern};
 pub use process::is_process_variable;
@@ -20,14 +20,6 @@ pub struct CredentialGrant {
     pub locators: Vec<LocatorPattern>,
     /// Where the credentials may be sent if the resource id chooses the host.
     pub hosts: Vec<HostPattern>,
-}
-
-/// The section `credentials` of the policy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Credentials {
-    /// The locators that belong to each namespace. A namespace that is listed may use only these, and no other namespace
-    /// may use them unless it lists them too.
-    pub namespaces: BTreeMap<String, Vec<LocatorPattern>>,
 }
 
 /// What a document wants to do with a credential.

@@ -30,6 +30,10 @@ impl LocatorPattern {
         // The character in place of the * makes every pattern a locator of its scheme.
         let sample = if stem.len() < text.len() { format!("{stem}x") } else { text.to_string() };
         match Locator::parse(&sample) {
+            Ok(Locator::Unknown(_)) => fail(
+                "this is not a form of a locator",
+                "write env:NAME, env:PREFIX_*, file:path/*, vault:path/*, sp:NAME or consent:NAME",
+            ),
             Ok(_) => Ok(LocatorPattern(text.to_string())),
             Err(message) => Err((message, "write env:NAME, env:PREFIX_* or vault:path/*".to_string())),
         }
@@ -62,6 +66,8 @@ impl LocatorPattern {
 /// and is not below it.
 fn is_plain_path(locator: &str) -> bool {
     let path = locator.split_once(':').map_or("", |(_, path)| path);
+    // A locator of the vault may name a field of the secret.
+    let path = if locator.starts_with("vault:") { path.split_once('#').map_or(path, |(path, _)| path) } else { path };
     !path.contains(['%', '\\', '?', '#']) && path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
 }
 

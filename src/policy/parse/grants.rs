@@ -1,9 +1,8 @@
-//! The lists `locators` and `hosts` of a token, and the section `credentials`.
+//! The lists `locators` and `hosts` of a token.
 
-use super::super::grants::{CredentialGrant, Credentials, HostPattern, LocatorPattern, is_process_variable};
+use super::super::grants::{CredentialGrant, HostPattern, LocatorPattern, is_process_variable};
 use super::super::read::{Fields, Reader, Spot};
 use crate::model::Locator;
-use std::collections::BTreeMap;
 
 pub fn grant(r: &mut Reader, fields: &Fields<'_>) -> CredentialGrant {
     let host = |r: &mut Reader, item: &Spot<'_>| {
@@ -24,7 +23,8 @@ pub fn grant(r: &mut Reader, fields: &Fields<'_>) -> CredentialGrant {
     grant
 }
 
-fn locators(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<LocatorPattern>> {
+/// Reads a list of locators and patterns of locators.
+pub fn locators(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<LocatorPattern>> {
     r.unique(spot, "locators", |r, item| {
         let text = r.text(item, "a locator")?;
         match LocatorPattern::parse(text) {
@@ -45,17 +45,4 @@ fn locators(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<LocatorPattern>> {
             }
         }
     })
-}
-
-pub fn credentials(r: &mut Reader, spot: &Spot<'_>) -> Option<Credentials> {
-    let fields = r.fields(spot, &["namespaces"])?;
-    let mut namespaces = BTreeMap::new();
-    if let Some(spot) = fields.get("namespaces") {
-        for (name, spot) in r.entries(&spot, "a mapping of namespaces") {
-            if let Some(list) = locators(r, &spot) {
-                namespaces.insert(name.to_string(), list);
-            }
-        }
-    }
-    Some(Credentials { namespaces })
 }

@@ -61,7 +61,7 @@ fn range(r: &mut Reader, spot: &Spot<'_>) -> Option<IpNet> {
 
 /// Reads an http or https URL without user info, query and fragment. Messages do not repeat it, because it may hold a
 /// secret.
-fn address(r: &mut Reader, spot: &Spot<'_>, what: &str) -> Option<String> {
+pub fn address(r: &mut Reader, spot: &Spot<'_>, what: &str) -> Option<String> {
     let text = r.text(spot, what)?;
     let problem = match url::Url::parse(text) {
         Err(error) => Some((format!("the URL is not valid: {error}"), format!("write {what}"))),
@@ -126,7 +126,7 @@ pub fn caps(r: &mut Reader, spot: &Spot<'_>) -> Option<Caps> {
 
 /// Reads one budget. The entry of a family must set all four limits, because a default for a missing one could
 /// exceed what the vendor allows.
-fn cap(r: &mut Reader, spot: &Spot<'_>, complete: bool) -> Option<Cap> {
+pub fn cap(r: &mut Reader, spot: &Spot<'_>, complete: bool) -> Option<Cap> {
     const NAMES: [&str; 4] = ["per_second", "burst", "per_day", "concurrency"];
     let fields = r.fields(spot, &NAMES)?;
     if complete {

@@ -1,0 +1,256 @@
+//! A cache of what was fetched, by the time for which it is valid, with one flight for each key.
+//!
+//! Time is measured with two clocks, and a value ends as soon as one of them says so. The monotonic clock cannot be set but
+//! stands still while a machine is suspended; the clock of the machine goes on then but can be set.
+
+use super::{CredentialRequest, Reading};
+use crate::clock::Clock;
+use crate::model::{Class, ConnectionId, Failure, Timestamp};
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The number of keys from which on keys without a valid value are dropped.
+const MIN_SWEEP: usize = 1024;
+
+/// The longest time before its end at which a value is fetched again: an attempt that begins before must be able to end.
+const MAX_MARGIN: Duration = Duration::from_secs(90);
+
+/// What a fetch returned.
+pub struct Fetched<V> {
+    pub value: V,
+    /// How long it may be used from the beginning of the fetch on. `None` if it has no end.
+    pub valid_for: Option<Duration>,
+}
+
+/// Who may use a value that was fetched for another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// Everybody, until shortly before its end: a token or a lease.
+    UntilEnd,
+    /// Each connection once: a secret that can be changed at its place at any time. So a connection never uses a value that
+    /// is older than its own previous attempt, and connections that are checked in the same minutes share one fetch.
+    OncePerConnection,
+}
+
+/// A value from the cache.
+pub struct Cached<V> {
+    pub value: Arc<V>,
+    /// True if it was not fetched for this request.
+    pub hit: bool,
+    pub valid_until: Option<Timestamp>,
+    /// Why the value could not be fetched again, although that was due. It is still valid.
+    pub stale: Option<Failure>,
+}
+
+/// A point in time on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment {
+    monotonic: Duration,
+    wall: Timestamp,
+}
+
+impl Moment {
+    fn now(clock: &dyn Clock) -> Moment {
+        Moment { monotonic: clock.monotonic(), wall: clock.now() }
+    }
+
+    fn plus(self, wait: Duration) -> Moment {
+        Moment { monotonic: self.monotonic.saturating_add(wait), wall: self.wall.plus(wait) }
+    }
+
+    /// Whether the moment has come, by either clock.
+    fn has_come(self, now: Moment) -> bool {
+        now.monotonic >= self.monotonic || now.wall >= self.wall
+    }
+}
+
+struct Entry<V> {
+    value: Arc<V>,
+    /// From here on it is fetched again.
+    due: Option<Moment>,
+    /// From here on it is not used any more.
+    end: Option<Moment>,
+    users: HashSet<ConnectionId>,
+}
+
+struct Slot<V> {
+    /// Locked during a fetch, so that there is never more than one.
+    flight: tokio::sync::Mutex<()>,
+    state: Mutex<SlotState<V>>,
+}
+
+struct SlotState<V> {
+    entry: Option<Entry<V>>,
+    /// The number of fetches that have ended, and the failure of the latest one.
+    flights: u64,
+    failure: Option<Failure>,
+}
+
+/// Values by key.
+pub struct Cache<V> {
+    clock: Arc<dyn Clock>,
+    slots: Mutex<HashMap<String, Arc<Slot<V>>>>,
+}
+
+impl<V: Send + Sync> Cache<V> {
+    /// Creates an empty cache.
+    #[must_use]
+    pub fn new(clock: &Arc<dyn Clock>) -> Cache<V> {
+        Cache { clock: Arc::clone(clock), slots: Mutex::default() }
+    }
+
+    /// Returns the value of `key`, which `fetch` fetches if there is none that `request` may use. While one request
+    /// fetches, the others for the same key wait and share its value or its failure.
+    ///
+    /// If a fetch fails for a reason that says nothing about the secret, such as a vault that is down, a value that is still
+    /// valid is returned, with the failure in [`Cached::stale`].
+    ///
+    /// # Errors
+    /// Returns the failure of `fetch`.
+    pub async fn get<F>(
+        &self,
+        key: &str,
+        request: &CredentialRequest,
+        reuse: Reuse,
+        fetch: impl FnOnce() -> F,
+    ) -> Result<Cached<V>, Failure>
+    where
+        F: Future<Output = Result<Fetched<V>, Failure>>,
+    {
+        let slot = self.slot(key);
+        let before = lock(&slot.state).flights;
+        if let Some(found) = self.usable(&slot, request, reuse, request.reading) {
+            return Ok(found);
+        }
+        let _flight = slot.flight.lock().await;
+        let (flights, failure) = {
+            let state = lock(&slot.state);
+            (state.flights, state.failure.clone())
+        };
+        if flights > before {
+            // Another request fetched while this one waited, so its result is new enough for everybody.
+            if let Some(found) = self.usable(&slot, request, reuse, Reading::Cached) {
+                return Ok(found);
+            }
+            if let Some(failure) = failure {
+                return self.still_valid(&slot, request, failure);
+            }
+        }
+        let started = Moment::now(self.clock.as_ref());
+        let fetched = fetch().await;
+        let mut state = lock(&slot.state);
+        state.flights += 1;
+        match fetched {
+            Ok(fetched) => {
+                state.failure = None;
+                let value = Arc::new(fetched.value);
+                let end = fetched.valid_for.map(|valid| started.plus(valid));
+                let due = fetched.valid_for.map(|valid| started.plus(valid.saturating_sub(margin(valid, request))));
+                let users = HashSet::from([request.connection]);
+                state.entry = Some(Entry { value: Arc::clone(&value), due, end, users });
+                Ok(Cached { value, hit: false, valid_until: end.map(|end| end.wall), stale: None })
+            }
+            Err(failure) => {
+                state.failure = Some(failure.clone());
+                drop(state);
+                self.still_valid(&slot, request, failure)
+            }
+        }
+    }
+
+    /// Forgets the value of `key`.
+    pub fn forget(&self, key: &str) {
+        lock(&self.slots).remove(key);
+    }
+
+    /// Returns all values that have not ended, with the time at which they end.
+    pub fn values(&self) -> Vec<(String, Arc<V>, Option<Timestamp>)> {
+        let now = Moment::now(self.clock.as_ref());
+        let slots = lock(&self.slots);
+        let values = slots.iter().filter_map(|(key, slot)| {
+            let state = lock(&slot.state);
+            let entry = state.entry.as_ref().filter(|entry| entry.end.is_none_or(|end| !end.has_come(now)))?;
+            Some((key.clone(), Arc::clone(&entry.value), entry.end.map(|end| end.wall)))
+        });
+        values.collect()
+    }
+
+    /// Returns the value if `request` may use it without a fetch, and notes that it does.
+    fn usable(&self, slot: &Slot<V>, request: &CredentialRequest, reuse: Reuse, reading: Reading) -> Option<Cached<V>> {
+        let now = Moment::now(self.clock.as_ref());
+        let mut state = lock(&slot.state);
+        let entry = state.entry.as_mut()?;
+        if entry.due.is_some_and(|due| due.has_come(now)) {
+            return None;
+        }
+        // A value that the source rejected is one that the connection has used. Another one was fetched since.
+        let first = !entry.users.contains(&request.connection);
+        if !(first || reuse == Reuse::UntilEnd && reading == Reading::Cached) {
+            return None;
+        }
+        entry.users.insert(request.connection);
+        Some(Cached { value: Arc::clone(&entry.value), hit: true, valid_until: entry.end.map(|end| end.wall), stale: None })
+    }
+
+    /// Returns the value although it could not be fetched again, if it has not ended and the source did not reject it.
+    fn still_valid(&self, slot: &Slot<V>, request: &CredentialRequest, failure: Failure) -> Result<Cached<V>, Failure> {
+        let now = Moment::now(self.clock.as_ref());
+        let mut state = lock(&slot.state);
+        if !says_nothing_about_the_secret(failure.class) {
+            // The secret was removed or may not be read any more.
+            state.entry = None;
+            return Err(failure);
+        }
+        match &state.entry {
+            Some(entry) if request.reading == Reading::Cached && entry.end.is_none_or(|end| !end.has_come(now)) => Ok(Cached {
+                value: Arc::clone(&entry.value),
+                hit: true,
+                valid_until: entry.end.map(|end| end.wall),
+                stale: Some(failure),
+            }),
+            _ => Err(failure),
+        }
+    }
+
+    fn slot(&self, key: &str) -> Arc<Slot<V>> {
+        let mut slots = lock(&self.slots);
+        if let Some(slot) = slots.get(key) {
+            return Arc::clone(slot);
+        }
+        if slots.len() >= MIN_SWEEP {
+            let now = Moment::now(self.clock.as_ref());
+            slots.retain(|_, slot| {
+                let state = lock(&slot.state);
+                let valid = state.entry.as_ref().is_some_and(|entry| entry.end.is_none_or(|end| !end.has_come(now)));
+                valid || Arc::strong_count(slot) > 1
+            });
+        }
+        let slot = Arc::new(Slot {
+            flight: tokio::sync::Mutex::default(),
+            state: Mutex::new(SlotState { entry: None, flights: 0, failure: None }),
+        });
+        slots.insert(key.to_string(), Arc::clone(&slot));
+        slot
+    }
+}
+
+/// How long before its end a value that is valid for `valid` is fetched again: the time that an attempt may take and half a
+/// minute for clocks that differ, but never more than half of the time.
+fn margin(valid: Duration, request: &CredentialRequest) -> Duration {
+    let attempt = request.policy.safe_mode.attempt_timeout + Duration::from_secs(30);
+    attempt.min(MAX_MARGIN).min(valid / 2)
+}
+
+/// Whether a failure of this class leaves open whether the secret is still the same.
+fn says_nothing_about_the_secret(class: Class) -> bool {
+    matches!(
+        class,
+        Class::Network | Class::Remote | Class::BreakerOpen | Class::Throttled | Class::Interrupted | Class::EgressRefused
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

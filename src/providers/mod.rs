@@ -1,0 +1,256 @@
+//! Turns a locator into a credential: from the environment, a file, a vault, a service principal or a consent.
+//!
+//! The providers stand above `egress`: the address guard, the caps, the call log and the redaction hold for a call to a
+//! vault or a token endpoint as they do for a call to a source. What was read is cached for as long as it is valid, and a
+//! secret is never fetched twice at the same time.
+//!
+//! Which locators exist and what they mean is in the policy (`policy::credentials`); who may use them is decided before,
+//! in `policy::grants`.
+
+pub mod cache;
+mod consent;
+mod env;
+mod file;
+mod principals;
+mod vault;
+
+use crate::clock::Clock;
+use crate::credentials::{Credential, redact};
+use crate::egress::{Caller, Egress, Session};
+use crate::families::Family;
+use crate::model::locator::LOCATOR_FORMS;
+use crate::model::{Class, ConnectionId, Evidence, Failure, Locator, PlannedCall, Posts, Timestamp};
+use crate::policy::Policy;
+pub use env::{Process, ReadEnv};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+
+/// What a credential is wanted for.
+#[derive(Clone)]
+pub struct CredentialRequest {
+    pub locator: Locator,
+    pub connection: ConnectionId,
+    pub namespace: String,
+    /// The owner of the connection, as the intent names them.
+    pub owner: String,
+    pub family: Arc<Family>,
+    pub resource_ids: Arc<[String]>,
+    pub policy: Arc<Policy>,
+    pub reading: Reading,
+}
+
+/// Whether a cached credential may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    Cached,
+    /// The source rejected the credential, so it is read or minted again.
+    Anew,
+}
+
+/// A credential and what is known about it.
+pub struct ProvidedCredential {
+    pub credential: Credential,
+    pub facts: CredentialFacts,
+}
+
+/// What is known about a credential. It contains no secret.
+#[derive(Clone, Debug, Default)]
+pub struct CredentialFacts {
+    /// `env`, `file`, `vault`, `sp` or `consent`.
+    pub provider: &'static str,
+    /// True if another reading could give another credential, so that one the source rejects is read anew once.
+    pub changeable: bool,
+    /// When it ends; AAM renews or replaces it before.
+    pub valid_until: Option<Timestamp>,
+    /// When it ends, if a person has to replace it.
+    pub ends_at: Option<Timestamp>,
+    /// Further facts for the evidence of the step: lease, granted scopes, whether it came from the cache.
+    pub evidence: Evidence,
+    /// What a person should know although the credential can be used.
+    pub warning: Option<Failure>,
+}
+
+impl CredentialFacts {
+    /// Creates facts with only the name of the provider.
+    #[must_use]
+    pub fn new(provider: &'static str) -> CredentialFacts {
+        CredentialFacts { provider, ..CredentialFacts::default() }
+    }
+}
+
+/// Resolves the locators of one form.
+pub trait CredentialProvider: Send + Sync {
+    /// Returns the credential of `request`, whose locator has the form of this provider.
+    ///
+    /// # Errors
+    /// Returns `CredentialMissing` with the locator and what to do, or the failure of the call to the vault or the token
+    /// endpoint.
+    fn provide<'a>(
+        &'a self,
+        providers: &'a Providers,
+        request: &'a CredentialRequest,
+    ) -> BoxFuture<'a, Result<ProvidedCredential, Failure>>;
+
+    /// Returns every call that [`CredentialProvider::provide`] may make for a locator, for `aam plan`. Pure.
+    fn planned_calls(&self, policy: &Policy, locator: &Locator, family: &Family) -> Vec<PlannedCall>;
+
+    /// Gives back what only `connection` uses, because it was retired.
+    fn release<'a>(&'a self, _providers: &'a Providers, _connection: ConnectionId) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Renews what has to be renewed while no attempt runs. It ends only with the process.
+    fn maintain<'a>(&'a self, _providers: &'a Providers) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Gives back everything, because the process stops in order.
+    fn close<'a>(&'a self, _providers: &'a Providers) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// The host that a credential comes from, and which budget its calls use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Vault,
+    /// A token endpoint.
+    Tokens,
+}
+
+/// All providers of the process and what they share.
+pub struct Providers {
+    pub egress: Arc<Egress>,
+    pub clock: Arc<dyn Clock>,
+    env: env::EnvProvider,
+    file: file::FileProvider,
+    vault: vault::VaultProvider,
+    principals: principals::PrincipalProvider,
+    consents: consent::ConsentProvider,
+}
+
+impl Providers {
+    /// Creates providers that read the environment of this process.
+    #[must_use]
+    pub fn new(egress: Arc<Egress>, clock: Arc<dyn Clock>, process: Process) -> Arc<Providers> {
+        Providers::with_env(egress, clock, process, Arc::new(|name| std::env::var(name).ok()))
+    }
+
+    /// Creates providers that read environment variables through `read_env`.
+    #[must_use]
+    pub fn with_env(egress: Arc<Egress>, clock: Arc<dyn Clock>, process: Process, read_env: ReadEnv) -> Arc<Providers> {
+        Arc::new(Providers {
+            env: env::EnvProvider::new(process, read_env),
+            file: file::FileProvider::default(),
+            vault: vault::VaultProvider::new(&clock),
+            principals: principals::PrincipalProvider::new(&clock),
+            consents: consent::ConsentProvider::new(&clock),
+            egress,
+            clock,
+        })
+    }
+
+    /// Returns the credential that `request` names, and teaches the redactor its secret values.
+    ///
+    /// # Errors
+    /// Returns `CredentialMissing`, which names the locator and says what to do, or the failure of the call that was made
+    /// for it.
+    pub async fn provide(&self, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
+        let provided = match self.provider(&request.locator) {
+            Some(provider) => provider.provide(self, request).await?,
+            None => return Err(unknown_form(&request.locator)),
+        };
+        redact::learn(&provided.credential);
+        Ok(provided)
+    }
+
+    /// Returns the secret that a setting of the policy names, for example the key of a service principal. It is read for
+    /// the connection of `request`.
+    ///
+    /// # Errors
+    /// As [`Providers::provide`].
+    pub fn provide_setting<'a>(
+        &'a self,
+        request: &'a CredentialRequest,
+        locator: &Locator,
+    ) -> BoxFuture<'a, Result<ProvidedCredential, Failure>> {
+        let request = CredentialRequest { locator: locator.clone(), ..request.clone() };
+        Box::pin(async move { self.provide(&request).await })
+    }
+
+    /// Returns every call that is made for the credential before the source is called, for `aam plan`.
+    #[must_use]
+    pub fn planned_calls(&self, policy: &Policy, locator: &Locator, family: &Family) -> Vec<PlannedCall> {
+        self.provider(locator).map(|provider| provider.planned_calls(policy, locator, family)).unwrap_or_default()
+    }
+
+    /// Gives back what only `connection` uses, because it was retired.
+    pub async fn release(&self, connection: ConnectionId) {
+        for provider in self.all() {
+            provider.release(self, connection).await;
+        }
+    }
+
+    /// Renews tokens and leases until the process stops.
+    pub async fn maintain(&self) {
+        futures_util::future::join_all(self.all().map(|provider| provider.maintain(self))).await;
+    }
+
+    /// Gives back tokens and leases, because the process stops in order.
+    pub async fn close(&self) {
+        for provider in self.all() {
+            provider.close(self).await;
+        }
+    }
+
+    /// Creates a session for calls to the `origin` of a vault or token endpoint, made for the connection of `request`.
+    #[must_use]
+    pub fn session(&self, request: &CredentialRequest, endpoint: Endpoint, origin: &str, posts: Posts) -> Session {
+        let caps = &request.policy.credentials.caps;
+        let (family, cap) = match endpoint {
+            Endpoint::Vault => ("vault", caps.vault.clone()),
+            Endpoint::Tokens => ("token", caps.tokens.clone()),
+        };
+        self.egress.session(Caller {
+            connection: request.connection,
+            family: family.into(),
+            account: origin.to_string(),
+            cap,
+            policy: Arc::clone(&request.policy),
+            posts: Arc::new(posts),
+        })
+    }
+
+    fn provider(&self, locator: &Locator) -> Option<&dyn CredentialProvider> {
+        match locator {
+            Locator::Env(_) => Some(&self.env),
+            Locator::File(_) => Some(&self.file),
+            Locator::Vault(_) => Some(&self.vault),
+            Locator::ServicePrincipal(_) => Some(&self.principals),
+            Locator::Consent(_) => Some(&self.consents),
+            Locator::Unknown(_) => None,
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &dyn CredentialProvider> {
+        let all: [&dyn CredentialProvider; 5] = [&self.env, &self.file, &self.vault, &self.principals, &self.consents];
+        all.into_iter()
+    }
+}
+
+fn unknown_form(locator: &Locator) -> Failure {
+    Failure::new(
+        Class::CredentialMissing,
+        format!("{locator} has a form that this version does not know"),
+        format!("set credential_locator to one of the forms {LOCATOR_FORMS}"),
+    )
+}
+
+/// The failure for a form that this version knows but does not serve yet.
+fn not_served(locator: &Locator) -> Failure {
+    Failure::new(
+        Class::CredentialMissing,
+        format!("this version cannot read {}: locators", locator.scheme()),
+        format!("store the credential in an environment variable and write env:NAME instead of {locator}"),
+    )
+}
