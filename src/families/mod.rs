@@ -65,7 +65,7 @@ pub struct OAuth {
     /// The issuer that the callback and the ID token name, if the vendor has one.
     #[serde(default)]
     pub issuer: Option<String>,
-    /// The least scopes of a consent, with what each lets AAM read, in words for the owner.
+    /// The least scopes of a consent, with what each lets AAM read.
     pub scopes: Vec<OAuthScope>,
     /// The least scopes of a service principal, if they differ from `scopes`.
     #[serde(default)]
@@ -88,7 +88,7 @@ pub struct OAuth {
 #[serde(deny_unknown_fields)]
 pub struct OAuthScope {
     pub name: String,
-    /// In plain words, for the page on which the owner consents.
+    /// In plain language, for the page on which the owner consents.
     pub about: String,
 }
 

@@ -22,7 +22,7 @@ pub struct CallSpec {
     pub method: &'static str,
     /// `{key}` is the value of a key, and `{key|default}` the default if the key is not written.
     pub url: &'static str,
-    /// The call is made only if one of these keys is written; always, if the list is empty. `key=word` names a value too.
+    /// The call is made only if one of these keys is written; always, if the list is empty. `key=value` asks for a value too.
     pub when: &'static [&'static str],
 }
 
@@ -32,10 +32,10 @@ impl Principal {
     pub fn calls(&self) -> Vec<(&'static str, String)> {
         let Some(spec) = kind_spec(self.kind) else { return Vec::new() };
         let written = |name: &&str| match name.split_once('=') {
-            Some((key, word)) => self.text(key) == Some(word),
+            Some((key, value)) => self.text(key) == Some(value),
             None => self.settings.contains_key(*name),
         };
-        let made = spec.calls.iter().filter(|call| call.when.is_empty() || call.when.iter().any(|name| written(&name)));
+        let made = spec.calls.iter().filter(|call| call.when.is_empty() || call.when.iter().any(|name| written(name)));
         made.map(|call| (call.method, self.fill(call.url))).collect()
     }
 
@@ -68,8 +68,8 @@ pub struct KeySpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyForm {
     Text,
-    /// One of these words.
-    Word(&'static [&'static str]),
+    /// One of these texts.
+    Choice(&'static [&'static str]),
     /// An https URL, or an http URL, without user info.
     Url,
     /// The path of a file that is read again at each use.
@@ -115,14 +115,18 @@ pub const KIND_SPECS: &[KindSpec] = &[
             must("client_id", KeyForm::Text, "the id of the client"),
             may(
                 "auth",
-                KeyForm::Word(&["client_secret_basic", "client_secret_post", "private_key_jwt"]),
+                KeyForm::Choice(&["client_secret_basic", "client_secret_post", "private_key_jwt"]),
                 "how the client proves itself",
             ),
             may("secret", KeyForm::Locator, "where the client secret is stored"),
             may("key", KeyForm::Locator, "where the private key is stored, PEM"),
             may("passphrase", KeyForm::Locator, "of an encrypted key"),
             may("key_id", KeyForm::Text, "the kid of the key"),
-            may("algorithm", KeyForm::Word(&["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]), "of the signature"),
+            may(
+                "algorithm",
+                KeyForm::Choice(&["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]),
+                "of the signature",
+            ),
             may("audience", KeyForm::Text, "the audience of the assertion, if it is not the token endpoint"),
             may("resource", KeyForm::Text, "the resource or audience parameter that the server asks for"),
             SCOPES,
@@ -183,7 +187,7 @@ pub const KIND_SPECS: &[KindSpec] = &[
             may("web_identity_token_file", KeyForm::File, "the file with the token of a web identity, for example of EKS"),
             may(
                 "source",
-                KeyForm::Word(&["container", "instance"]),
+                KeyForm::Choice(&["container", "instance"]),
                 "the credentials of the container or of the instance (IMDSv2)",
             ),
             may("role_arn", KeyForm::Text, "the role to assume"),

@@ -130,7 +130,7 @@ pub struct Principal {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Setting {
-    /// A text, one of a list of words, a URL or the path of a file, as the form of the key says.
+    /// A text, one of a list of texts, a URL or the path of a file, as the form of the key says.
     Text(String),
     Locator(Locator),
     List(Vec<String>),

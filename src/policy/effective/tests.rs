@@ -92,7 +92,9 @@ fn setting(form: KeyForm) -> BoxedStrategy<Setting> {
         KeyForm::Text | KeyForm::File => {
             text().prop_filter("a text is not empty", |text| text != "~").prop_map(Setting::Text).boxed()
         }
-        KeyForm::Word(words) => proptest::sample::select(words).prop_map(|word| Setting::Text(word.to_string())).boxed(),
+        KeyForm::Choice(choices) => {
+            proptest::sample::select(choices).prop_map(|choice| Setting::Text(choice.to_string())).boxed()
+        }
         KeyForm::Url => url().prop_map(Setting::Text).boxed(),
         KeyForm::Locator => locator().prop_map(Setting::Locator).boxed(),
         KeyForm::List => unique(text()).prop_map(Setting::List).boxed(),

@@ -84,7 +84,7 @@ fn alternatives(r: &mut Reader, spec: &KindSpec, fields: &Fields<'_>) -> bool {
 fn setting(r: &mut Reader, key: &KeySpec, spot: &Spot<'_>) -> Option<Setting> {
     Some(match key.form {
         KeyForm::Text | KeyForm::File => Setting::Text(r.text(spot, key.about)?.to_string()),
-        KeyForm::Word(words) => Setting::Text(r.one_of(spot, key.name, words)?.to_string()),
+        KeyForm::Choice(choices) => Setting::Text(r.one_of(spot, key.name, choices)?.to_string()),
         KeyForm::Url => Setting::Text(address(r, spot, "an https URL")?.trim_end_matches('/').to_string()),
         KeyForm::Locator => Setting::Locator(locator(r, spot)?),
         KeyForm::List => Setting::List(r.unique(spot, "texts", |r, item| r.text(item, "a text").map(str::to_string))?),
