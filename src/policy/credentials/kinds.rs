@@ -35,7 +35,7 @@ impl Principal {
             Some((key, value)) => self.text(key) == Some(value),
             None => self.settings.contains_key(*name),
         };
-        let made = spec.calls.iter().filter(|call| call.when.is_empty() || call.when.iter().any(|name| written(name)));
+        let made = spec.calls.iter().filter(|call| call.when.is_empty() || call.when.iter().any(written));
         made.map(|call| (call.method, self.fill(call.url))).collect()
     }
 
