@@ -45,6 +45,7 @@ use crate::policy::{Cap, Policy};
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -153,6 +154,14 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// A PEM file with certificate authorities that only some calls trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FurtherAuthorities {
+    pub file: PathBuf,
+    /// The key of the policy that names the file, for messages.
+    pub policy_key: &'static str,
+}
+
 /// The egress state that all attempts in the process share.
 pub struct Egress {
     pub budget: Arc<dyn DayBudget>,
@@ -177,6 +186,8 @@ pub struct Session {
     concurrency: usize,
     /// The bytes that the attempt holds.
     memory: Arc<AttemptMemory>,
+    /// A file with certificate authorities that this session trusts in addition to those of the policy.
+    authorities: Option<FurtherAuthorities>,
     /// The breaker key and the pass of the latest admission, by host. [`Session::settle`] uses them.
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
 }
@@ -214,7 +225,18 @@ impl Egress {
         let (counters, passes) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
         let memory = self.memory.attempt(caller.policy.reconcile.memory);
-        Session { egress: Arc::clone(self), caller, account, counters, retries_statuses: true, concurrency, memory, passes }
+        let (retries_statuses, authorities) = (true, None);
+        Session {
+            egress: Arc::clone(self),
+            caller,
+            account,
+            counters,
+            retries_statuses,
+            concurrency,
+            memory,
+            authorities,
+            passes,
+        }
     }
 }
 
@@ -224,6 +246,12 @@ impl Session {
     #[must_use]
     pub fn without_status_retries(self) -> Session {
         Session { retries_statuses: false, ..self }
+    }
+
+    /// Trusts the certificate authorities of `authorities` in addition to those of the machine and of `network.ca_file`.
+    #[must_use]
+    pub fn with_authorities(self, authorities: Option<FurtherAuthorities>) -> Session {
+        Session { authorities, ..self }
     }
 
     /// Limits the connector to `concurrency` calls at the same time, because other connectors of the same attempt run
