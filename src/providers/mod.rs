@@ -142,11 +142,21 @@ impl Providers {
     /// Creates providers that read environment variables through `read_env`.
     #[must_use]
     pub fn with_env(egress: Arc<Egress>, clock: Arc<dyn Clock>, process: Process, read_env: ReadEnv) -> Arc<Providers> {
+        let vault = vault::VaultProvider::new(&clock);
+        Providers::with_vault(egress, clock, (process, read_env), vault)
+    }
+
+    fn with_vault(
+        egress: Arc<Egress>,
+        clock: Arc<dyn Clock>,
+        (process, read_env): (Process, ReadEnv),
+        vault: vault::VaultProvider,
+    ) -> Arc<Providers> {
         Arc::new_cyclic(|this| Providers {
             this: Weak::clone(this),
             env: env::EnvProvider::new(process, read_env),
             file: file::FileProvider::default(),
-            vault: vault::VaultProvider::new(&clock),
+            vault,
             principals: principals::PrincipalProvider::new(&clock),
             consents: consent::ConsentProvider::new(&clock),
             egress,

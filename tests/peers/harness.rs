@@ -25,6 +25,7 @@ pub enum Peer {
     Prism,
     Cdk,
     Chromium,
+    Openbao,
 }
 
 impl Peer {
@@ -45,6 +46,7 @@ impl Peer {
             Peer::Prism => "prism",
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
+            Peer::Openbao => "openbao",
         }
     }
 
@@ -57,6 +59,7 @@ impl Peer {
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
+            Peer::Openbao => "DEV_URL",
         }
     }
 

@@ -1,6 +1,6 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
-//! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk and
-//! Chromium.
+//! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk, OpenBao
+//! and Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -19,6 +19,7 @@ mod lowcode_cdk;
 mod lowcode_families;
 mod object_store;
 mod sql;
+mod vault;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
@@ -38,5 +39,9 @@ fn main() -> std::process::ExitCode {
         sql::record::tests(),
         sql::poolers::tests(),
         sql::relations::tests(),
+        vault::tests(),
+        vault::failures::tests(),
+        vault::leases::tests(),
+        vault::logins::tests(),
     ])
 }

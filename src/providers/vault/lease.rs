@@ -162,7 +162,16 @@ async fn obtain(
         let valid_for = lock(&lease.state).end.map(|end| end.remaining(started));
         Ok(Fetched { value: Arc::new(lease), valid_for })
     };
-    let cached = vault.leases.get(key, &request, Reuse::UntilEnd, fetch).await?;
+    let cached = match vault.leases.get(key, &request, Reuse::UntilEnd, fetch).await {
+        Ok(cached) => cached,
+        Err(failure) => {
+            // The vault refused, so the cache forgot the lease. Nothing uses it any more.
+            if let Some(known) = known.filter(|_| vault.leases.current(key).is_none()) {
+                vault.retire_later(&context, known.as_ref().clone(), now);
+            }
+            return Err(failure);
+        }
+    };
     let mut state = lock(&cached.value.state);
     state.users.insert(request.connection, now);
     state.last_request = Some(CredentialRequest { reading: Reading::Cached, ..request.clone() });
