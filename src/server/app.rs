@@ -7,6 +7,7 @@ use super::proof::ListenerKey;
 use super::rate::RateLimiter;
 use super::{ServerInfo, ServerLimits};
 use crate::model::Digest;
+use crate::pipeline::Env;
 use crate::policy::Policy;
 use crate::reconcile::Handle;
 use bytes::Bytes;
@@ -28,6 +29,8 @@ const MAX_BODY_MEMORY: usize = 32 << 20;
 /// The state that all handlers of one server share.
 pub struct App {
     pub handle: Arc<Handle>,
+    /// What attempts run with: the engines, egress and the providers of credentials.
+    pub env: Arc<Env>,
     pub info: ServerInfo,
     pub limits: ServerLimits,
     pub cache: AnswerCache,
@@ -54,6 +57,7 @@ impl App {
     #[must_use]
     pub fn new(
         handle: Arc<Handle>,
+        env: Arc<Env>,
         info: ServerInfo,
         limits: ServerLimits,
         listener_key: Option<ListenerKey>,
@@ -61,6 +65,7 @@ impl App {
     ) -> Arc<App> {
         Arc::new(App {
             handle,
+            env,
             info,
             limits,
             cache: AnswerCache::default(),

@@ -146,6 +146,10 @@ impl CredentialProvider for PrincipalProvider {
         Box::pin(self.resolve(providers, request))
     }
 
+    fn next_end(&self) -> Option<Timestamp> {
+        self.minted.next_end()
+    }
+
     fn planned_calls(&self, policy: &Policy, locator: &Locator, _: &Family) -> Vec<PlannedCall> {
         let Locator::ServicePrincipal(name) = locator else { return Vec::new() };
         let calls = policy.credentials.principals.get(name).map(Principal::calls).unwrap_or_default();

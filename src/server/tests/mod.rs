@@ -97,7 +97,8 @@ impl TestServer {
             started: Timestamp(START).rfc3339(),
             port,
         };
-        let served = tokio::spawn(serve_with(Arc::clone(&handle), listener, info, limits));
+        let served =
+            tokio::spawn(serve_with((Arc::clone(&handle), Arc::new(crate::daemon::env(&handle))), listener, info, limits));
         TestServer { handle, clock: manual_clock, port, served, _folder: folder }
     }
 
