@@ -3,7 +3,7 @@
 //! Each kind of `policy::credentials::KIND_SPECS` has a module here that mints its credential. What was minted is shared by
 //! all connections of the principal and of the same scopes, and used until shortly before its end.
 
-mod token_request;
+pub(super) mod token_request;
 
 use super::cache::{Cache, Cached, Fetched, Reuse};
 use super::{CredentialFacts, CredentialProvider, CredentialRequest, ProvidedCredential, Providers};
