@@ -6,16 +6,16 @@
 // ED_ID and DPOP_ID (its tokens are bound by DPoP, with a nonce of the server). Their keys: RSA_KEY_FILE (PKCS#8),
 // RSA_PKCS1_KEY_FILE, RSA_ENCRYPTED_KEY_FILE with RSA_PASSPHRASE_FILE, EC_KEY_FILE, EC_SEC1_KEY_FILE, ED_KEY_FILE,
 // DPOP_KEY_FILE, and STRANGER_KEY_FILE, which belongs to no client.
-// Clients for the authorization code: CONFIDENTIAL_ID and CONFIDENTIAL_SECRET_FILE, PUBLIC_ID, and SHORT_ID with
-// SHORT_SECRET_FILE, whose access tokens live for two seconds. PKCE is required, refresh tokens rotate, and a refresh
+// Clients for the authorization code: CONFIDENTIAL_ID and CONFIDENTIAL_SECRET_FILE, PUBLIC_ID, and two whose access tokens
+// live for two seconds: SHORT_ID with SHORT_SECRET_FILE and REVOKED_ID with REVOKED_SECRET_FILE. PKCE is required, refresh tokens rotate, and a refresh
 // token that is used twice ends the whole grant. The callback may be any port of 127.0.0.1 with the path
 // /consent/callback.
 // Users: ACME_USER and GLOBEX_USER, who own the tenants acme and globex, with the password in PASSWORD_FILE.
 //
 // GET /api/account returns the tenant of the token's user (of a client: its own tenant), and GET /api/items its items.
 // Both need a token with the scope accounts:read, which is looked up by introspection.
-// GET /test/counters returns how many tokens were issued and rotated. POST /test/revoke ends all grants, as if all users
-// had removed the application from their accounts.
+// GET /test/counters?client_id=ID returns how many tokens of a client were issued and rotated, and how many of its grants
+// ended. POST /test/revoke?client_id=ID ends its grants, as if its users had removed the application from their accounts.
 const { createRequire } = require("node:module");
 const { pathToFileURL } = require("node:url");
 const crypto = require("node:crypto");
@@ -115,13 +115,19 @@ const clients = [
   application("CONFIDENTIAL", withSecret("CONFIDENTIAL", "client_secret_basic")),
   application("PUBLIC", { token_endpoint_auth_method: "none" }),
   application("SHORT", withSecret("SHORT", "client_secret_post", { seconds: 2 })),
+  application("REVOKED", withSecret("REVOKED", "client_secret_post", { seconds: 2 })),
 ];
 
 // The resource API, a client of its own that asks the server about each token (RFC 7662).
 const api = { client_id: "resource-api", client_secret: random() };
 clients.push({ ...api, redirect_uris: [], response_types: [], grant_types: [], token_endpoint_auth_method: "client_secret_post" });
 
-const counters = { access_tokens: 0, refresh_tokens: 0, refresh_tokens_used: 0, grants_revoked: 0 };
+const counters = new Map();
+const grants = new Map();
+const countersOf = (client) => {
+  if (!counters.has(client)) counters.set(client, { access_tokens: 0, refresh_tokens: 0, refresh_tokens_used: 0, grants_revoked: 0 });
+  return counters.get(client);
+};
 
 const configuration = {
   clients,
@@ -247,29 +253,30 @@ async function resource(request, response, path) {
 async function main() {
   const { Provider } = await import(pathToFileURL(createRequire(`${MODULES}/index.js`).resolve("oidc-provider")));
   const provider = new Provider(URL_BASE, configuration);
-  const count = (event, name) => provider.on(event, () => (counters[name] += 1));
+  const count = (event, name) => provider.on(event, (token) => (countersOf(token.clientId)[name] += 1));
   count("access_token.saved", "access_tokens");
   count("client_credentials.saved", "access_tokens");
   count("refresh_token.saved", "refresh_tokens");
   count("refresh_token.consumed", "refresh_tokens_used");
-  count("grant.revoked", "grants_revoked");
-  const grants = new Set();
-  provider.on("grant.success", (context) => context.oidc.entities.Grant && grants.add(context.oidc.entities.Grant.jti));
+  provider.on("refresh_token.saved", (token) => grants.set(token.grantId, token.clientId));
+  provider.on("grant.revoked", (_, id) => (countersOf(grants.get(id)).grants_revoked += 1));
   provider.on("server_error", (_, error) => console.error(error));
   const handle = provider.callback();
   const server = http.createServer(async (request, response) => {
-    const { pathname } = new URL(request.url, URL_BASE);
+    const { pathname, searchParams } = new URL(request.url, URL_BASE);
+    const client = searchParams.get("client_id");
     try {
       if (pathname.startsWith("/interaction/")) return await interaction(provider, request, response);
       if (pathname.startsWith("/api/")) return await resource(request, response, pathname);
-      if (pathname === "/test/counters") return json(response, 200, counters);
+      if (pathname === "/test/counters") return json(response, 200, countersOf(client));
       if (pathname === "/test/revoke" && request.method === "POST") {
-        for (const id of grants) {
+        const ended = [...grants].filter(([, owner]) => owner === client).map(([id]) => id);
+        for (const id of ended) {
           await provider.RefreshToken.adapter.revokeByGrantId(id);
           await provider.AccessToken.adapter.revokeByGrantId(id);
           await (await provider.Grant.find(id))?.destroy();
         }
-        return json(response, 200, { revoked: grants.size });
+        return json(response, 200, { revoked: ended.length });
       }
       return handle(request, response);
     } catch (error) {

@@ -7,7 +7,6 @@ use crate::credentials::Credential;
 use crate::credentials::redact::{self, AttemptSecrets};
 use crate::model::{Class, Evidence, Failure, Step, StepStatus};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 
 /// Opens the resources of the connection with `credential`, as the step `upsert` does, and returns how the source
 /// identifies itself. No attempt is recorded; the calls are logged and count in the caps as always. The result contains no
@@ -52,9 +51,7 @@ async fn open(env: &Env, job: &Job, credential: Credential) -> Result<Evidence, 
     let memory = env.egress.memory.attempt(job.policy.reconcile.memory);
     let mut runner = Runner::new(&job.policy.safe_mode, &memory);
     let concurrency = Concurrency::new(job, &bound.family);
-    let work = upsert(env, job, (bound, Some(credential)), (concurrency, &Arc::clone(&memory)));
-    let opened = runner.step(Step::Upsert, work).await;
-    drop(opened);
+    drop(runner.step(Step::Upsert, upsert(env, job, (bound, Some(credential)), (concurrency, &memory))).await);
     let reports = runner.finish();
     let Some(report) = reports.into_iter().find(|report| report.step == Step::Upsert) else { return Ok(Evidence::new()) };
     if let StepStatus::Failed { failure } = report.status {

@@ -1,4 +1,4 @@
-use super::doubles::{Act, PLANTED, Script, env, fail, job};
+use super::doubles::{Act, PLANTED, Script, env, fail, job, policy};
 use super::*;
 use crate::credentials::Secret;
 use crate::model::Class;
@@ -27,7 +27,7 @@ async fn a_failure_is_returned_without_the_secret() {
     assert!(!failure.detail.contains('\n'), "{failure:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_intent_that_may_not_run_and_a_source_that_hangs_prove_nothing() {
     let script = Script::default();
     let mut refused = job(&["a"]);
@@ -36,6 +36,8 @@ async fn an_intent_that_may_not_run_and_a_source_that_hangs_prove_nothing() {
     assert_eq!(script.called(), [""; 0], "no call is made");
     for (open, class) in [(Act::Hang, Class::Network), (Act::Panic, Class::Bug), (fail(Class::Remote), Class::Remote)] {
         let script = Script { open, ..Script::default() };
-        assert_eq!(prove(&env(&script), &job(&["a"]), credential("t")).await.unwrap_err().class, class);
+        let mut job = job(&["a"]);
+        job.policy = policy("safe_mode: {step_timeout: 50ms, attempt_timeout: 1s}");
+        assert_eq!(prove(&env(&script), &job, credential("t")).await.unwrap_err().class, class);
     }
 }
