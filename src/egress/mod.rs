@@ -46,6 +46,7 @@ use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -180,6 +181,8 @@ pub struct Session {
     pub caller: Caller,
     account: Arc<caps::Account>,
     counters: log::Counters,
+    /// Whether a request was sent whose response did not arrive whole. See [`Session::lost_response`].
+    lost_response: AtomicBool,
     /// Whether 502, 503 and 504 are retried. See [`Session::without_status_retries`].
     retries_statuses: bool,
     /// The maximum number of concurrent calls. See [`Session::concurrency`].
@@ -222,7 +225,7 @@ impl Egress {
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
         let account = self.accounts.account(&caller);
-        let (counters, passes) = Default::default();
+        let (counters, passes, lost_response) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
         let memory = self.memory.attempt(caller.policy.reconcile.memory);
         let (retries_statuses, authorities) = (true, None);
@@ -231,6 +234,7 @@ impl Egress {
             caller,
             account,
             counters,
+            lost_response,
             retries_statuses,
             concurrency,
             memory,
@@ -293,6 +297,13 @@ impl Session {
     /// `ca_file` cannot be used, or if the response needs more memory than one attempt may use.
     pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
         send::http(self, request).await
+    }
+
+    /// Whether a request of this session may have arrived at the server although its response did not arrive whole. For a
+    /// caller that must not send the same request twice.
+    #[must_use]
+    pub fn lost_response(&self) -> bool {
+        self.lost_response.load(Ordering::Relaxed)
     }
 
     /// Admits one connection of a SQL driver. Takes one call from the budgets, resolves `host` and checks the address.

@@ -26,6 +26,7 @@ pub enum Peer {
     Cdk,
     Chromium,
     Openbao,
+    Oidc,
 }
 
 impl Peer {
@@ -47,6 +48,7 @@ impl Peer {
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
             Peer::Openbao => "openbao",
+            Peer::Oidc => "oidc",
         }
     }
 
@@ -60,6 +62,7 @@ impl Peer {
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",
+            Peer::Oidc => "TOKEN_URL",
         }
     }
 

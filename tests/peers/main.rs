@@ -1,6 +1,6 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
-//! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk, OpenBao
-//! and Chromium.
+//! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
+//! oidc-provider, OpenBao and Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -11,6 +11,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod consent;
 mod daemon;
 mod dashboard;
 mod fastapi;
@@ -23,6 +24,7 @@ mod vault;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
+        consent::tests(),
         daemon::tests(),
         daemon::changes::tests(),
         daemon::failures::tests(),
@@ -41,6 +43,7 @@ fn main() -> std::process::ExitCode {
         sql::relations::tests(),
         vault::tests(),
         vault::failures::tests(),
+        vault::guide::tests(),
         vault::leases::tests(),
         vault::logins::tests(),
     ])

@@ -7,7 +7,7 @@ use super::VaultProvider;
 use super::api::{VaultCall, VaultContext, VaultPost};
 use super::failures::{self, ApiPath};
 use super::mount::Mount;
-use super::token::{VaultToken, lock, seconds, two_thirds};
+use super::token::{VaultToken, is_capped, lock, seconds, two_thirds};
 use crate::credentials::redact;
 use crate::model::{Class, ConnectionId, Failure, Timestamp};
 use crate::policy::credentials::VaultPath;
@@ -232,7 +232,7 @@ async fn renewed(context: &VaultContext<'_>, lease: &Lease, started: Moment) -> 
         .detail(response.vendor_text()));
     };
     let renewable = response.body.get("renewable").and_then(Value::as_bool).unwrap_or(true);
-    if !renewable || valid + Duration::from_secs(1) < state.full {
+    if !renewable || is_capped(&response, valid, state.full) {
         state.renewable = false;
     }
     let valid = lease.token.remaining(started).map_or(valid, |of_token| of_token.min(valid));

@@ -306,6 +306,10 @@ impl CredentialProvider for VaultProvider {
         plan::calls(policy, locator)
     }
 
+    fn next_end(&self) -> Option<Timestamp> {
+        self.tokens.next_end().into_iter().chain(self.leases.next_end()).min()
+    }
+
     fn release<'a>(&'a self, providers: &'a Providers, connection: ConnectionId) -> BoxFuture<'a, ()> {
         Box::pin(self.release_leases(providers, connection))
     }

@@ -77,11 +77,11 @@ impl VaultToken {
         (!self.obtained && state.upkeep == Upkeep::None).then(|| state.end.map(|end| end.wall)).flatten()
     }
 
-    /// Sets the validity after a login or a renewal that began at `started`. A renewal that gives less than the full time has
-    /// reached the maximum life of the token.
-    fn set_validity(&self, valid: Duration, renewable: bool, started: Moment) {
+    /// Sets the validity after a login or a renewal that began at `started`. `extensible` is false if it cannot be renewed any
+    /// more.
+    fn set_validity(&self, valid: Duration, extensible: bool, started: Moment) {
         let mut state = self.state();
-        if !renewable || valid + Duration::from_secs(1) < state.full {
+        if !extensible {
             state.upkeep = Upkeep::None;
         }
         state.end = Some(started.plus(valid));
@@ -92,6 +92,12 @@ impl VaultToken {
 /// Returns the time after which something that is valid for `valid` is renewed.
 pub fn two_thirds(valid: Duration) -> Duration {
     valid / 3 * 2
+}
+
+/// Whether a renewal gave less than the `full` time, because the maximum life is reached. The vault warns of it: "TTL of ...
+/// exceeded the effective max_ttl".
+pub fn is_capped(response: &VaultResponse, valid: Duration, full: Duration) -> bool {
+    valid + Duration::from_secs(1) < full || response.vendor_text().contains("max_ttl")
 }
 
 /// Locks `mutex` even if another holder panicked: no critical section here leaves its value inconsistent.
@@ -200,7 +206,9 @@ async fn renewed(context: &VaultContext<'_>, token: &VaultToken, started: Moment
         (state.upkeep, state.renew_at) = (Upkeep::None, None);
         return Err(failures::token_refused(context.vault, &response));
     };
-    token.set_validity(valid, auth.get("renewable").and_then(Value::as_bool).unwrap_or(false), started);
+    let renewable = auth.get("renewable").and_then(Value::as_bool).unwrap_or(false);
+    let full = token.state().full;
+    token.set_validity(valid, renewable && !is_capped(&response, valid, full), started);
     Ok(Some(valid))
 }
 

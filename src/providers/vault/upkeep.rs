@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// The longest time between two checks of what has to be renewed, so that a clock that jumps is noticed.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// The shortest one, so that a vault with absurd times does not keep AAM busy.
+const MIN_PAUSE: Duration = Duration::from_millis(200);
 
 /// How long an orderly stop waits for the vault.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,11 +25,21 @@ impl VaultProvider {
     pub async fn run_upkeep(&self, providers: &Providers) {
         loop {
             self.keep_all(providers).await;
+            // Without a pause, each attempt that uses the vault would make everything be checked.
+            tokio::time::sleep(MIN_PAUSE).await;
             tokio::select! {
                 () = self.changed.notified() => {}
-                () = tokio::time::sleep(MAX_PAUSE) => {}
+                () = tokio::time::sleep(self.pause(providers)) => {}
             }
         }
+    }
+
+    /// Returns how long nothing has to be renewed.
+    fn pause(&self, providers: &Providers) -> Duration {
+        let now = Moment::now(providers.clock.as_ref());
+        let tokens = self.tokens.values().into_iter().filter_map(|(_, token, _)| token.state().renew_at);
+        let leases = self.leases.values().into_iter().filter_map(|(_, lease, _)| lock(&lease.state).renew_at);
+        tokens.chain(leases).map(|at| at.remaining(now)).min().unwrap_or(MAX_PAUSE).min(MAX_PAUSE)
     }
 
     /// Renews each token and lease whose time has come, and revokes what has no user any more.

@@ -135,11 +135,7 @@ async fn a_lease_is_shared_and_revoked_with_its_last_user() {
     daemon.daemon.until_state(&jdbc, "ACTIVE").await;
     let leases = roles.until_leases(&bao, 1).await;
     std::fs::remove_file(daemon.workspace.path("intents/a.json")).unwrap();
-    until("the first connection is retired", || async {
-        let left = daemon.daemon.connections().await.len();
-        (left == 1, left.to_string())
-    })
-    .await;
+    daemon.daemon.until_state(&roles.id, "RETIRED").await;
     assert_eq!(roles.leases(&bao).await, leases, "the other connection still uses it");
     std::fs::remove_file(daemon.workspace.path("intents/b.json")).unwrap();
     roles.until_leases(&bao, 0).await;

@@ -3,7 +3,7 @@
 use super::bao::*;
 use super::leases::{app_role, heal};
 use crate::support::bearer_service::BearerService;
-use crate::support::daemon::{Workspace, intent_with_locator, until};
+use crate::support::daemon::{Workspace, intent_with_locator, stderr, until};
 use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -188,7 +188,12 @@ async fn a_service_account_logs_in() {
     let accepted = Arc::new(Mutex::new(first.clone()));
     let (mount, policy, host) = (unique("kubernetes"), bao.policy(&secret.rule).await, token_review(Arc::clone(&accepted)).await);
     bao.write(&format!("sys/auth/{mount}"), json!({"type": "kubernetes"})).await;
-    let config = json!({"kubernetes_host": host, "token_reviewer_jwt": sign(claims(0)), "disable_local_ca_jwt": true});
+    // The certificate is not used for plain HTTP, but OpenBao wants one outside a cluster.
+    let authority = std::fs::read_to_string(crate::harness::variable("OPENBAO", "TLS_CA_FILE")).unwrap();
+    let reviewer = sign(claims(0));
+    let config = json!({
+        "kubernetes_host": host, "token_reviewer_jwt": reviewer, "disable_local_ca_jwt": true, "kubernetes_ca_cert": authority,
+    });
     bao.write(&format!("auth/{mount}/config"), config).await;
     let role = json!({
         "bound_service_account_names": ["aam"], "bound_service_account_namespaces": ["aam"], "token_policies": [policy],
@@ -250,7 +255,6 @@ async fn a_token_file_is_read_at_each_use() {
 async fn the_token_of_a_login_is_revoked_at_an_orderly_stop() {
     let bao = Bao::new("DEV");
     let secret = secret(&bao).await;
-    // The number of uses of the secret id shows how often AAM logged in.
     let workspace = app_role_workspace(&bao, &secret.rule, json!({"token_ttl": "1h"})).await;
     let file = workspace.path("intents/one.json");
     std::fs::write(&file, intent_with_locator("openapi", &secret.service.url("a"), &secret.locator).to_string()).unwrap();

@@ -2,6 +2,7 @@
 
 mod bao;
 pub mod failures;
+pub mod guide;
 pub mod leases;
 pub mod logins;
 
