@@ -73,7 +73,7 @@ test: needs-peers check-scripts check-format check-lints unit peers parity corpu
 	@echo "make test: all passed"
 
 bench: needs-build ## Take the measurements of docs/benchmarks.md
-	$(WITH_PEERS) cdk -- $(CARGO) bench --bench '*'
+	$(WITH_PEERS) cdk openbao -- $(CARGO) bench --bench '*'
 
 # Parts of the above.
 
