@@ -6,10 +6,12 @@
 mod forms;
 pub mod jwt;
 mod known;
+mod known_end;
 pub mod private_key;
 pub mod redact;
 pub mod secret;
 mod views;
 
 pub use forms::{MIN_SECRET_BYTES, Unprotectable, unprotectable};
+pub use known_end::known_end;
 pub use secret::{Credential, Secret};
