@@ -61,6 +61,13 @@ impl Credential {
         Credential { plain: None, fields: fields.into_iter().collect() }
     }
 
+    /// Adds a named field. A plain value stays, so that a caller finds it either way.
+    #[must_use]
+    pub fn with_field(mut self, name: &str, value: Secret) -> Credential {
+        self.fields.insert(name.to_string(), value);
+        self
+    }
+
     /// Returns the plain value, or `None` if the secret is a JSON object.
     #[must_use]
     pub fn plain(&self) -> Option<&Secret> {

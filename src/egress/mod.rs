@@ -45,6 +45,7 @@ use crate::policy::{Cap, Policy};
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -154,6 +155,14 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// A PEM file with certificate authorities that only some calls trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FurtherAuthorities {
+    pub file: PathBuf,
+    /// The key of the policy that names the file, for messages.
+    pub policy_key: &'static str,
+}
+
 /// The egress state that all attempts in the process share.
 pub struct Egress {
     pub budget: Arc<dyn DayBudget>,
@@ -180,6 +189,8 @@ pub struct Session {
     concurrency: usize,
     /// The bytes that the attempt holds.
     memory: Arc<AttemptMemory>,
+    /// A file with certificate authorities that this session trusts in addition to those of the policy.
+    authorities: Option<FurtherAuthorities>,
     /// The breaker key and the pass of the latest admission, by host. [`Session::settle`] uses them.
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
 }
@@ -217,9 +228,19 @@ impl Egress {
         let (counters, passes, lost_response) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
         let memory = self.memory.attempt(caller.policy.reconcile.memory);
-        let egress = Arc::clone(self);
-        let retries_statuses = true;
-        Session { egress, caller, account, counters, lost_response, retries_statuses, concurrency, memory, passes }
+        let (retries_statuses, authorities) = (true, None);
+        Session {
+            egress: Arc::clone(self),
+            caller,
+            account,
+            counters,
+            lost_response,
+            retries_statuses,
+            concurrency,
+            memory,
+            authorities,
+            passes,
+        }
     }
 }
 
@@ -229,6 +250,12 @@ impl Session {
     #[must_use]
     pub fn without_status_retries(self) -> Session {
         Session { retries_statuses: false, ..self }
+    }
+
+    /// Trusts the certificate authorities of `authorities` in addition to those of the machine and of `network.ca_file`.
+    #[must_use]
+    pub fn with_authorities(self, authorities: Option<FurtherAuthorities>) -> Session {
+        Session { authorities, ..self }
     }
 
     /// Limits the connector to `concurrency` calls at the same time, because other connectors of the same attempt run

@@ -136,10 +136,11 @@ async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url, memory:
         Err(error) => return Try::NotSent(invalid_uri(url, &error)),
     };
     let tls = url.scheme() == "https";
-    let client = match session.egress.clients.get(&session.caller.policy, &session.egress.lookup, tls) {
-        Ok(client) => client,
-        Err(failure) => return Try::NotSent(failure),
-    };
+    let client =
+        match session.egress.clients.get(&session.caller.policy, &session.egress.lookup, tls, session.authorities.as_ref()) {
+            Ok(client) => client,
+            Err(failure) => return Try::NotSent(failure),
+        };
     let reservation = match session.memory.reserve(memory).await {
         Ok(reservation) => reservation,
         Err(bound) => return Try::NotSent(bound.failure(&format!("the response of {host}"))),

@@ -44,3 +44,4 @@ mod planned_calls;
 mod postgres_logins;
 mod retry_counts;
 mod sql_faults;
+mod vault_hostile;

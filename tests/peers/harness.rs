@@ -25,6 +25,7 @@ pub enum Peer {
     Prism,
     Cdk,
     Chromium,
+    Openbao,
     Oidc,
 }
 
@@ -46,6 +47,7 @@ impl Peer {
             Peer::Prism => "prism",
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
+            Peer::Openbao => "openbao",
             Peer::Oidc => "oidc",
         }
     }
@@ -59,6 +61,7 @@ impl Peer {
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
+            Peer::Openbao => "DEV_URL",
             Peer::Oidc => "TOKEN_URL",
         }
     }

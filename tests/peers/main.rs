@@ -1,6 +1,6 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
-//! oidc-provider and Chromium.
+//! oidc-provider, OpenBao and Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -20,6 +20,7 @@ mod lowcode_cdk;
 mod lowcode_families;
 mod object_store;
 mod sql;
+mod vault;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
@@ -40,5 +41,10 @@ fn main() -> std::process::ExitCode {
         sql::record::tests(),
         sql::poolers::tests(),
         sql::relations::tests(),
+        vault::tests(),
+        vault::failures::tests(),
+        vault::guide::tests(),
+        vault::leases::tests(),
+        vault::logins::tests(),
     ])
 }

@@ -286,7 +286,9 @@ impl CustomResource {
 fn add_credential(config: &mut Dict, credential: &Credential, manifest: &Manifest, name: &str) -> Result<(), Failure> {
     let empty = Dict::default();
     let known = properties(manifest).unwrap_or(&empty);
-    if let Some(plain) = credential.plain() {
+    // A secret of a vault that has one field is a plain value and a field; the field says which key it is.
+    let names_a_key = credential.field_names().iter().any(|field| known.contains_key(*field));
+    if let Some(plain) = credential.plain().filter(|_| !names_a_key) {
         let secrets: Vec<&Arc<str>> = known.iter().filter(|(_, property)| is_secret(property)).map(|(key, _)| key).collect();
         let [key] = secrets.as_slice() else {
             let names: Vec<&str> = known.keys().map(|key| &**key).collect();
