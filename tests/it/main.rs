@@ -42,5 +42,8 @@ mod openapi_fixes;
 mod operator_files;
 mod planned_calls;
 mod postgres_logins;
+mod principals;
+mod principals_entra;
+mod principals_google;
 mod retry_counts;
 mod sql_faults;
