@@ -79,7 +79,7 @@ async fn listed_post(session: &Session, request: &HttpRequest) -> Result<HttpRes
     let response = send_with_retry(session, &judged, &request.url).await?;
     match response.status {
         status @ (301 | 302 | 303 | 307 | 308) if response.header("location").is_some() => {
-            Err(post::redirected(&request.url, status))
+            Err(post::redirected(&session.caller.posts, &request.url, status))
         }
         _ => Ok(response),
     }

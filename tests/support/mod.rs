@@ -17,3 +17,4 @@ pub mod session;
 pub mod shop;
 pub mod snapshot;
 pub mod sql;
+pub mod token_endpoint;
