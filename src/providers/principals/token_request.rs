@@ -1,9 +1,10 @@
 //! Requests to the token endpoint of an OAuth 2 server (RFC 6749, section 5), for all kinds that mint tokens.
 
 use super::MintContext;
+use super::refusal::http_date;
 use crate::credentials::{Secret, redact};
 use crate::egress::{HttpRequest, HttpResponse, Method};
-use crate::model::{Allowed, BodyRule, Failure, PostRule, Posts};
+use crate::model::{Allowed, BodyRule, Failure, PostRule, Posts, Timestamp};
 use crate::providers::Endpoint;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -46,6 +47,8 @@ pub struct TokenRefusal {
     pub description: String,
     /// The value of the header `DPoP-Nonce`, if any.
     pub dpop_nonce: Option<String>,
+    /// The clock of the endpoint, if the response names it.
+    pub server_date: Option<Timestamp>,
 }
 
 /// Why no token was issued.
@@ -67,11 +70,13 @@ impl MintContext<'_> {
         let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
         if response.status != 200 || text("access_token").is_empty() {
             let shown = |name: &str, bytes: usize| redact::scrub_and_cut(text(name), bytes);
-            let described = shown("error_description", 500);
+            // Zoom writes `reason`; gateways and Okta's API write their own names.
+            let first = |names: &[&str], bytes| names.iter().map(|name| shown(name, bytes)).find(|text| !text.is_empty());
             return Err(NoToken::Refused(TokenRefusal {
                 status: response.status,
-                error: shown("error", 100),
-                description: if described.is_empty() { shown("message", 500) } else { described },
+                error: first(&["error", "errorCode"], 100).unwrap_or_default(),
+                description: first(&["error_description", "reason", "message", "errorSummary"], 500).unwrap_or_default(),
+                server_date: response.header("date").and_then(http_date),
                 dpop_nonce: response.header("dpop-nonce").map(str::to_string),
             }));
         }
@@ -104,8 +109,6 @@ impl MintContext<'_> {
             idempotent: false,
         };
         let posts = Posts { list: format!("credentials.principals.{}", self.name), rules: vec![rule] };
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        request.form.iter().for_each(|(name, value)| drop(form.append_pair(name, value.expose())));
         let mut headers = vec![("accept".to_string(), Secret::new("application/json".to_string()))];
         if let Some((id, secret)) = &request.basic {
             let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
@@ -114,7 +117,16 @@ impl MintContext<'_> {
         }
         headers.extend(request.headers.iter().cloned());
         let session = self.providers.session(self.request, Endpoint::Tokens, &url.origin().ascii_serialization(), posts);
-        let method = Method::ListedPost(Some(Secret::new(form.finish())));
+        let method = Method::ListedPost(Some(encoded(&request.form)));
         session.http(HttpRequest { method, url, headers, max_bytes: MAX_RESPONSE_BYTES, follow_redirects: false }).await
     }
+}
+
+/// Writes the form as `application/x-www-form-urlencoded`.
+fn encoded(form: &[(&'static str, Secret)]) -> Secret {
+    let mut text = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form {
+        text.append_pair(name, value.expose());
+    }
+    Secret::new(text.finish())
 }
