@@ -43,4 +43,7 @@ mod operator_files;
 mod planned_calls;
 mod postgres_logins;
 mod retry_counts;
+mod signed_requests;
 mod sql_faults;
+mod vendor_canaries;
+mod vendor_principals;

@@ -25,6 +25,8 @@ pub enum Peer {
     Prism,
     Cdk,
     Chromium,
+    Oauthlib,
+    Okta,
 }
 
 impl Peer {
@@ -45,6 +47,8 @@ impl Peer {
             Peer::Prism => "prism",
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
+            Peer::Oauthlib => "oauthlib",
+            Peer::Okta => "okta",
         }
     }
 
@@ -53,7 +57,10 @@ impl Peer {
         match self {
             Peer::Postgres | Peer::Postgres18 | Peer::Mariadb => "PORT",
             Peer::Moto | Peer::Nanio => "ENDPOINT",
-            Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb => "URL",
+            Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
+                "URL"
+            }
+            Peer::Okta => "RECORDINGS",
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
