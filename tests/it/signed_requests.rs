@@ -106,7 +106,7 @@ async fn netsuite_s_reason_for_a_refused_signature_reaches_the_connection() {
     }
     let vendor = refusing(401, "OAuth error=\"timestamp_refused\"", Some("Sun, 08 Nov 2020 18:00:00 GMT")).await;
     let error = netsuite_failure(&vendor, &vendor.base, "AWAITING_CREDENTIALS").await;
-    assert!(error["title"].as_str().is_some_and(|text| text.contains("s ahead of the clock of NetSuite")), "{error}");
+    assert!(error["title"].as_str().is_some_and(|text| text.contains("ahead of that of NetSuite")), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

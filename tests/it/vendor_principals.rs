@@ -251,7 +251,7 @@ async fn a_clock_that_differs_is_named_as_the_reason() {
     .await;
     let principal = format!("{{kind: box, config: env:C, token_url: \"{}/oauth2/token\"}}", vendor.base);
     let failure = Minting::new(&principal, &[("C", &box_settings(&vendor_key(), ""))]).refused().await;
-    assert_refusal(&failure, Class::CredentialRejected, "s ahead of the clock of Box", "timedatectl set-ntp true", "'exp'");
+    assert_refusal(&failure, Class::CredentialRejected, "ahead of that of Box", "timedatectl set-ntp true", "'exp'");
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ pub enum Peer {
     Prism,
     Cdk,
     Chromium,
+    Oidc,
     Oauthlib,
     Okta,
 }
@@ -47,6 +48,7 @@ impl Peer {
             Peer::Prism => "prism",
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
+            Peer::Oidc => "oidc",
             Peer::Oauthlib => "oauthlib",
             Peer::Okta => "okta",
         }
@@ -64,6 +66,7 @@ impl Peer {
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
+            Peer::Oidc => "TOKEN_URL",
         }
     }
 

@@ -17,4 +17,5 @@ pub mod session;
 pub mod shop;
 pub mod snapshot;
 pub mod sql;
+pub mod token_endpoint;
 pub mod vendors;

@@ -127,8 +127,16 @@ pub const KIND_SPECS: &[KindSpec] = &[
                 KeyForm::Choice(&["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]),
                 "of the signature",
             ),
-            may("audience", KeyForm::Text, "the audience of the assertion, if it is not the token endpoint"),
-            may("resource", KeyForm::Text, "the resource or audience parameter that the server asks for"),
+            may(
+                "audience",
+                KeyForm::Text,
+                "the audience of the assertion, if it is not the token endpoint; with a secret, the parameter audience",
+            ),
+            may(
+                "resource",
+                KeyForm::Text,
+                "the resource to ask for; sent as resource and, unless audience is written, as audience",
+            ),
             SCOPES,
         ],
         one_of: &[&["secret", "key"]],
@@ -163,6 +171,8 @@ pub const KIND_SPECS: &[KindSpec] = &[
             may("federation", KeyForm::Locator, "where the JSON configuration of the workload identity federation is stored"),
             may("subject", KeyForm::Text, "the delegated user of a domain-wide delegation"),
             may("impersonate", KeyForm::Text, "the service account whose tokens are minted"),
+            may("subject_token_file", KeyForm::File, "the only file from which the federation may read the platform's token"),
+            may("subject_token_url", KeyForm::Url, "the only URL from which the federation may read the platform's token"),
             may("token_url", KeyForm::Url, "https://oauth2.googleapis.com/token unless written"),
             may("sts_url", KeyForm::Url, "https://sts.googleapis.com/v1/token unless written"),
             may("iam_url", KeyForm::Url, "https://iamcredentials.googleapis.com unless written"),
@@ -171,6 +181,7 @@ pub const KIND_SPECS: &[KindSpec] = &[
         one_of: &[&["key", "federation"]],
         calls: &[
             call("POST", "{token_url|https://oauth2.googleapis.com/token}", &["key"]),
+            call("GET", "{subject_token_url}", &["subject_token_url"]),
             call("POST", "{sts_url|https://sts.googleapis.com/v1/token}", &["federation"]),
             call(
                 "POST",

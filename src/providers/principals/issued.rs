@@ -29,21 +29,27 @@ impl MintContext<'_> {
     }
 }
 
-/// Makes the credential of a token: its fields are `token`, `token_type` and `more`. `lifetime` is that of a token whose
+/// Makes the credential of a token: its fields are `token` and `access_token`, by one of which families, descriptions and
+/// manifests know it, `token_type` and `more`. `lifetime` is that of a token whose
 /// response does not name one.
 #[must_use]
 pub fn token_credential(issued: IssuedToken, more: &[(&str, &str)], lifetime: Duration) -> Fetched<Minted> {
-    let evidence = granted(&issued);
-    let mut fields = vec![("token".to_string(), issued.access_token), ("token_type".to_string(), Secret::new(issued.token_type))];
+    let (evidence, valid_for) = (granted(&issued), issued.lifetime(lifetime));
+    let mut fields = vec![
+        ("token".to_string(), issued.access_token.clone()),
+        ("access_token".to_string(), issued.access_token),
+        ("token_type".to_string(), Secret::new(issued.token_type)),
+    ];
     fields.extend(more.iter().map(|(name, value)| ((*name).to_string(), Secret::new((*value).to_string()))));
     let value = Minted { credential: Credential::from_fields(fields), evidence, key_ends_at: None };
-    Fetched { value, valid_for: Some(issued.valid_for.unwrap_or(lifetime)) }
+    Fetched { value, valid_for: Some(valid_for) }
 }
 
 /// The scopes that the vendor granted, if the response names them.
 #[must_use]
 pub fn granted(issued: &IssuedToken) -> Evidence {
     let mut evidence = Evidence::new();
+    evidence.insert("token_type".to_string(), redact::scrub_and_cut(&issued.token_type, 40).into());
     if let Some(scope) = &issued.scope {
         evidence.insert("scopes".to_string(), redact::scrub_and_cut(scope, 1000).into());
     }

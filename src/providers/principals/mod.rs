@@ -5,15 +5,20 @@
 
 mod box_platform;
 mod dpop;
+mod entra;
+mod fixed;
 mod github_app;
+mod google;
 mod issued;
 mod netsuite;
 mod oauth1;
+mod oauth2_client;
 mod okta;
 mod refusal;
 mod salesforce;
 mod snowflake;
-mod token_request;
+pub(super) mod token_request;
+mod token_response;
 mod zoom;
 
 use super::cache::{Cache, Cached, Fetched, Reuse};
@@ -157,9 +162,9 @@ impl PrincipalProvider {
 /// Mints a credential of the principal's kind. Each kind has one line here and one module.
 async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
     match context.principal.kind {
-        "oauth2_client" => Err(not_served(context)),
-        "entra" => Err(not_served(context)),
-        "google" => Err(not_served(context)),
+        "oauth2_client" => oauth2_client::mint(context).await,
+        "entra" => entra::mint(context).await,
+        "google" => google::mint(context).await,
         "aws" => Err(not_served(context)),
         "snowflake" => snowflake::mint(context).await,
         "github_app" => github_app::mint(context).await,
@@ -168,8 +173,8 @@ async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
         "box" => box_platform::mint(context).await,
         "zoom" => zoom::mint(context).await,
         "netsuite" => netsuite::mint(context).await,
-        "basic" => Err(not_served(context)),
-        "token" => Err(not_served(context)),
+        "basic" => fixed::basic(context).await,
+        "token" => fixed::token(context).await,
         _ => Err(not_served(context)),
     }
 }
@@ -218,6 +223,10 @@ impl CredentialProvider for PrincipalProvider {
         request: &'a CredentialRequest,
     ) -> BoxFuture<'a, Result<ProvidedCredential, Failure>> {
         Box::pin(self.resolve(providers, request))
+    }
+
+    fn next_end(&self) -> Option<Timestamp> {
+        self.minted.next_end()
     }
 
     fn planned_calls(&self, policy: &Policy, locator: &Locator, _: &Family) -> Vec<PlannedCall> {

@@ -174,18 +174,16 @@ fn request(
 
 /// The credential of a token that is bound to `key`: each request to the organization carries a proof of its own.
 fn bound(context: &MintContext<'_>, issued: IssuedToken, key: Arc<DpopKey>, url: &Url, host: String) -> Fetched<Minted> {
-    let mut evidence = granted(&issued);
+    let (mut evidence, valid_for) = (granted(&issued), Some(issued.lifetime(TOKEN_LIFETIME)));
     evidence.insert("signature".to_string(), "DPoP, ES256".into());
     evidence.insert("signs_requests_to".to_string(), url.origin().ascii_serialization().into());
     let signer = DpopSigner { key, token: issued.access_token.clone(), refusals: context.refusals(VENDOR, REFUSALS) };
     let fields = [
-        ("token".to_string(), issued.access_token),
+        ("token".to_string(), issued.access_token.clone()),
+        ("access_token".to_string(), issued.access_token),
         ("token_type".to_string(), Secret::new("DPoP".to_string())),
         ("host".to_string(), Secret::new(host)),
     ];
     let credential = Credential::from_fields(fields).with_signer(Signer::new(url, Arc::new(signer)));
-    Fetched {
-        value: Minted { credential, evidence, key_ends_at: None },
-        valid_for: Some(issued.valid_for.unwrap_or(TOKEN_LIFETIME)),
-    }
+    Fetched { value: Minted { credential, evidence, key_ends_at: None }, valid_for }
 }

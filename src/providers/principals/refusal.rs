@@ -1,8 +1,9 @@
 //! What the refusals of vendors mean, as data: each has its own title and its own fix.
 
 use super::MintContext;
-use super::token_request::NoToken;
+use super::token_request::{NoToken, TokenRefusal};
 use crate::model::{Class, Failure, Timestamp};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// One refusal that a vendor documents, or that many people have met.
@@ -56,7 +57,7 @@ impl RefusalRule {
 
 /// The rules of a vendor, filled for one principal.
 pub struct Refusals {
-    vendor: &'static str,
+    vendor: Cow<'static, str>,
     principal: String,
     rules: Vec<(&'static RefusalRule, String, String)>,
 }
@@ -86,11 +87,14 @@ impl Refusals {
         }
         let found = self.rules.iter().find(|(rule, ..)| rule.matches(error, description));
         if found.is_none_or(|(rule, ..)| rule.clock)
-            && let Some(failure) = clock_failure(vendor, server_date, now)
+            && let Some(failure) = clock_failure(vendor, server_date, now, found.map(|(.., fix)| fix.as_str()))
         {
             return failure.detail(said);
         }
         let failure = match found {
+            Some((rule, title, fix)) if rule.class == Class::Throttled => {
+                Failure::new(rule.class, title.clone(), fix.clone()).after(SLOW_DOWN_WAIT)
+            }
             Some((rule, title, fix)) => Failure::new(rule.class, title.clone(), fix.clone()),
             None if error.is_empty() => Failure::new(
                 Class::Remote,
@@ -114,24 +118,59 @@ impl Refusals {
 impl MintContext<'_> {
     /// Fills `rules` for this principal.
     #[must_use]
-    pub fn refusals(&self, vendor: &'static str, rules: &'static [RefusalRule]) -> Refusals {
-        let filled = |text: &str| self.principal.fill(&text.replace("{principal}", self.name));
+    pub fn refusals(&self, vendor: impl Into<Cow<'static, str>>, rules: &'static [RefusalRule]) -> Refusals {
+        self.refusals_with(vendor, rules, &[])
+    }
+
+    /// Fills `rules` for this principal. In their texts, the names of `values` stand for these values.
+    #[must_use]
+    pub fn refusals_with(
+        &self,
+        vendor: impl Into<Cow<'static, str>>,
+        rules: &'static [RefusalRule],
+        values: &[(&str, String)],
+    ) -> Refusals {
+        let filled = |text: &str| {
+            let mut text = text.replace("{principal}", self.name);
+            for (name, value) in values {
+                text = text.replace(&format!("{{{name}}}"), value);
+            }
+            self.principal.fill(&text)
+        };
         let rules = rules.iter().map(|rule| (rule, filled(rule.title), filled(rule.fix))).collect();
-        Refusals { vendor, principal: self.name.to_string(), rules }
+        Refusals { vendor: vendor.into(), principal: self.name.to_string(), rules }
     }
 
     /// Returns the failure for a token that `vendor` did not issue.
     #[must_use]
     pub fn no_token(&self, vendor: &'static str, rules: &'static [RefusalRule], reason: NoToken) -> Failure {
+        self.no_token_with(vendor, rules, &[], reason)
+    }
+
+    /// As [`MintContext::no_token`]; the names of `values` stand for these values in the texts of the rules.
+    #[must_use]
+    pub fn no_token_with(
+        &self,
+        vendor: &'static str,
+        rules: &'static [RefusalRule],
+        values: &[(&str, String)],
+        reason: NoToken,
+    ) -> Failure {
         match reason {
             NoToken::Failed(failure) => failure,
-            NoToken::Refused(refusal) => self.refusals(vendor, rules).failure(&Refusal {
-                status: refusal.status,
-                error: &refusal.error,
-                description: &refusal.description,
-                server_date: refusal.server_date,
-                now: self.providers.clock.now(),
-            }),
+            NoToken::Refused(refusal) => self.refusals_with(vendor, rules, values).failure(&self.refusal(&refusal)),
+        }
+    }
+
+    /// Returns the refusal together with the clock of this machine.
+    #[must_use]
+    pub fn refusal<'r>(&self, refusal: &'r TokenRefusal) -> Refusal<'r> {
+        Refusal {
+            status: refusal.status,
+            error: &refusal.error,
+            description: &refusal.description,
+            server_date: refusal.server_date,
+            now: self.providers.clock.now(),
         }
     }
 }
@@ -148,8 +187,12 @@ fn quoted(vendor: &str, status: u16, error: &str, description: &str) -> String {
 /// The difference between two clocks from which on it is named as the reason.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
 
+/// How long AAM waits if a vendor asks for fewer requests and does not say how long.
+const SLOW_DOWN_WAIT: Duration = Duration::from_secs(30);
+
 /// Returns the failure for a clock that differs from the vendor's, or `None` if they agree or the vendor's is not known.
-fn clock_failure(vendor: &str, theirs: Option<Timestamp>, ours: Timestamp) -> Option<Failure> {
+/// `otherwise` is the fix if the clock is right after all.
+fn clock_failure(vendor: &str, theirs: Option<Timestamp>, ours: Timestamp, otherwise: Option<&str>) -> Option<Failure> {
     let theirs = theirs?;
     let (ahead, behind) = (ours.since(theirs), theirs.since(ours));
     let difference = ahead.max(behind);
@@ -157,14 +200,28 @@ fn clock_failure(vendor: &str, theirs: Option<Timestamp>, ours: Timestamp) -> Op
         return None;
     }
     let side = if ahead > behind { "ahead of" } else { "behind" };
+    let otherwise = otherwise.map(|fix| format!(". If it is refused with the right time too: {fix}")).unwrap_or_default();
     Some(Failure::new(
         Class::CredentialRejected,
         format!(
-            "the clock of this machine is {} s {side} the clock of {vendor}, which therefore refuses what AAM signs",
-            difference.as_secs()
+            "{vendor} refuses what AAM signed, and the clock of this machine is {} {side} that of {vendor}",
+            length(difference)
         ),
-        "correct the clock of this machine (timedatectl set-ntp true; chronyc tracking shows the difference), then aam heal",
+        format!(
+            "correct the clock of this machine (timedatectl set-ntp true; chronyc tracking shows the difference), then aam \
+             heal{otherwise}"
+        ),
     ))
+}
+
+/// A length of time for a person: "90 seconds", "12 minutes".
+fn length(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ ..120 => format!("{seconds} seconds"),
+        seconds @ 120..7200 => format!("{} minutes", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} hours", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
 }
 
 /// Parses the header `Date` of a response (RFC 9110, section 5.6.7).
