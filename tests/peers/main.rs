@@ -22,6 +22,7 @@ mod netsuite;
 mod object_store;
 mod okta_recordings;
 mod sql;
+mod vendor_assertions;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
@@ -44,5 +45,6 @@ fn main() -> std::process::ExitCode {
         sql::record::tests(),
         sql::poolers::tests(),
         sql::relations::tests(),
+        vendor_assertions::tests(),
     ])
 }

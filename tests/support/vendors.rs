@@ -312,14 +312,11 @@ pub async fn okta(dpop: OktaDpop) -> MockVendor {
             let wanted = (dpop == OktaDpop::RequiredWithApiNonce).then_some(api_nonce);
             let token = request.header("authorization").and_then(|value| value.strip_prefix("DPoP "));
             let refused = |error: &str| {
-                json_response_with(
-                    401,
-                    &[("www-authenticate", &format!("DPoP algs=\"ES256 RS256\", error=\"{error}\"")), ("dpop-nonce", api_nonce)],
-                    &json!({}),
-                )
+                let challenge = format!("DPoP algs=\"ES256 RS256\", error=\"{error}\"");
+                json_response_with(401, &[("www-authenticate", challenge.as_str()), ("dpop-nonce", api_nonce)], &json!({}))
             };
             return match proof(request, home, &once, wanted, token) {
-                Ok(key) if token == Some(OKTA_TOKEN) && *bound.lock().expect("unpoisoned") == Some(key) => {
+                Ok(key) if token == Some(OKTA_TOKEN) && bound.lock().expect("unpoisoned").as_deref() == Some(key.as_str()) => {
                     api(home, request, true).expect("an answer")
                 }
                 Ok(_) => refused("invalid_token"),

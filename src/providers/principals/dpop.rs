@@ -90,8 +90,10 @@ impl RequestSigner for DpopSigner {
 
     /// A server may name a new nonce in any response (RFC 9449, section 8.2), and asks for it with `use_dpop_nonce`.
     fn wants_another(&self, response: &SignedResponse<'_>) -> bool {
-        let new = response.header("dpop-nonce").is_some_and(|nonce| self.key.set_nonce(nonce));
-        new && matches!(response.status, 400 | 401) && error(response).as_deref() == Some("use_dpop_nonce")
+        let Some(nonce) = response.header("dpop-nonce") else { return false };
+        // Another connection may have set the same nonce while this request was on its way.
+        self.key.set_nonce(nonce);
+        matches!(response.status, 400 | 401) && error(response).as_deref() == Some("use_dpop_nonce")
     }
 
     fn refusal(&self, response: &SignedResponse<'_>) -> Option<Failure> {
