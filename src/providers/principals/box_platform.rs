@@ -57,7 +57,7 @@ const REFUSALS: &[RefusalRule] = &[
         "Box received an assertion of service principal {principal} twice",
         "a proxy between this machine and Box repeats requests: turn that off",
     ),
-    RefusalRule::new(
+    RefusalRule::clock(
         &["invalid_grant", "invalid_client"],
         &["'kid'", "public key", "signature", "assertion"],
         "Box does not accept the signature of service principal {principal}",

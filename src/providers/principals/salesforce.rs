@@ -63,7 +63,7 @@ const REFUSALS: &[RefusalRule] = &[
         "Salesforce does not let the user of service principal {principal} log in",
         "ask the administrator for the reason in Setup > Login History; the user is inactive, frozen or locked, or login IP ranges exclude this machine",
     ),
-    RefusalRule::new(
+    RefusalRule::clock(
         &["invalid_grant"],
         &["invalid assertion", "invalid_assertion", "signature"],
         "Salesforce does not accept the assertion of service principal {principal}: the key does not belong to the app's certificate, or the user does not exist",
