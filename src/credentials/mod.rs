@@ -10,8 +10,10 @@ mod known_end;
 pub mod private_key;
 pub mod redact;
 pub mod secret;
+pub mod signer;
 mod views;
 
 pub use forms::{MIN_SECRET_BYTES, Unprotectable, unprotectable};
 pub use known_end::known_end;
 pub use secret::{Credential, Secret};
+pub use signer::Signer;

@@ -30,6 +30,7 @@ mod redirect;
 pub mod resolve;
 mod retry;
 mod send;
+mod signing;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -37,6 +38,7 @@ mod transport;
 
 pub use crate::model::PlannedCall;
 pub use body::is_too_long;
+pub use signing::Signing;
 
 use crate::clock::{Clock, SystemClock};
 use crate::memory_budget::{AttemptMemory, MemoryBudget};
@@ -191,6 +193,8 @@ pub struct Session {
     memory: Arc<AttemptMemory>,
     /// A file with certificate authorities that this session trusts in addition to those of the policy.
     authorities: Option<FurtherAuthorities>,
+    /// Signs the requests, if the credential is not sent as it is.
+    signing: Option<Arc<Signing>>,
     /// The breaker key and the pass of the latest admission, by host. [`Session::settle`] uses them.
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
 }
@@ -239,6 +243,7 @@ impl Egress {
             concurrency,
             memory,
             authorities,
+            signing: None,
             passes,
         }
     }
@@ -269,6 +274,12 @@ impl Session {
     #[must_use]
     pub fn with_memory(self, memory: Arc<AttemptMemory>) -> Session {
         Session { memory, ..self }
+    }
+
+    /// Signs every request to the origin of the signer.
+    #[must_use]
+    pub fn with_signing(self, signing: Option<Arc<Signing>>) -> Session {
+        Session { signing, ..self }
     }
 
     /// Returns the account of the bytes that the attempt holds.

@@ -46,5 +46,8 @@ mod principals;
 mod principals_entra;
 mod principals_google;
 mod retry_counts;
+mod signed_requests;
 mod sql_faults;
 mod vault_hostile;
+mod vendor_canaries;
+mod vendor_principals;
