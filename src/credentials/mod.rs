@@ -3,10 +3,12 @@
 //! A secret is kept only in memory, in a [`Secret`], which prints as `[redacted]` and is wiped when it is dropped.
 //! [`redact`] knows the secrets in use and removes them by value from logs, registry rows and API responses.
 
+pub mod access_key;
 mod forms;
 mod known;
 pub mod redact;
 pub mod secret;
+pub mod sigv4;
 mod views;
 
 pub use forms::{MIN_SECRET_BYTES, Unprotectable, unprotectable};

@@ -11,6 +11,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aws;
 mod daemon;
 mod dashboard;
 mod fastapi;
@@ -22,6 +23,7 @@ mod sql;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
+        aws::tests(),
         daemon::tests(),
         daemon::changes::tests(),
         daemon::failures::tests(),

@@ -3,6 +3,7 @@
 //! Each kind of `policy::credentials::KIND_SPECS` has a module here that mints its credential. What was minted is shared by
 //! all connections of the principal and of the same scopes, and used until shortly before its end.
 
+mod aws;
 mod token_request;
 
 use super::cache::{Cache, Cached, Fetched, Reuse};
@@ -101,6 +102,7 @@ impl PrincipalProvider {
 /// Mints a credential of the principal's kind.
 async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
     match context.principal.kind {
+        "aws" => aws::mint(context).await,
         kind => Err(Failure::new(
             Class::Unsupported,
             format!("this version cannot use service principals of the kind {kind}"),
