@@ -5,7 +5,9 @@
 
 pub mod access_key;
 mod forms;
+pub mod jwt;
 mod known;
+pub mod private_key;
 pub mod redact;
 pub mod secret;
 pub mod sigv4;

@@ -5,6 +5,7 @@
 
 pub mod aws;
 mod kinds;
+pub mod vault_path;
 
 use super::Cap;
 use super::grants::LocatorPattern;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+pub use vault_path::VaultPath;
 
 /// The section `credentials` of the policy.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -252,7 +252,7 @@ impl<'a> Sts<'a> {
 /// Encodes a form as egress sends it, so that the signature covers the bytes that are sent.
 fn encoded(form: &[(&'static str, Secret)]) -> Secret {
     let mut body = url::form_urlencoded::Serializer::new(String::new());
-    form.iter().for_each(|(name, value)| drop(body.append_pair(name, value.expose())));
+    body.extend_pairs(form.iter().map(|(name, value)| (*name, value.expose())));
     Secret::new(body.finish())
 }
 
