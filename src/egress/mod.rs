@@ -1,7 +1,7 @@
 //! The only way out of AAM: every request to a source goes through this module.
 //!
-//! - read-only guard: allows GET, HEAD and the POSTs that the source's list names exactly; refuses everything else
-//!   before a socket opens
+//! - read-only guard: allows GET, HEAD, the POSTs that the source's list names exactly, and one PUT of a metadata service;
+//!   refuses everything else before a socket opens
 //! - SSRF guard: refuses private, loopback, link-local and metadata addresses unless the policy lists them; checks
 //!   resolved addresses and IP literals, and checks again after every redirect
 //! - redirects and bodies: follows redirects only to the same origin; limits the size of a body after decompression
@@ -24,6 +24,7 @@ mod client;
 mod dial;
 pub mod guard;
 mod log;
+pub mod metadata;
 mod pinned;
 mod post;
 mod redirect;
@@ -94,6 +95,9 @@ pub enum Method {
     /// exactly this address and body. Its redirects are not followed, and it is retried only if its rule is idempotent.
     /// The body may hold a secret, as in a token request.
     ListedPost(Option<crate::credentials::Secret>),
+    /// The PUT that requests a token of an instance metadata service. It is refused unless the session was made for that
+    /// service. See [`Session::with_metadata_service`].
+    MetadataToken,
 }
 
 impl Method {
@@ -103,6 +107,7 @@ impl Method {
             Method::Get => "GET",
             Method::Head => "HEAD",
             Method::ListedPost(_) => "POST",
+            Method::MetadataToken => "PUT",
         }
     }
 }
@@ -197,6 +202,8 @@ pub struct Session {
     signing: Option<Arc<Signing>>,
     /// The breaker key and the pass of the latest admission, by host. [`Session::settle`] uses them.
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
+    /// The metadata service that this session was made for. It may call nothing else.
+    metadata: Option<metadata::MetadataService>,
 }
 
 impl Egress {
@@ -244,6 +251,7 @@ impl Egress {
             memory,
             authorities,
             signing: None,
+            metadata: None,
             passes,
         }
     }

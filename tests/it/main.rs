@@ -6,6 +6,8 @@
 mod support;
 
 mod api_fixes;
+mod aws_metadata;
+mod aws_roles;
 mod cli_output;
 mod credential_grants;
 mod daemon_api;

@@ -11,6 +11,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aws;
 mod consent;
 mod daemon;
 mod dashboard;
@@ -27,6 +28,7 @@ mod vendor_assertions;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
+        aws::tests(),
         consent::tests(),
         daemon::tests(),
         daemon::changes::tests(),

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "compiled into both test targets, and each uses a part of it")]
 
 pub mod bearer_service;
+pub mod aws;
 pub mod daemon;
 pub mod described_service;
 pub mod github;

@@ -3,6 +3,7 @@
 //! Who may use which of them is decided in [`super::grants`]. No value of a secret stands in the policy: where a key or a
 //! password is needed, a locator says where it is stored.
 
+pub mod aws;
 mod kinds;
 pub mod vault_path;
 
