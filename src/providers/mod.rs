@@ -8,7 +8,7 @@
 //! in `policy::grants`.
 
 pub mod cache;
-mod consent;
+pub mod consent;
 mod env;
 mod file;
 mod principals;
@@ -216,6 +216,12 @@ impl Providers {
         for provider in self.all() {
             provider.release(self, connection).await;
         }
+    }
+
+    /// Returns the provider of `consent:` locators, for the consent pages and commands.
+    #[must_use]
+    pub fn consents(&self) -> &consent::ConsentProvider {
+        &self.consents
     }
 
     /// Renews tokens and leases until the process stops.

@@ -40,6 +40,8 @@ pub struct App {
     pub rate: RateLimiter<Digest>,
     /// The invalid credentials that each address sent.
     pub failed_authentications: RateLimiter<IpAddr>,
+    /// The requests of each address for consent links.
+    pub links: RateLimiter<IpAddr>,
     /// The address that the server listens on, which may be the unspecified address.
     pub bound: Option<SocketAddr>,
     /// Proves to clients on this machine that this process holds the registry.
@@ -72,6 +74,7 @@ impl App {
             past_funnels: PastFunnels::default(),
             rate: RateLimiter::default(),
             failed_authentications: RateLimiter::default(),
+            links: RateLimiter::default(),
             bound,
             listener_key,
             small_bodies: Arc::new(Semaphore::new(MAX_BODY_MEMORY)),

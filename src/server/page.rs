@@ -248,17 +248,17 @@ fn policy(policy: &PolicyInForce) -> Markup {
 }
 
 /// Renders a `time` element with the full timestamp in its attribute and a text to the second for people.
-fn time(rfc3339: &str) -> Markup {
+pub(super) fn time(rfc3339: &str) -> Markup {
     let plain = rfc3339.split('.').next().unwrap_or(rfc3339).replacen('T', " ", 1);
     html! { time datetime=(rfc3339) { (plain) @if rfc3339.contains('.') { " UTC" } } }
 }
 
 /// Formats a name for people: `AWAITING_CREDENTIALS` becomes `awaiting credentials`.
-fn readable(name: &str) -> String {
+pub(super) fn readable(name: &str) -> String {
     name.to_lowercase().replace('_', " ")
 }
 
-fn symbol(status: &str) -> (&'static str, &'static str) {
+pub(super) fn symbol(status: &str) -> (&'static str, &'static str) {
     match status {
         "ACTIVE" => ("✓", "good"),
         "PENDING" => ("…", "calm"),
