@@ -4,12 +4,14 @@
 //! password is needed, a locator says where it is stored.
 
 pub mod aws;
+mod examples;
 mod kinds;
 pub mod vault_path;
 
 use super::Cap;
 use super::grants::LocatorPattern;
 use crate::model::Locator;
+pub use examples::{PrincipalExample, kind_examples, principal_examples};
 pub use kinds::{CallSpec, EXPIRES, KIND_SPECS, KeyForm, KeySpec, KindSpec, kind_spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
