@@ -45,6 +45,7 @@ use crate::policy::{Cap, Policy};
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -171,6 +172,8 @@ pub struct Session {
     pub caller: Caller,
     account: Arc<caps::Account>,
     counters: log::Counters,
+    /// Whether a request was sent whose response did not arrive whole. See [`Session::lost_response`].
+    lost_response: AtomicBool,
     /// Whether 502, 503 and 504 are retried. See [`Session::without_status_retries`].
     retries_statuses: bool,
     /// The maximum number of concurrent calls. See [`Session::concurrency`].
@@ -211,10 +214,12 @@ impl Egress {
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
         let account = self.accounts.account(&caller);
-        let (counters, passes) = Default::default();
+        let (counters, passes, lost_response) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
         let memory = self.memory.attempt(caller.policy.reconcile.memory);
-        Session { egress: Arc::clone(self), caller, account, counters, retries_statuses: true, concurrency, memory, passes }
+        let egress = Arc::clone(self);
+        let retries_statuses = true;
+        Session { egress, caller, account, counters, lost_response, retries_statuses, concurrency, memory, passes }
     }
 }
 
@@ -265,6 +270,13 @@ impl Session {
     /// `ca_file` cannot be used, or if the response needs more memory than one attempt may use.
     pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
         send::http(self, request).await
+    }
+
+    /// Whether a request of this session may have arrived at the server although its response did not arrive whole. For a
+    /// caller that must not send the same request twice.
+    #[must_use]
+    pub fn lost_response(&self) -> bool {
+        self.lost_response.load(Ordering::Relaxed)
     }
 
     /// Admits one connection of a SQL driver. Takes one call from the budgets, resolves `host` and checks the address.

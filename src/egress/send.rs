@@ -13,6 +13,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, Uri};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use url::Url;
 
@@ -280,6 +281,9 @@ impl<'a> CallInFlight<'a> {
     }
 
     fn without_response(&mut self, error: &NoResponse) -> Try {
+        if !matches!(error, NoResponse::Client(error) if error.is_connect()) {
+            self.session.lost_response.store(true, Ordering::Relaxed);
+        }
         let safe_mode = &self.session.caller.policy.safe_mode;
         let cause = transport::diagnose(error, connect_timeout(safe_mode), self.timeout);
         let failure = cause.failure(&self.host_and_port(), &transport::message(error));
@@ -322,10 +326,12 @@ impl<'a> CallInFlight<'a> {
         };
         match read(max_bytes).await {
             Err((bytes, BodyError::NeedsMemory(needed))) => {
+                self.session.lost_response.store(true, Ordering::Relaxed);
                 self.end(signal, &reason, status, bytes, "memory");
                 Try::NeedsMemory(needed)
             }
             Err((bytes, error)) => {
+                self.session.lost_response.store(true, Ordering::Relaxed);
                 let failure = error.failure(&self.host_and_port(), bytes, self.timeout);
                 let own_limit = matches!(error, BodyError::TooLong(_) | BodyError::TooMuchMemory(_));
                 let signal = if own_limit { signal } else { HealthSignal::Failing };

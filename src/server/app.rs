@@ -29,7 +29,7 @@ const MAX_BODY_MEMORY: usize = 32 << 20;
 /// The state that all handlers of one server share.
 pub struct App {
     pub handle: Arc<Handle>,
-    /// What proves the account of a consent.
+    /// What attempts run with: the engines, egress and the providers of credentials.
     pub env: Arc<Env>,
     pub info: ServerInfo,
     pub limits: ServerLimits,

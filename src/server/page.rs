@@ -108,6 +108,9 @@ fn numbers(data: &Dashboard) -> Markup {
                 @for stage in rest { div.zero[funnel.count(stage) == 0] { dt { (stage.label()) } dd { (funnel.count(stage)) } } }
             }
             pre.summary { @for line in lines { (line) "\n" } }
+            @if funnel.credentials_ending > 0 {
+                p.warn { "! " (counted(usize::try_from(funnel.credentials_ending).unwrap_or(usize::MAX), "credential")) " to replace within 14 days." }
+            }
             @if data.attempts_in_flight > 0 { p.quiet { (counted(data.attempts_in_flight, "attempt")) " in progress." } }
         }
     }

@@ -4,6 +4,7 @@
 //! password is needed, a locator says where it is stored.
 
 mod kinds;
+pub mod vault_path;
 
 use super::Cap;
 use super::grants::LocatorPattern;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+pub use vault_path::VaultPath;
 
 /// The section `credentials` of the policy.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -2,7 +2,7 @@
 
 use super::MintContext;
 use crate::credentials::{Secret, redact};
-use crate::egress::{HttpRequest, HttpResponse, Method};
+use crate::egress::{HttpRequest, HttpResponse, Method, Session};
 use crate::model::{Allowed, BodyRule, Failure, PostRule, Posts};
 use crate::providers::Endpoint;
 use base64::Engine;
@@ -62,7 +62,36 @@ impl MintContext<'_> {
     /// # Errors
     /// Returns [`NoToken`].
     pub async fn request_token(&self, request: TokenRequest) -> Result<IssuedToken, NoToken> {
-        let response = self.post(&request).await.map_err(NoToken::Failed)?;
+        let posts = request.posts(format!("credentials.principals.{}", self.name));
+        let origin = request.url.origin().ascii_serialization();
+        request.send(&self.providers.session(self.request, Endpoint::Tokens, &origin, posts)).await
+    }
+}
+
+impl TokenRequest {
+    /// Returns the list of POSTs that allows this request and nothing else. `list` says which entry of the policy it comes
+    /// from.
+    #[must_use]
+    pub fn posts(&self, list: String) -> Posts {
+        let shape = self.form.iter().map(|(name, _)| ((*name).to_string(), Allowed::Any)).collect();
+        let rule = PostRule {
+            url: format!("{}{}", self.url.origin().ascii_serialization(), self.url.path()),
+            why: "mints a token; changes nothing".to_string(),
+            query: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            body: BodyRule::Form(shape),
+            // The endpoint may count the same assertion twice as a replay.
+            idempotent: false,
+        };
+        Posts { list, rules: vec![rule] }
+    }
+
+    /// Sends the request in a session with its [`TokenRequest::posts`], and reads the response.
+    ///
+    /// # Errors
+    /// Returns [`NoToken`].
+    pub async fn send(&self, session: &Session) -> Result<IssuedToken, NoToken> {
+        let response = self.post(session).await.map_err(NoToken::Failed)?;
         let fields = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&response.body).unwrap_or_default();
         let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
         if response.status != 200 || text("access_token").is_empty() {
@@ -90,30 +119,20 @@ impl MintContext<'_> {
         })
     }
 
-    async fn post(&self, request: &TokenRequest) -> Result<HttpResponse, Failure> {
-        let mut url = request.url.clone();
+    async fn post(&self, session: &Session) -> Result<HttpResponse, Failure> {
+        let mut url = self.url.clone();
         let _ = (url.set_username(""), url.set_password(None));
-        let shape = request.form.iter().map(|(name, _)| ((*name).to_string(), Allowed::Any)).collect();
-        let rule = PostRule {
-            url: format!("{}{}", url.origin().ascii_serialization(), url.path()),
-            why: "mints a token; changes nothing".to_string(),
-            query: BTreeMap::new(),
-            headers: BTreeMap::new(),
-            body: BodyRule::Form(shape),
-            // The endpoint may count the same assertion twice as a replay.
-            idempotent: false,
-        };
-        let posts = Posts { list: format!("credentials.principals.{}", self.name), rules: vec![rule] };
         let mut form = url::form_urlencoded::Serializer::new(String::new());
-        request.form.iter().for_each(|(name, value)| drop(form.append_pair(name, value.expose())));
+        for (name, value) in &self.form {
+            form.append_pair(name, value.expose());
+        }
         let mut headers = vec![("accept".to_string(), Secret::new("application/json".to_string()))];
-        if let Some((id, secret)) = &request.basic {
+        if let Some((id, secret)) = &self.basic {
             let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             let pair = STANDARD.encode(format!("{}:{}", encode(id), encode(secret.expose())));
             headers.push(("authorization".to_string(), Secret::new(format!("Basic {pair}"))));
         }
-        headers.extend(request.headers.iter().cloned());
-        let session = self.providers.session(self.request, Endpoint::Tokens, &url.origin().ascii_serialization(), posts);
+        headers.extend(self.headers.iter().cloned());
         let method = Method::ListedPost(Some(Secret::new(form.finish())));
         session.http(HttpRequest { method, url, headers, max_bytes: MAX_RESPONSE_BYTES, follow_redirects: false }).await
     }
