@@ -79,6 +79,13 @@ pub struct OAuth {
     /// Further parameters of the authorization request, for example `access_type: offline`.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
+    /// Who has to consent if the owner alone cannot, for example "an administrator of the tenant".
+    #[serde(default)]
+    pub given_by: Option<String>,
+    /// Whether the vendor accepts a refresh token again if the response to it was lost: it does not rotate refresh tokens,
+    /// or it documents a time in which the earlier one still works.
+    #[serde(default)]
+    pub resend: bool,
     /// The source of these facts, with its mark.
     pub source: String,
 }

@@ -146,12 +146,12 @@ impl Providers {
     /// Creates providers that read environment variables through `read_env`.
     #[must_use]
     pub fn with_env(egress: Arc<Egress>, clock: Arc<dyn Clock>, process: Process, read_env: ReadEnv) -> Arc<Providers> {
-        Arc::new(Providers {
+        Arc::new_cyclic(|providers| Providers {
             env: env::EnvProvider::new(process, read_env),
             file: file::FileProvider::default(),
             vault: vault::VaultProvider::new(&clock),
             principals: principals::PrincipalProvider::new(&clock),
-            consents: consent::ConsentProvider::new(&clock),
+            consents: consent::ConsentProvider::new(&clock, process, providers.clone()),
             usage: usage::Usage::default(),
             egress,
             clock,

@@ -122,6 +122,14 @@ impl TokenRequest {
     async fn post(&self, session: &Session) -> Result<HttpResponse, Failure> {
         let mut url = self.url.clone();
         let _ = (url.set_username(""), url.set_password(None));
+        let (body, headers) = self.encoded();
+        let method = Method::ListedPost(Some(body));
+        session.http(HttpRequest { method, url, headers, max_bytes: MAX_RESPONSE_BYTES, follow_redirects: false }).await
+    }
+
+    /// Returns the body and the headers of the request.
+    #[must_use]
+    pub fn encoded(&self) -> (Secret, Vec<(String, Secret)>) {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         for (name, value) in &self.form {
             form.append_pair(name, value.expose());
@@ -133,7 +141,6 @@ impl TokenRequest {
             headers.push(("authorization".to_string(), Secret::new(format!("Basic {pair}"))));
         }
         headers.extend(self.headers.iter().cloned());
-        let method = Method::ListedPost(Some(Secret::new(form.finish())));
-        session.http(HttpRequest { method, url, headers, max_bytes: MAX_RESPONSE_BYTES, follow_redirects: false }).await
+        (Secret::new(form.finish()), headers)
     }
 }
