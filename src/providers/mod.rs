@@ -165,7 +165,7 @@ impl Providers {
             file: file::FileProvider::default(),
             vault,
             principals: principals::PrincipalProvider::new(&clock),
-            consents: consent::ConsentProvider::new(&clock),
+            consents: consent::ConsentProvider::new(&clock, process, Weak::clone(this)),
             usage: usage::Usage::default(),
             egress,
             clock,

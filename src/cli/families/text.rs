@@ -75,7 +75,9 @@ fn entry(example: &FormExample) -> String {
     let mut out = String::new();
     if !example.policy.is_empty() {
         out += "    in the policy:\n";
-        example.policy.lines().for_each(|line| drop(writeln!(out, "    {line}")));
+        for line in example.policy.lines() {
+            let _ = writeln!(out, "    {line}");
+        }
     }
     for key in &example.other_keys {
         let _ = writeln!(out, "    # may have {key}");
