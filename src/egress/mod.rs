@@ -1,7 +1,7 @@
 //! The only way out of AAM: every request to a source goes through this module.
 //!
-//! - read-only guard: allows GET, HEAD and the POSTs that the source's list names exactly; refuses everything else
-//!   before a socket opens
+//! - read-only guard: allows GET, HEAD, the POSTs that the source's list names exactly, and one PUT of a metadata service;
+//!   refuses everything else before a socket opens
 //! - SSRF guard: refuses private, loopback, link-local and metadata addresses unless the policy lists them; checks
 //!   resolved addresses and IP literals, and checks again after every redirect
 //! - redirects and bodies: follows redirects only to the same origin; limits the size of a body after decompression
@@ -24,12 +24,14 @@ mod client;
 mod dial;
 pub mod guard;
 mod log;
+pub mod metadata;
 mod pinned;
 mod post;
 mod redirect;
 pub mod resolve;
 mod retry;
 mod send;
+mod signing;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -37,6 +39,7 @@ mod transport;
 
 pub use crate::model::PlannedCall;
 pub use body::is_too_long;
+pub use signing::Signing;
 
 use crate::clock::{Clock, SystemClock};
 use crate::memory_budget::{AttemptMemory, MemoryBudget};
@@ -92,6 +95,9 @@ pub enum Method {
     /// exactly this address and body. Its redirects are not followed, and it is retried only if its rule is idempotent.
     /// The body may hold a secret, as in a token request.
     ListedPost(Option<crate::credentials::Secret>),
+    /// The PUT that requests a token of an instance metadata service. It is refused unless the session was made for that
+    /// service. See [`Session::with_metadata_service`].
+    MetadataToken,
 }
 
 impl Method {
@@ -101,6 +107,7 @@ impl Method {
             Method::Get => "GET",
             Method::Head => "HEAD",
             Method::ListedPost(_) => "POST",
+            Method::MetadataToken => "PUT",
         }
     }
 }
@@ -191,8 +198,12 @@ pub struct Session {
     memory: Arc<AttemptMemory>,
     /// A file with certificate authorities that this session trusts in addition to those of the policy.
     authorities: Option<FurtherAuthorities>,
+    /// Signs the requests, if the credential is not sent as it is.
+    signing: Option<Arc<Signing>>,
     /// The breaker key and the pass of the latest admission, by host. [`Session::settle`] uses them.
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
+    /// The metadata service that this session was made for. It may call nothing else.
+    metadata: Option<metadata::MetadataService>,
 }
 
 impl Egress {
@@ -239,6 +250,8 @@ impl Egress {
             concurrency,
             memory,
             authorities,
+            signing: None,
+            metadata: None,
             passes,
         }
     }
@@ -269,6 +282,12 @@ impl Session {
     #[must_use]
     pub fn with_memory(self, memory: Arc<AttemptMemory>) -> Session {
         Session { memory, ..self }
+    }
+
+    /// Signs every request to the origin of the signer.
+    #[must_use]
+    pub fn with_signing(self, signing: Option<Arc<Signing>>) -> Session {
+        Session { signing, ..self }
     }
 
     /// Returns the account of the bytes that the attempt holds.

@@ -16,7 +16,7 @@ pub mod usage;
 mod vault;
 
 use crate::clock::Clock;
-use crate::credentials::{Credential, redact};
+use crate::credentials::{Credential, known_end, redact};
 use crate::egress::{Caller, Egress, Session};
 use crate::families::Family;
 use crate::model::locator::LOCATOR_FORMS;
@@ -165,7 +165,7 @@ impl Providers {
             file: file::FileProvider::default(),
             vault,
             principals: principals::PrincipalProvider::new(&clock),
-            consents: consent::ConsentProvider::new(&clock),
+            consents: consent::ConsentProvider::new(&clock, process, Weak::clone(this)),
             usage: usage::Usage::default(),
             egress,
             clock,
@@ -178,13 +178,17 @@ impl Providers {
     /// Returns `CredentialMissing`, which names the locator and says what to do, or the failure of the call that was made
     /// for it.
     pub async fn provide(&self, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
-        let provided = match self.provider(&request.locator) {
+        let mut provided = match self.provider(&request.locator) {
             Some(provider) => provider.provide(self, request).await,
             None => Err(unknown_form(&request.locator)),
         };
         self.usage.count(&request.locator, &provided);
-        if let Ok(provided) = &provided {
+        if let Ok(provided) = &mut provided {
             redact::learn(&provided.credential);
+            // A credential that a person stored may say itself when it ends. Leases and minted tokens are renewed before.
+            if provided.facts.valid_until.is_none() && provided.facts.ends_at.is_none() {
+                provided.facts.ends_at = known_end(&provided.credential);
+            }
         }
         provided
     }

@@ -1,10 +1,9 @@
 //! The section `credentials`.
 
-use super::super::credentials::{
-    ConsentPolicy, ConsentStore, CredentialCaps, Credentials, DEFAULT_KV_TTL, VaultLogin, VaultPath, VaultPolicy,
-};
+use super::super::credentials::{ConsentStore, CredentialCaps, Credentials, DEFAULT_KV_TTL, VaultLogin, VaultPath, VaultPolicy};
 use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::shown;
+use super::consents::{consent_store, consents};
 use super::grants::locators;
 use super::principals::principals;
 use super::reach::{address, cap};
@@ -27,7 +26,7 @@ pub fn credentials(r: &mut Reader, spot: &Spot<'_>) -> Option<Credentials> {
             }
         }
     }
-    let credentials = Credentials {
+    Some(Credentials {
         namespaces,
         secrets_dir: r.field(&fields, "secrets_dir", default.secrets_dir, folder),
         files: r.field(&fields, "files", Vec::new(), |r, spot| r.unique(spot, "folders", folder)),
@@ -36,13 +35,7 @@ pub fn credentials(r: &mut Reader, spot: &Spot<'_>) -> Option<Credentials> {
         consents: r.field(&fields, "consents", BTreeMap::new(), consents),
         consent_store: r.field(&fields, "consent_store", ConsentStore::default(), consent_store),
         caps: r.field(&fields, "caps", CredentialCaps::default(), caps),
-    };
-    if let Some(spot) =
-        fields.get("consent_store").filter(|_| credentials.consent_store.vault.is_some() && credentials.vault.is_none())
-    {
-        r.report(&spot, "consents are kept in the vault, but no vault is named", "name it under credentials.vault");
-    }
-    Some(credentials)
+    })
 }
 
 /// Reads the path of a folder. The root directory is refused, because every file would lie below it.
@@ -55,7 +48,7 @@ fn folder(r: &mut Reader, spot: &Spot<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-fn file(r: &mut Reader, spot: &Spot<'_>) -> Option<PathBuf> {
+pub(super) fn file(r: &mut Reader, spot: &Spot<'_>) -> Option<PathBuf> {
     r.text(spot, "a path").map(PathBuf::from)
 }
 
@@ -87,7 +80,7 @@ pub(super) fn locator(r: &mut Reader, spot: &Spot<'_>) -> Option<Locator> {
     }
 }
 
-fn text(r: &mut Reader, fields: &Fields<'_>, name: &str, hint: &str) -> Option<String> {
+pub(super) fn text(r: &mut Reader, fields: &Fields<'_>, name: &str, hint: &str) -> Option<String> {
     let spot = r.required(fields, name, hint)?;
     r.text(&spot, hint).map(str::to_string)
 }
@@ -221,16 +214,6 @@ fn login_locator(r: &mut Reader, spot: &Spot<'_>) -> Option<Locator> {
     }
 }
 
-fn consents(r: &mut Reader, spot: &Spot<'_>) -> Option<BTreeMap<String, ConsentPolicy>> {
-    let mut consents = BTreeMap::new();
-    for (name, spot) in r.entries(spot, "a mapping of consents") {
-        if let Some(consent) = consent(r, &spot).filter(|_| is_locator_name(r, name, &spot)) {
-            consents.insert(name.to_string(), consent);
-        }
-    }
-    Some(consents)
-}
-
 /// Whether `sp:NAME` or `consent:NAME` can name the entry; if not, that is a problem.
 pub(super) fn is_locator_name(r: &mut Reader, name: &str, spot: &Spot<'_>) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
@@ -240,74 +223,6 @@ pub(super) fn is_locator_name(r: &mut Reader, name: &str, spot: &Spot<'_>) -> bo
         r.report(spot, format!("{} is not valid as the name of a credential", shown(name)), hint);
     }
     valid
-}
-
-fn consent(r: &mut Reader, spot: &Spot<'_>) -> Option<ConsentPolicy> {
-    const KEYS: [&str; 10] = [
-        "family",
-        "client_id",
-        "client_secret",
-        "redirect",
-        "scopes",
-        "authorize_url",
-        "token_url",
-        "revoke_url",
-        "issuer",
-        "values",
-    ];
-    let fields = r.fields(spot, &KEYS)?;
-    let family = r.required(&fields, "family", "name the family whose connections use the grant").and_then(|spot| {
-        let name = r.text(&spot, "the name of a family")?.to_string();
-        r.known_family(&name, &spot.pointer, spot.node.place).then_some(name)
-    });
-    let redirect = r
-        .required(
-            &fields,
-            "redirect",
-            "write the callback that is registered at the vendor, for example https://aam.acme.example/consent/callback",
-        )
-        .and_then(|spot| {
-            let text = address(r, &spot, "the URL of AAM's callback, for example https://aam.acme.example/consent/callback")?;
-            let fits = url::Url::parse(&text).is_ok_and(|url| url.path() == "/consent/callback");
-            if !fits {
-                r.report(&spot, "the path of the callback must be /consent/callback", "write https://HOST/consent/callback");
-            }
-            fits.then_some(text)
-        });
-    let client_id = text(r, &fields, "client_id", "the id of the OAuth client");
-    let url = |r: &mut Reader, name: &str| r.optional(&fields, name, |r, spot| address(r, spot, "an https URL"));
-    let list = |r: &mut Reader, spot: &Spot<'_>| r.unique(spot, "scopes", |r, item| r.text(item, "a scope").map(str::to_string));
-    let values = |r: &mut Reader, spot: &Spot<'_>| {
-        let entries = r.entries(spot, "a mapping of values");
-        Some(
-            entries
-                .into_iter()
-                .filter_map(|(name, spot)| Some((name.to_string(), r.text(&spot, "a text")?.to_string())))
-                .collect(),
-        )
-    };
-    Some(ConsentPolicy {
-        client_secret: r.optional(&fields, "client_secret", locator),
-        scopes: r.optional(&fields, "scopes", list),
-        authorize_url: url(r, "authorize_url"),
-        token_url: url(r, "token_url"),
-        revoke_url: url(r, "revoke_url"),
-        issuer: url(r, "issuer"),
-        values: r.field(&fields, "values", BTreeMap::new(), values),
-        family: family?,
-        client_id: client_id?,
-        redirect: redirect?,
-    })
-}
-
-fn consent_store(r: &mut Reader, spot: &Spot<'_>) -> Option<ConsentStore> {
-    let fields = r.fields(spot, &["file", "key", "vault"])?;
-    let folder = |r: &mut Reader, spot: &Spot<'_>| r.text(spot, "MOUNT/FOLDER").map(|text| text.trim_matches('/').to_string());
-    Some(ConsentStore {
-        file: r.field(&fields, "file", ConsentStore::default().file, file),
-        key: r.optional(&fields, "key", locator),
-        vault: r.optional(&fields, "vault", folder),
-    })
 }
 
 fn caps(r: &mut Reader, spot: &Spot<'_>) -> Option<CredentialCaps> {
