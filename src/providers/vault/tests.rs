@@ -253,7 +253,7 @@ fn many_connections_share_a_lease_which_is_revoked_with_the_last_one() {
 }
 
 #[test]
-fn a_lease_that_nobody_uses_any_more_is_revoked() {
+fn a_lease_without_users_is_revoked() {
     let setup = Setup::new((360_000, 3_600_000), (360_000, 3_600_000));
     runtime().block_on(async {
         setup.read(1, "vault:aws/creds/reader").await.unwrap();
