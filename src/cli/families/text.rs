@@ -61,7 +61,9 @@ fn form_text(form: &FormGuide) -> String {
             // A vault and a consent are always asked over the network; without their calls nothing is stated.
             [] if form.form.starts_with("vault:") || form.form.starts_with("consent:") => {}
             [] => out += "    calls: none\n",
-            calls => drop(writeln!(out, "    calls: {}", calls.join(", "))),
+            calls => {
+                let _ = writeln!(out, "    calls: {}", calls.join(", "));
+            }
         }
     }
     if let Some(example) = form.examples.first().filter(|_| same) {
@@ -75,7 +77,9 @@ fn entry(example: &FormExample) -> String {
     let mut out = String::new();
     if !example.policy.is_empty() {
         out += "    in the policy:\n";
-        example.policy.lines().for_each(|line| drop(writeln!(out, "    {line}")));
+        for line in example.policy.lines() {
+            let _ = writeln!(out, "    {line}");
+        }
     }
     for key in &example.other_keys {
         let _ = writeln!(out, "    # may have {key}");
