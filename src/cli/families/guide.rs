@@ -54,9 +54,17 @@ pub fn forms(family: &Family, providers: &Providers) -> Vec<FormGuide> {
     let principals = family.login.iter().flat_map(|login| principals(family, login)).collect();
     let consents = family.login.iter().filter(|login| login.consent).map(|login| consent(family, login)).collect();
     let all: [(&str, &str, Vec<FormExample>); 5] = [
-        ("env:NAME", "the environment variable NAME, or what aam secret set NAME stored", env),
+        (
+            "env:NAME",
+            "the environment variable NAME, or what aam secret set NAME stored: it asks for the JSON or the text above",
+            env,
+        ),
         ("file:PATH", "a file below a folder that the policy names", file),
-        ("vault:PATH", "a secret of the HashiCorp Vault or OpenBao that the policy names", vault),
+        (
+            "vault:PATH",
+            "a secret of the OpenBao or HashiCorp Vault that the policy names; with Vault, the command is vault instead of bao",
+            vault,
+        ),
         ("sp:NAME", "a service principal that the policy describes", principals),
         ("consent:NAME", "an OAuth grant that the owner of the connection gives once, by a link that AAM shows", consents),
     ];
