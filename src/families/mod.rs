@@ -86,6 +86,10 @@ pub struct OAuth {
     /// What the scopes do not say: what else limits AAM to reading, or whom the vendor excludes.
     #[serde(default)]
     pub note: Option<String>,
+    /// Whether the vendor accepts a refresh token again if the response to it was lost: it does not rotate refresh tokens,
+    /// or it documents a time in which the earlier one still works.
+    #[serde(default)]
+    pub resend: bool,
     /// The source of these facts, with its mark.
     pub source: String,
 }

@@ -1,8 +1,8 @@
 use super::guide::{FormExample, FormGuide, forms, json_credential, policy_text};
 use super::*;
 use crate::connectors::openapi::auth::{Scheme, for_scheme};
-use crate::connectors::{BindRequest, object, sql};
-use crate::credentials::{Credential, Secret};
+use crate::connectors::{BindRequest, sql};
+use crate::credentials::{Credential, Secret, access_key};
 use crate::model::Locator;
 use crate::policy::credentials::kind_spec;
 use crate::policy::grants::is_process_variable;
@@ -76,7 +76,7 @@ fn assert_read(family: &Arc<Family>, login: &Login, text: &str) {
             Ok(sql::uri::DatabaseLocation::Server(server)) => sql::login::from_credential(Some(&credential), &server).is_ok(),
             other => panic!("{other:?}"),
         },
-        "object" | "object_compat" => object::keys::read(Some(&credential)).is_ok(),
+        "object" | "object_compat" => access_key::read(Some(&credential)).is_ok(),
         "openapi" => {
             let scheme = match login.name.as_str() {
                 "token" => Scheme::Bearer,

@@ -282,12 +282,14 @@ impl CustomResource {
 }
 
 /// Puts the fields of the credential into the config. A credential that is not JSON becomes the value of the only
-/// secret key.
+/// secret key, and so does a minted token if no field has the name of that key.
 fn add_credential(config: &mut Dict, credential: &Credential, manifest: &Manifest, name: &str) -> Result<(), Failure> {
     let empty = Dict::default();
     let known = properties(manifest).unwrap_or(&empty);
-    if let Some(plain) = credential.plain() {
-        let secrets: Vec<&Arc<str>> = known.iter().filter(|(_, property)| is_secret(property)).map(|(key, _)| key).collect();
+    let secrets: Vec<&Arc<str>> = known.iter().filter(|(_, property)| is_secret(property)).map(|(key, _)| key).collect();
+    // A secret of a vault that has one field is a plain value and a field; the field says which key it is.
+    let names_a_key = credential.field_names().iter().any(|field| known.contains_key(*field));
+    if let Some(plain) = credential.plain().filter(|_| !names_a_key) {
         let [key] = secrets.as_slice() else {
             let names: Vec<&str> = known.keys().map(|key| &**key).collect();
             let fix = match names.as_slice() {
@@ -309,6 +311,12 @@ fn add_credential(config: &mut Dict, credential: &Credential, manifest: &Manifes
             (None, Some(value)) if known.is_empty() => config.insert(field.into(), Value::str(value.expose())),
             _ => None,
         };
+    }
+    // A credential with a token type is a token that AAM minted. A manifest may call it by any name.
+    if let ([key], Some(token), Some(_)) = (secrets.as_slice(), credential.field("access_token"), credential.field("token_type"))
+        && credential.field(key).is_none()
+    {
+        config.insert(Arc::clone(key), Value::str(token.expose().trim()));
     }
     Ok(())
 }
