@@ -173,7 +173,10 @@ fn consent(family: &Family, login: &Login) -> FormExample {
     );
     match &family.oauth {
         None => {
-            policy += &format!("      authorize_url: https://login.acme.example/oauth2/authorize\n      token_url: {TOKEN_URL}\n")
+            policy += &format!(
+                "      authorize_url: https://login.acme.example/oauth2/authorize\n      token_url: {TOKEN_URL}\n      \
+                 scopes: [read]\n"
+            );
         }
         Some(oauth) if !oauth.values.is_empty() => {
             let values = oauth.values.iter().map(|value| format!("{}: \"{}\"", value.name, value.example));
@@ -192,7 +195,11 @@ fn consent(family: &Family, login: &Login) -> FormExample {
         ],
         policy,
         calls: Vec::new(),
-        other_keys: vec!["scopes: the scopes to ask for, if fewer than the family's".to_string()],
+        other_keys: family
+            .oauth
+            .iter()
+            .map(|_| "scopes: the scopes to ask for, if fewer than the family's".to_string())
+            .collect(),
     }
 }
 
