@@ -5,10 +5,17 @@ use crate::support::daemon::{Workspace, intent_with_locator};
 use crate::support::leaky_service::Canary;
 use crate::support::lowcode_families::json_response_with;
 use crate::support::openapi::MockResponse;
+use crate::support::session::UnlimitedBudget;
 use crate::support::token_endpoint::{
     PASSPHRASE, TokenCall, TokenService, assert_active, attempt, credential_evidence, failure, fresh_token, now, oauth_error,
     pem, token_answer, verified,
 };
+use aam::clock::SystemClock;
+use aam::egress::Egress;
+use aam::egress::resolve::SystemLookup;
+use aam::families::Family;
+use aam::model::{ConnectionId, Locator};
+use aam::providers::{CredentialRequest, Process, Providers, ReadEnv, Reading};
 use serde_json::json;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -355,6 +362,50 @@ async fn a_user_and_a_fixed_token_are_credentials_of_the_policy() {
     let _ = attempt(&workspace, "openapi", &basic.resource(), "sp:crm");
     let sent = basic.vendor.requests().into_iter().find_map(|request| request.header("authorization").map(str::to_string));
     assert_eq!(sent.as_deref(), Some("Basic cmVhZGVyOmZpeGVkLXRva2VuLW9mLXRoZS1jcm0="));
+}
+
+/// A family that states these least scopes.
+fn family(scope: &str) -> Arc<Family> {
+    let oauth = json!({"authorize_url": "https://a.example/authorize", "token_url": "https://a.example/token", "source": "[-] a test",
+        "scopes": [{"name": scope, "about": "reads things"}]});
+    Arc::new(Family { oauth: serde_json::from_value(oauth).expect("a family"), ..Family::custom("shop") })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_connections_mint_one_token_and_other_scopes_another() {
+    let service = TokenService::start(|call| match call.get("scope") {
+        "read:things" | "read:orders" => token_answer(),
+        _ => oauth_error(400, "invalid_scope", "unknown scope"),
+    })
+    .await;
+    let text = format!(
+        "version: 1\nallowlist: [openapi]\nnetwork: {{allow_private: [127.0.0.0/8]}}\ncredentials:\n  principals:\n    crm: {{{}}}\n",
+        client(&service, "secret: \"env:CRM_SECRET\"")
+    );
+    let policy = Arc::new(aam::policy::parse::parse(&text, "policy.yaml").unwrap_or_else(|problems| panic!("{problems:?}")));
+    let egress = Egress::with(Arc::new(UnlimitedBudget), Arc::new(SystemClock), Arc::new(SystemLookup));
+    let read_env: ReadEnv = Arc::new(|name| (name == "CRM_SECRET").then(|| SECRET.to_string()));
+    let providers = Providers::with_env(egress, Arc::new(SystemClock), Process::Test, read_env);
+    for (scope, calls) in [("read:things", 1), ("read:orders", 2), ("read:things", 2)] {
+        let family = family(scope);
+        let provided = (0..1000).map(|n| {
+            let request = CredentialRequest {
+                locator: Locator::parse("sp:crm").expect("a locator"),
+                connection: ConnectionId::derive("autonomy", "shop", &[n.to_string()]),
+                namespace: "autonomy".to_string(),
+                owner: "owner@acme.example".to_string(),
+                family: Arc::clone(&family),
+                resource_ids: Vec::new().into(),
+                policy: Arc::clone(&policy),
+                reading: Reading::Cached,
+            };
+            let providers = Arc::clone(&providers);
+            async move { providers.provide(&request).await.map(|provided| provided.credential) }
+        });
+        let tokens = futures_util::future::try_join_all(provided).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert!(tokens.windows(2).all(|two| two[0] == two[1]), "all share one token");
+        assert_eq!(service.token_calls().len(), calls, "{scope}");
+    }
 }
 
 /// A manifest whose only secret is called `api_key`.

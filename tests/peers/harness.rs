@@ -25,6 +25,7 @@ pub enum Peer {
     Prism,
     Cdk,
     Chromium,
+    Authlib,
     Oidc,
 }
 
@@ -46,6 +47,7 @@ impl Peer {
             Peer::Prism => "prism",
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
+            Peer::Authlib => "authlib",
             Peer::Oidc => "oidc",
         }
     }
@@ -59,7 +61,7 @@ impl Peer {
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
-            Peer::Oidc => "TOKEN_URL",
+            Peer::Authlib | Peer::Oidc => "TOKEN_URL",
         }
     }
 

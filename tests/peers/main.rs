@@ -19,6 +19,7 @@ mod frameworks;
 mod lowcode_cdk;
 mod lowcode_families;
 mod object_store;
+mod principals;
 mod sql;
 
 fn main() -> std::process::ExitCode {
@@ -34,6 +35,7 @@ fn main() -> std::process::ExitCode {
         lowcode_cdk::tests(),
         lowcode_families::tests(),
         object_store::tests(),
+        principals::tests(),
         sql::tests(),
         sql::faults::tests(),
         sql::mariadb::tests(),
