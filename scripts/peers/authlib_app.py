@@ -4,7 +4,8 @@ Reads DIR and PORT from the environment, and writes DIR/env and the files that i
 
 - URL: the service; GET /things needs a token as bearer. GET /issued returns how many tokens were issued.
 - TOKEN_URL: the token endpoint, which is the only audience that is accepted. OTHER_TOKEN_URL is a second address of the
-  same endpoint, so an assertion that is made for it has the wrong audience.
+  same endpoint, so an assertion that is made for it has the wrong audience. The paths of Salesforce and Box accept the
+  audiences of these vendors.
 - ACCOUNT: the issuer of the assertions. USER: the only user for whom it may act.
 - KEY_FILE: its key in the form of Google's key files. STRANGER_KEY_FILE: the same with a private key that the server does
   not know. UNKNOWN_KEY_FILE: a key of an account that the server does not know.
@@ -29,6 +30,12 @@ URL = f"http://127.0.0.1:{PORT}"
 TOKEN_URL = f"{URL}/token"
 ACCOUNT = "reader@acme.iam.example"
 USER = "auditor@acme.example"
+
+# The paths of vendors' token endpoints, and the audiences that their documentation demands.
+VENDOR_AUDIENCES = {
+    "/services/oauth2/token": "https://login.salesforce.com",
+    "/oauth2/token": "https://api.box.com/oauth2/token",
+}
 
 tokens = set()
 
@@ -65,7 +72,7 @@ class Grant(JWTBearerGrant):
         return subject if subject == USER else None
 
     def get_audiences(self):
-        return [TOKEN_URL]
+        return [VENDOR_AUDIENCES.get(request.path, TOKEN_URL)]
 
     def has_granted_permission(self, client, user):
         return user == USER
@@ -84,6 +91,8 @@ server.register_token_generator(
 
 @app.post("/token")
 @app.post("/other/token")
+@app.post("/services/oauth2/token")
+@app.post("/oauth2/token")
 def token():
     return server.create_token_response()
 

@@ -9,7 +9,9 @@ mod known;
 pub mod private_key;
 pub mod redact;
 pub mod secret;
+pub mod signer;
 mod views;
 
 pub use forms::{MIN_SECRET_BYTES, Unprotectable, unprotectable};
 pub use secret::{Credential, Secret};
+pub use signer::Signer;

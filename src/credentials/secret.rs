@@ -1,5 +1,6 @@
 //! Secrets: strings that are never printed and whose memory is wiped on drop.
 
+use super::signer::Signer;
 use std::collections::BTreeMap;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -33,6 +34,8 @@ impl fmt::Debug for Secret {
 pub struct Credential {
     plain: Option<Secret>,
     fields: BTreeMap<String, Secret>,
+    /// Signs each request to one origin, if the credential is not sent as it is.
+    signer: Option<Signer>,
 }
 
 impl Credential {
@@ -43,14 +46,14 @@ impl Credential {
         let parsed: Option<serde_json::Map<String, serde_json::Value>> =
             if raw.expose().trim_start().starts_with('{') { serde_json::from_str(raw.expose()).ok() } else { None };
         match parsed {
-            None => Credential { plain: Some(raw), fields: BTreeMap::new() },
+            None => Credential { plain: Some(raw), ..Credential::default() },
             Some(object) => {
                 let text = |value: serde_json::Value| match value {
                     serde_json::Value::String(text) => text,
                     other => other.to_string(),
                 };
                 let fields = object.into_iter().map(|(key, value)| (key, Secret::new(text(value)))).collect();
-                Credential { plain: None, fields }
+                Credential { fields, ..Credential::default() }
             }
         }
     }
@@ -58,7 +61,19 @@ impl Credential {
     /// Creates a credential of named fields.
     #[must_use]
     pub fn from_fields(fields: impl IntoIterator<Item = (String, Secret)>) -> Credential {
-        Credential { plain: None, fields: fields.into_iter().collect() }
+        Credential { fields: fields.into_iter().collect(), ..Credential::default() }
+    }
+
+    /// Adds a signer. The session of the resource applies it to every request to the signer's origin.
+    #[must_use]
+    pub fn with_signer(self, signer: Signer) -> Credential {
+        Credential { signer: Some(signer), ..self }
+    }
+
+    /// Returns the signer, if the credential signs requests.
+    #[must_use]
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
     }
 
     /// Returns the plain value, or `None` if the secret is a JSON object.

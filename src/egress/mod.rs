@@ -30,6 +30,7 @@ mod redirect;
 pub mod resolve;
 mod retry;
 mod send;
+mod signing;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -37,6 +38,7 @@ mod transport;
 
 pub use crate::model::PlannedCall;
 pub use body::is_too_long;
+pub use signing::Signing;
 
 use crate::clock::{Clock, SystemClock};
 use crate::memory_budget::{AttemptMemory, MemoryBudget};
@@ -180,6 +182,8 @@ pub struct Session {
     concurrency: usize,
     /// The bytes that the attempt holds.
     memory: Arc<AttemptMemory>,
+    /// Signs the requests, if the credential is not sent as it is.
+    signing: Option<Arc<Signing>>,
     /// The breaker key and the pass of the latest admission, by host. [`Session::settle`] uses them.
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
 }
@@ -217,9 +221,18 @@ impl Egress {
         let (counters, passes, lost_response) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
         let memory = self.memory.attempt(caller.policy.reconcile.memory);
-        let egress = Arc::clone(self);
-        let retries_statuses = true;
-        Session { egress, caller, account, counters, lost_response, retries_statuses, concurrency, memory, passes }
+        Session {
+            egress: Arc::clone(self),
+            caller,
+            account,
+            counters,
+            lost_response,
+            retries_statuses: true,
+            concurrency,
+            memory,
+            signing: None,
+            passes,
+        }
     }
 }
 
@@ -242,6 +255,12 @@ impl Session {
     #[must_use]
     pub fn with_memory(self, memory: Arc<AttemptMemory>) -> Session {
         Session { memory, ..self }
+    }
+
+    /// Signs every request to the origin of the signer.
+    #[must_use]
+    pub fn with_signing(self, signing: Option<Arc<Signing>>) -> Session {
+        Session { signing, ..self }
     }
 
     /// Returns the account of the bytes that the attempt holds.

@@ -46,4 +46,7 @@ mod principals;
 mod principals_entra;
 mod principals_google;
 mod retry_counts;
+mod signed_requests;
 mod sql_faults;
+mod vendor_canaries;
+mod vendor_principals;

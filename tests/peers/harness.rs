@@ -27,6 +27,8 @@ pub enum Peer {
     Chromium,
     Authlib,
     Oidc,
+    Oauthlib,
+    Okta,
 }
 
 impl Peer {
@@ -49,6 +51,8 @@ impl Peer {
             Peer::Chromium => "chromium",
             Peer::Authlib => "authlib",
             Peer::Oidc => "oidc",
+            Peer::Oauthlib => "oauthlib",
+            Peer::Okta => "okta",
         }
     }
 
@@ -57,7 +61,10 @@ impl Peer {
         match self {
             Peer::Postgres | Peer::Postgres18 | Peer::Mariadb => "PORT",
             Peer::Moto | Peer::Nanio => "ENDPOINT",
-            Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb => "URL",
+            Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
+                "URL"
+            }
+            Peer::Okta => "RECORDINGS",
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",

@@ -266,7 +266,7 @@ pub const KIND_SPECS: &[KindSpec] = &[
             may(
                 "audience",
                 KeyForm::Text,
-                "https://login.salesforce.com unless written; https://test.salesforce.com for a sandbox",
+                "https://login.salesforce.com, or https://test.salesforce.com for a sandbox, unless written",
             ),
             may("secret", KeyForm::Locator, "where the consumer secret is stored (client credentials)"),
         ],
@@ -308,6 +308,7 @@ pub const KIND_SPECS: &[KindSpec] = &[
             must("consumer_secret", KeyForm::Locator, "where the consumer secret is stored"),
             must("token_id", KeyForm::Locator, "where the token id is stored"),
             must("token_secret", KeyForm::Locator, "where the token secret is stored"),
+            may("url", KeyForm::Url, "https://ACCOUNT.suitetalk.api.netsuite.com unless written; only requests to it are signed"),
         ],
         one_of: &[],
         calls: &[],

@@ -3,14 +3,23 @@
 //! Each kind of `policy::credentials::KIND_SPECS` has a module here that mints its credential. What was minted is shared by
 //! all connections of the principal and of the same scopes, and used until shortly before its end.
 
+mod box_platform;
+mod dpop;
 mod entra;
 mod fixed;
+mod github_app;
 mod google;
 mod issued;
+mod netsuite;
+mod oauth1;
 mod oauth2_client;
+mod okta;
 mod refusal;
+mod salesforce;
+mod snowflake;
 pub(super) mod token_request;
 mod token_response;
+mod zoom;
 
 use super::cache::{Cache, Cached, Fetched, Reuse};
 use super::{CredentialFacts, CredentialProvider, CredentialRequest, ProvidedCredential, Providers};
@@ -157,13 +166,13 @@ async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
         "entra" => entra::mint(context).await,
         "google" => google::mint(context).await,
         "aws" => Err(not_served(context)),
-        "snowflake" => Err(not_served(context)),
-        "github_app" => Err(not_served(context)),
-        "okta" => Err(not_served(context)),
-        "salesforce" => Err(not_served(context)),
-        "box" => Err(not_served(context)),
-        "zoom" => Err(not_served(context)),
-        "netsuite" => Err(not_served(context)),
+        "snowflake" => snowflake::mint(context).await,
+        "github_app" => github_app::mint(context).await,
+        "okta" => okta::mint(context).await,
+        "salesforce" => salesforce::mint(context).await,
+        "box" => box_platform::mint(context).await,
+        "zoom" => zoom::mint(context).await,
+        "netsuite" => netsuite::mint(context).await,
         "basic" => fixed::basic(context).await,
         "token" => fixed::token(context).await,
         _ => Err(not_served(context)),
