@@ -276,7 +276,7 @@ async fn a_wrong_clock_is_named_with_its_difference() {
     let mut workspace = workspace(&client(&service, "key: \"env:CRM_KEY\", key_id: key-7"));
     workspace.set("CRM_KEY", &pem("rsa"));
     workspace.set("AAM_TEST_CLOCK", &workspace.path("clock").display().to_string());
-    for (offset, said) in [(-900_000, "is 15 minutes behind that of"), (7_200_000 + 60_000, "is 2 hours ahead of that of")] {
+    for (offset, said) in [(-930_000, "is 15 minutes behind that of"), (7_200_000 + 60_000, "is 2 hours ahead of that of")] {
         std::fs::write(workspace.path("clock"), offset.to_string()).expect("write");
         let (class, title, fix, detail) = failure(&attempt(&workspace, "openapi", &service.resource(), "sp:crm"));
         assert_eq!(class, "credential_rejected");

@@ -272,7 +272,7 @@ async fn what_microsoft_refuses_is_fixed_as_the_message_says() {
     // A clock that is far off is named with the difference, and a certificate that has ended with its day.
     principal(&workspace, &service, &format!("{}, certificate: \"env:GRAPH_CERTIFICATE\"", ids()));
     workspace.set("AAM_TEST_CLOCK", &workspace.path("clock").display().to_string());
-    std::fs::write(workspace.path("clock"), "-1200000").expect("write");
+    std::fs::write(workspace.path("clock"), "-1230000").expect("write");
     let skewed = failure(&attempt(&workspace, "openapi", &service.resource(), "sp:graph"));
     assert!(skewed.1.contains("is 20 minutes behind that of Microsoft") && skewed.3.contains("AADSTS700024"), "{skewed:#?}");
     std::fs::write(workspace.path("clock"), (11 * 365 * 86_400_000_i64).to_string()).expect("write");

@@ -19,14 +19,14 @@ use std::sync::Arc;
 async fn connections_of_a_principal_share_one_token_until_the_source_rejects_it() {
     let service = TokenService::start(server("client_secret_basic")).await;
     let workspace = workspace(&client(&service, "secret: \"env:CRM_SECRET\""));
-    let resources: Vec<String> = (0..12).map(|n| format!("{}?n={n}", service.resource())).collect();
+    let resources: Vec<String> = (0..4).map(|n| format!("{}?n={n}", service.resource())).collect();
     let intents: Vec<_> = resources.iter().map(|id| intent_with_locator("openapi", id, "sp:crm")).collect();
     workspace.intent_file("all.json", &json!(intents));
     let daemon = workspace.serve().await;
     for resource in &resources {
         daemon.until_state(resource, "ACTIVE").await;
     }
-    assert_eq!(service.token_calls().len(), 1, "12 connections share one token");
+    assert_eq!(service.token_calls().len(), 1, "4 connections share one token");
     // A token that the vendor revoked is minted anew once, and the attempt goes on.
     service.revoke_all();
     let one = daemon.until_state(&resources[0], "ACTIVE").await;
@@ -91,7 +91,8 @@ async fn a_hostile_endpoint_that_repeats_what_it_received_shows_no_secret() {
         ("secret: \"env:CANARY\"", 429),
     ] {
         let canary = Canary::new("principal");
-        let leak = canary.leak();
+        // What AAM never had cannot be recognized, so the endpoint repeats only what it was sent.
+        let leak = if settings.contains("CANARY") { canary.leak() } else { String::new() };
         let service = TokenService::start(move |call| {
             let refresh = "refresh-token-that-nobody-may-see";
             let heard = format!("{} {} {:?} {leak} {refresh}", call.request.body, call.get("client_assertion"), call.request.headers);

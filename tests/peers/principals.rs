@@ -46,13 +46,12 @@ fn description() -> String {
 
 async fn a_service_account_and_its_delegated_user_are_verified() {
     let workspace = google_workspace();
-    for more in [String::new(), format!(", subject: {}", authlib("USER"))] {
-        google(&workspace, &authlib("TOKEN_URL"), "GOOGLE_KEY", &more);
-        let daemon = workspace.serve().await;
-        let pushed = daemon.push(&intent_with_locator("openapi", &description(), "sp:reader")).await;
-        assert_eq!(pushed.body["status"], "ACTIVE", "{}", pushed.body);
-        daemon.stop().await;
-    }
+    google(&workspace, &authlib("TOKEN_URL"), "GOOGLE_KEY", "");
+    let daemon = workspace.serve().await;
+    let pushed = daemon.push(&intent_with_locator("openapi", &description(), "sp:reader")).await;
+    assert_eq!(pushed.body["status"], "ACTIVE", "{}", pushed.body);
+    google(&workspace, &authlib("TOKEN_URL"), "GOOGLE_KEY", &format!(", subject: {}", authlib("USER")));
+    assert_active(&attempt(&workspace, "openapi", &description(), "sp:reader"));
 }
 
 async fn what_authlib_refuses_is_fixed_as_the_message_says() {
@@ -182,7 +181,7 @@ async fn what_the_server_refuses_is_fixed_as_the_message_says() {
             "expects the audience https://other.example",
             rsa,
         ),
-        ("RSA_ID", rsa, -3_660_000, "credential_rejected", "is 61 minutes behind that of 127.0.0.1", "timedatectl", rsa),
+        ("RSA_ID", rsa, -3_690_000, "credential_rejected", "is 61 minutes behind that of 127.0.0.1", "timedatectl", rsa),
     ] {
         client(&workspace, id, &format!("{wrong}, {SCOPES}"));
         std::fs::write(workspace.path("clock"), clock.to_string()).expect("write");
@@ -209,7 +208,7 @@ async fn connections_share_one_token_of_the_server() {
     let issued = || async { get_json(&counters).await["access_tokens"].as_u64().unwrap_or(0) };
     let before = issued().await;
     let daemon = workspace.serve().await;
-    let ids: Vec<String> = (0..8).map(|page| format!("host={}&page={page}", host())).collect();
+    let ids: Vec<String> = (0..4).map(|page| format!("host={}&page={page}", host())).collect();
     let intents: Vec<_> = ids.iter().map(|id| intent_with_locator("items", id, "sp:items")).collect();
     workspace.intent_file("all.json", &serde_json::json!(intents));
     for id in &ids {
