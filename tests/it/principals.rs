@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 pub const CLIENT: &str = "aam reader"; // A space must be encoded twice in HTTP Basic.
-pub const SECRET: &str = "client+secret/of:the%20tests";
+pub const SECRET: &str = "s3cret+of/the:tests%20of crm";
 
 /// A workspace whose policy has the principal `crm` with `settings`.
 pub fn workspace(settings: &str) -> Workspace {
@@ -325,11 +325,11 @@ async fn a_user_and_a_fixed_token_are_credentials_of_the_policy() {
     assert!(called.iter().any(|request| request.token == "fixed-token-of-the-crm"), "{called:#?}");
     assert!(service.token_calls().is_empty());
     let basic = TokenService::start(|_| token_answer()).await;
-    with_principal(&workspace, "kind: basic, username: reader, password: \"env:CRM_TOKEN\"");
-    workspace.write_policy(
-        "credentials:\n  principals:\n    crm: {kind: basic, username: reader, password: \"env:CRM_TOKEN\"}\nfamilies: {openapi: \
-         {auth: basic}}\n",
-    );
+    workspace.write_policy(&format!(
+        "credentials:\n  principals:\n    crm: {{kind: basic, username: reader, password: \"env:CRM_TOKEN\"}}\nfamilies: \
+         {{openapi: {{services: [{{match: \"{}/*\", auth: basic}}]}}}}\n",
+        basic.vendor.base
+    ));
     let _ = attempt(&workspace, "openapi", &basic.resource(), "sp:crm");
     let sent = basic.vendor.requests().into_iter().find_map(|request| request.header("authorization").map(str::to_string));
     assert_eq!(sent.as_deref(), Some("Basic cmVhZGVyOmZpeGVkLXRva2VuLW9mLXRoZS1jcm0="));
