@@ -191,10 +191,7 @@ async fn what_the_server_refuses_is_fixed_as_the_message_says() {
         std::fs::write(workspace.path("clock"), "0").expect("write");
         assert_active(&attempt(&workspace, "items", &host(), "sp:items"));
     }
-    // A client that has only post is told so, and a scope that it does not have is named.
-    client(&workspace, "POST_ID", &format!("secret: \"env:OIDC_POST_SECRET\", {SCOPES}"));
-    let refused = failure(&attempt(&workspace, "items", &host(), "sp:items"));
-    assert!(refused.2.contains("auth: client_secret_post"), "{refused:#?}");
+    // A scope that the client does not have is named.
     client(&workspace, "BASIC_ID", &format!("{basic}, scopes: [\"accounts:write\"]"));
     let refused = failure(&attempt(&workspace, "items", &host(), "sp:items"));
     assert!(refused.0 == "permission_denied" && refused.1.contains("the scopes accounts:write"), "{refused:#?}");

@@ -41,6 +41,7 @@ const ACCOUNT: RefusalRule = RefusalRule::new(
     &["invalid_grant", "invalid_client"],
     &[
         "account not found",
+        "client does not exist",
         "account has been deleted",
         "account has been disabled",
         "account is disabled",
