@@ -2,10 +2,11 @@
 
 use crate::principals::{SECRET, client, server, workspace};
 use crate::support::daemon::intent_with_locator;
+use crate::support::github::github;
 use crate::support::leaky_service::Canary;
-use crate::support::lowcode_families::json_response_with;
+use crate::support::lowcode_families::{MockVendor, json_response_with, slack};
 use crate::support::session::UnlimitedBudget;
-use crate::support::token_endpoint::{TokenService, attempt, oauth_error, pem, token_answer};
+use crate::support::token_endpoint::{TokenService, assert_active, attempt, oauth_error, pem, token_answer};
 use aam::clock::SystemClock;
 use aam::egress::Egress;
 use aam::egress::resolve::SystemLookup;
@@ -34,6 +35,27 @@ async fn connections_of_a_principal_share_one_token_until_the_source_rejects_it(
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await;
     assert_eq!(healed.body["status"], "ACTIVE", "{}", healed.body);
     assert_eq!(service.token_calls().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minted_token_opens_the_families_that_take_one_token() {
+    for (family, id, token, path, vendor) in [
+        ("github", "acme", "gh-token-reads-1", "", MockVendor::start(github).await),
+        ("slack", "T0ACME", "xoxb-reads-1", "/api", MockVendor::start(slack).await),
+    ] {
+        let service = TokenService::start(move |_| {
+            json_response_with(200, &[], &json!({"access_token": token, "token_type": "bearer", "expires_in": "3600"}))
+        })
+        .await;
+        let settings = client(&service, "secret: \"env:CRM_SECRET\"");
+        let workspace = workspace(&settings);
+        workspace.write_policy(&format!(
+            "allowlist: [github, slack]\nfamilies: {{{family}: {{base_url: \"{}{path}\"}}}}\ncredentials:\n  principals:\n    crm: \
+             {{{settings}}}\n",
+            vendor.base
+        ));
+        assert_active(&attempt(&workspace, family, id, "sp:crm"));
+    }
 }
 
 /// A family that states these least scopes.
