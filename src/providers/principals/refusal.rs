@@ -175,7 +175,7 @@ impl MintContext<'_> {
     }
 }
 
-/// The vendor's own words, marked as such.
+/// The vendor's own text, marked as such.
 fn quoted(vendor: &str, status: u16, error: &str, description: &str) -> String {
     let said: Vec<&str> = [error, description].into_iter().filter(|text| !text.is_empty()).collect();
     match said.as_slice() {
