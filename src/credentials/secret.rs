@@ -36,6 +36,7 @@ pub struct Credential {
     fields: BTreeMap<String, Secret>,
     /// Signs each request to one origin, if the credential is not sent as it is.
     signer: Option<Signer>,
+    read_only: bool,
 }
 
 impl Credential {
@@ -74,6 +75,26 @@ impl Credential {
     #[must_use]
     pub fn signer(&self) -> Option<&Signer> {
         self.signer.as_ref()
+    }
+
+    /// Adds a named field. A plain value stays, so that a caller finds it either way.
+    #[must_use]
+    pub fn with_field(mut self, name: &str, value: Secret) -> Credential {
+        self.fields.insert(name.to_string(), value);
+        self
+    }
+
+    /// Marks the credential as one with which nothing can be changed, because its issuer limited it so when AAM minted it. What
+    /// is read from a locator never has the mark.
+    #[must_use]
+    pub fn read_only(self) -> Credential {
+        Credential { read_only: true, ..self }
+    }
+
+    /// Whether the issuer of the credential limited it to reading.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Returns the plain value, or `None` if the secret is a JSON object.

@@ -88,7 +88,7 @@ fn apply(rule: &PostRule, request: &HttpRequest) -> Result<Permit, String> {
     }
     let sent = match &request.method {
         Method::ListedPost(body) => body.as_ref(),
-        Method::Get | Method::Head => return Err("the entry is for a POST".to_string()),
+        Method::Get | Method::Head | Method::MetadataToken => return Err("the entry is for a POST".to_string()),
     };
     let (body, body_type) = body(rule, sent)?;
     let body_type = body_type.filter(|_| !rule.headers.contains_key("content-type"));

@@ -50,6 +50,7 @@ pub async fn http(session: &Session, request: HttpRequest) -> Result<HttpRespons
         Method::Get => hyper::Method::GET,
         Method::Head => hyper::Method::HEAD,
         Method::ListedPost(_) => return listed_post(session, &request).await,
+        Method::MetadataToken => return metadata_token(session, &request).await,
     };
     let headers = headers(&request.headers)?;
     let judged = JudgedRequest { method, headers, body: Bytes::new(), max_bytes: request.max_bytes, repeatable: true };
@@ -86,6 +87,16 @@ async fn listed_post(session: &Session, request: &HttpRequest) -> Result<HttpRes
         }
         _ => Ok(response),
     }
+}
+
+/// Sends the PUT that requests a token of a metadata service. Its redirects are not followed.
+async fn metadata_token(session: &Session, request: &HttpRequest) -> Result<HttpResponse, Failure> {
+    session.check_put(request)?;
+    let mut headers = headers(&request.headers)?;
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    let (method, max_bytes) = (hyper::Method::PUT, request.max_bytes);
+    let judged = JudgedRequest { method, headers, body: Bytes::new(), max_bytes, repeatable: true };
+    send_with_retry(session, &judged, &request.url).await
 }
 
 /// Sends the request and retries it after a dropped connection. Gateway errors are retried too, unless the session's
@@ -132,9 +143,8 @@ const MEMORY_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Makes one try. `memory` is the number of bytes to reserve for the body before anything is sent.
 async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url, memory: u64) -> Try {
-    let network = &session.caller.policy.network;
     let host = url.host_str().unwrap_or_default();
-    if let Err(failure) = guard::check_url(url, &network.allow_private).and_then(|()| check_proxied_name(session, url)) {
+    if let Err(failure) = session.check_metadata(url).and_then(|()| check_proxied_name(session, url)) {
         return Try::NotSent(failure);
     }
     let target: Uri = match url.as_str().parse() {
@@ -142,10 +152,11 @@ async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url, memory:
         Err(error) => return Try::NotSent(invalid_uri(url, &error)),
     };
     let tls = url.scheme() == "https";
-    let client = match session.egress.clients.get(&session.caller.policy, &session.egress.lookup, tls) {
-        Ok(client) => client,
-        Err(failure) => return Try::NotSent(failure),
-    };
+    let client =
+        match session.egress.clients.get(&session.caller.policy, &session.egress.lookup, tls, session.authorities.as_ref()) {
+            Ok(client) => client,
+            Err(failure) => return Try::NotSent(failure),
+        };
     let reservation = match session.memory.reserve(memory).await {
         Ok(reservation) => reservation,
         Err(bound) => return Try::NotSent(bound.failure(&format!("the response of {host}"))),

@@ -6,6 +6,8 @@
 mod support;
 
 mod api_fixes;
+mod aws_metadata;
+mod aws_roles;
 mod cli_output;
 mod credential_grants;
 mod daemon_api;
@@ -50,5 +52,6 @@ mod principals_shared;
 mod retry_counts;
 mod signed_requests;
 mod sql_faults;
+mod vault_hostile;
 mod vendor_canaries;
 mod vendor_principals;

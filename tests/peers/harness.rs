@@ -26,6 +26,7 @@ pub enum Peer {
     Cdk,
     Chromium,
     Authlib,
+    Openbao,
     Oidc,
     Oauthlib,
     Okta,
@@ -50,6 +51,7 @@ impl Peer {
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
             Peer::Authlib => "authlib",
+            Peer::Openbao => "openbao",
             Peer::Oidc => "oidc",
             Peer::Oauthlib => "oauthlib",
             Peer::Okta => "okta",
@@ -69,6 +71,7 @@ impl Peer {
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Authlib | Peer::Oidc => "TOKEN_URL",
+            Peer::Openbao => "DEV_URL",
         }
     }
 

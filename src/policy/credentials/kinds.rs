@@ -20,7 +20,8 @@ pub struct KindSpec {
 #[derive(Debug)]
 pub struct CallSpec {
     pub method: &'static str,
-    /// `{key}` is the value of a key, and `{key|default}` the default if the key is not written.
+    /// `{key}` is the value of a key, and `{key|default}` the default if the key is not written. `{sts_endpoint}` is the
+    /// endpoint of AWS STS that the keys together lead to.
     pub url: &'static str,
     /// The call is made only if one of these keys is written; always, if the list is empty. `key=value` asks for a value too.
     pub when: &'static [&'static str],
@@ -48,7 +49,10 @@ impl Principal {
             let (inside, behind) = after.split_once('}').unwrap_or((after, ""));
             let (key, default) = inside.split_once('|').unwrap_or((inside, ""));
             out.push_str(before);
-            out.push_str(self.text(key).unwrap_or(default));
+            match key {
+                "sts_endpoint" => out.push_str(&super::aws::sts_endpoint(self).url),
+                _ => out.push_str(self.text(key).unwrap_or(default)),
+            }
             rest = behind;
         }
         out + rest
@@ -204,16 +208,29 @@ pub const KIND_SPECS: &[KindSpec] = &[
             may("role_arn", KeyForm::Text, "the role to assume"),
             may("external_id", KeyForm::Text, "the external id that the role's trust policy asks for"),
             may("session_name", KeyForm::Text, "the name of the session in CloudTrail; aam unless written"),
-            may("region", KeyForm::Text, "the region of STS; us-east-1 unless written"),
+            may(
+                "region",
+                KeyForm::Text,
+                "the region of STS; unless written, the global endpoint of the role's partition is called",
+            ),
             may("sts_url", KeyForm::Url, "the endpoint of STS, for a private endpoint"),
-            may("metadata_url", KeyForm::Url, "the endpoint of the container's or instance's metadata service"),
+            may(
+                "metadata_url",
+                KeyForm::Url,
+                "the metadata service of the instance or container, if it is not at the address that AWS documents",
+            ),
         ],
         one_of: &[&["keys", "web_identity_token_file", "source"]],
         calls: &[
             call("PUT", "{metadata_url|http://169.254.169.254}/latest/api/token", &["source=instance"]),
             call("GET", "{metadata_url|http://169.254.169.254}/latest/meta-data/iam/security-credentials/", &["source=instance"]),
+            call(
+                "GET",
+                "{metadata_url|http://169.254.169.254}/latest/meta-data/iam/security-credentials/ROLE",
+                &["source=instance"],
+            ),
             call("GET", "{metadata_url|http://169.254.170.2}/", &["source=container"]),
-            call("POST", "{sts_url|https://sts.amazonaws.com}/", &["role_arn", "web_identity_token_file"]),
+            call("POST", "{sts_endpoint}/", &["role_arn"]),
         ],
     },
     KindSpec {

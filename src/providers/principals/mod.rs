@@ -3,6 +3,7 @@
 //! Each kind of `policy::credentials::KIND_SPECS` has a module here that mints its credential. What was minted is shared by
 //! all connections of the principal and of the same scopes, and used until shortly before its end.
 
+mod aws;
 mod box_platform;
 mod dpop;
 mod entra;
@@ -165,7 +166,7 @@ async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
         "oauth2_client" => oauth2_client::mint(context).await,
         "entra" => entra::mint(context).await,
         "google" => google::mint(context).await,
-        "aws" => Err(not_served(context)),
+        "aws" => aws::mint(context).await,
         "snowflake" => snowflake::mint(context).await,
         "github_app" => github_app::mint(context).await,
         "okta" => okta::mint(context).await,

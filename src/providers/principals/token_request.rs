@@ -105,6 +105,14 @@ impl TokenRequest {
     async fn post(&self, session: &Session) -> Result<HttpResponse, Failure> {
         let mut url = self.url.clone();
         let _ = (url.set_username(""), url.set_password(None));
+        let (body, headers) = self.encoded();
+        let method = Method::ListedPost(Some(body));
+        session.http(HttpRequest { method, url, headers, max_bytes: MAX_RESPONSE_BYTES, follow_redirects: false }).await
+    }
+
+    /// Returns the body and the headers of the request.
+    #[must_use]
+    pub fn encoded(&self) -> (Secret, Vec<(String, Secret)>) {
         let mut headers = vec![("accept".to_string(), Secret::new("application/json".to_string()))];
         if let Some((id, secret)) = &self.basic {
             redact::learn_value(secret.expose());
@@ -114,13 +122,12 @@ impl TokenRequest {
             headers.push(("authorization".to_string(), Secret::new(format!("Basic {pair}"))));
         }
         headers.extend(self.headers.iter().cloned());
-        let method = Method::ListedPost(Some(encoded(&self.form)));
-        session.http(HttpRequest { method, url, headers, max_bytes: MAX_RESPONSE_BYTES, follow_redirects: false }).await
+        (form_text(&self.form), headers)
     }
 }
 
 /// Writes the form as `application/x-www-form-urlencoded`.
-fn encoded(form: &[(&'static str, Secret)]) -> Secret {
+fn form_text(form: &[(&'static str, Secret)]) -> Secret {
     let mut text = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in form {
         text.append_pair(name, value.expose());
