@@ -258,6 +258,33 @@ async fn box_verifies_jwt_and_client_credentials() {
     assert_refusal(&secret, Class::CredentialRejected, "client id and client secret", "OAuth 2.0 Credentials", "invalid_client");
 }
 
+/// Neither way to log in lets a request narrow the scopes, so the token is exchanged.
+#[tokio::test]
+async fn a_token_of_box_is_exchanged_for_one_with_the_familys_least_scopes() {
+    let vendor = box_platform().await;
+    let principal = format!(
+        "{{kind: box, secret: env:S, client_id: {CLIENT_ID}, enterprise_id: \"{BOX_ENTERPRISE}\", token_url: \"{}/oauth2/token\"}}",
+        vendor.base
+    );
+    let mut minting = Minting::new(&principal, &[("S", CLIENT_SECRET)]);
+    minting.request.family = std::sync::Arc::clone(aam::families::find("box").expect("a family"));
+    let provided = minting.mint().await.expect("a token");
+    assert_eq!(provided.credential.field("token").expect("a token").expose(), BOX_NARROW_TOKEN);
+    assert_eq!(provided.facts.evidence["scopes"], "root_readonly");
+    assert_eq!(vendor.calls().len(), 2);
+}
+
+/// The family's scopes of a consent include one for refresh tokens, which a service app does not get.
+#[tokio::test]
+async fn a_service_app_of_okta_asks_for_the_familys_least_scopes() {
+    let vendor = okta(OktaDpop::Off).await;
+    let principal = format!("{{kind: okta, org: \"{}\", client_id: {CLIENT_ID}, key: env:K}}", vendor.base);
+    let mut minting = Minting::new(&principal, &[("K", &vendor_key())]);
+    minting.request.family = std::sync::Arc::clone(aam::families::find("okta").expect("a family"));
+    let provided = minting.mint().await.expect("a token");
+    assert_eq!(provided.facts.evidence["scopes"], "okta.users.read okta.groups.read okta.apps.read");
+}
+
 #[tokio::test]
 async fn a_clock_that_differs_is_named_as_the_reason() {
     let vendor = MockVendor::start(|_, _| {
