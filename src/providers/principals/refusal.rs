@@ -200,6 +200,7 @@ fn clock_failure(vendor: &str, theirs: Option<Timestamp>, ours: Timestamp, other
         return None;
     }
     let side = if ahead > behind { "ahead of" } else { "behind" };
+    let otherwise = otherwise.filter(|fix| !fix.starts_with("correct the clock"));
     let otherwise = otherwise.map(|fix| format!(". If it is refused with the right time too: {fix}")).unwrap_or_default();
     Some(Failure::new(
         Class::CredentialRejected,
