@@ -4,6 +4,7 @@
 //! committed, a reader applies all entries, and a query for a past instant applies those up to it. They all use the same
 //! fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
+use crate::model::ending;
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Warning};
 use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Retry, Scope, State, Step, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -378,6 +379,18 @@ impl Connection {
         of_latest.chain(before.into_iter().flat_map(|attempt| &attempt.facts.warnings).filter(not_run))
     }
 
+    /// When the credential ends, if that is known and a person has to replace it.
+    #[must_use]
+    pub fn credential_ends_at(&self) -> Option<Timestamp> {
+        self.conclusive.as_ref().and_then(|attempt| attempt.facts.credential_ends_at).filter(|_| self.retired.is_none())
+    }
+
+    /// The warning that the credential ends soon or has ended, seen from `now`.
+    #[must_use]
+    pub fn credential_ending(&self, now: Timestamp) -> Option<Warning> {
+        ending::warning(self.credential_ends_at()?, now)
+    }
+
     /// Whether no origin desires the connection although it is not retired yet.
     #[must_use]
     pub fn orphaned(&self) -> bool {
@@ -416,7 +429,8 @@ impl Connection {
         let same_inputs = last.facts.generation == context.generation && last.facts.slice == context.slice;
         let healthy_recheck = facts.scope == Scope::Health && facts.class.is_none() && last.facts.class.is_none();
         let same_warnings = || self.warnings_without_discovery().eq(facts.warnings.iter());
-        same_inputs && (last.facts.outcome == facts.outcome || healthy_recheck && same_warnings())
+        let same_end = ending::is_same_day(last.facts.credential_ends_at, facts.credential_ends_at);
+        same_inputs && same_end && (last.facts.outcome == facts.outcome || healthy_recheck && same_warnings())
     }
 }
 

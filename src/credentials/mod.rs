@@ -4,7 +4,9 @@
 //! [`redact`] knows the secrets in use and removes them by value from logs, registry rows and API responses.
 
 mod forms;
+pub mod jwt;
 mod known;
+pub mod private_key;
 pub mod redact;
 pub mod secret;
 mod views;

@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod call;
 pub mod cap;
 pub mod catalog;
+pub mod ending;
 pub mod failure;
 pub mod ids;
 pub mod intent;

@@ -15,6 +15,7 @@
 mod denied;
 mod discover;
 mod preflight;
+mod prove;
 mod run;
 
 use crate::connectors::concurrent::{self, Limits};
@@ -31,6 +32,7 @@ use crate::providers::{Providers, Reading};
 use futures_util::future::BoxFuture;
 use preflight::Concurrency;
 pub use preflight::{BoundConnection, assess, bind};
+pub use prove::{provable, prove};
 use run::{Runner, StepOutput};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -259,5 +261,7 @@ mod concurrency_tests;
 mod doubles;
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod prove_tests;
 #[cfg(test)]
 mod tests;

@@ -177,6 +177,12 @@ impl<V: Send + Sync> Cache<V> {
         values.collect()
     }
 
+    /// Returns when the first of the valid values ends.
+    #[must_use]
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.values().into_iter().filter_map(|(_, _, end)| end).min()
+    }
+
     /// Returns the value if `request` may use it without a fetch, and notes that it does.
     fn usable(&self, slot: &Slot<V>, request: &CredentialRequest, reuse: Reuse, reading: Reading) -> Option<Cached<V>> {
         let now = Moment::now(self.clock.as_ref());
@@ -254,3 +260,6 @@ fn says_nothing_about_the_secret(class: Class) -> bool {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ pub mod consent;
 mod env;
 mod file;
 mod principals;
+pub mod usage;
 mod vault;
 
 use crate::clock::Clock;
@@ -94,6 +95,11 @@ pub trait CredentialProvider: Send + Sync {
     /// Returns every call that [`CredentialProvider::provide`] may make for a locator, for `aam plan`. Pure.
     fn planned_calls(&self, policy: &Policy, locator: &Locator, family: &Family) -> Vec<PlannedCall>;
 
+    /// Returns when the first token or lease ends that the provider holds.
+    fn next_end(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Gives back what only `connection` uses, because it was retired.
     fn release<'a>(&'a self, _providers: &'a Providers, _connection: ConnectionId) -> BoxFuture<'a, ()> {
         Box::pin(std::future::ready(()))
@@ -127,6 +133,7 @@ pub struct Providers {
     vault: vault::VaultProvider,
     principals: principals::PrincipalProvider,
     consents: consent::ConsentProvider,
+    usage: usage::Usage,
 }
 
 impl Providers {
@@ -145,6 +152,7 @@ impl Providers {
             vault: vault::VaultProvider::new(&clock),
             principals: principals::PrincipalProvider::new(&clock),
             consents: consent::ConsentProvider::new(&clock, process, providers.clone()),
+            usage: usage::Usage::default(),
             egress,
             clock,
         })
@@ -157,11 +165,14 @@ impl Providers {
     /// for it.
     pub async fn provide(&self, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
         let provided = match self.provider(&request.locator) {
-            Some(provider) => provider.provide(self, request).await?,
-            None => return Err(unknown_form(&request.locator)),
+            Some(provider) => provider.provide(self, request).await,
+            None => Err(unknown_form(&request.locator)),
         };
-        redact::learn(&provided.credential);
-        Ok(provided)
+        self.usage.count(&request.locator, &provided);
+        if let Ok(provided) = &provided {
+            redact::learn(&provided.credential);
+        }
+        provided
     }
 
     /// Returns the secret that a setting of the policy names, for example the key of a service principal. It is read for
@@ -182,6 +193,22 @@ impl Providers {
     #[must_use]
     pub fn planned_calls(&self, policy: &Policy, locator: &Locator, family: &Family) -> Vec<PlannedCall> {
         self.provider(locator).map(|provider| provider.planned_calls(policy, locator, family)).unwrap_or_default()
+    }
+
+    /// Returns what each provider did since the process started, and when its next token or lease ends.
+    #[must_use]
+    pub fn usage(&self) -> Vec<(usage::UsageCount, Option<Timestamp>)> {
+        let with_end = |count: usage::UsageCount| (count, self.named(count.provider).and_then(CredentialProvider::next_end));
+        self.usage.counts().into_iter().map(with_end).collect()
+    }
+
+    fn named(&self, scheme: &str) -> Option<&dyn CredentialProvider> {
+        Some(match scheme {
+            "vault" => &self.vault,
+            "sp" => &self.principals,
+            "consent" => &self.consents,
+            _ => return None,
+        })
     }
 
     /// Gives back what only `connection` uses, because it was retired.

@@ -7,6 +7,11 @@ mod support;
 
 mod api_fixes;
 mod cli_output;
+mod consent_command;
+mod consent_kills;
+mod consent_properties;
+mod consent_store;
+mod consents;
 mod credential_grants;
 mod daemon_api;
 mod daemon_crash_loop;

@@ -25,6 +25,7 @@ pub enum Peer {
     Prism,
     Cdk,
     Chromium,
+    Oidc,
 }
 
 impl Peer {
@@ -45,6 +46,7 @@ impl Peer {
             Peer::Prism => "prism",
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
+            Peer::Oidc => "oidc",
         }
     }
 
@@ -57,6 +59,7 @@ impl Peer {
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
+            Peer::Oidc => "TOKEN_URL",
         }
     }
 

@@ -1,6 +1,6 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
-//! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk and
-//! Chromium.
+//! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
+//! oidc-provider and Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -11,6 +11,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod consent;
 mod daemon;
 mod dashboard;
 mod fastapi;
@@ -22,6 +23,7 @@ mod sql;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
+        consent::tests(),
         daemon::tests(),
         daemon::changes::tests(),
         daemon::failures::tests(),

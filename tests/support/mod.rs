@@ -4,10 +4,12 @@
 
 pub mod daemon;
 pub mod described_service;
+pub mod consents;
 pub mod github;
 pub mod leaky_service;
 pub mod lowcode_families;
 pub mod network;
+pub mod oauth_vendor;
 pub mod object_store;
 pub mod openapi;
 pub mod recorded_session;

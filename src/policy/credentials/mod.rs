@@ -5,6 +5,7 @@
 
 mod consents;
 mod kinds;
+pub mod vault_path;
 
 use super::Cap;
 use super::grants::LocatorPattern;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+pub use vault_path::VaultPath;
 
 /// The section `credentials` of the policy.
 #[derive(Clone, Debug, PartialEq, Serialize)]

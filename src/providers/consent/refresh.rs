@@ -200,11 +200,7 @@ impl Refresh<'_> {
     /// Removes the grant and returns the failure with a new link.
     async fn give_up(&self, reason: Reason) -> Failure {
         let (connection, name) = (self.request.connection, self.settings.name.clone());
-        let remove = move |content: &mut StoreContent| {
-            let has = content.grant(connection, &name).is_some();
-            content.remove_grant(connection, &name);
-            has
-        };
+        let remove = move |content: &mut StoreContent| content.remove_grant(connection, &name);
         if let Err(error) = self.store.remove(remove).await {
             return error.failure();
         }

@@ -125,9 +125,8 @@ impl ConsentProvider {
         }
         let now = context.providers.clock.now();
         let remove = move |content: &mut StoreContent| {
-            content.grants.retain(|grant| grant.facts.subject.connection != connection);
+            facts.iter().for_each(|facts| content.remove_grant(connection, &facts.subject.consent));
             content.replace_links(connection, now);
-            true
         };
         store.remove(remove).await.map_err(|error| error.failure())?;
         Ok(revoked)

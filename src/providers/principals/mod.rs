@@ -8,7 +8,8 @@ pub(super) mod token_request;
 use super::cache::{Cache, Cached, Fetched, Reuse};
 use super::{CredentialFacts, CredentialProvider, CredentialRequest, ProvidedCredential, Providers};
 use crate::clock::Clock;
-use crate::credentials::Credential;
+use crate::credentials::private_key::{PrivateKey, UnusableKey};
+use crate::credentials::{Credential, Secret};
 use crate::families::Family;
 use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Locator, PlannedCall, Timestamp};
@@ -46,6 +47,48 @@ impl MintContext<'_> {
         let request = CredentialRequest { locator: locator.clone(), ..self.request.clone() };
         // The provider is boxed, because it may itself be a provider that needs a secret.
         Ok(self.providers.provide_setting(&request, locator).await?.credential)
+    }
+
+    /// Returns the secret behind the key `key` as one text, without a line break at its end. If it is stored as a JSON
+    /// object, this is its only field, or the field that has the name of the key.
+    ///
+    /// # Errors
+    /// As [`MintContext::secret`], and `CredentialMissing` if the object has several fields.
+    pub async fn secret_text(&self, key: &str) -> Result<Secret, Failure> {
+        let credential = self.secret(key).await?;
+        let only = credential.values().next().filter(|_| credential.values().count() == 1);
+        let Some(secret) = only.or_else(|| credential.field(key)) else {
+            let title = format!("{} has several fields: {}", self.stored(key), credential.field_names().join(", "));
+            let fix = format!("store it as text, as a JSON object with the field {key}, or add #FIELD to a vault: locator");
+            return Err(Failure::new(Class::CredentialMissing, title, fix));
+        };
+        Ok(Secret::new(secret.expose().trim_end_matches(['\r', '\n']).to_string()))
+    }
+
+    /// Returns the private key behind the key `key`, decrypted with the key `passphrase` if the policy has it.
+    ///
+    /// # Errors
+    /// As [`MintContext::secret`], and `CredentialMissing` with what is wrong with the key.
+    pub async fn private_key(&self, key: &str) -> Result<PrivateKey, Failure> {
+        let credential = self.secret(key).await?;
+        let passphrase = match self.principal.locator("passphrase") {
+            Some(_) => Some(self.secret_text("passphrase").await?),
+            None => None,
+        };
+        PrivateKey::from_credential(&credential, passphrase.as_ref()).map_err(|unusable| self.unusable_key(key, &unusable))
+    }
+
+    /// The failure for the private key behind the key `key` that cannot be used.
+    #[must_use]
+    pub fn unusable_key(&self, key: &str, unusable: &UnusableKey) -> Failure {
+        let title = format!("{} {}", self.stored(key), unusable.message());
+        Failure::new(Class::CredentialMissing, title, unusable.fix())
+    }
+
+    /// Names the secret behind the key `key`, for messages.
+    fn stored(&self, key: &str) -> String {
+        let place = self.principal.locator(key).map(|locator| format!(" ({locator})")).unwrap_or_default();
+        format!("{key} of the service principal {}{place}", self.name)
     }
 
     /// Returns the text of the key `key`.
@@ -98,15 +141,33 @@ impl PrincipalProvider {
     }
 }
 
-/// Mints a credential of the principal's kind.
+/// Mints a credential of the principal's kind. Each kind has one line here and one module.
 async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
     match context.principal.kind {
-        kind => Err(Failure::new(
-            Class::Unsupported,
-            format!("this version cannot use service principals of the kind {kind}"),
-            format!("store a token of {} in an environment variable and write env:NAME instead", context.name),
-        )),
+        "oauth2_client" => Err(not_served(context)),
+        "entra" => Err(not_served(context)),
+        "google" => Err(not_served(context)),
+        "aws" => Err(not_served(context)),
+        "snowflake" => Err(not_served(context)),
+        "github_app" => Err(not_served(context)),
+        "okta" => Err(not_served(context)),
+        "salesforce" => Err(not_served(context)),
+        "box" => Err(not_served(context)),
+        "zoom" => Err(not_served(context)),
+        "netsuite" => Err(not_served(context)),
+        "basic" => Err(not_served(context)),
+        "token" => Err(not_served(context)),
+        _ => Err(not_served(context)),
     }
+}
+
+/// The failure for a kind that this version does not serve yet.
+fn not_served(context: &MintContext<'_>) -> Failure {
+    Failure::new(
+        Class::Unsupported,
+        format!("this version cannot use service principals of the kind {}", context.principal.kind),
+        format!("store a token of {} in an environment variable and write env:NAME instead", context.name),
+    )
 }
 
 fn provided(cached: &Cached<Minted>, principal: &Principal) -> ProvidedCredential {
@@ -144,6 +205,10 @@ impl CredentialProvider for PrincipalProvider {
         request: &'a CredentialRequest,
     ) -> BoxFuture<'a, Result<ProvidedCredential, Failure>> {
         Box::pin(self.resolve(providers, request))
+    }
+
+    fn next_end(&self) -> Option<Timestamp> {
+        self.minted.next_end()
     }
 
     fn planned_calls(&self, policy: &Policy, locator: &Locator, _: &Family) -> Vec<PlannedCall> {
