@@ -136,10 +136,9 @@ fn matching(start: &str, known: impl Iterator<Item = ConnectionId>, hint: &str) 
     match matches.as_slice() {
         [id] => Ok(*id),
         [] => Err(CommandError::new(format!("no connection with an id that starts with {start} was found; {hint}"))),
-        many => Err(CommandError::new(format!(
-            "{} connections have an id that starts with {start}; give more of the id",
-            many.len()
-        ))),
+        many => {
+            Err(CommandError::new(format!("{} connections have an id that starts with {start}; give more of the id", many.len())))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 enum After {
     /// The refresh token was not sent, or the next one is on disk.
     Kept,
-    /// Nobody can know whether the vendor used the refresh token, or the next one was lost with the process.
+    /// It cannot be known whether the vendor used the refresh token, or the next one was lost with the process.
     NewLink,
 }
 

@@ -68,7 +68,7 @@ fn crash(process: Runtime, consents: &Consents) {
         let _ = ended.send(());
     });
     // A call that needs no refresh ends without one.
-    while arrival.try_recv().is_err() && end.try_recv().is_err() {
+    while arrival.try_recv().is_err() && end.try_recv() == Err(mpsc::TryRecvError::Empty) {
         std::thread::yield_now();
     }
     process.shutdown_timeout(Duration::from_secs(10));

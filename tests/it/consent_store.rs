@@ -56,7 +56,7 @@ async fn a_damaged_file_says_so_and_is_never_overwritten() {
     let whole = std::fs::read(consents.store()).expect("a file");
     let newer = String::from_utf8_lossy(&whole).replace("\"format\":1", "\"format\":2").into_bytes();
     for bytes in [Vec::new(), whole[..whole.len() / 2].to_vec(), b"{}".to_vec(), b"\0\0\0".to_vec(), newer] {
-        std::fs::write(consents.store(), &bytes).expect("written");
+        consents.replace_store(&bytes);
         for process in [&consents, &consents.restarted()] {
             let failure = process.provide().await.err().expect("damaged");
             assert_eq!(failure.class, Class::CredentialMissing);
@@ -66,7 +66,7 @@ async fn a_damaged_file_says_so_and_is_never_overwritten() {
         }
         assert_eq!(std::fs::read(consents.store()).expect("a file"), bytes);
     }
-    std::fs::write(consents.store(), &whole).expect("restored");
+    consents.replace_store(&whole);
     assert_eq!(consents.restarted().call().await.expect("a token"), 200);
 }
 
@@ -77,7 +77,7 @@ async fn a_grant_that_was_changed_or_moved_is_not_used() {
     let stored = consents.stored().to_string();
     for (from, to) in [("\"things.read\",\"offline\"]", "\"things.write\",\"offline\"]"), ("\"version\":1", "\"version\":2")] {
         assert!(stored.contains(from), "{stored}");
-        std::fs::write(consents.store(), stored.replacen(from, to, 9)).expect("written");
+        consents.replace_store(stored.replacen(from, to, 9).as_bytes());
         let failure = consents.restarted().provide().await.err().expect("changed");
         assert!(failure.title.contains("is damaged and cannot be decrypted"), "{failure:?}");
     }

@@ -1,4 +1,4 @@
-//! Consents against a strict vendor: links, the callback, refresh, and what is told when something is missing.
+//! Consents against a strict vendor: links, the callback, refresh, and the messages when something is missing.
 
 use crate::support::consents::{Consents, proof, proven};
 use crate::support::daemon::until;
@@ -57,7 +57,7 @@ async fn a_link_that_was_made_up_or_changed_is_not_found() {
     assert_eq!(code("").await, Some(LinkCode::NotFound));
     // A link whose connection was changed in the file has another signature.
     let text = std::fs::read_to_string(consents.store()).expect("a file");
-    std::fs::write(consents.store(), text.replace("owner@acme.example", "other@acme.example")).expect("written");
+    consents.replace_store(text.replace("owner@acme.example", "other@acme.example").as_bytes());
     assert_eq!(code(&id).await, Some(LinkCode::NotFound));
 }
 
@@ -107,14 +107,20 @@ async fn forged_answers_are_refused_and_the_link_stays_usable() {
         let query = change(consents.click().await);
         consents.complete(&query, proven()).await.err().map(|problem| (problem.code, problem.link_id.is_some()))
     };
-    assert_eq!(refused(&|query| query.replace("state=", "state=x")).await, Some((ConsentCode::UnknownState, false)));
-    assert_eq!(refused(&|query| query.replace("state=", "s=")).await, Some((ConsentCode::BadRequest, false)));
-    assert_eq!(refused(&|query| format!("{query}&code=other")).await, Some((ConsentCode::BadRequest, false)));
+    assert_eq!(refused(&|query: String| query.replace("state=", "state=x")).await, Some((ConsentCode::UnknownState, false)));
+    assert_eq!(refused(&|query: String| query.replace("state=", "s=")).await, Some((ConsentCode::BadRequest, false)));
+    assert_eq!(refused(&|query: String| format!("{query}&code=other")).await, Some((ConsentCode::BadRequest, false)));
     let evil = |query: String| query.replace("iss=http", "iss=https");
     assert_eq!(refused(&evil).await, Some((ConsentCode::WrongIssuer, true)));
-    assert_eq!(refused(&|query| query.replace("code=", "code=x")).await, Some((ConsentCode::Refused, true)));
-    assert_eq!(refused(&|query| query.replace("code=", "error=access_denied&c=")).await, Some((ConsentCode::Denied, true)));
-    assert_eq!(refused(&|query| query.replace("code=", "error=server_error&c=")).await, Some((ConsentCode::Vendor, true)));
+    assert_eq!(refused(&|query: String| query.replace("code=", "code=x")).await, Some((ConsentCode::Refused, true)));
+    assert_eq!(
+        refused(&|query: String| query.replace("code=", "error=access_denied&c=")).await,
+        Some((ConsentCode::Denied, true))
+    );
+    assert_eq!(
+        refused(&|query: String| query.replace("code=", "error=server_error&c=")).await,
+        Some((ConsentCode::Vendor, true))
+    );
     let administrator = |query: String| query.replace("code=", "error=consent_required&c=");
     assert_eq!(refused(&administrator).await, Some((ConsentCode::Denied, true)));
     let late = consents.click().await;
@@ -331,7 +337,7 @@ async fn a_grant_that_each_refresh_extends_is_kept_alive_between_attempts() {
         renew().await;
         assert_eq!(consents.vendor.state().sent.len(), before + 1);
     }
-    assert_eq!(consents.provide().await.expect("a token").facts.ends_at, None, "nobody has to act");
+    assert_eq!(consents.provide().await.expect("a token").facts.ends_at, None, "no person has to act");
     consents.assert_no_misuse();
 }
 

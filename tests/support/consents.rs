@@ -73,7 +73,7 @@ pub struct Consents {
 impl Consents {
     pub async fn new() -> Consents {
         let clock = TestClock::new();
-        // The vendor has a right clock, which nobody sets.
+        // The vendor has a right clock, which is never set.
         let vendor_clock = Arc::clone(&clock);
         let vendor = OAuthVendor::start(move || Timestamp(1_790_000_000_000 + vendor_clock.elapsed())).await;
         Consents::with(vendor, clock, Arc::new(tempfile::tempdir().expect("a folder")), KEY, |text| text)
@@ -98,7 +98,7 @@ impl Consents {
     ) -> Consents {
         let store = dir.path().join("private/consents.json");
         let text = format!(
-            "version: 1\nallowlist: [openapi]\nnetwork: {{allow_private: [127.0.0.0/8]}}\nsafe_mode: {{step_timeout: 20s}}\n{}",
+            "version: 1\nallowlist: [openapi]\nnetwork: {{allow_private: [127.0.0.0/8]}}\nsafe_mode: {{step_timeout: 20s}}\nbreaker: {{failures: 1000, open_for: 1s}}\n{}",
             vendor.policy(&store.display().to_string())
         );
         let unlimited = "  caps: {tokens: {per_second: 1000, burst: 100000, per_day: 1000000, concurrency: 16}}\n";
@@ -176,6 +176,13 @@ impl Consents {
         let client = reqwest::Client::builder().no_proxy().build().expect("client");
         let response = client.get(format!("{}/things", self.vendor.base)).bearer_auth(token).send().await;
         Ok(response.expect("a response").status().as_u16())
+    }
+
+    /// Puts another file in the place of the store.
+    pub fn replace_store(&self, bytes: &[u8]) {
+        let draft = self.store().with_extension("other");
+        std::fs::write(&draft, bytes).expect("written");
+        std::fs::rename(draft, self.store()).expect("renamed");
     }
 
     /// The content of the store as JSON.

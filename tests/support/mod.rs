@@ -2,9 +2,9 @@
 //! its own workspace, sessions and engines as the daemon has them, and servers whose behaviour a test chooses.
 #![allow(dead_code, reason = "compiled into both test targets, and each uses a part of it")]
 
+pub mod consents;
 pub mod daemon;
 pub mod described_service;
-pub mod consents;
 pub mod github;
 pub mod leaky_service;
 pub mod lowcode_families;

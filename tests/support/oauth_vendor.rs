@@ -82,6 +82,8 @@ type Pairs = HashMap<String, String>;
 impl OAuthVendor {
     /// Starts the vendor with the clock `now`.
     pub async fn start(now: impl Fn() -> Timestamp + Send + 'static) -> OAuthVendor {
+        // The clients of the tests need a crypto provider although they only use plain HTTP.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("address"));
         let state = VendorState {
@@ -156,7 +158,8 @@ impl VendorState {
         let access = self.fresh("access");
         let end = self.expires_in.map(|seconds| (self.now)().plus(Duration::from_secs(seconds)));
         self.access.insert(access.clone(), (grant, end));
-        let mut answer = json!({"access_token": access, "token_type": "Bearer", "scope": self.grants.as_deref().unwrap_or(scope)});
+        let mut answer =
+            json!({"access_token": access, "token_type": "Bearer", "scope": self.grants.as_deref().unwrap_or(scope)});
         if let Some(seconds) = self.expires_in {
             answer["expires_in"] = json!(seconds);
         }

@@ -127,7 +127,7 @@ impl<'a> Client<'a> {
         match request.send(&session).await {
             Ok(issued) => Ok(tokens(&issued, started)),
             Err(reason) => {
-                // A response of 200 without a token is one that nobody can use: the token may be spent nevertheless.
+                // With a response of 200 that contains no token, the refresh token or code may have been used nevertheless.
                 let unusable = matches!(&reason, NoToken::Refused(refusal) if refusal.status == 200 && refusal.error.is_empty());
                 Err(NoTokens { reason, lost: session.lost_response() || unusable })
             }

@@ -90,7 +90,7 @@ pub struct GrantFacts {
     pub end_moves: bool,
     /// Whether the vendor replaces the refresh token at each use. `None` until the first refresh.
     pub rotates: Option<bool>,
-    /// When the refresh token was sent, until the response is stored. If this is set although nobody refreshes, the response
+    /// When the refresh token was sent, until the response is stored. If this is set although no refresh runs, the response
     /// was lost.
     pub sent: Option<Timestamp>,
 }

@@ -71,8 +71,8 @@ pub struct ConsentProvider {
     tokens: Cache<Secret>,
     stores: Mutex<HashMap<PathBuf, Arc<Store>>>,
     vault_keys: Mutex<HashMap<String, (Duration, Arc<StoreKeys>)>>,
-    /// Grants whose new refresh token could not be written yet, by their ids.
-    unsaved: Mutex<HashMap<String, Unsaved>>,
+    /// Grants whose new refresh token could not be written yet.
+    unsaved: Mutex<HashMap<ConnectionId, Unsaved>>,
     /// The number of tasks that may be using a refresh token.
     running: watch::Sender<usize>,
     /// The latest request of each connection that has a grant, for its renewal while no attempt runs.
@@ -234,7 +234,7 @@ fn provided(token: &Cached<Secret>, grant: &GrantFacts, settings: &ConsentSettin
     ProvidedCredential { credential: Credential::read(token.value.as_ref().clone()), facts }
 }
 
-/// Returns the end of the grant if a person has to give it again then. An end that each refresh moves is none, and whether it
+/// Returns the end of the grant if a person has to give it again then. An end that each refresh moves is left out. Whether it
 /// does is known after the first refresh only.
 fn fixed_end(grant: &GrantFacts) -> Option<Timestamp> {
     let short = grant.refreshed.is_none() && grant.ends.is_some_and(|ends| ends.since(grant.since) < SHORT_GRANT);
