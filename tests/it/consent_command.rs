@@ -26,7 +26,8 @@ fn workspace(consents: &Consents, policy: impl FnOnce(String) -> String) -> Work
     workspace
 }
 
-#[tokio::test]
+// The vendor has to answer while the test waits for a command.
+#[tokio::test(flavor = "multi_thread")]
 async fn grants_are_listed_and_revoked_beside_a_running_daemon() {
     let consents = Consents::new().await;
     let workspace = workspace(&consents, |text| text);
@@ -62,7 +63,8 @@ async fn grants_are_listed_and_revoked_beside_a_running_daemon() {
     consents.assert_no_misuse();
 }
 
-#[tokio::test]
+// The vendor has to answer while the test waits for a command.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_without_a_revocation_endpoint_is_named_and_the_grant_is_deleted() {
     let consents = Consents::new().await;
     consents.give().await;

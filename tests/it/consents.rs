@@ -77,7 +77,7 @@ async fn a_grant_is_used_until_shortly_before_its_end_and_each_refresh_token_onc
         consents.clock.advance(Duration::from_secs(2));
     }
     let sent = consents.vendor.state().sent.clone();
-    assert!(sent.len() == 5 && sent.values().all(|count| *count == 1), "{sent:?}");
+    assert!(sent.len() == 4 && sent.values().all(|count| *count == 1), "{sent:?}");
     consents.assert_no_misuse();
     // A restart has no access token, so it refreshes once.
     assert_eq!(consents.restarted().call().await.expect("a token"), 200);

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// 32 bytes in base64.
 pub const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-pub const OTHER_KEY: &str = "/////////////////////////////////////////////////w==";
+pub const OTHER_KEY: &str = "//////////////////////////////////////////8=";
 
 /// A clock that stands still until the test moves it. The clock of the machine can be set; the monotonic one only advances.
 pub struct TestClock {
