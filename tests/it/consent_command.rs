@@ -77,3 +77,17 @@ async fn a_vendor_without_a_revocation_endpoint_is_named_and_the_grant_is_delete
     let listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
     assert_eq!(listed["grants"], serde_json::json!([]));
 }
+
+// The vendor has to answer while the test waits for a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn aam_test_makes_no_link_and_shows_the_one_of_the_daemon() {
+    let consents = Consents::new().await;
+    let workspace = workspace(&consents, |text| text);
+    let test = || stdout(&workspace.run(&["test", &workspace.path("intents/things.json").display().to_string()]));
+    let without = test();
+    assert!(without.contains("has not given consent:things") && without.contains("aam consent link"), "{without}");
+    assert!(!consents.store().exists(), "a test writes nothing");
+    let url = consents.link().await.url.expect("a URL");
+    let with = test();
+    assert!(with.contains(&url), "{with}");
+}

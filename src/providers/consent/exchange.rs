@@ -203,7 +203,7 @@ pub fn quoted(refusal: &TokenRefusal) -> String {
     }
 }
 
-/// Whether the refusal ends the grant: only a new consent helps.
+/// Whether the refusal is about the code or the refresh token: only a new consent helps.
 #[must_use]
 pub fn ends_grant(refusal: &TokenRefusal) -> bool {
     matches!(
@@ -217,6 +217,9 @@ pub fn ends_grant(refusal: &TokenRefusal) -> bool {
             | "token_expired"
             | "token_revoked"
             | "bad_refresh_token"
+            | "bad_verification_code"
+            | "invalid_code"
+            | "code_already_used"
     )
 }
 
