@@ -1,5 +1,6 @@
 //! Secrets: strings that are never printed and whose memory is wiped on drop.
 
+use super::signer::Signer;
 use std::collections::BTreeMap;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -33,6 +34,8 @@ impl fmt::Debug for Secret {
 pub struct Credential {
     plain: Option<Secret>,
     fields: BTreeMap<String, Secret>,
+    /// Signs each request to one origin, if the credential is not sent as it is.
+    signer: Option<Signer>,
     read_only: bool,
 }
 
@@ -60,6 +63,25 @@ impl Credential {
     #[must_use]
     pub fn from_fields(fields: impl IntoIterator<Item = (String, Secret)>) -> Credential {
         Credential { fields: fields.into_iter().collect(), ..Credential::default() }
+    }
+
+    /// Adds a signer. The session of the resource applies it to every request to the signer's origin.
+    #[must_use]
+    pub fn with_signer(self, signer: Signer) -> Credential {
+        Credential { signer: Some(signer), ..self }
+    }
+
+    /// Returns the signer, if the credential signs requests.
+    #[must_use]
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
+    }
+
+    /// Adds a named field. A plain value stays, so that a caller finds it either way.
+    #[must_use]
+    pub fn with_field(mut self, name: &str, value: Secret) -> Credential {
+        self.fields.insert(name.to_string(), value);
+        self
     }
 
     /// Marks the credential as one with which nothing can be changed, because its issuer limited it so when AAM minted it. What

@@ -31,6 +31,7 @@ mod redirect;
 pub mod resolve;
 mod retry;
 mod send;
+mod signing;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -38,6 +39,7 @@ mod transport;
 
 pub use crate::model::PlannedCall;
 pub use body::is_too_long;
+pub use signing::Signing;
 
 use crate::clock::{Clock, SystemClock};
 use crate::memory_budget::{AttemptMemory, MemoryBudget};
@@ -46,6 +48,7 @@ use crate::policy::{Cap, Policy};
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -159,6 +162,14 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// A PEM file with certificate authorities that only some calls trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FurtherAuthorities {
+    pub file: PathBuf,
+    /// The key of the policy that names the file, for messages.
+    pub policy_key: &'static str,
+}
+
 /// The egress state that all attempts in the process share.
 pub struct Egress {
     pub budget: Arc<dyn DayBudget>,
@@ -185,6 +196,10 @@ pub struct Session {
     concurrency: usize,
     /// The bytes that the attempt holds.
     memory: Arc<AttemptMemory>,
+    /// A file with certificate authorities that this session trusts in addition to those of the policy.
+    authorities: Option<FurtherAuthorities>,
+    /// Signs the requests, if the credential is not sent as it is.
+    signing: Option<Arc<Signing>>,
     /// The breaker key and the pass of the latest admission, by host. [`Session::settle`] uses them.
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
     /// The metadata service that this session was made for. It may call nothing else.
@@ -224,9 +239,21 @@ impl Egress {
         let (counters, passes, lost_response) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
         let memory = self.memory.attempt(caller.policy.reconcile.memory);
-        let egress = Arc::clone(self);
-        let (retries_statuses, metadata) = (true, None);
-        Session { egress, caller, account, counters, lost_response, retries_statuses, concurrency, memory, passes, metadata }
+        let (retries_statuses, authorities) = (true, None);
+        Session {
+            egress: Arc::clone(self),
+            caller,
+            account,
+            counters,
+            lost_response,
+            retries_statuses,
+            concurrency,
+            memory,
+            authorities,
+            signing: None,
+            metadata: None,
+            passes,
+        }
     }
 }
 
@@ -236,6 +263,12 @@ impl Session {
     #[must_use]
     pub fn without_status_retries(self) -> Session {
         Session { retries_statuses: false, ..self }
+    }
+
+    /// Trusts the certificate authorities of `authorities` in addition to those of the machine and of `network.ca_file`.
+    #[must_use]
+    pub fn with_authorities(self, authorities: Option<FurtherAuthorities>) -> Session {
+        Session { authorities, ..self }
     }
 
     /// Limits the connector to `concurrency` calls at the same time, because other connectors of the same attempt run
@@ -249,6 +282,12 @@ impl Session {
     #[must_use]
     pub fn with_memory(self, memory: Arc<AttemptMemory>) -> Session {
         Session { memory, ..self }
+    }
+
+    /// Signs every request to the origin of the signer.
+    #[must_use]
+    pub fn with_signing(self, signing: Option<Arc<Signing>>) -> Session {
+        Session { signing, ..self }
     }
 
     /// Returns the account of the bytes that the attempt holds.

@@ -124,12 +124,12 @@ async fn open(app: &Arc<App>, view: &ConsentView) -> ApiResult {
     Ok(response)
 }
 
-/// Who asked for the connection, in words of a person who does not know AAM.
+/// Says who asked for the connection, to a person who does not know AAM.
 fn requester(origin: &Origin) -> String {
     match origin.token() {
-        Some(name) => format!("the program with the API token {name}"),
+        Some(name) => format!("a program with the API token {name}"),
         None => match origin.folder_path() {
-            Some(path) => format!("the file {path} of the people who run AAM"),
+            Some(path) => format!("the people who run AAM (file {path})"),
             None => origin.0.to_string(),
         },
     }

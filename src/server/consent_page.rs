@@ -202,7 +202,7 @@ pub fn trouble(trouble: &Trouble<'_>) -> String {
         }
         @if !trouble.fix.is_empty() { div.note { p { strong { "What to do" } } p.fix { (trouble.fix) } } }
         @if let Some(id) = trouble.link_id {
-            p { a.button href=(format!("/consent/{id}")) { "Back to the request" } }
+            p.action { a.button href=(format!("/consent/{id}")) { "Back to the request" } }
         }
     };
     page(trouble.heading, None, &content)

@@ -25,7 +25,11 @@ pub enum Peer {
     Prism,
     Cdk,
     Chromium,
+    Authlib,
+    Openbao,
     Oidc,
+    Oauthlib,
+    Okta,
 }
 
 impl Peer {
@@ -46,7 +50,11 @@ impl Peer {
             Peer::Prism => "prism",
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
+            Peer::Authlib => "authlib",
+            Peer::Openbao => "openbao",
             Peer::Oidc => "oidc",
+            Peer::Oauthlib => "oauthlib",
+            Peer::Okta => "okta",
         }
     }
 
@@ -55,11 +63,15 @@ impl Peer {
         match self {
             Peer::Postgres | Peer::Postgres18 | Peer::Mariadb => "PORT",
             Peer::Moto | Peer::Nanio => "ENDPOINT",
-            Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb => "URL",
+            Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
+                "URL"
+            }
+            Peer::Okta => "RECORDINGS",
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
-            Peer::Oidc => "TOKEN_URL",
+            Peer::Openbao => "DEV_URL",
+            Peer::Authlib | Peer::Oidc => "TOKEN_URL",
         }
     }
 

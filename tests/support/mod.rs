@@ -3,12 +3,16 @@
 #![allow(dead_code, reason = "compiled into both test targets, and each uses a part of it")]
 
 pub mod aws;
+pub mod bearer_service;
+pub mod consents;
 pub mod daemon;
 pub mod described_service;
 pub mod github;
 pub mod leaky_service;
 pub mod lowcode_families;
+pub mod minting;
 pub mod network;
+pub mod oauth_vendor;
 pub mod object_store;
 pub mod openapi;
 pub mod recorded_session;
@@ -17,3 +21,5 @@ pub mod session;
 pub mod shop;
 pub mod snapshot;
 pub mod sql;
+pub mod token_endpoint;
+pub mod vendors;

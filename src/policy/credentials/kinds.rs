@@ -131,8 +131,16 @@ pub const KIND_SPECS: &[KindSpec] = &[
                 KeyForm::Choice(&["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]),
                 "of the signature",
             ),
-            may("audience", KeyForm::Text, "the audience of the assertion, if it is not the token endpoint"),
-            may("resource", KeyForm::Text, "the resource or audience parameter that the server asks for"),
+            may(
+                "audience",
+                KeyForm::Text,
+                "the audience of the assertion, if it is not the token endpoint; with a secret, the parameter audience",
+            ),
+            may(
+                "resource",
+                KeyForm::Text,
+                "the resource to ask for; sent as resource and, unless audience is written, as audience",
+            ),
             SCOPES,
         ],
         one_of: &[&["secret", "key"]],
@@ -167,6 +175,8 @@ pub const KIND_SPECS: &[KindSpec] = &[
             may("federation", KeyForm::Locator, "where the JSON configuration of the workload identity federation is stored"),
             may("subject", KeyForm::Text, "the delegated user of a domain-wide delegation"),
             may("impersonate", KeyForm::Text, "the service account whose tokens are minted"),
+            may("subject_token_file", KeyForm::File, "the only file from which the federation may read the platform's token"),
+            may("subject_token_url", KeyForm::Url, "the only URL from which the federation may read the platform's token"),
             may("token_url", KeyForm::Url, "https://oauth2.googleapis.com/token unless written"),
             may("sts_url", KeyForm::Url, "https://sts.googleapis.com/v1/token unless written"),
             may("iam_url", KeyForm::Url, "https://iamcredentials.googleapis.com unless written"),
@@ -175,6 +185,7 @@ pub const KIND_SPECS: &[KindSpec] = &[
         one_of: &[&["key", "federation"]],
         calls: &[
             call("POST", "{token_url|https://oauth2.googleapis.com/token}", &["key"]),
+            call("GET", "{subject_token_url}", &["subject_token_url"]),
             call("POST", "{sts_url|https://sts.googleapis.com/v1/token}", &["federation"]),
             call(
                 "POST",
@@ -272,7 +283,7 @@ pub const KIND_SPECS: &[KindSpec] = &[
             may(
                 "audience",
                 KeyForm::Text,
-                "https://login.salesforce.com unless written; https://test.salesforce.com for a sandbox",
+                "https://login.salesforce.com, or https://test.salesforce.com for a sandbox, unless written",
             ),
             may("secret", KeyForm::Locator, "where the consumer secret is stored (client credentials)"),
         ],
@@ -314,6 +325,7 @@ pub const KIND_SPECS: &[KindSpec] = &[
             must("consumer_secret", KeyForm::Locator, "where the consumer secret is stored"),
             must("token_id", KeyForm::Locator, "where the token id is stored"),
             must("token_secret", KeyForm::Locator, "where the token secret is stored"),
+            may("url", KeyForm::Url, "https://ACCOUNT.suitetalk.api.netsuite.com unless written; only requests to it are signed"),
         ],
         one_of: &[],
         calls: &[],

@@ -12,7 +12,7 @@ use crate::policy::{
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 fn family() -> impl Strategy<Value = String> {
@@ -150,20 +150,29 @@ fn principal() -> impl Strategy<Value = Principal> {
     })
 }
 
+/// The secrets of the login to the vault are not in the vault.
+fn login_locator() -> impl Strategy<Value = Locator> {
+    locator().prop_filter("not in the vault", |locator| !matches!(locator, Locator::Vault(_)))
+}
+
 fn vault() -> impl Strategy<Value = VaultPolicy> {
     let login = prop_oneof![
-        locator().prop_map(|token| VaultLogin::Token { token }),
+        login_locator().prop_map(|token| VaultLogin::Token { token }),
         Just(VaultLogin::TokenFile { file: "/run/token".into() }),
-        (name(), locator(), locator()).prop_map(|(mount, role_id, secret_id)| VaultLogin::Approle { mount, role_id, secret_id }),
+        (name(), login_locator(), login_locator()).prop_map(|(mount, role_id, secret_id)| VaultLogin::Approle {
+            mount,
+            role_id,
+            secret_id
+        }),
         (name(), name()).prop_map(|(mount, role)| VaultLogin::Kubernetes { mount, role, token_file: "/run/jwt".into() }),
-        (name(), name(), locator()).prop_map(|(mount, role, token)| VaultLogin::Jwt {
+        (name(), name(), login_locator()).prop_map(|(mount, role, token)| VaultLogin::Jwt {
             mount,
             role,
             token: Some(token),
             token_file: None
         }),
     ];
-    (proptest::option::of(name()), proptest::option::of("[a-z]{1,5}/[a-z]{1,5}"), login, wait()).prop_map(
+    (proptest::option::of(name()), proptest::option::of("k[a-z]{1,5}/[a-z]{1,5}"), login, wait()).prop_map(
         |(namespace, path, login, kv_ttl)| VaultPolicy {
             address: "https://vault.example:8200".to_string(),
             ca_file: namespace.clone().map(PathBuf::from),
@@ -175,20 +184,26 @@ fn vault() -> impl Strategy<Value = VaultPolicy> {
     )
 }
 
+/// A consent of a family without an OAuth 2 server of its own: its addresses and scopes must be written.
 fn consent() -> impl Strategy<Value = ConsentPolicy> {
-    (family(), name(), proptest::option::of(locator()), proptest::option::of(unique(name())), proptest::option::of(url()))
-        .prop_map(|(family, client_id, client_secret, scopes, url)| ConsentPolicy {
-            family,
+    let auth =
+        proptest::sample::select(vec![None, Some("client_secret_basic".to_string()), Some("client_secret_post".to_string())]);
+    let scopes = unique(name()).prop_filter("a list without scopes is not valid", |scopes| !scopes.is_empty());
+    (name(), proptest::option::of(locator()), auth, scopes, url(), proptest::option::of(url())).prop_map(
+        |(client_id, client_secret, auth, scopes, url, other)| ConsentPolicy {
+            family: "openapi".to_string(),
             client_id,
             client_secret,
+            auth,
             redirect: "https://aam.example/consent/callback".to_string(),
-            scopes,
-            authorize_url: url.clone(),
-            token_url: url.clone(),
-            revoke_url: url.clone(),
-            issuer: url,
-            values: [("tenant".to_string(), "acme".to_string())].into(),
-        })
+            scopes: Some(scopes),
+            authorize_url: Some(url.clone()),
+            token_url: Some(url),
+            revoke_url: other.clone(),
+            issuer: other,
+            values: BTreeMap::new(),
+        },
+    )
 }
 
 fn credentials() -> impl Strategy<Value = Credentials> {
@@ -198,7 +213,7 @@ fn credentials() -> impl Strategy<Value = Credentials> {
         |((principals, consents), vault, key, vault_cap, tokens)| Credentials {
             secrets_dir: "var/other secrets".into(),
             files: vec!["/etc/aam".into()],
-            consent_store: ConsentStore { vault: vault.as_ref().and_then(|vault| vault.path.clone()), key, ..Default::default() },
+            consent_store: ConsentStore { key, ..Default::default() },
             vault,
             principals,
             consents,

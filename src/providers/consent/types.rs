@@ -213,3 +213,32 @@ impl ConsentProblem {
         ConsentProblem { code, title: title.into(), fix: fix.into(), detail: String::new(), link_id: None, connection: None }
     }
 }
+
+/// A grant, as `aam consent list` shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct GrantListing {
+    pub consent: String,
+    pub connection: ConnectionId,
+    pub namespace: String,
+    pub family: String,
+    pub resource_ids: Vec<String>,
+    pub owner: String,
+    /// The scopes that the vendor granted.
+    pub scopes: Vec<String>,
+    pub since: Timestamp,
+    pub refreshed: Option<Timestamp>,
+    /// When the owner has to give consent again, if that is known.
+    pub ends: Option<Timestamp>,
+}
+
+/// A link that waits for consent, as `aam consent list` and `aam consent link` show it.
+#[derive(Clone, Debug)]
+pub struct LinkListing {
+    /// The address to send to the owner. `None` if the policy does not describe the consent any more.
+    pub url: Option<String>,
+    pub connection: ConnectionId,
+    pub consent: String,
+    pub owner: String,
+    pub ends: Timestamp,
+    pub state: LinkState,
+}

@@ -27,7 +27,7 @@ fn view(state: LinkState) -> ConsentView {
 }
 
 fn asked(view: &ConsentView) -> String {
-    request(&Request { view, requested_by: &["the file acme.json of the people who run AAM".to_string()], max_items: 20 })
+    request(&Request { view, requested_by: &["the people who run AAM (file acme.json)".to_string()], max_items: 20 })
 }
 
 /// The body of a page without its style and script, one element a line.

@@ -100,11 +100,6 @@ impl Browser {
         }
     }
 
-    /// The page as HTML.
-    pub async fn source(&self) -> String {
-        self.get("/source").await.as_str().unwrap_or_default().to_string()
-    }
-
     async fn find(&self, css: &str) -> Option<String> {
         let found = self.post("/element", &json!({"using": "css selector", "value": css})).await;
         found.as_object()?.values().next()?.as_str().map(str::to_string)

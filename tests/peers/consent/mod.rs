@@ -119,6 +119,19 @@ async fn counters() -> Value {
     get_json(&format!("{}/test/counters?client_id={}", variable("OIDC", "URL"), variable("OIDC", "SHORT_ID"))).await
 }
 
+/// Checks that nothing on the page is wider than a desktop window or a phone. With `AAM_TEST_SCREENSHOTS`, the folder of
+/// that name gets a picture of both.
+async fn assert_fits(browser: &Browser, name: &str) {
+    for (width, dark) in [(1280, false), (390, true)] {
+        browser.screen(width, 900, dark).await;
+        let wide = browser.run("return document.documentElement.scrollWidth").await;
+        assert!(wide.as_u64().is_some_and(|wide| wide <= u64::from(width)), "{name} is {wide} pixels wide at {width}");
+        if let Some(folder) = std::env::var_os("AAM_TEST_SCREENSHOTS") {
+            browser.screenshot(&std::path::Path::new(&folder).join(format!("{name}-{width}.png"))).await;
+        }
+    }
+}
+
 /// Opens the link, clicks the button, signs in, agrees, and waits for the answer of AAM.
 async fn give(browser: &Browser, link: &str, user: &str) {
     browser.open(link).await;
@@ -146,6 +159,7 @@ async fn an_owner_lets_aam_read_with_one_click() {
         assert!(page.contains(shown), "{shown} is not on the page:\n{page}");
     }
     assert_eq!(browser.run("return document.querySelectorAll('button').length").await, 1, "one button");
+    assert_fits(&browser, "open").await;
     browser.click("button").await;
     sign_in(&browser, "ACME_USER").await;
     assert!(browser.text().await.contains("openid offline_access accounts:read"), "{}", browser.text().await);
@@ -154,6 +168,7 @@ async fn an_owner_lets_aam_read_with_one_click() {
     assert_eq!(browser.address().await, link, "the code does not stay in the address");
     let active = setup.daemon.until_state("acme", "ACTIVE").await;
     assert_eq!(active["first_sync_rows"], 20, "{active}");
+    assert_fits(&browser, "active").await;
     assert_eq!(browser.console().await, Vec::<String>::new(), "no violation of the content security policy");
 
     // The link was used. Its page shows the state, and its button cannot be pressed again.
@@ -205,6 +220,7 @@ async fn the_wrong_account_is_named_and_nothing_is_stored() {
     browser.until_shown("another account").await;
     let page = browser.text().await;
     assert!(page.contains("globex") && page.contains("acme") && page.contains("AAM stored nothing"), "{page}");
+    assert_fits(&browser, "wrong-account").await;
     let waiting = setup.link("acme").await;
     assert_eq!(waiting, link, "the link still works");
     assert!(setup.store().len() <= before.len().max(1) || !setup.store().contains("globex"), "nothing is stored");
@@ -225,6 +241,7 @@ async fn what_the_vendor_refuses_can_be_tried_again() {
     browser.until_shown("The permission was not given").await;
     let page = browser.text().await;
     assert!(page.contains("the user did not allow the access") && page.contains("AAM stored nothing"), "{page}");
+    assert_fits(&browser, "refused").await;
     browser.click("a.button").await;
     browser.until_shown("Let AAM read").await;
     browser.click("button").await;
