@@ -9,7 +9,7 @@ use super::principals::principals;
 use super::reach::{address, cap};
 use crate::model::Locator;
 use crate::model::locator::LOCATOR_SCHEMES;
-use crate::model::recipient::is_loopback;
+use crate::model::recipient::{is_loopback, normal_host};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -99,7 +99,8 @@ fn vault(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultPolicy> {
             );
         }
         // A token that crosses a network in clear text opens every secret.
-        let safe = url::Url::parse(&text).is_ok_and(|url| url.scheme() == "https" || url.host_str().is_some_and(is_loopback));
+        let safe = url::Url::parse(&text)
+            .is_ok_and(|url| url.scheme() == "https" || url.host_str().is_some_and(|host| is_loopback(&normal_host(host))));
         if !safe {
             r.report(
                 &spot,
