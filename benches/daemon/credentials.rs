@@ -38,7 +38,7 @@ pub fn measure(count: usize, table: &mut Table) -> Measured<()> {
         "<= 1.10",
         ratio <= 1.10,
     );
-    table.add(&format!("{figure}, reads"), most.to_string(), "none".to_string(), "-".to_string(), "<= 100", most <= SECRETS);
+    table.add(format!("{figure}, reads"), most.to_string(), "none".to_string(), "-".to_string(), "<= 100", most <= SECRETS);
     Ok(())
 }
 

@@ -58,7 +58,7 @@ fn every_scope_is_explained_to_the_owner_once() {
     }
 }
 
-/// A scope only reads, unless the vendor has none that does; then the owner is told how to limit the grant.
+/// A scope only reads, unless the vendor has none that does; then the text says how to limit the grant.
 #[test]
 fn every_scope_only_reads() {
     let mut not_only_reading = BTreeSet::new();

@@ -19,14 +19,14 @@ fn link_in(failure: &Failure) -> String {
 #[tokio::test]
 async fn an_attempt_without_a_grant_names_the_owner_and_always_the_same_link() {
     let consents = Consents::new().await;
-    let first = consents.provide().await.err().expect("no grant");
+    let first = consents.provide().await.expect_err("no grant");
     assert_eq!(first.class, Class::CredentialMissing);
     assert!(first.title.contains("owner@acme.example") && first.title.contains("consent:things"), "{first:?}");
     let origin = REDIRECT.trim_end_matches("/callback");
     assert!(link_in(&first).starts_with(&format!("{origin}/")), "{first:?}");
     consents.clock.advance(Duration::from_secs(300));
-    assert_eq!(consents.provide().await.err().expect("no grant"), first);
-    assert_eq!(consents.restarted().provide().await.err().expect("no grant"), first, "a restart keeps the link");
+    assert_eq!(consents.provide().await.expect_err("no grant"), first);
+    assert_eq!(consents.restarted().provide().await.expect_err("no grant"), first, "a restart keeps the link");
     assert_eq!(consents.vendor.state().token_requests, 0);
     let view = consents.providers.consents().view(&consents.context(), &consents.link_id().await).await.expect("a page");
     assert_eq!((view.state, view.owner.as_str()), (LinkState::Open, "owner@acme.example"));
@@ -43,7 +43,7 @@ async fn a_link_ends_after_seven_days_and_a_new_one_takes_its_place() {
     assert_ne!(consents.link_id().await, old);
     let provider = consents.providers.consents();
     assert_eq!(provider.view(&consents.context(), &old).await.expect("a page").state, LinkState::Expired);
-    assert_eq!(provider.begin(&consents.context(), &old).await.err().expect("refused").code, LinkCode::Gone);
+    assert_eq!(provider.begin(&consents.context(), &old).await.expect_err("refused").code, LinkCode::Gone);
 }
 
 #[tokio::test]
@@ -93,11 +93,11 @@ async fn the_callback_works_once_and_a_restart_in_between_changes_nothing() {
     let provider = restarted.providers.consents();
     assert_eq!(provider.view(&restarted.context(), &id).await.expect("a page").state, LinkState::InProgress);
     restarted.complete(&query, proven()).await.unwrap_or_else(|problem| panic!("{problem:?}"));
-    let again = consents.complete(&query, proven()).await.err().expect("used before");
+    let again = consents.complete(&query, proven()).await.expect_err("used before");
     assert_eq!(again.code, ConsentCode::UnknownState);
     let view = provider.view(&restarted.context(), &id).await.expect("a page");
     assert!(view.state == LinkState::Given && view.given_at.is_some(), "{view:?}");
-    assert_eq!(provider.begin(&restarted.context(), &id).await.err().expect("used").code, LinkCode::Gone);
+    assert_eq!(provider.begin(&restarted.context(), &id).await.expect_err("used").code, LinkCode::Gone);
 }
 
 #[tokio::test]
@@ -138,13 +138,13 @@ async fn the_wrong_account_is_refused_by_name_and_its_tokens_are_revoked() {
         let title = "the credential is of the account other.example, not of acme.example";
         Err(Failure::new(Class::WrongService, title, "use another credential"))
     };
-    let problem = consents.complete(&query, proof(wrong)).await.err().expect("refused");
+    let problem = consents.complete(&query, proof(wrong)).await.expect_err("refused");
     assert_eq!(problem.code, ConsentCode::WrongAccount);
     assert!(problem.title.contains("other.example") && problem.detail.contains("revoked"), "{problem:?}");
     assert_eq!((problem.connection, problem.link_id), (Some(consents.request.connection), Some(consents.link_id().await)));
     assert_eq!(consents.stored()["grants"], json!([]));
     assert_eq!(consents.vendor.state().revoked.len(), 1);
-    assert_eq!(consents.provide().await.err().expect("no grant").class, Class::CredentialMissing);
+    assert_eq!(consents.provide().await.expect_err("no grant").class, Class::CredentialMissing);
 }
 
 #[tokio::test]
@@ -201,12 +201,12 @@ async fn a_refused_refresh_token_leads_to_a_new_link() {
     consents.give().await;
     consents.clock.advance(HOUR);
     consents.vendor.end_all_grants();
-    let failure = consents.provide().await.err().expect("ended");
+    let failure = consents.provide().await.expect_err("ended");
     assert_eq!(failure.class, Class::CredentialMissing);
     assert!(failure.title.contains("does not accept the grant"), "{failure:?}");
     assert!(failure.detail.contains("the vendor says: \"invalid_grant\""), "{failure:?}");
     let link = link_in(&failure);
-    let next = consents.provide().await.err().expect("ended");
+    let next = consents.provide().await.expect_err("ended");
     assert_eq!(link_in(&next), link);
     assert_eq!(consents.stored()["grants"], json!([]));
     let id = link.rsplit('/').next().expect("an id");
@@ -223,7 +223,7 @@ async fn a_vendor_that_is_down_costs_no_grant() {
     consents.clock.advance(HOUR);
     consents.vendor.state().on_refresh = OnRefresh::Unavailable;
     for _ in 0..3 {
-        let failure = consents.provide().await.err().expect("down");
+        let failure = consents.provide().await.expect_err("down");
         assert_eq!(failure.class, Class::Remote, "{failure:?}");
     }
     consents.vendor.state().on_refresh = OnRefresh::Answer;
@@ -239,7 +239,7 @@ async fn a_refresh_token_whose_response_was_lost_is_not_sent_again() {
     consents.vendor.state().on_refresh = OnRefresh::UseAndLose;
     assert!(consents.provide().await.is_err());
     consents.vendor.state().on_refresh = OnRefresh::Answer;
-    let failure = consents.restarted().provide().await.err().expect("lost");
+    let failure = consents.restarted().provide().await.expect_err("lost");
     assert_eq!(failure.class, Class::CredentialMissing);
     assert!(failure.title.contains("was lost at") && failure.fix.contains("/consent/"), "{failure:?}");
     assert_eq!(consents.vendor.state().sent.values().sum::<usize>(), 1);
@@ -271,9 +271,9 @@ async fn a_store_that_cannot_be_written_loses_no_refresh_token() {
         let _ = std::fs::remove_file(&in_the_way);
         std::fs::create_dir(&in_the_way).expect("a folder in place of the lock file");
     }));
-    let failure = consents.provide().await.err().expect("not written");
+    let failure = consents.provide().await.expect_err("not written");
     assert!(failure.title.contains("could not lock the consent store"), "{failure:?}");
-    let again = consents.provide().await.err().expect("not written");
+    let again = consents.provide().await.expect_err("not written");
     assert_eq!(again.title, failure.title);
     assert_eq!(consents.vendor.state().sent.values().sum::<usize>(), 1, "nothing is sent while the store cannot be written");
     consents.vendor.state().hook = None;
@@ -289,7 +289,7 @@ async fn fewer_rights_are_named_and_more_rights_are_over_privilege() {
     consents.vendor.state().grants = Some("offline".to_string());
     let query = consents.click().await;
     let denied = |_| Err(Failure::new(Class::PermissionDenied, "things may not be read", "ask"));
-    let problem = consents.complete(&query, proof(denied)).await.err().expect("refused");
+    let problem = consents.complete(&query, proof(denied)).await.expect_err("refused");
     assert_eq!(problem.code, ConsentCode::TooFewScopes);
     assert!(problem.title.contains("was not granted: things.read"), "{problem:?}");
     let given = consents.give().await;
@@ -346,7 +346,7 @@ async fn a_token_without_an_end_is_the_grant_and_one_that_ends_needs_a_refresh_t
     let consents = Consents::new().await;
     consents.vendor.state().issues_refresh_tokens = false;
     let query = consents.click().await;
-    let problem = consents.complete(&query, proven()).await.err().expect("refused");
+    let problem = consents.complete(&query, proven()).await.expect_err("refused");
     assert!(problem.code == ConsentCode::TooFewScopes && problem.title.contains("no refresh token"), "{problem:?}");
     consents.vendor.state().expires_in = None;
     consents.give().await;
@@ -361,7 +361,7 @@ async fn a_grant_is_not_sent_to_another_client_or_server() {
     let consents = Consents::new().await;
     consents.give().await;
     let other = consents.changed(crate::support::consents::KEY, |text| text.replace("client_id: aam-client", "client_id: other"));
-    let failure = other.provide().await.err().expect("another client");
+    let failure = other.provide().await.expect_err("another client");
     assert!(failure.title.contains("another OAuth client"), "{failure:?}");
     assert_eq!(consents.vendor.state().sent.len(), 0);
 }
@@ -374,6 +374,6 @@ async fn a_revoked_grant_is_deleted_here_and_at_the_vendor_and_other_processes_n
     let other = consents.restarted();
     let revoked = other.providers.consents().revoke(&other.context(), consents.request.connection).await.expect("revoked");
     assert!(matches!(revoked[0].at_vendor, aam::providers::consent::RevokedAtVendor::Revoked), "{revoked:?}");
-    let failure = consents.provide().await.err().expect("revoked");
+    let failure = consents.provide().await.expect_err("revoked");
     assert!(failure.class == Class::CredentialMissing && failure.fix.contains("/consent/"), "{failure:?}");
 }
