@@ -20,8 +20,7 @@ const MAX_MARGIN: Duration = Duration::from_secs(90);
 /// What a fetch returned.
 pub struct Fetched<V> {
     pub value: V,
-    /// How long it may be used from the beginning of the fetch on. `None` if it has no end. With zero it is used for this
-    /// request only, because it can be changed at its place at any time and costs nothing to read.
+    /// How long it may be used from the beginning of the fetch on. `None` if it has no end.
     pub valid_for: Option<Duration>,
 }
 
@@ -159,8 +158,7 @@ impl<V: Send + Sync> Cache<V> {
                 let due = fetched.valid_for.map(|valid| started.plus(valid.saturating_sub(margin(valid, request))));
                 let users = HashSet::from([request.connection]);
                 state.entry = Some(Entry { value: Arc::clone(&value), due, end, users });
-                let valid_until = end.filter(|_| fetched.valid_for != Some(Duration::ZERO)).map(|end| end.wall);
-                Ok(Cached { value, hit: false, valid_until, stale: None })
+                Ok(Cached { value, hit: false, valid_until: end.map(|end| end.wall), stale: None })
             }
             Err(failure) => {
                 state.failure = Some(failure.clone());

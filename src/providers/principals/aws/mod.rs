@@ -90,9 +90,7 @@ impl SourceKeys {
     fn fetched(self) -> Fetched<Minted> {
         let region = self.region.map(Secret::new);
         let credential = credential(&self.keys, region);
-        // Static keys can be replaced where they are stored at any time, so they are read again at each use.
-        let valid_for = self.valid_for.or(Some(Duration::ZERO));
-        Fetched { value: Minted { credential, evidence: self.evidence, key_ends_at: None }, valid_for }
+        Fetched { value: Minted { credential, evidence: self.evidence, key_ends_at: None }, valid_for: self.valid_for }
     }
 }
 
