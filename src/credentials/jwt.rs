@@ -87,8 +87,12 @@ pub fn sign(
     Ok(Secret::new(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))))
 }
 
+/// How far `iat` is before the time of this machine.
+const BACKDATED_SECONDS: i64 = 10;
+
 /// Returns the claims of an assertion with which a client or a service account proves itself (RFC 7523): `iss`, `sub` and
-/// `aud`, valid for `lifetime` from `now` on, with a new random `jti`.
+/// `aud`, valid for `lifetime` from `now` on, with a new random `jti`. `iat` is a little earlier than `now`, because the clock
+/// of the server may be behind, and many refuse what was issued in their future.
 #[must_use]
 pub fn assertion_claims(issuer: &str, subject: &str, audience: &str, now: Timestamp, lifetime: Duration) -> Map<String, Value> {
     let seconds = now.0.div_euclid(1000);
@@ -97,7 +101,7 @@ pub fn assertion_claims(issuer: &str, subject: &str, audience: &str, now: Timest
         ("iss", Value::from(issuer)),
         ("sub", Value::from(subject)),
         ("aud", Value::from(audience)),
-        ("iat", Value::from(seconds)),
+        ("iat", Value::from(seconds.saturating_sub(BACKDATED_SECONDS))),
         ("exp", Value::from(expires)),
         ("jti", Value::from(uuid::Uuid::new_v4().to_string())),
     ];

@@ -17,12 +17,13 @@ mod discover;
 mod preflight;
 mod prove;
 mod run;
+mod signed;
 
 use crate::connectors::concurrent::{self, Limits};
 use crate::connectors::{Connector, DENIED, Discovery, Engines};
 use crate::credentials::Credential;
 use crate::credentials::redact::AttemptSecrets;
-use crate::egress::{BudgetReservation, Caller, Egress};
+use crate::egress::{BudgetReservation, Caller, Egress, Signing};
 use crate::families::CustomSources;
 use crate::memory_budget::AttemptMemory;
 use crate::model::catalog::SkippedStream;
@@ -190,8 +191,9 @@ async fn upsert(
     let open = |resource| -> BoxFuture<'_, _> {
         Box::pin(async move {
             let (authorized, caller) = preflight::authorize(job, family, resource, credential.clone())?;
+            let signing = credential.as_ref().and_then(Credential::signer).cloned().map(Signing::new);
             let session = env.egress.session(caller).with_concurrency(concurrency.calls).with_memory(Arc::clone(memory));
-            authorized.open(session).await
+            signed::open(authorized, session, signing).await
         })
     };
     let opened = concurrent::all(concurrency.resources, bound.into_resources()?.into_iter().map(open).collect()).await?;

@@ -48,6 +48,11 @@ impl EnvProvider {
         EnvProvider { process, read_env }
     }
 
+    /// Returns the value of a variable of the process that is not a credential of an intent.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.read_env)(name)
+    }
+
     fn read(&self, name: &str) -> Result<ProvidedCredential, Failure> {
         let missing = |title: String| Err(Failure::new(Class::CredentialMissing, title, self.process.how_to_set(name)));
         match (self.read_env)(name) {

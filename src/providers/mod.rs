@@ -16,7 +16,7 @@ pub mod usage;
 mod vault;
 
 use crate::clock::Clock;
-use crate::credentials::{Credential, redact};
+use crate::credentials::{Credential, known_end, redact};
 use crate::egress::{Caller, Egress, Session};
 use crate::families::Family;
 use crate::model::locator::LOCATOR_FORMS;
@@ -24,7 +24,8 @@ use crate::model::{Class, ConnectionId, Evidence, Failure, Locator, PlannedCall,
 use crate::policy::Policy;
 pub use env::{Process, ReadEnv};
 use futures_util::future::BoxFuture;
-use std::sync::Arc;
+use std::future::Future;
+use std::sync::{Arc, Weak};
 
 /// What a credential is wanted for.
 #[derive(Clone)]
@@ -126,6 +127,8 @@ pub enum Endpoint {
 
 /// All providers of the process and what they share.
 pub struct Providers {
+    /// For work that must go on if the caller gives up; see [`Providers::run_to_end`].
+    this: Weak<Providers>,
     pub egress: Arc<Egress>,
     pub clock: Arc<dyn Clock>,
     env: env::EnvProvider,
@@ -146,12 +149,23 @@ impl Providers {
     /// Creates providers that read environment variables through `read_env`.
     #[must_use]
     pub fn with_env(egress: Arc<Egress>, clock: Arc<dyn Clock>, process: Process, read_env: ReadEnv) -> Arc<Providers> {
-        Arc::new_cyclic(|providers| Providers {
+        let vault = vault::VaultProvider::new(&clock);
+        Providers::with_vault(egress, clock, (process, read_env), vault)
+    }
+
+    fn with_vault(
+        egress: Arc<Egress>,
+        clock: Arc<dyn Clock>,
+        (process, read_env): (Process, ReadEnv),
+        vault: vault::VaultProvider,
+    ) -> Arc<Providers> {
+        Arc::new_cyclic(|this| Providers {
+            this: Weak::clone(this),
             env: env::EnvProvider::new(process, read_env),
             file: file::FileProvider::default(),
-            vault: vault::VaultProvider::new(&clock),
+            vault,
             principals: principals::PrincipalProvider::new(&clock),
-            consents: consent::ConsentProvider::new(&clock, process, providers.clone()),
+            consents: consent::ConsentProvider::new(&clock, process, Weak::clone(this)),
             usage: usage::Usage::default(),
             egress,
             clock,
@@ -164,13 +178,17 @@ impl Providers {
     /// Returns `CredentialMissing`, which names the locator and says what to do, or the failure of the call that was made
     /// for it.
     pub async fn provide(&self, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
-        let provided = match self.provider(&request.locator) {
+        let mut provided = match self.provider(&request.locator) {
             Some(provider) => provider.provide(self, request).await,
             None => Err(unknown_form(&request.locator)),
         };
         self.usage.count(&request.locator, &provided);
-        if let Ok(provided) = &provided {
+        if let Ok(provided) = &mut provided {
             redact::learn(&provided.credential);
+            // A credential that a person stored may say itself when it ends. Leases and minted tokens are renewed before.
+            if provided.facts.valid_until.is_none() && provided.facts.ends_at.is_none() {
+                provided.facts.ends_at = known_end(&provided.credential);
+            }
         }
         provided
     }
@@ -252,6 +270,25 @@ impl Providers {
             policy: Arc::clone(&request.policy),
             posts: Arc::new(posts),
         })
+    }
+
+    /// Runs `work` to its end even if the caller gives up, because its result must not be lost: a token or a lease that was
+    /// issued, or a refresh token that was spent.
+    ///
+    /// # Errors
+    /// Returns the failure of `work`, or `Interrupted` if the process is ending.
+    async fn run_to_end<T, F>(&self, work: impl FnOnce(Arc<Providers>) -> F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let ended = || Failure::new(Class::Interrupted, "the process ended before a credential was read", "start AAM again");
+        let work = work(self.this.upgrade().ok_or_else(ended)?);
+        let task = match redact::attempt() {
+            Some(attempt) => tokio::spawn(attempt.run(work)),
+            None => tokio::spawn(work),
+        };
+        task.await.map_err(|error| ended().detail(error.to_string()))?
     }
 
     fn provider(&self, locator: &Locator) -> Option<&dyn CredentialProvider> {

@@ -84,8 +84,10 @@ fn parse(text: &Secret, passphrase: Option<&Secret>, nesting: u8) -> Result<Priv
     from_sections(&sections, passphrase)
 }
 
-/// Returns the text of the PEM file or the JWK. Quotes around it are left out, `\n` becomes a line break, and a file in Base64 is decoded.
-fn unwrapped(text: &str) -> Zeroizing<String> {
+/// Returns the text of the PEM file or the JWK. Quotes around it are left out, `\n` becomes a line break, and a file in Base64
+/// is decoded.
+#[must_use]
+pub fn unwrapped(text: &str) -> Zeroizing<String> {
     let text = text.trim();
     let quoted = |quote: char| text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote));
     let text = quoted('"').or_else(|| quoted('\'')).unwrap_or(text).trim();

@@ -187,7 +187,7 @@ fn a_token_has_the_header_and_the_claims() {
     let json = |part: &str| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
     assert_eq!(json(parts[0]), json!({"alg": "ES256", "kid": "k1", "typ": "JWT"}));
     let claims = json(parts[1]);
-    assert_eq!((&claims["iat"], &claims["exp"]), (&json!(1_700_000_000), &json!(1_700_000_060)));
+    assert_eq!((&claims["iat"], &claims["exp"]), (&json!(1_699_999_990), &json!(1_700_000_060)));
     assert_eq!(claims["aud"], "https://a.example/token");
     let SigningPair::P256(pair) = &key.pair else { panic!("a P-256 key") };
     let signed = format!("{}.{}", parts[0], parts[1]);

@@ -3,7 +3,9 @@
 //! Who may use which of them is decided in [`super::grants`]. No value of a secret stands in the policy: where a key or a
 //! password is needed, a locator says where it is stored.
 
+pub mod aws;
 mod consents;
+mod examples;
 mod kinds;
 pub mod vault_path;
 
@@ -11,6 +13,7 @@ use super::Cap;
 use super::grants::LocatorPattern;
 use crate::model::Locator;
 pub use consents::{ConsentTerms, TermsProblem};
+pub use examples::{PrincipalExample, kind_examples, principal_examples};
 pub use kinds::{CallSpec, EXPIRES, KIND_SPECS, KeyForm, KeySpec, KindSpec, kind_spec};
 use serde::Serialize;
 use std::collections::BTreeMap;

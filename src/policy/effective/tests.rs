@@ -103,6 +103,24 @@ fn setting(form: KeyForm) -> BoxedStrategy<Setting> {
     }
 }
 
+/// Gives the keys of the kind `aws` values that are valid together.
+fn make_consistent(settings: &mut std::collections::BTreeMap<&'static str, Setting>) {
+    if settings.contains_key("web_identity_token_file") {
+        settings.remove("external_id");
+    }
+    settings.insert("role_arn", Setting::Text(String::new()));
+    for (key, valid) in [
+        ("role_arn", "arn:aws:iam::111122223333:role/reader"),
+        ("external_id", "a:b"),
+        ("session_name", "aam@acme"),
+        ("region", "eu-west-1"),
+    ] {
+        if let Some(setting) = settings.get_mut(key) {
+            *setting = Setting::Text(valid.to_string());
+        }
+    }
+}
+
 /// A principal with every required key, one key of each group, and some of the others.
 fn principal() -> impl Strategy<Value = Principal> {
     (0..KIND_SPECS.len(), any::<[bool; 16]>(), any::<usize>()).prop_flat_map(|(at, wanted, choice)| {
@@ -123,7 +141,12 @@ fn principal() -> impl Strategy<Value = Principal> {
                     .boxed();
             }
         }
-        settings.prop_map(move |settings| Principal { kind: spec.name, settings })
+        settings.prop_map(move |mut settings| {
+            if spec.name == "aws" {
+                make_consistent(&mut settings);
+            }
+            Principal { kind: spec.name, settings }
+        })
     })
 }
 

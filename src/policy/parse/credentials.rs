@@ -1,6 +1,6 @@
 //! The section `credentials`.
 
-use super::super::credentials::{ConsentStore, CredentialCaps, Credentials, DEFAULT_KV_TTL, VaultLogin, VaultPolicy};
+use super::super::credentials::{ConsentStore, CredentialCaps, Credentials, DEFAULT_KV_TTL, VaultLogin, VaultPath, VaultPolicy};
 use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::shown;
 use super::consents::{consent_store, consents};
@@ -9,6 +9,7 @@ use super::principals::principals;
 use super::reach::{address, cap};
 use crate::model::Locator;
 use crate::model::locator::LOCATOR_SCHEMES;
+use crate::model::recipient::is_loopback;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -97,7 +98,16 @@ fn vault(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultPolicy> {
                 "write scheme, host and port only; the path of secrets is credentials.vault.path",
             );
         }
-        bare.then(|| text.trim_end_matches('/').to_string())
+        // A token that crosses a network in clear text opens every secret.
+        let safe = url::Url::parse(&text).is_ok_and(|url| url.scheme() == "https" || url.host_str().is_some_and(is_loopback));
+        if !safe {
+            r.report(
+                &spot,
+                "the vault would be called without TLS, so its token and all secrets would cross the network in clear text",
+                "write https://, or run an agent or proxy of the vault on this machine and write http://127.0.0.1:PORT",
+            );
+        }
+        (bare && safe).then(|| text.trim_end_matches('/').to_string())
     });
     let login = r
         .required(
@@ -108,11 +118,14 @@ fn vault(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultPolicy> {
         .and_then(|spot| vault_login(r, &spot));
     let path = |r: &mut Reader, spot: &Spot<'_>| {
         let text = r.text(spot, "MOUNT/FOLDER")?.trim_matches('/').to_string();
-        let plain = !text.contains(['%', '?', '#', '\\']) && !text.split('/').any(|part| matches!(part, "" | "." | ".."));
-        if !plain {
-            r.report(spot, "this is not a path of a vault", "write the mount and the folder, for example secret/aam");
+        // A name below the path must be a path that a locator may have.
+        match VaultPath::parse(&format!("//{text}/name"), None) {
+            Ok(_) if !text.contains('#') => Some(text),
+            _ => {
+                r.report(spot, "this is not a path of a vault", "write the mount and the folder, for example secret/aam");
+                None
+            }
         }
-        plain.then_some(text)
     };
     let namespace = |r: &mut Reader, spot: &Spot<'_>| r.text(spot, "a namespace of the vault").map(str::to_string);
     Some(VaultPolicy {
@@ -158,7 +171,7 @@ fn vault_login(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultLogin> {
             name,
             &format!("write where it is stored, for example {name}: env:VAULT_{}", name.to_uppercase()),
         )?;
-        locator(r, &spot)
+        login_locator(r, &spot)
     };
     let path = |r: &mut Reader, name: &str| {
         let spot = r.required(&fields, name, "write the path of the file")?;
@@ -179,7 +192,7 @@ fn vault_login(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultLogin> {
         }
         _ => {
             let role = text(r, &fields, "role", "the role of the auth mount");
-            let (token, token_file) = (r.optional(&fields, "token", locator), r.optional(&fields, "token_file", file));
+            let (token, token_file) = (r.optional(&fields, "token", login_locator), r.optional(&fields, "token_file", file));
             if token.is_some() == token_file.is_some() {
                 r.report(spot, "the method jwt needs either token or token_file", "write token: LOCATOR or token_file: PATH");
                 return None;
@@ -187,6 +200,17 @@ fn vault_login(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultLogin> {
             VaultLogin::Jwt { mount: mount(r, "jwt"), role: role?, token, token_file }
         }
     })
+}
+
+/// Reads where a secret of the login to the vault is stored, which cannot be the vault itself.
+fn login_locator(r: &mut Reader, spot: &Spot<'_>) -> Option<Locator> {
+    match locator(r, spot)? {
+        Locator::Vault(_) => {
+            r.report(spot, "what AAM logs in to the vault with cannot be read from the vault", "write env:NAME or file:PATH");
+            None
+        }
+        locator => Some(locator),
+    }
 }
 
 /// Whether `sp:NAME` or `consent:NAME` can name the entry; if not, that is a problem.

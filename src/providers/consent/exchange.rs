@@ -230,7 +230,13 @@ fn rejects_client(refusal: &TokenRefusal) -> bool {
 }
 
 fn no_way() -> TokenRefusal {
-    TokenRefusal { status: 0, error: "invalid_client".to_string(), description: String::new(), dpop_nonce: None }
+    TokenRefusal {
+        status: 0,
+        error: "invalid_client".to_string(),
+        description: String::new(),
+        dpop_nonce: None,
+        server_date: None,
+    }
 }
 
 /// Returns the plain value, or that of the first of `names`.

@@ -3,7 +3,24 @@
 //! Each kind of `policy::credentials::KIND_SPECS` has a module here that mints its credential. What was minted is shared by
 //! all connections of the principal and of the same scopes, and used until shortly before its end.
 
+mod aws;
+mod box_platform;
+mod dpop;
+mod entra;
+mod fixed;
+mod github_app;
+mod google;
+mod issued;
+mod netsuite;
+mod oauth1;
+mod oauth2_client;
+mod okta;
+mod refusal;
+mod salesforce;
+mod snowflake;
 pub(super) mod token_request;
+mod token_response;
+mod zoom;
 
 use super::cache::{Cache, Cached, Fetched, Reuse};
 use super::{CredentialFacts, CredentialProvider, CredentialRequest, ProvidedCredential, Providers};
@@ -136,7 +153,9 @@ impl PrincipalProvider {
         // A changed principal mints anew, and so does a family that needs other scopes.
         let settings = serde_json::json!([principal, context.scopes()]).to_string();
         let key = format!("{name}|{}", crate::model::Digest::from_bytes(settings.as_bytes()));
-        let cached = self.minted.get(&key, request, Reuse::UntilEnd, || mint(&context)).await?;
+        // Where no call is made, the credential is made of keys that can be changed at their place at any time.
+        let reuse = if principal.calls().is_empty() { Reuse::OncePerConnection } else { Reuse::UntilEnd };
+        let cached = self.minted.get(&key, request, reuse, || mint(&context)).await?;
         Ok(provided(&cached, principal))
     }
 }
@@ -144,19 +163,19 @@ impl PrincipalProvider {
 /// Mints a credential of the principal's kind. Each kind has one line here and one module.
 async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
     match context.principal.kind {
-        "oauth2_client" => Err(not_served(context)),
-        "entra" => Err(not_served(context)),
-        "google" => Err(not_served(context)),
-        "aws" => Err(not_served(context)),
-        "snowflake" => Err(not_served(context)),
-        "github_app" => Err(not_served(context)),
-        "okta" => Err(not_served(context)),
-        "salesforce" => Err(not_served(context)),
-        "box" => Err(not_served(context)),
-        "zoom" => Err(not_served(context)),
-        "netsuite" => Err(not_served(context)),
-        "basic" => Err(not_served(context)),
-        "token" => Err(not_served(context)),
+        "oauth2_client" => oauth2_client::mint(context).await,
+        "entra" => entra::mint(context).await,
+        "google" => google::mint(context).await,
+        "aws" => aws::mint(context).await,
+        "snowflake" => snowflake::mint(context).await,
+        "github_app" => github_app::mint(context).await,
+        "okta" => okta::mint(context).await,
+        "salesforce" => salesforce::mint(context).await,
+        "box" => box_platform::mint(context).await,
+        "zoom" => zoom::mint(context).await,
+        "netsuite" => netsuite::mint(context).await,
+        "basic" => fixed::basic(context).await,
+        "token" => fixed::token(context).await,
         _ => Err(not_served(context)),
     }
 }
