@@ -4,6 +4,7 @@
 
 mod budget;
 mod check;
+mod consent;
 pub(crate) mod families;
 mod gate;
 mod heal;
@@ -99,6 +100,9 @@ enum Command {
     /// Create bearer tokens for the API
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// List, ask for and revoke the consents of owners
+    #[command(subcommand)]
+    Consent(consent::ConsentCommand),
     /// Compare policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -227,6 +231,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Test(options) => test::run(&common, &options).await,
         Command::Verify => verify::run(&common),
         Command::Token(command) => token::run(&common, &command),
+        Command::Consent(command) => consent::run(&common, &command).await,
         Command::Policy(command) => policy::run(&common, &command),
         Command::Families(options) => families::run(&options, &common),
         Command::Lowcode(command) => lowcode::run(&common, &command),
