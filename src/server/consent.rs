@@ -206,10 +206,17 @@ fn consent_problem(problem: &ConsentProblem) -> Response {
         ConsentCode::Gone => (StatusCode::GONE, "This link does not work any more"),
         ConsentCode::Store => (StatusCode::SERVICE_UNAVAILABLE, "AAM could not store the permission"),
     };
+    let fix = match problem.code {
+        ConsentCode::WrongAccount => format!(
+            "{}; if the other system does not ask who you are, sign out there first, or open the link in a private window",
+            problem.fix
+        ),
+        _ => problem.fix.clone(),
+    };
     let trouble = Trouble {
         heading,
         title: &problem.title,
-        fix: &problem.fix,
+        fix: &fix,
         detail: &problem.detail,
         nothing_stored: true,
         link_id: problem.link_id.as_deref(),
