@@ -91,7 +91,8 @@ pub async fn callback(request: ApiRequest) -> ApiResult {
 #[must_use]
 pub fn problem_page(problem: &ApiProblem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let trouble = Trouble { heading: &problem.title, title: &problem.detail, fix: "", quoted: "", link_id: None };
+    let trouble =
+        Trouble { heading: &problem.title, title: &problem.detail, fix: "", detail: "", nothing_stored: false, link_id: None };
     let mut response = html(status, consent_page::trouble(&trouble), None);
     let headers: HeaderMap = problem.headers.iter().cloned().collect();
     response.headers_mut().extend(headers);
@@ -187,7 +188,7 @@ fn link_problem(problem: &LinkProblem) -> Response {
         LinkCode::Store => (StatusCode::SERVICE_UNAVAILABLE, "AAM cannot store a permission at the moment"),
     };
     let fix = format!("For the people who run AAM: {}", problem.fix);
-    let trouble = Trouble { heading, title: &problem.title, fix: &fix, quoted: "", link_id: None };
+    let trouble = Trouble { heading, title: &problem.title, fix: &fix, detail: "", nothing_stored: false, link_id: None };
     html(status, consent_page::trouble(&trouble), None)
 }
 
@@ -205,9 +206,21 @@ fn consent_problem(problem: &ConsentProblem) -> Response {
         ConsentCode::Gone => (StatusCode::GONE, "This link does not work any more"),
         ConsentCode::Store => (StatusCode::SERVICE_UNAVAILABLE, "AAM could not store the permission"),
     };
-    let title = format!("{}. AAM stored nothing.", problem.title.trim_end_matches('.'));
-    let trouble =
-        Trouble { heading, title: &title, fix: &problem.fix, quoted: &problem.detail, link_id: problem.link_id.as_deref() };
+    let fix = match problem.code {
+        ConsentCode::WrongAccount => format!(
+            "{}; if the other system does not ask who you are, sign out there first, or open the link in a private window",
+            problem.fix
+        ),
+        _ => problem.fix.clone(),
+    };
+    let trouble = Trouble {
+        heading,
+        title: &problem.title,
+        fix: &fix,
+        detail: &problem.detail,
+        nothing_stored: true,
+        link_id: problem.link_id.as_deref(),
+    };
     html(status, consent_page::trouble(&trouble), None)
 }
 

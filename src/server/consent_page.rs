@@ -64,8 +64,10 @@ pub struct Trouble<'a> {
     pub heading: &'a str,
     pub title: &'a str,
     pub fix: &'a str,
-    /// The text of the vendor or the source; may be empty.
-    pub quoted: &'a str,
+    /// What the vendor or the source said, quoted, and what AAM did; may be empty.
+    pub detail: &'a str,
+    /// Whether a consent was refused or failed, so that the reader wants to know what became of it.
+    pub nothing_stored: bool,
     /// The id of the link with which the reader can try again.
     pub link_id: Option<&'a str>,
 }
@@ -195,12 +197,12 @@ pub fn closed(view: &ConsentView) -> String {
 pub fn trouble(trouble: &Trouble<'_>) -> String {
     let content = html! {
         h1 { (trouble.heading) }
-        @if !trouble.title.is_empty() { p { (trouble.title) } }
-        @if !trouble.quoted.is_empty() {
-            p.quiet { "The message of the other system:" }
-            blockquote { p { (trouble.quoted) } }
+        dl.facts {
+            @if !trouble.title.is_empty() { dt { "What happened" } dd { (trouble.title) } }
+            @if !trouble.detail.is_empty() { dt { "Details" } dd { (trouble.detail) } }
+            @if trouble.nothing_stored { dt { "What AAM stored" } dd { "nothing" } }
+            @if !trouble.fix.is_empty() { dt { "What to do" } dd.fix { (trouble.fix) } }
         }
-        @if !trouble.fix.is_empty() { div.note { p { strong { "What to do" } } p.fix { (trouble.fix) } } }
         @if let Some(id) = trouble.link_id {
             p.action { a.button href=(format!("/consent/{id}")) { "Back to the request" } }
         }
@@ -215,7 +217,8 @@ pub fn not_possible(failure: &Failure) -> String {
         heading: "AAM is not set up for this yet",
         title: &failure.title,
         fix: &format!("For the people who run AAM: {}", failure.fix),
-        quoted: "",
+        detail: "",
+        nothing_stored: false,
         link_id: None,
     })
 }

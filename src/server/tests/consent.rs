@@ -64,9 +64,10 @@ fn each_state_of_a_link_has_its_page() {
     snapshot("consent_not_active", &after("AWAITING_CREDENTIALS", false, failed));
     let refused = Trouble {
         heading: "The permission was not given",
-        title: "GitHub refused: access_denied. AAM stored nothing.",
+        title: "consent was not given: github.com reports that it was refused",
         fix: "open the link again and agree",
-        quoted: "The user has denied your application access.",
+        detail: "the vendor says: \"access_denied\", \"The user has denied your application access.\"",
+        nothing_stored: true,
         link_id: Some("4f1c.Zm9v"),
     };
     snapshot("consent_refused", &trouble(&refused));
@@ -96,7 +97,7 @@ fn hostile_texts_are_inert_and_nothing_is_loaded_from_elsewhere() {
     hostile.owner = "\"><img src=x>".to_string();
     hostile.scopes = vec![ConsentScope { name: evil.to_string(), about: Some(evil.to_string()) }];
     hostile.vendor_host = "vendor.example; script-src *".to_string();
-    let problem = Trouble { heading: evil, title: evil, fix: evil, quoted: evil, link_id: None };
+    let problem = Trouble { heading: evil, title: evil, fix: evil, detail: evil, nothing_stored: false, link_id: None };
     for page in [asked(&hostile), closed(&hostile), trouble(&problem)] {
         assert!(!page.contains("<script>alert") && !page.contains("<img") && !page.contains('\u{202e}'), "{page}");
         for foreign in ["http://", "https://", "url(", "@import"] {
@@ -138,7 +139,7 @@ async fn a_link_that_nobody_made_is_not_found_and_every_answer_is_a_page() {
     for query in ["", "?state=x&code=y", "?state=x&state=y", "?error=access_denied&session_state=z&anything=1"] {
         let reply = server.send("GET", &format!("/consent/callback{query}"), &[], None).await;
         assert_eq!((reply.status, reply.header("content-type")), (400, "text/html; charset=utf-8"), "{query}");
-        assert!(reply.body.contains("AAM stored nothing"), "{}", reply.body);
+        assert!(reply.body.contains("<dt>What AAM stored</dt><dd>nothing</dd>"), "{}", reply.body);
     }
     let head = server.send("HEAD", "/consent/callback?state=x&code=y", &[], None).await;
     assert_eq!((head.status, head.body.as_str()), (200, ""), "a program that looks first uses up no code");
