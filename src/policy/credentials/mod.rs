@@ -3,6 +3,8 @@
 //! Who may use which of them is decided in [`super::grants`]. No value of a secret stands in the policy: where a key or a
 //! password is needed, a locator says where it is stored.
 
+mod definition;
+pub mod file_path;
 mod kinds;
 
 use super::Cap;
