@@ -6,6 +6,7 @@
 mod definition;
 pub mod file_path;
 mod kinds;
+pub mod vault_path;
 
 use super::Cap;
 use super::grants::LocatorPattern;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+pub use vault_path::VaultPath;
 
 /// The section `credentials` of the policy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
