@@ -86,6 +86,8 @@ pub struct Connection {
     pub spec: Digest,
     /// The `seq` of the entry whose body is the document in force.
     pub document: u64,
+    /// The locator of the document in force. `None` if it has none, or if an earlier version recorded it.
+    pub locator: Option<Arc<str>>,
     pub retired: Option<Timestamp>,
     /// When the current attempt began. `None` if no attempt is recorded as running.
     pub begun: Option<Timestamp>,
@@ -111,6 +113,8 @@ pub struct Desired {
     pub origin: Origin,
     pub seq: u64,
     pub spec: Digest,
+    /// The locator of the document, if it is known.
+    pub locator: Option<Arc<str>>,
 }
 
 /// A finished attempt. The step reports are the body of entry `seq`.
@@ -154,8 +158,9 @@ impl Snapshot {
             (Fact::NamespaceSealed { .. }, _) => {
                 self.sealed.insert(entry.namespace.clone());
             }
-            (Fact::IntentAccepted { origin, spec, source_type }, Some(id)) => {
-                self.accept(entry, id, origin, *spec, source_type);
+            (Fact::IntentAccepted { origin, spec, source_type, locator }, Some(id)) => {
+                let locator = locator.as_deref().map(|locator| self.interner.intern(locator));
+                self.accept(entry, id, origin, (*spec, locator), source_type);
             }
             (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry.seq, id, origin),
             (fact, Some(id)) => {
@@ -182,7 +187,14 @@ impl Snapshot {
         }
     }
 
-    fn accept(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin, spec: Digest, source_type: &str) {
+    fn accept(
+        &mut self,
+        entry: &Entry,
+        id: ConnectionId,
+        origin: &Origin,
+        (spec, locator): (Digest, Option<Arc<str>>),
+        source_type: &str,
+    ) {
         let (namespace, source_type) = (self.interner.intern(&entry.namespace), self.interner.intern(source_type));
         self.families.insert(Arc::clone(&source_type));
         self.remember_change(entry.seq, id);
@@ -192,7 +204,7 @@ impl Snapshot {
         let connection =
             self.connections.entry(id).or_insert_with(|| Box::new(Connection::new(namespace, source_type, entry.at)));
         connection.origins.retain(|desire| desire.origin != origin);
-        connection.origins.push(Desired { origin, seq: entry.seq, spec });
+        connection.origins.push(Desired { origin, seq: entry.seq, spec, locator });
         connection.origins.shrink_to_fit();
         if connection.retired.take().is_some() {
             connection.restart(entry.at);
@@ -265,6 +277,7 @@ impl Connection {
             generation: 0,
             spec: Digest::default(),
             document: 0,
+            locator: None,
             retired: None,
             begun: None,
             last: None,
@@ -295,6 +308,7 @@ impl Connection {
             return;
         };
         self.document = newest.seq;
+        self.locator.clone_from(&newest.locator);
         if newest.spec != self.spec || self.generation == 0 {
             self.spec = newest.spec;
             self.generation += 1;

@@ -12,6 +12,7 @@ mod once;
 mod plan;
 mod policy;
 mod report;
+mod secret;
 mod serve;
 mod status;
 mod terminal;
@@ -99,6 +100,9 @@ enum Command {
     /// Create bearer tokens for the API
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Store, list and remove the secrets that env:NAME locators name
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Compare policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -227,6 +231,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Test(options) => test::run(&common, &options).await,
         Command::Verify => verify::run(&common),
         Command::Token(command) => token::run(&common, &command),
+        Command::Secret(command) => secret::run(&common, &command),
         Command::Policy(command) => policy::run(&common, &command),
         Command::Families(options) => families::run(&options, &common),
         Command::Lowcode(command) => lowcode::run(&common, &command),

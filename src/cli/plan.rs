@@ -14,6 +14,7 @@ use crate::model::{ConnectionId, Intent, Origin, Problem, Timestamp};
 use crate::plan::{self, PlanContext, PlanItem};
 use crate::policy::LoadedPolicy;
 use crate::policy_loader;
+use crate::reconcile::secret_files;
 use crate::registry::{Reader, RegistryError};
 use crate::report::plan::{PlanReport, PlannedAttempt, Retirement, text};
 use crate::snapshot::Snapshot;
@@ -124,7 +125,8 @@ impl Draft {
     }
 
     fn plan(self, loaded: LoadedPolicy, engines: &Engines, reader: Option<&Reader>, now: Timestamp) -> PlanReport {
-        let context = PlanContext::new(loaded.clone(), &self.snapshot);
+        let secrets = secret_files::read_once(&loaded.policy, &self.snapshot, now);
+        let context = PlanContext::new(loaded.clone(), &self.snapshot).with_secrets(secrets.into());
         let items = plan::plan(&self.snapshot, &context, &BTreeSet::new(), now);
         let (due, later): (Vec<PlanItem>, Vec<PlanItem>) = items.into_iter().partition(|item| item.due <= now);
         let attempts = due.into_iter().map(|item| self.describe(item, &loaded, engines, reader)).collect();

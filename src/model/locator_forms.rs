@@ -1,7 +1,8 @@
 //! What a person probably meant by a locator whose form AAM does not know.
 
-use super::locator::LOCATOR_SCHEMES;
+use super::locator::{LOCATOR_SCHEMES, Locator};
 use super::problem::nearest;
+use super::{Class, Failure};
 
 /// Other names that people have for a known scheme.
 const ALIASES: [(&str, &str); 20] = [
@@ -122,9 +123,16 @@ fn bare(scheme: &str) -> String {
     scheme.chars().filter(|c| !matches!(c, '-' | '_' | '.' | '+')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Returns what to do about a locator of a form that AAM does not know.
+/// The failure of a locator whose form AAM does not know.
 #[must_use]
-pub fn fix(locator: &str) -> String {
+pub fn unknown_form(locator: &Locator) -> Failure {
+    let text = locator.to_string();
+    let fix = fix(&text);
+    Failure::new(Class::CredentialMissing, format!("{text} has a form that this version does not know"), fix)
+}
+
+/// Returns what to do about a locator of a form that AAM does not know.
+fn fix(locator: &str) -> String {
     let forms = super::locator::LOCATOR_FORMS;
     let (scheme, rest) = locator.split_once(':').unwrap_or((locator, ""));
     if let Some(near) = nearest_scheme(scheme) {

@@ -12,18 +12,20 @@ mod consent;
 mod env;
 mod file;
 mod principals;
+mod stored;
 mod vault;
 
 use crate::clock::Clock;
 use crate::credentials::{Credential, redact};
 use crate::egress::{Caller, Egress, Session};
 use crate::families::Family;
-use crate::model::locator::LOCATOR_FORMS;
+use crate::model::locator_forms;
 use crate::model::{Class, ConnectionId, Evidence, Failure, Locator, PlannedCall, Posts, Timestamp};
 use crate::policy::Policy;
 pub use env::{Process, ReadEnv};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
+pub use stored::{trimmed, unprotectable_secret};
 
 /// What a credential is wanted for.
 #[derive(Clone)]
@@ -158,7 +160,7 @@ impl Providers {
     pub async fn provide(&self, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
         let provided = match self.provider(&request.locator) {
             Some(provider) => provider.provide(self, request).await?,
-            None => return Err(unknown_form(&request.locator)),
+            None => return Err(locator_forms::unknown_form(&request.locator)),
         };
         redact::learn(&provided.credential);
         Ok(provided)
@@ -238,19 +240,11 @@ impl Providers {
     }
 }
 
-fn unknown_form(locator: &Locator) -> Failure {
-    Failure::new(
-        Class::CredentialMissing,
-        format!("{locator} has a form that this version does not know"),
-        format!("set credential_locator to one of the forms {LOCATOR_FORMS}"),
-    )
-}
-
 /// The failure for a form that this version knows but does not serve yet.
 fn not_served(locator: &Locator) -> Failure {
     Failure::new(
         Class::CredentialMissing,
         format!("this version cannot read {}: locators", locator.scheme()),
-        format!("store the credential in an environment variable and write env:NAME instead of {locator}"),
+        format!("store the credential with `aam secret set NAME` and write env:NAME instead of {locator}"),
     )
 }

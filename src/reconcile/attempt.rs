@@ -68,26 +68,27 @@ async fn begin(
 fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContext)>, RegistryError> {
     let registry = &handle.registry;
     let loaded = handle.loaded();
-    let (document, generation, catalog, origins) = {
+    let (document, generation, catalog, origins, locator) = {
         let snapshot = registry.snapshot();
         let Some(known) = snapshot.connections.get(&item.connection).filter(|known| known.retired.is_none()) else {
             return Ok(None);
         };
         let origins: Vec<Origin> = known.origins_in_force().cloned().collect();
-        (known.document, known.generation, known.catalog, origins)
+        (known.document, known.generation, known.catalog, origins, known.locator.clone())
     };
     let intent = read_intent(registry, item.connection, document)?;
     let known: Option<Catalog> = match catalog {
         Some((_, seq, _)) => registry.reader().body(seq)?.and_then(|text| serde_json::from_str(&text).ok()),
         None => None,
     };
+    let inputs = Rights::new(&loaded.policy).add_to(handle.slice(&loaded, &intent.source_type), origins.iter());
     let context = AttemptContext {
         begun_at: Timestamp(0),
         generation,
         scope: item.scope,
         why: item.why,
         policy: loaded.policy.digest,
-        slice: Rights::new(&loaded.policy).add_to(handle.slice(&loaded, &intent.source_type), origins.iter()),
+        slice: loaded.policy.credentials.add_definition(inputs, locator.as_deref()),
     };
     let (policy, sources) = (loaded.policy, loaded.sources);
     Ok(Some((Job { connection: item.connection, intent, scope: item.scope, policy, sources, origins, known }, context)))

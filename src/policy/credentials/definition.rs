@@ -6,12 +6,22 @@
 use super::{Credentials, Setting, VaultLogin};
 use crate::model::{Digest, Locator};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 impl Credentials {
     /// Returns the digest of everything in the policy that says what `locator` resolves to. Caps and times are left out.
     #[must_use]
     pub fn definition(&self, locator: &Locator) -> Digest {
         Digest::from_bytes(self.definition_value(locator).to_string().as_bytes())
+    }
+
+    /// Adds the definition of a connection's locator to the digest of its other inputs.
+    #[must_use]
+    pub fn add_definition(&self, inputs: Digest, locator: Option<&str>) -> Digest {
+        match locator.and_then(|text| Locator::parse(text).ok()) {
+            Some(locator) => Digest::from_parts(&[&inputs.0, &self.definition(&locator).0]),
+            None => inputs,
+        }
     }
 
     fn definition_value(&self, locator: &Locator) -> Value {
@@ -79,13 +89,56 @@ impl Credentials {
     }
 }
 
+/// The definitions of one policy, computed once for the many connections that share them.
+pub struct Definitions {
+    /// By scheme, for forms whose definition does not depend on the name.
+    by_scheme: BTreeMap<&'static str, Digest>,
+    /// By locator, for the principals and consents of the policy.
+    by_locator: BTreeMap<String, Digest>,
+}
+
+impl Definitions {
+    /// Computes the definitions of `credentials`.
+    #[must_use]
+    pub fn new(credentials: &Credentials) -> Definitions {
+        // A name that is not in the policy stands for all of them.
+        let samples = [
+            ("env", Locator::Env(String::new())),
+            ("file", Locator::File(String::new())),
+            ("vault", Locator::Vault(String::new())),
+            ("sp", Locator::ServicePrincipal(String::new())),
+            ("consent", Locator::Consent(String::new())),
+        ];
+        let principals = credentials.principals.keys().map(|name| Locator::ServicePrincipal(name.clone()));
+        let named = principals.chain(credentials.consents.keys().map(|name| Locator::Consent(name.clone())));
+        Definitions {
+            by_scheme: samples.into_iter().map(|(scheme, locator)| (scheme, credentials.definition(&locator))).collect(),
+            by_locator: named.map(|locator| (locator.to_string(), credentials.definition(&locator))).collect(),
+        }
+    }
+
+    /// Does what [`Credentials::add_definition`] does.
+    #[must_use]
+    pub fn add_to(&self, credentials: &Credentials, inputs: Digest, locator: Option<&str>) -> Digest {
+        let known = |locator: &str| {
+            let scheme = locator.split(':').next().unwrap_or_default();
+            self.by_locator.get(locator).or_else(|| self.by_scheme.get(scheme))
+        };
+        match locator.and_then(known) {
+            Some(definition) => Digest::from_parts(&[&inputs.0, &definition.0]),
+            None => credentials.add_definition(inputs, locator),
+        }
+    }
+}
+
 fn is_stored(locator: &Locator) -> bool {
     matches!(locator, Locator::Env(_) | Locator::File(_))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::model::Locator;
+    use super::Definitions;
+    use crate::model::{Digest, Locator};
     use crate::policy::{Policy, parse::parse};
 
     fn policy(credentials: &str) -> Policy {
@@ -115,6 +168,16 @@ mod tests {
         assert_ne!(digest(&one, "sp:a"), digest(&moved, "sp:a"), "its secret is in another folder");
         for text in ["env:X", "file:/s/x", "vault:x", "consent:x", "foo:x"] {
             assert_eq!(digest(&one, text), digest(&two, text), "{text}");
+        }
+        for policy in [&bare, &one, &two, &moved] {
+            let (credentials, inputs) = (&policy.credentials, Digest::from_bytes(b"inputs"));
+            let definitions = Definitions::new(credentials);
+            for text in ["env:X", "file:/s/x", "vault:x", "sp:a", "sp:b", "consent:x", "foo:x"] {
+                let shared = definitions.add_to(credentials, inputs, Some(text));
+                assert_eq!(shared, credentials.add_definition(inputs, Some(text)), "{text}");
+                assert_ne!(shared, inputs);
+            }
+            assert_eq!(definitions.add_to(credentials, inputs, None), inputs);
         }
         let (vault, slower) = (policy(VAULT), policy(&VAULT.replacen("{address", "{kv_ttl: 1h, address", 1)));
         assert_ne!(digest(&bare, "vault:x"), digest(&vault, "vault:x"));

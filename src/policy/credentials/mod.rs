@@ -11,6 +11,7 @@ pub mod vault_path;
 use super::Cap;
 use super::grants::LocatorPattern;
 use crate::model::Locator;
+pub use definition::Definitions;
 pub use kinds::{CallSpec, EXPIRES, KIND_SPECS, KeyForm, KeySpec, KindSpec, kind_spec};
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -10,6 +10,7 @@ use super::{CredentialFacts, CredentialProvider, CredentialRequest, ProvidedCred
 use crate::clock::Clock;
 use crate::credentials::Credential;
 use crate::families::Family;
+use crate::model::locator_forms::unknown_form;
 use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Locator, PlannedCall, Timestamp};
 use crate::policy::Policy;
@@ -87,7 +88,7 @@ impl PrincipalProvider {
     }
 
     async fn resolve(&self, providers: &Providers, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
-        let Locator::ServicePrincipal(name) = &request.locator else { return Err(super::unknown_form(&request.locator)) };
+        let Locator::ServicePrincipal(name) = &request.locator else { return Err(unknown_form(&request.locator)) };
         let Some(principal) = request.policy.credentials.principals.get(name) else { return Err(unknown(name, &request.policy)) };
         let context = MintContext { providers, request, name, principal };
         // A changed principal mints anew, and so does a family that needs other scopes.
@@ -104,7 +105,7 @@ async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
         kind => Err(Failure::new(
             Class::Unsupported,
             format!("this version cannot use service principals of the kind {kind}"),
-            format!("store a token of {} in an environment variable and write env:NAME instead", context.name),
+            format!("store a token of {} with `aam secret set NAME` and write env:NAME instead", context.name),
         )),
     }
 }
