@@ -1,7 +1,7 @@
 //! Detects a credential that stands where its location belongs: in `credential_locator`.
 //!
 //! Documents are stored and shown, so a password must not get into one. A locator of a known form is refused only if a
-//! part of it looks like a token. A form that AAM does not know cannot be told from `user:password` by its grammar, so it
+//! part of it looks like a token. The grammar of a form that AAM does not know is also that of `user:password`, so it
 //! must also look like the location of a secret: it names a secret store, has the form of a URL or a path, or consists of
 //! plain names.
 

@@ -52,7 +52,7 @@ fn locations_are_accepted() {
         "1password:acme/github",
         "keychain:github",
         "ssm:/aam/github",
-        // Forms that nobody knows.
+        // Unknown forms.
         "foo:bar",
         "mystore:team/github",
         "mystore:team2/github-prod",

@@ -93,7 +93,7 @@ fn a_pattern_has_the_spelling_under_which_locators_are_judged() {
         ("file:/srv/../creds/*", "write file:/FOLDER/NAME"),
         ("vault://kv/team/*", "write vault:kv/team/*"),
         ("vault:kv/../x/*", "write vault:MOUNT/PATH#FIELD"),
-        ("vualt:kv/*", "file:/folder/*"),
+        ("vualt:kv/*", "file:path/*"),
     ] {
         let (_, found) = LocatorPattern::parse(bad).expect_err(bad);
         assert!(found.contains(hint), "{bad}: {found}");
@@ -365,8 +365,8 @@ fn the_hints_about_locators_and_hosts_are_accepted_when_they_are_followed() {
     };
     for (mistake, hint, followed) in [
         (", locators: env:A", "write [env:A]", ", locators: [env:A]"),
-        (", locators: [\"env:SALES*\"]", "write env:PREFIX_* or vault:path/*", ", locators: [\"env:SALES_*\"]"),
-        (", locators: [\"*\"]", "write env:PREFIX_* or vault:path/*", ", locators: [\"env:*\"]"),
+        (", locators: [\"env:SALES*\"]", "write env:PREFIX_*, file:/folder/* or vault:path/*", ", locators: [\"env:SALES_*\"]"),
+        (", locators: [\"*\"]", "write env:PREFIX_*, file:/folder/* or vault:path/*", ", locators: [\"env:*\"]"),
         (", locators: [\"env:*_TOKEN\"]", "write env:NAME, env:PREFIX_* or vault:path/*", ", locators: [\"env:A_TOKEN\"]"),
         (", locators: [SALES]", "write env:NAME", ", locators: [\"env:SALES\"]"),
         (", locators: [\"env:HOME\"]", "store the credential in a variable of its own", ", locators: [\"env:HOME_TOKEN\"]"),
