@@ -10,7 +10,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 SMOKE_PORT ?= 5090
 AAM_FUZZ_SECONDS ?= 60
-ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium cdk prism
+ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc cdk prism openbao oauthlib okta
 PEERS ?= $(ALL_PEERS)
 # An empty approval would be a wrong one.
 GATE_FLAGS := $(if $(strip $(APPROVE)),--approve "$(strip $(APPROVE))")
@@ -73,7 +73,7 @@ test: needs-peers check-scripts check-format check-lints unit peers parity corpu
 	@echo "make test: all passed"
 
 bench: needs-build ## Take the measurements of docs/benchmarks.md
-	$(WITH_PEERS) cdk -- $(CARGO) bench --bench '*'
+	$(WITH_PEERS) cdk openbao -- $(CARGO) bench --bench '*'
 
 # Parts of the above.
 

@@ -11,6 +11,7 @@ pub mod summary;
 
 pub use stage::Stage;
 
+use crate::model::ending::nearness;
 use crate::model::{Class, State, Timestamp};
 use crate::snapshot::{Attempt, Connection, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,13 @@ pub struct Funnel {
     /// ACTIVE connections with streams that their credential may not read.
     #[serde(default)]
     pub partly_readable: u64,
+    /// Connections whose credential ends within 14 days or has ended, and that a person has to replace.
+    #[serde(default)]
+    pub credentials_ending: u64,
+    /// The seconds until the first credential that a person has to replace ends; negative after its end. `null` if no end
+    /// is known.
+    #[serde(default)]
+    pub first_credential_end_seconds: Option<i64>,
     /// Connections whose connector opened and found the expected identity at least once.
     pub auto_created: u64,
     /// Nearest-rank p95 of the duration of the tiny syncs of the ACTIVE connections, in milliseconds.
@@ -81,6 +89,7 @@ pub fn funnel(snapshot: &Snapshot, namespace: &str, target: f64, as_of: Timestam
             blockers.entry(name).or_insert((0, &*attempt.facts.fix)).0 += 1;
         }
         warnings(&mut funnel, state, connection, &mut blockers);
+        ending(&mut funnel, connection, as_of);
     }
     if funnel.eligible > 0 {
         #[expect(clippy::cast_precision_loss, reason = "counts of connections stay far below 2^52")]
@@ -111,6 +120,14 @@ fn warnings<'a>(funnel: &mut Funnel, state: State, connection: &'a Connection, b
     }
 }
 
+/// Counts a credential that ends soon.
+fn ending(funnel: &mut Funnel, connection: &Connection, now: Timestamp) {
+    let Some(ends_at) = connection.credential_ends_at() else { return };
+    let left = ends_at.0.saturating_sub(now.0).div_euclid(1000);
+    funnel.first_credential_end_seconds = Some(funnel.first_credential_end_seconds.map_or(left, |first| first.min(left)));
+    funnel.credentials_ending += u64::from(nearness(ends_at, now).is_some());
+}
+
 fn empty(namespace: &str, target: f64, as_of: Timestamp) -> Funnel {
     Funnel {
         namespace: namespace.to_string(),
@@ -132,6 +149,8 @@ fn empty(namespace: &str, target: f64, as_of: Timestamp) -> Funnel {
         slo_met: false,
         over_privileged: 0,
         partly_readable: 0,
+        credentials_ending: 0,
+        first_credential_end_seconds: None,
         auto_created: 0,
         first_sync_p95_ms: 0,
         blockers: Vec::new(),

@@ -4,8 +4,12 @@
 //! committed, a reader applies all entries, and a query for a past instant applies those up to it. They all use the same
 //! fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
+mod interner;
+
+use crate::model::ending;
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Warning};
 use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Retry, Scope, State, Step, Timestamp};
+use interner::Interner;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -32,40 +36,6 @@ pub struct Snapshot {
     /// Shares strings that many connections have in common.
     interner: Interner,
 }
-
-/// Keeps one shared copy of each string. Copies that are no longer used are dropped from time to time.
-#[derive(Clone, Debug, Default)]
-struct Interner {
-    strings: BTreeSet<Arc<str>>,
-    /// The number of strings at which unused ones are dropped.
-    sweep_at: usize,
-}
-
-/// Which strings are shared does not affect the state, so all interners are equal.
-impl PartialEq for Interner {
-    fn eq(&self, _: &Interner) -> bool {
-        true
-    }
-}
-
-impl Interner {
-    /// The shared copy of `text`.
-    fn intern(&mut self, text: &str) -> Arc<str> {
-        if let Some(shared) = self.strings.get(text) {
-            return Arc::clone(shared);
-        }
-        if self.strings.len() >= self.sweep_at {
-            self.strings.retain(|shared| Arc::strong_count(shared) > 1);
-            self.sweep_at = (self.strings.len() * 2).max(MIN_SWEEP);
-        }
-        let shared: Arc<str> = text.into();
-        self.strings.insert(Arc::clone(&shared));
-        shared
-    }
-}
-
-/// The least number of strings at which [`Interner`] drops unused ones.
-const MIN_SWEEP: usize = 1024;
 
 /// The number of recent changes that are remembered individually.
 const MAX_RECENT_CHANGES: usize = 1024;
@@ -392,6 +362,18 @@ impl Connection {
         of_latest.chain(before.into_iter().flat_map(|attempt| &attempt.facts.warnings).filter(not_run))
     }
 
+    /// When the credential ends, if that is known and a person has to replace it.
+    #[must_use]
+    pub fn credential_ends_at(&self) -> Option<Timestamp> {
+        self.conclusive.as_ref().and_then(|attempt| attempt.facts.credential_ends_at).filter(|_| self.retired.is_none())
+    }
+
+    /// The warning that the credential ends soon or has ended, seen from `now`.
+    #[must_use]
+    pub fn credential_ending(&self, now: Timestamp) -> Option<Warning> {
+        ending::warning(self.credential_ends_at()?, now)
+    }
+
     /// Whether no origin desires the connection although it is not retired yet.
     #[must_use]
     pub fn orphaned(&self) -> bool {
@@ -430,7 +412,8 @@ impl Connection {
         let same_inputs = last.facts.generation == context.generation && last.facts.slice == context.slice;
         let healthy_recheck = facts.scope == Scope::Health && facts.class.is_none() && last.facts.class.is_none();
         let same_warnings = || self.warnings_without_discovery().eq(facts.warnings.iter());
-        same_inputs && (last.facts.outcome == facts.outcome || healthy_recheck && same_warnings())
+        let same_end = ending::is_same_day(last.facts.credential_ends_at, facts.credential_ends_at);
+        same_inputs && same_end && (last.facts.outcome == facts.outcome || healthy_recheck && same_warnings())
     }
 }
 

@@ -256,6 +256,26 @@ fn imports_point_down_the_layers() {
     assert_none(&findings, "imports point from a later layer to an earlier one");
 }
 
+/// A session that may call a metadata service is made for AWS credentials only.
+#[test]
+fn one_module_reaches_metadata_services() {
+    let mut findings = Vec::new();
+    for source in sources(&["src"]).iter().filter(|source| !source.is_test) {
+        let allowed = source.name.ends_with("egress/metadata.rs") || source.name.contains("principals/aws/");
+        let lines = source
+            .code()
+            .into_iter()
+            .filter(|(_, line)| line.contains("with_metadata_service") || line.contains("MetadataToken"));
+        let in_egress = source.module() == "egress";
+        findings.extend(
+            lines
+                .filter(|(_, line)| !allowed && !(in_egress && line.contains("MetadataToken")))
+                .map(|(number, line)| format!("{}:{number}: {}", source.name, line.trim())),
+        );
+    }
+    assert_none(&findings, "only the provider of AWS credentials calls metadata services");
+}
+
 #[test]
 fn imports_inside_lowcode_point_down_the_layers() {
     let layer = |module: &str| LOWCODE_LAYERS.iter().position(|layer| layer.contains(&module));

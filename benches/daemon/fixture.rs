@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// The API token of the bench. The policy contains only its digest.
 pub const TOKEN: &str = "bench";
 
+/// The number of secrets that the intents with credentials share.
+pub const SECRETS: usize = 100;
+
 /// The name of the folder with the sources.
 const DATA: &str = "data";
 
@@ -19,6 +22,8 @@ pub struct Fixture {
     policy: String,
     database: Vec<u8>,
     table: String,
+    /// The beginning of the locators of the intents.
+    locator: Option<String>,
 }
 
 impl Fixture {
@@ -27,6 +32,22 @@ impl Fixture {
         let fixture = Fixture::empty(count, |home| {
             format!("allowlist: [filesource, jdbc]\nfiles: {{roots: [\"{}\"]}}\n", home.join(DATA).display())
         })?;
+        for number in 0..count {
+            fixture.save(number, &fixture.intents().join(name(number)))?;
+        }
+        Ok(fixture)
+    }
+
+    /// As [`Fixture::of_files`], and each intent names one of [`SECRETS`] locators, which begin with `locator`. `credentials`
+    /// is that section of the policy.
+    pub fn of_files_with_credentials(count: usize, locator: &str, credentials: &str) -> Measured<Fixture> {
+        let mut fixture = Fixture::empty(count, |home| {
+            format!(
+                "allowlist: [filesource, jdbc]\nfiles: {{roots: [\"{}\"]}}\nnetwork: {{allow_private: [127.0.0.0/8]}}\ncredentials: {credentials}\n",
+                home.join(DATA).display()
+            )
+        })?;
+        fixture.locator = Some(locator.to_string());
         for number in 0..count {
             fixture.save(number, &fixture.intents().join(name(number)))?;
         }
@@ -66,7 +87,7 @@ impl Fixture {
     fn empty(count: usize, policy: impl FnOnce(&Path) -> String) -> Measured<Fixture> {
         let home = tempfile::Builder::new().prefix("aam-bench").tempdir()?;
         let policy = policy(home.path());
-        let fixture = Fixture { database: database(home.path())?, table: table(), home, count, policy };
+        let fixture = Fixture { database: database(home.path())?, table: table(), home, count, policy, locator: None };
         fs::create_dir(fixture.intents())?;
         fs::create_dir(fixture.data())?;
         fs::create_dir(fixture.home.path().join("policy"))?;
@@ -130,12 +151,14 @@ impl Fixture {
     pub fn save(&self, number: usize, path: &Path) -> Measured<()> {
         let source = self.source(number);
         let shown = source.display();
+        let locator = self.locator.as_ref().map(|locator| format!("{locator}{}", number % SECRETS));
+        let locator = locator.as_deref();
         let text = if number.is_multiple_of(2) {
             fs::write(&source, &self.table)?;
-            intent("filesource", &shown.to_string(), None)
+            intent("filesource", &shown.to_string(), locator)
         } else {
             fs::write(&source, &self.database)?;
-            intent("jdbc", &format!("jdbc:sqlite:{shown}"), None)
+            intent("jdbc", &format!("jdbc:sqlite:{shown}"), locator)
         };
         fs::write(path, text)?;
         Ok(())

@@ -11,14 +11,17 @@
 //! | funnel, page | requests a second of the daemon with a bearer token, eight connections kept alive | a hyper HTTP/1 server in its own process that answers with a fixed body of the same size, same client | measured / baseline |
 //! | fleet | `aam serve` on an empty registry with 2,000 connections of a custom manifest whose server answers each call after 200 ms; spawn until the API says that all are ACTIVE, median of three; each connection has its own host, so the default caps apply to each connection separately | the calls of one attempt that are made in sequence, times 200 ms | measured / baseline |
 //! | fleet, peak memory | VmHWM of that process, the largest of the runs | none | the figure itself |
+//! | credentials | `aam once`, empty registry, files whose intents name a hundred secrets of a vault (OpenBao on loopback, KV version 2); median of three | the same with a hundred environment variables, in turns | measured / baseline |
+//! | credentials, reads | secrets that were read from the vault in one run, by AAM's call log | none | the figure itself |
 //! | idle, cold start | utime + stime over a quiet period, VmRSS, spawn until `/readyz` is 200 | none | the figure itself |
 //!
 //! `AAM_BENCH_SCALE=0.1` makes everything a tenth as large, for a smoke run; its ratios are not meaningful.
-//! `AAM_BENCH_ONLY=pass,api` runs only the named figures: onboard, save, idle, pass, api, fleet.
+//! `AAM_BENCH_ONLY=pass,api` runs only the named figures: onboard, save, idle, pass, api, fleet, credentials.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 mod api;
 mod baseline;
+mod credentials;
 mod daemon;
 mod distant;
 mod fixed;
@@ -57,8 +60,9 @@ fn main() {
     let files = of_files(&mut table).err();
     let known = of_known(&mut table).err();
     let fleet = of_fleet(&mut table).err();
+    let credentials = of_credentials(&mut table).err();
     table.print();
-    for error in files.iter().chain(&known).chain(&fleet) {
+    for error in files.iter().chain(&known).chain(&fleet).chain(&credentials) {
         eprintln!("bench: not measured: {error}");
     }
 }
@@ -98,6 +102,11 @@ fn of_known(table: &mut Table) -> Measured<()> {
 /// The figures of a fleet whose vendor answers after 200 ms.
 fn of_fleet(table: &mut Table) -> Measured<()> {
     if wanted("fleet") { fleet::measure(scaled(FLEET), table) } else { Ok(()) }
+}
+
+/// The figures of ten thousand connections on a hundred secrets of a vault.
+fn of_credentials(table: &mut Table) -> Measured<()> {
+    if wanted("credentials") { credentials::measure(scaled(FILES), table) } else { Ok(()) }
 }
 
 fn wanted(name: &str) -> bool {

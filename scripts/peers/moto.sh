@@ -2,7 +2,8 @@
 # moto, a server with the APIs of S3, IAM and STS, in auth mode: it verifies signatures and IAM policies.
 #   moto.sh start DIR | stop DIR
 #
-# DIR/env: ENDPOINT, and for each user of moto_seed.py NAME_KEY_ID NAME_SECRET; SESSION_TOKEN.
+# DIR/env: ENDPOINT, and for each user of moto_seed.py NAME_KEY_ID NAME_SECRET; SESSION_TOKEN; ROLE, EXTERNAL_ID,
+# FEDERATED_ROLE, WEB_TOKEN, WEB_TOKEN_AUDIENCE, WEB_TOKEN_SUBJECT and WEB_TOKEN_EXPIRED.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
@@ -12,7 +13,7 @@ dir=${2:?a directory}
 VERSION=5.2.5
 
 stop() {
-  end "$dir/moto.pid" moto_server
+  end "$dir/moto.pid" moto_server.py
 }
 
 start() {
@@ -23,7 +24,8 @@ start() {
   port=$(free_port)
   # moto does not verify the first calls, so that the seed can be written. moto_seed.py sets the count to 0 afterwards.
   # Without this variable moto never verifies anything.
-  INITIAL_NO_AUTH_ACTION_COUNT=100000 setsid "$venv/bin/python" "$venv/bin/moto_server" -H 127.0.0.1 -p "$port" \
+  INITIAL_NO_AUTH_ACTION_COUNT=100000 MOTO_WEB_IDENTITY_KEY="$dir/web-identity.pem" \
+    setsid "$venv/bin/python" "$here/moto_server.py" -H 127.0.0.1 -p "$port" \
     >"$dir/moto.log" 2>&1 </dev/null &
   echo $! >"$dir/moto.pid"
   if ! "$venv/bin/python" "$here/moto_seed.py" "http://127.0.0.1:$port" "$dir/env"; then

@@ -3,8 +3,10 @@
 usage: moto_seed.py ENDPOINT ENV_FILE
 """
 
+import base64
 import http.client
 import json
+import os
 import sys
 import time
 import urllib.request
@@ -12,6 +14,8 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 LANDING = "aam-landing"
 # moto verifies keys only after the seed is in, so any key works here.
@@ -87,6 +91,61 @@ def session(iam, sts, names):
     return keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"]
 
 
+EXTERNAL_ID = "acme:42"
+ISSUER = "oidc.example/id/ACME"
+SUBJECT = "system:serviceaccount:aam:aam"
+
+
+def allow(action, resource):
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource}]})
+
+
+def trust(**statement):
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]})
+
+
+def roles(iam):
+    """Creates roles that may do everything with S3: one for the user `assumer` and an external id, one for a web identity."""
+    user_arn = iam.get_user(UserName="assumer")["User"]["Arn"]
+    account = user_arn.split(":")[4]
+    iam.put_user_policy(UserName="assumer", PolicyName="assume", PolicyDocument=allow("sts:AssumeRole", f"arn:aws:iam::{account}:role/*"))
+    condition = {"StringEquals": {"sts:ExternalId": EXTERNAL_ID}}
+    document = trust(Action="sts:AssumeRole", Principal={"AWS": user_arn}, Condition=condition)
+    role = iam.create_role(RoleName="writer", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    provider = iam.create_open_id_connect_provider(Url=f"https://{ISSUER}", ClientIDList=["sts.amazonaws.com"], ThumbprintList=["0" * 40])
+    condition = {"StringEquals": {f"{ISSUER}:sub": SUBJECT, f"{ISSUER}:aud": "sts.amazonaws.com"}}
+    document = trust(
+        Action="sts:AssumeRoleWithWebIdentity", Principal={"Federated": provider["OpenIDConnectProviderArn"]}, Condition=condition
+    )
+    federated = iam.create_role(RoleName="federated", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    for name in ["writer", "federated"]:
+        iam.put_role_policy(RoleName=name, PolicyName="everything", PolicyDocument=allow("s3:*", "*"))
+    return role, federated
+
+
+def web_tokens(key_file):
+    """Returns tokens of a web identity: a valid one, and ones with a wrong audience, a wrong subject and an end in the past.
+    Writes the public key to `key_file`."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    with open(key_file, "wb") as file:
+        file.write(public)
+
+    def token(**more):
+        claims = {"iss": f"https://{ISSUER}", "sub": SUBJECT, "aud": "sts.amazonaws.com", "exp": int(time.time()) + 86400, **more}
+        encode = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+        head = encode(json.dumps({"alg": "RS256", "typ": "JWT"}).encode())
+        signed = f"{head}.{encode(json.dumps(claims).encode())}"
+        return f"{signed}.{encode(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+    return {
+        "WEB_TOKEN": token(),
+        "WEB_TOKEN_AUDIENCE": token(aud="somebody-else"),
+        "WEB_TOKEN_SUBJECT": token(sub="system:serviceaccount:aam:other"),
+        "WEB_TOKEN_EXPIRED": token(exp=int(time.time()) - 60),
+    }
+
+
 def main(endpoint, env_file):
     wait_for(endpoint)
     client = lambda service: boto3.client(service, endpoint_url=endpoint, region_name="us-east-1", **ANY)
@@ -99,7 +158,11 @@ def main(endpoint, env_file):
         # The same for every bucket of the seed and for one that does not exist.
         "AUDITOR": user(iam, "auditor", everything, MOTO_ONLY),
         "UNPRIVILEGED": user(iam, "unprivileged", []),
+        # May assume the role `writer`, and nothing else.
+        "ASSUMER": user(iam, "assumer", []),
     }
+    role, federated = roles(iam)
+    tokens = web_tokens(os.path.join(os.path.dirname(env_file), "web-identity.pem"))
     session_id, session_secret, session_token = session(iam, client("sts"), [LANDING])
     verify_from_now_on(endpoint)
     check_verification(client("s3"))
@@ -108,6 +171,8 @@ def main(endpoint, env_file):
         lines += [f"{name}_KEY_ID={key_id}", f"{name}_SECRET={secret}"]
     lines += [f"SESSION_KEY_ID={session_id}", f"SESSION_SECRET={session_secret}"]
     lines += [f"SESSION_TOKEN={session_token}"]
+    lines += [f"ROLE={role}", f"EXTERNAL_ID={EXTERNAL_ID}", f"FEDERATED_ROLE={federated}"]
+    lines += [f"{name}={token}" for name, token in tokens.items()]
     with open(env_file, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
 

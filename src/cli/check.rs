@@ -81,11 +81,16 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) })
 }
 
-/// The failure that every encrypted call would have if `network.ca_file` cannot be used.
+/// The failure that encrypted calls would have if a file with certificate authorities cannot be used.
 fn authorities_problem(policy: &Policy, file: &Path) -> Option<Problem> {
-    let failure = tls::config(Some(policy.network.ca_file.as_deref()?)).err()?;
-    let message = if failure.detail.is_empty() { failure.title } else { format!("{}: {}", failure.title, failure.detail) };
-    Some(Problem::new("/network/ca_file", message).hint(failure.fix).in_file(file.display().to_string()))
+    let problem = |ca_file: Option<&Path>, policy_key: &str| {
+        let failure = tls::config_with(&[(ca_file?, policy_key)]).err()?;
+        let message = if failure.detail.is_empty() { failure.title } else { format!("{}: {}", failure.title, failure.detail) };
+        let pointer = format!("/{}", policy_key.replace('.', "/"));
+        Some(Problem::new(pointer, message).hint(failure.fix).in_file(file.display().to_string()))
+    };
+    let vault = policy.credentials.vault.as_ref().and_then(|vault| vault.ca_file.as_deref());
+    problem(policy.network.ca_file.as_deref(), "network.ca_file").or_else(|| problem(vault, "credentials.vault.ca_file"))
 }
 
 /// Files that are not read on purpose.

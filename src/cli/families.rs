@@ -1,18 +1,28 @@
-//! `aam families`: lists the source families and whether this version can connect them, or explains one of them.
+//! `aam families`: lists the source families, says whether this version connects them, and explains one of them.
 
+mod guide;
+mod text;
+
+use super::budget::InMemoryDayBudget;
 use super::{CommandResult, CommonOptions, EXIT_CONFIG};
-use crate::connectors::lowcode;
-use crate::families::{self, Family};
+use crate::clock;
+use crate::connectors::lowcode::{self, custom_source};
+use crate::egress::{Egress, resolve::SystemLookup};
+use crate::families::{self, CredentialField, Family, Login};
 use crate::model::problem::nearest;
+use crate::policy_loader;
+use crate::providers::{Process, Providers};
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The options of `aam families`.
 #[derive(Args, Debug)]
 pub struct FamiliesOptions {
-    /// Explain this family: its resource ids, its least privilege and each field of its credential
+    /// Explain this family or custom source: its resource ids, its least privilege, and the ways to log in with an example
+    /// for each form of a credential locator
     family: Option<String>,
 }
 
@@ -23,15 +33,23 @@ pub fn run(options: &FamiliesOptions, common: &CommonOptions) -> CommandResult {
         common.print(&text, &values);
         return Ok(ExitCode::SUCCESS);
     };
-    let Some(family) = families::find(id) else {
+    let Some(family) = families::find(id).cloned().or_else(|| custom(id, common)) else {
         let near = nearest(id, families::ids()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         let shown: String = id.chars().filter(|c| !c.is_control()).take(63).collect();
         super::terminal::print_error(&format!("aam: {shown} is not a family{near}; aam families lists all of them\n"));
         return Ok(ExitCode::from(EXIT_CONFIG));
     };
-    let (text, value) = explain(family);
+    let (text, value) = explain(&family);
     common.print(&text, &value);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the custom source of the policy, with the way to log in that its manifest describes.
+fn custom(id: &str, common: &CommonOptions) -> Option<Arc<Family>> {
+    let loaded = policy_loader::load(&common.policy).loaded.ok()?;
+    let family = loaded.sources.custom(id)?;
+    let login = family.manifest.as_ref().and_then(|file| custom_source::login(&file.manifest));
+    Some(Arc::new(Family { login: login.into_iter().collect(), ..Family::clone(family) }))
 }
 
 /// Returns the list as text, with one line per family, and as one JSON value per family.
@@ -51,11 +69,21 @@ fn support(family: &Family) -> &'static str {
 }
 
 fn value(family: &Family) -> Value {
-    let fields = family.credential.iter().map(|field| json!({"name": field.name, "about": field.about}));
+    let fields = |fields: &mut dyn Iterator<Item = &CredentialField>| {
+        fields.map(|field| json!({"name": field.name, "about": field.about, "optional": field.optional})).collect::<Vec<_>>()
+    };
+    let login = |login: &Login| {
+        json!({
+            "name": login.name, "about": login.about, "fields": fields(&mut login.fields.iter()),
+            "json": guide::json_credential(login), "text": login.plain, "principals": login.principals, "consent": login.consent,
+        })
+    };
     json!({
         "id": family.id, "title": family.title, "connects": !family.engine.is_empty(), "engine": family.engine,
         "on_by_default": family.on_by_default, "cap": family.cap, "least_privilege": family.least_privilege,
-        "resource_ids": family.resource_ids, "examples": examples(family), "credential": fields.collect::<Vec<_>>(),
+        "resource_ids": family.resource_ids, "examples": examples(family),
+        "credential": fields(&mut family.credential_fields()),
+        "login": family.login.iter().map(login).collect::<Vec<_>>(),
     })
 }
 
@@ -66,18 +94,18 @@ fn examples(family: &Family) -> Vec<String> {
 }
 
 /// Returns everything that an intent and a credential of the family need, as text and as JSON.
-fn explain(family: &Family) -> (String, Value) {
-    let mut text = format!("{} ({}, {})\n", family.title, family.id, support(family));
-    let examples = examples(family);
-    let shown = if examples.is_empty() { String::new() } else { format!("; for example {}", examples.join(", ")) };
-    let _ = writeln!(text, "resource_ids: {}{shown}", family.resource_ids.trim());
-    let _ = writeln!(text, "least privilege: {}", family.least_privilege.trim());
-    let _ = writeln!(text, "credential, the fields of the JSON object behind credential_locator:");
-    for field in &family.credential {
-        let _ = writeln!(text, "  {:<18} {}", field.name, field.about);
+fn explain(family: &Arc<Family>) -> (String, Value) {
+    let clock = clock::from_env();
+    let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
+    let providers = Providers::new(egress, clock, Process::Test);
+    let forms = guide::forms(family, &providers);
+    let mut value = value(family);
+    if let Value::Object(object) = &mut value {
+        object.insert("locators".to_string(), json!(forms));
+        object.insert("oauth".to_string(), family.oauth.as_ref().map(guide::oauth).into());
     }
-    if family.credential.is_empty() {
-        text.push_str("  none\n");
-    }
-    (text, value(family))
+    (text::text(family, &examples(family), &forms), value)
 }
+
+#[cfg(test)]
+mod tests;

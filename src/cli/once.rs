@@ -12,7 +12,8 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let handle = daemon::open(&common.paths(), "once", crate::clock::from_env()).await?;
     let env = Arc::new(daemon::env(&handle));
     let folder_sync = FolderSync::open(&handle, false)?;
-    reconcile::run(Arc::clone(&handle), env, folder_sync, Until::Settled).await;
+    reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Settled).await;
+    env.providers.close().await;
     for problem in handle.problems.load().iter() {
         super::terminal::print_error(&format!("problem: {problem}\n"));
     }

@@ -3,23 +3,27 @@
 //! It applies the changes of the intents folder to a copy of the registry's snapshot and plans on that copy, with the
 //! same code as the daemon.
 
+use super::budget::InMemoryDayBudget;
 use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
 use crate::clock;
 use crate::connectors::Engines;
 use crate::daemon;
+use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, Scanner};
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, Intent, Origin, Problem, Timestamp};
 use crate::plan::{self, PlanContext, PlanItem};
 use crate::policy::LoadedPolicy;
 use crate::policy_loader;
+use crate::providers::{Process, Providers};
 use crate::reconcile::secret_files;
 use crate::registry::{Reader, RegistryError};
 use crate::report::plan::{PlanReport, PlannedAttempt, Retirement, text};
 use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Exits with 0 if there is nothing to do, with 2 if there is, and with 1 on an error.
 pub async fn run(common: &CommonOptions) -> CommandResult {
@@ -40,9 +44,18 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     };
     let mut draft = Draft { snapshot, documents: BTreeMap::new(), retire: Vec::new(), problems: Vec::new() };
     draft.fold_folder(common, now);
-    let planned = draft.plan(policy, &daemon::engines(clock), reader.as_ref(), now);
+    let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
+    let providers = Providers::new(egress, Arc::clone(&clock), Process::Recording);
+    let env = PlanEnv { engines: daemon::engines(clock), providers };
+    let planned = draft.plan(policy, &env, reader.as_ref(), now);
     common.print(&text(&planned), &planned);
     Ok(if planned.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
+}
+
+/// What knows the calls of an attempt. It makes none.
+struct PlanEnv {
+    engines: Engines,
+    providers: Arc<Providers>,
 }
 
 /// The snapshot as it would be after the next scan of the folder.
@@ -124,12 +137,12 @@ impl Draft {
         seq
     }
 
-    fn plan(self, loaded: LoadedPolicy, engines: &Engines, reader: Option<&Reader>, now: Timestamp) -> PlanReport {
+    fn plan(self, loaded: LoadedPolicy, env: &PlanEnv, reader: Option<&Reader>, now: Timestamp) -> PlanReport {
         let secrets = secret_files::read_once(&loaded.policy, &self.snapshot, now);
         let context = PlanContext::new(loaded.clone(), &self.snapshot).with_secrets(secrets.into());
         let items = plan::plan(&self.snapshot, &context, &BTreeSet::new(), now);
         let (due, later): (Vec<PlanItem>, Vec<PlanItem>) = items.into_iter().partition(|item| item.due <= now);
-        let attempts = due.into_iter().map(|item| self.describe(item, &loaded, engines, reader)).collect();
+        let attempts = due.into_iter().map(|item| self.describe(item, &loaded, env, reader)).collect();
         PlanReport {
             now: attempts,
             retire: self.retire.iter().map(|id| self.retirement(*id, reader)).collect(),
@@ -154,7 +167,7 @@ impl Draft {
         }
     }
 
-    fn describe(&self, item: PlanItem, loaded: &LoadedPolicy, engines: &Engines, reader: Option<&Reader>) -> PlannedAttempt {
+    fn describe(&self, item: PlanItem, loaded: &LoadedPolicy, env: &PlanEnv, reader: Option<&Reader>) -> PlannedAttempt {
         let Some(intent) = self.document(item.connection, reader) else {
             return PlannedAttempt {
                 item,
@@ -173,11 +186,16 @@ impl Draft {
         };
         let known = self.snapshot.connections.get(&item.connection);
         let origins: Vec<Origin> = known.map(|known| known.origins_in_force().cloned().collect()).unwrap_or_default();
-        match crate::pipeline::assess(engines, &loaded.policy, &loaded.sources, &intent, &origins) {
+        match crate::pipeline::assess(&env.engines, &loaded.policy, &loaded.sources, &intent, &origins) {
             Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
             Ok(bound) => match bound.resources() {
                 Err(_) => attempt.blocked = Some(format!("this version has no connector for {}", bound.family.title)),
-                Ok(resources) => attempt.calls = resources.iter().flat_map(|resource| resource.planned_calls()).collect(),
+                Ok(resources) => {
+                    let locator = intent.credential_locator.as_ref();
+                    let credential = locator.map(|locator| env.providers.planned_calls(&loaded.policy, locator, &bound.family));
+                    attempt.calls = credential.unwrap_or_default();
+                    attempt.calls.extend(resources.iter().flat_map(|resource| resource.planned_calls()));
+                }
             },
         }
         attempt

@@ -25,9 +25,13 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let info = info(common, &handle, listener.local_addr().map_or(common.port, |address| address.port()));
     greet(common, &handle, &info);
     let stop = tokio::spawn(stop_on_signal(Arc::clone(&handle)));
-    let server = tokio::spawn(server::serve(Arc::clone(&handle), listener, info));
+    let server = tokio::spawn(server::serve(Arc::clone(&handle), Arc::clone(&env), listener, info));
     let summary = tokio::spawn(print_when_settled(Arc::clone(&handle)));
-    reconcile::run(Arc::clone(&handle), env, folder_sync, Until::Stopped).await;
+    let providers = Arc::clone(&env.providers);
+    let upkeep = tokio::spawn(async move { providers.maintain().await });
+    reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Stopped).await;
+    upkeep.abort();
+    env.providers.close().await;
     // If the loop has ended without a request to stop, which would be a defect, the server must stop too.
     handle.stopping.send_replace(true);
     let _ = server.await;

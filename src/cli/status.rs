@@ -2,6 +2,7 @@
 
 use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions};
+use crate::clock;
 use crate::model::{ConnectionId, Intent, StepReport};
 use crate::registry::Reader;
 use crate::report::status;
@@ -26,7 +27,7 @@ pub fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
             Some(namespace) => namespace.clone(),
             None => policy_in_force(common, &reader)?.policy.namespace.clone(),
         };
-        let lines = status::lines(&snapshot, &namespace, document);
+        let lines = status::lines(&snapshot, &namespace, clock::from_env().now(), document);
         common.print(&status::list(&lines), &lines);
         return Ok(ExitCode::SUCCESS);
     };
@@ -44,8 +45,9 @@ pub fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
     let body = known.last.as_ref().and_then(|last| reader.body(last.seq).ok().flatten());
     let steps: Vec<StepReport> = body.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let intent = document(known.document);
-    let text = status::details(*id, known, intent.as_ref(), &steps);
-    let value = serde_json::json!({ "connection_id": id, "status": known.state(), "intent": intent, "steps": steps });
+    let text = status::details(*id, known, intent.as_ref(), &steps, clock::from_env().now());
+    let value = serde_json::json!({ "connection_id": id, "status": known.state(), "intent": intent, "steps": steps,
+        "credential_ends_at": known.credential_ends_at().map(crate::model::Timestamp::rfc3339) });
     common.print(&text, &value);
     Ok(ExitCode::SUCCESS)
 }

@@ -85,6 +85,7 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
             "latency_ms": outcome.latency_ms, "catalog": outcome.catalog,
         }));
     }
+    env.providers.close().await;
     text.push_str("nothing was written\n");
     common.print(&text, &values);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })

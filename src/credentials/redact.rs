@@ -114,6 +114,9 @@ pub fn learn(credential: &Credential) {
     for value in forms::of_credential(credential) {
         remember(&value);
     }
+    if let Some(signer) = credential.signer() {
+        signer.secrets().iter().for_each(|secret| learn_value(secret.expose()));
+    }
 }
 
 /// Remembers one secret that did not come through a locator, for example a minted token.

@@ -1,5 +1,6 @@
 //! Secrets: strings that are never printed and whose memory is wiped on drop.
 
+use super::signer::Signer;
 use std::collections::BTreeMap;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -33,6 +34,9 @@ impl fmt::Debug for Secret {
 pub struct Credential {
     plain: Option<Secret>,
     fields: BTreeMap<String, Secret>,
+    /// Signs each request to one origin, if the credential is not sent as it is.
+    signer: Option<Signer>,
+    read_only: bool,
 }
 
 impl Credential {
@@ -43,14 +47,14 @@ impl Credential {
         let parsed: Option<serde_json::Map<String, serde_json::Value>> =
             if raw.expose().trim_start().starts_with('{') { serde_json::from_str(raw.expose()).ok() } else { None };
         match parsed {
-            None => Credential { plain: Some(raw), fields: BTreeMap::new() },
+            None => Credential { plain: Some(raw), ..Credential::default() },
             Some(object) => {
                 let text = |value: serde_json::Value| match value {
                     serde_json::Value::String(text) => text,
                     other => other.to_string(),
                 };
                 let fields = object.into_iter().map(|(key, value)| (key, Secret::new(text(value)))).collect();
-                Credential { plain: None, fields }
+                Credential { fields, ..Credential::default() }
             }
         }
     }
@@ -58,7 +62,39 @@ impl Credential {
     /// Creates a credential of named fields.
     #[must_use]
     pub fn from_fields(fields: impl IntoIterator<Item = (String, Secret)>) -> Credential {
-        Credential { plain: None, fields: fields.into_iter().collect() }
+        Credential { fields: fields.into_iter().collect(), ..Credential::default() }
+    }
+
+    /// Adds a signer. The session of the resource applies it to every request to the signer's origin.
+    #[must_use]
+    pub fn with_signer(self, signer: Signer) -> Credential {
+        Credential { signer: Some(signer), ..self }
+    }
+
+    /// Returns the signer, if the credential signs requests.
+    #[must_use]
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
+    }
+
+    /// Adds a named field. A plain value stays, so that a caller finds it either way.
+    #[must_use]
+    pub fn with_field(mut self, name: &str, value: Secret) -> Credential {
+        self.fields.insert(name.to_string(), value);
+        self
+    }
+
+    /// Marks the credential as one with which nothing can be changed, because its issuer limited it so when AAM minted it. What
+    /// is read from a locator never has the mark.
+    #[must_use]
+    pub fn read_only(self) -> Credential {
+        Credential { read_only: true, ..self }
+    }
+
+    /// Whether the issuer of the credential limited it to reading.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Returns the plain value, or `None` if the secret is a JSON object.

@@ -282,7 +282,12 @@ fn whose(caller: &Caller) -> String {
 }
 
 fn policy_key(caller: &Caller, figure: &str) -> String {
-    format!("caps.families.{}.{figure}", caller.family)
+    match &*caller.family {
+        // These are not families: the hosts that credentials come from have budgets of their own.
+        "vault" => format!("credentials.caps.vault.{figure}"),
+        "token" => format!("credentials.caps.tokens.{figure}"),
+        family => format!("caps.families.{family}.{figure}"),
+    }
 }
 
 fn spent(caller: &Caller, now: Timestamp) -> Failure {

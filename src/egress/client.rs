@@ -3,7 +3,7 @@
 
 use super::dial::Dialer;
 use super::resolve::{Guarded, Lookup};
-use super::{locked, tls};
+use super::{FurtherAuthorities, locked, tls};
 use crate::model::{Class, Failure};
 use crate::policy::{Network, Policy, SafeMode};
 use bytes::Bytes;
@@ -66,26 +66,50 @@ pub struct Clients(Mutex<Built>);
 struct Built {
     /// The clients with their keys, oldest first.
     clients: Vec<(ClientKey, Client)>,
-    /// The TLS configuration of the newest policy. It is cached because loading the certificate authorities often takes
+    /// The TLS configurations in use, oldest first. They are cached because loading the certificate authorities often takes
     /// longer than a call.
-    tls: Option<(Authorities, Arc<ClientConfig>)>,
+    tls: Vec<(Authorities, Arc<ClientConfig>)>,
 }
 
-/// The path of the policy's `ca_file` with the file's size and modification time, so that a changed file is read again
-/// without a restart.
-type Authorities = Option<(PathBuf, Option<(u64, Option<SystemTime>)>)>;
+/// The maximum number of TLS configurations. A policy has at most two: with and without the authorities of the vault.
+const MAX_TLS_CONFIGS: usize = 4;
+
+/// The files with certificate authorities, each with the key of the policy that names it and with its size and modification
+/// time, so that a changed file is read again without a restart.
+type Authorities = Vec<AuthoritiesFile>;
+
+#[derive(Clone, PartialEq)]
+struct AuthoritiesFile {
+    file: PathBuf,
+    policy_key: &'static str,
+    version: Option<(u64, Option<SystemTime>)>,
+}
+
+impl AuthoritiesFile {
+    fn new(file: &Path, policy_key: &'static str) -> AuthoritiesFile {
+        AuthoritiesFile { file: file.to_path_buf(), policy_key, version: version(file) }
+    }
+}
 
 impl Clients {
-    /// Returns the client for the `network` section of `policy`. If `tls` is false, the client supports only `http:`,
-    /// and certificate authorities are not loaded.
+    /// Returns the client for the `network` section of `policy`, which also trusts the authorities of `further`. If `tls` is
+    /// false, the client supports only `http:`, and certificate authorities are not loaded.
     ///
     /// # Errors
-    /// Returns `Misconfigured` if the proxy or `ca_file` cannot be used.
-    pub fn get(&self, policy: &Policy, lookup: &Arc<dyn Lookup>, tls: bool) -> Result<Client, Failure> {
+    /// Returns `Misconfigured` if the proxy or a file with authorities cannot be used.
+    pub fn get(
+        &self,
+        policy: &Policy,
+        lookup: &Arc<dyn Lookup>,
+        tls: bool,
+        further: Option<&FurtherAuthorities>,
+    ) -> Result<Client, Failure> {
         let (network, connect) = (&policy.network, connect_timeout(&policy.safe_mode));
         // The connection to the proxy may use TLS even if the source does not.
         let tls = tls || network.proxy.is_some();
-        let authorities = network.ca_file.as_ref().map(|file| (file.clone(), version(file)));
+        let own = network.ca_file.as_ref().map(|file| AuthoritiesFile::new(file, "network.ca_file"));
+        let further = further.filter(|_| tls).map(|further| AuthoritiesFile::new(&further.file, further.policy_key));
+        let authorities: Authorities = own.into_iter().chain(further).collect();
         let same = |known: &ClientKey| {
             (known.connect, known.tls) == (connect, tls) && known.authorities == authorities && known.network == *network
         };
@@ -105,16 +129,18 @@ impl Clients {
 
 impl Built {
     fn trust(&mut self, authorities: &Authorities) -> Result<Arc<ClientConfig>, Failure> {
-        match &self.tls {
-            Some((known, trust)) if known == authorities => Ok(Arc::clone(trust)),
-            _ => {
-                let mut trust = tls::config(authorities.as_ref().map(|(file, _)| file.as_path()))?;
-                trust.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-                let trust = Arc::new(trust);
-                self.tls = Some((authorities.clone(), Arc::clone(&trust)));
-                Ok(trust)
-            }
+        if let Some((_, trust)) = self.tls.iter().find(|(known, _)| known == authorities) {
+            return Ok(Arc::clone(trust));
         }
+        let files: Vec<(&Path, &str)> = authorities.iter().map(|of| (of.file.as_path(), of.policy_key)).collect();
+        let mut trust = tls::config_with(&files)?;
+        trust.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let trust = Arc::new(trust);
+        if self.tls.len() >= MAX_TLS_CONFIGS {
+            self.tls.remove(0);
+        }
+        self.tls.push((authorities.clone(), Arc::clone(&trust)));
+        Ok(trust)
     }
 }
 

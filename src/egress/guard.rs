@@ -138,7 +138,7 @@ fn single(address: IpAddr) -> String {
 fn kind_v4(address: Ipv4Addr) -> Option<&'static str> {
     let [a, b, c, d] = address.octets();
     Some(match (a, b, c, d) {
-        (169, 254, 169, 254) | (169, 254, 170, 2) | (100, 100, 100, 200) | (168, 63, 129, 16) | (192, 0, 0, 192) => {
+        (169, 254, 169, 254) | (169, 254, 170, 2 | 23) | (100, 100, 100, 200) | (168, 63, 129, 16) | (192, 0, 0, 192) => {
             "a cloud metadata address"
         }
         (0, ..) => "an address of this network",
@@ -162,7 +162,7 @@ fn kind_v6(address: Ipv6Addr) -> Option<&'static str> {
         return kind_v4(inner);
     }
     let [s0, s1, ..] = address.segments();
-    if address == Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254) {
+    if matches!(address.segments(), [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254 | 0x23]) {
         return Some("a cloud metadata address");
     }
     Some(match s0 {
@@ -221,9 +221,16 @@ mod tests {
             assert!(kind(ip(text)).is_some(), "{text} passed");
             assert!(check("host", ip(text), &[]).is_err(), "{text} passed");
         }
-        for text in
-            ["169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "::ffff:169.254.169.254"]
-        {
+        for text in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "100.100.100.200",
+            "168.63.129.16",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "::ffff:169.254.169.254",
+        ] {
             assert_eq!(kind(ip(text)), Some("a cloud metadata address"), "{text}");
         }
     }

@@ -1,7 +1,7 @@
 //! The only way out of AAM: every request to a source goes through this module.
 //!
-//! - read-only guard: allows GET, HEAD and the POSTs that the source's list names exactly; refuses everything else
-//!   before a socket opens
+//! - read-only guard: allows GET, HEAD, the POSTs that the source's list names exactly, and one PUT of a metadata service;
+//!   refuses everything else before a socket opens
 //! - SSRF guard: refuses private, loopback, link-local and metadata addresses unless the policy lists them; checks
 //!   resolved addresses and IP literals, and checks again after every redirect
 //! - redirects and bodies: follows redirects only to the same origin; limits the size of a body after decompression
@@ -24,12 +24,14 @@ mod client;
 mod dial;
 pub mod guard;
 mod log;
+pub mod metadata;
 mod pinned;
 mod post;
 mod redirect;
 pub mod resolve;
 mod retry;
 mod send;
+mod signing;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -37,6 +39,7 @@ mod transport;
 
 pub use crate::model::PlannedCall;
 pub use body::is_too_long;
+pub use signing::Signing;
 
 use crate::clock::{Clock, SystemClock};
 use crate::memory_budget::{AttemptMemory, MemoryBudget};
@@ -45,6 +48,8 @@ use crate::policy::{Cap, Policy};
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -90,6 +95,9 @@ pub enum Method {
     /// exactly this address and body. Its redirects are not followed, and it is retried only if its rule is idempotent.
     /// The body may hold a secret, as in a token request.
     ListedPost(Option<crate::credentials::Secret>),
+    /// The PUT that requests a token of an instance metadata service. It is refused unless the session was made for that
+    /// service. See [`Session::with_metadata_service`].
+    MetadataToken,
 }
 
 impl Method {
@@ -99,6 +107,7 @@ impl Method {
             Method::Get => "GET",
             Method::Head => "HEAD",
             Method::ListedPost(_) => "POST",
+            Method::MetadataToken => "PUT",
         }
     }
 }
@@ -153,6 +162,14 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// A PEM file with certificate authorities that only some calls trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FurtherAuthorities {
+    pub file: PathBuf,
+    /// The key of the policy that names the file, for messages.
+    pub policy_key: &'static str,
+}
+
 /// The egress state that all attempts in the process share.
 pub struct Egress {
     pub budget: Arc<dyn DayBudget>,
@@ -171,14 +188,22 @@ pub struct Session {
     pub caller: Caller,
     account: Arc<caps::Account>,
     counters: log::Counters,
+    /// Whether a request was sent whose response did not arrive whole. See [`Session::lost_response`].
+    lost_response: AtomicBool,
     /// Whether 502, 503 and 504 are retried. See [`Session::without_status_retries`].
     retries_statuses: bool,
     /// The maximum number of concurrent calls. See [`Session::concurrency`].
     concurrency: usize,
     /// The bytes that the attempt holds.
     memory: Arc<AttemptMemory>,
+    /// A file with certificate authorities that this session trusts in addition to those of the policy.
+    authorities: Option<FurtherAuthorities>,
+    /// Signs the requests, if the credential is not sent as it is.
+    signing: Option<Arc<Signing>>,
     /// The breaker key and the pass of the latest admission, by host. [`Session::settle`] uses them.
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
+    /// The metadata service that this session was made for. It may call nothing else.
+    metadata: Option<metadata::MetadataService>,
 }
 
 impl Egress {
@@ -211,10 +236,24 @@ impl Egress {
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
         let account = self.accounts.account(&caller);
-        let (counters, passes) = Default::default();
+        let (counters, passes, lost_response) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
         let memory = self.memory.attempt(caller.policy.reconcile.memory);
-        Session { egress: Arc::clone(self), caller, account, counters, retries_statuses: true, concurrency, memory, passes }
+        let (retries_statuses, authorities) = (true, None);
+        Session {
+            egress: Arc::clone(self),
+            caller,
+            account,
+            counters,
+            lost_response,
+            retries_statuses,
+            concurrency,
+            memory,
+            authorities,
+            signing: None,
+            metadata: None,
+            passes,
+        }
     }
 }
 
@@ -224,6 +263,12 @@ impl Session {
     #[must_use]
     pub fn without_status_retries(self) -> Session {
         Session { retries_statuses: false, ..self }
+    }
+
+    /// Trusts the certificate authorities of `authorities` in addition to those of the machine and of `network.ca_file`.
+    #[must_use]
+    pub fn with_authorities(self, authorities: Option<FurtherAuthorities>) -> Session {
+        Session { authorities, ..self }
     }
 
     /// Limits the connector to `concurrency` calls at the same time, because other connectors of the same attempt run
@@ -237,6 +282,12 @@ impl Session {
     #[must_use]
     pub fn with_memory(self, memory: Arc<AttemptMemory>) -> Session {
         Session { memory, ..self }
+    }
+
+    /// Signs every request to the origin of the signer.
+    #[must_use]
+    pub fn with_signing(self, signing: Option<Arc<Signing>>) -> Session {
+        Session { signing, ..self }
     }
 
     /// Returns the account of the bytes that the attempt holds.
@@ -265,6 +316,13 @@ impl Session {
     /// `ca_file` cannot be used, or if the response needs more memory than one attempt may use.
     pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
         send::http(self, request).await
+    }
+
+    /// Whether a request of this session may have arrived at the server although its response did not arrive whole. For a
+    /// caller that must not send the same request twice.
+    #[must_use]
+    pub fn lost_response(&self) -> bool {
+        self.lost_response.load(Ordering::Relaxed)
     }
 
     /// Admits one connection of a SQL driver. Takes one call from the budgets, resolves `host` and checks the address.

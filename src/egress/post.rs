@@ -49,10 +49,14 @@ pub fn permit(posts: &Posts, request: &HttpRequest) -> Result<Permit, Failure> {
 
 /// Returns the failure for a POST that is redirected. Following the redirect would send the body to another address, or
 /// repeat the request with another method.
-pub fn redirected(url: &Url, status: u16) -> Failure {
+pub fn redirected(posts: &Posts, url: &Url, status: u16) -> Failure {
     let title = format!("POST {} is redirected; AAM does not follow redirects of a POST", shown_url(url));
-    Failure::new(Class::EgressRefused, title, "write the final address into the resource id or into the list of read-only POSTs")
-        .detail(format!("status {status}"))
+    // Token endpoints and vaults are not part of a resource id.
+    let fix = match posts.list.starts_with("credentials.") {
+        true => format!("write the final address into {} in the policy", posts.list),
+        false => "write the final address into the resource id or into the list of read-only POSTs".to_string(),
+    };
+    Failure::new(Class::EgressRefused, title, fix).detail(format!("status {status}"))
 }
 
 /// Returns scheme, host, port and path. They are scrubbed, because some services put keys into paths.
@@ -84,7 +88,7 @@ fn apply(rule: &PostRule, request: &HttpRequest) -> Result<Permit, String> {
     }
     let sent = match &request.method {
         Method::ListedPost(body) => body.as_ref(),
-        Method::Get | Method::Head => return Err("the entry is for a POST".to_string()),
+        Method::Get | Method::Head | Method::MetadataToken => return Err("the entry is for a POST".to_string()),
     };
     let (body, body_type) = body(rule, sent)?;
     let body_type = body_type.filter(|_| !rule.headers.contains_key("content-type"));

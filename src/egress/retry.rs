@@ -59,8 +59,7 @@ fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     if let Some(wait) = whole_seconds(value) {
         return Some(wait);
     }
-    let at = jiff::fmt::rfc2822::parse(value).ok()?;
-    Some(Timestamp(at.timestamp().as_millisecond()).since(now))
+    Some(Timestamp::from_http_date(value)?.since(now))
 }
 
 fn reset_after(value: &str, now: Timestamp) -> Option<Duration> {

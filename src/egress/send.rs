@@ -6,6 +6,7 @@ use super::breaker::HealthSignal;
 use super::client::connect_timeout;
 use super::transport::{self, Cause, NoResponse};
 use super::{HttpRequest, HttpResponse, Method, Session, guard, log, post, redirect, retry};
+use crate::credentials::signer::UnsignedRequest;
 use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, Uri};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use url::Url;
 
@@ -25,6 +27,8 @@ enum Try {
     Retryable(Result<HttpResponse, Failure>),
     /// The response was discarded, because this many bytes of memory were not free for it.
     NeedsMemory(u64),
+    /// The server did not process the request, because it wants another signature.
+    NeedsSignature(HttpResponse),
 }
 
 /// A request that passed the read-only guard, in the form in which it is sent.
@@ -46,6 +50,7 @@ pub async fn http(session: &Session, request: HttpRequest) -> Result<HttpRespons
         Method::Get => hyper::Method::GET,
         Method::Head => hyper::Method::HEAD,
         Method::ListedPost(_) => return listed_post(session, &request).await,
+        Method::MetadataToken => return metadata_token(session, &request).await,
     };
     let headers = headers(&request.headers)?;
     let judged = JudgedRequest { method, headers, body: Bytes::new(), max_bytes: request.max_bytes, repeatable: true };
@@ -78,10 +83,20 @@ async fn listed_post(session: &Session, request: &HttpRequest) -> Result<HttpRes
     let response = send_with_retry(session, &judged, &request.url).await?;
     match response.status {
         status @ (301 | 302 | 303 | 307 | 308) if response.header("location").is_some() => {
-            Err(post::redirected(&request.url, status))
+            Err(post::redirected(&session.caller.posts, &request.url, status))
         }
         _ => Ok(response),
     }
+}
+
+/// Sends the PUT that requests a token of a metadata service. Its redirects are not followed.
+async fn metadata_token(session: &Session, request: &HttpRequest) -> Result<HttpResponse, Failure> {
+    session.check_put(request)?;
+    let mut headers = headers(&request.headers)?;
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    let (method, max_bytes) = (hyper::Method::PUT, request.max_bytes);
+    let judged = JudgedRequest { method, headers, body: Bytes::new(), max_bytes, repeatable: true };
+    send_with_retry(session, &judged, &request.url).await
 }
 
 /// Sends the request and retries it after a dropped connection. Gateway errors are retried too, unless the session's
@@ -89,6 +104,7 @@ async fn listed_post(session: &Session, request: &HttpRequest) -> Result<HttpRes
 async fn send_with_retry(session: &Session, request: &JudgedRequest, url: &Url) -> Result<HttpResponse, Failure> {
     let mut last = None;
     let mut memory = request.max_bytes.min(body::FIRST_BYTES);
+    let mut may_sign_again = true;
     let retries = if request.repeatable { retry::MAX_RETRIES } else { 0 };
     for turn in 0..=retries {
         if turn > 0 {
@@ -99,6 +115,7 @@ async fn send_with_retry(session: &Session, request: &JudgedRequest, url: &Url) 
                 // The next try waits for the memory before it asks for a slot of the account, so that no call of another
                 // attempt waits for this one.
                 Try::NeedsMemory(bytes) if request.repeatable => memory = bytes,
+                Try::NeedsSignature(_) if may_sign_again => may_sign_again = false,
                 other => break other,
             }
         };
@@ -107,6 +124,7 @@ async fn send_with_retry(session: &Session, request: &JudgedRequest, url: &Url) 
             // The result of the previous try says more than the reason why there was no further try.
             Try::NotSent(failure) => return last.unwrap_or(Err(failure)),
             Try::Done(result) => return result,
+            Try::NeedsSignature(response) => return Ok(response),
             Try::Retryable(result) => last = Some(result),
         }
     }
@@ -125,9 +143,8 @@ const MEMORY_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Makes one try. `memory` is the number of bytes to reserve for the body before anything is sent.
 async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url, memory: u64) -> Try {
-    let network = &session.caller.policy.network;
     let host = url.host_str().unwrap_or_default();
-    if let Err(failure) = guard::check_url(url, &network.allow_private).and_then(|()| check_proxied_name(session, url)) {
+    if let Err(failure) = session.check_metadata(url).and_then(|()| check_proxied_name(session, url)) {
         return Try::NotSent(failure);
     }
     let target: Uri = match url.as_str().parse() {
@@ -135,10 +152,11 @@ async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url, memory:
         Err(error) => return Try::NotSent(invalid_uri(url, &error)),
     };
     let tls = url.scheme() == "https";
-    let client = match session.egress.clients.get(&session.caller.policy, &session.egress.lookup, tls) {
-        Ok(client) => client,
-        Err(failure) => return Try::NotSent(failure),
-    };
+    let client =
+        match session.egress.clients.get(&session.caller.policy, &session.egress.lookup, tls, session.authorities.as_ref()) {
+            Ok(client) => client,
+            Err(failure) => return Try::NotSent(failure),
+        };
     let reservation = match session.memory.reserve(memory).await {
         Ok(reservation) => reservation,
         Err(bound) => return Try::NotSent(bound.failure(&format!("the response of {host}"))),
@@ -154,15 +172,33 @@ async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url, memory:
     *request.method_mut() = judged.method.clone();
     *request.uri_mut() = target;
     *request.headers_mut() = judged.headers.clone();
+    if let Err(failure) = sign(session, judged, url, request.headers_mut()) {
+        return Try::NotSent(failure);
+    }
     let mut call = CallInFlight::start(session, admission, judged.method.as_str(), url);
     let response = tokio::time::timeout_at(call.deadline, client.request(request)).await;
     match response.map_err(|_| NoResponse::TimedOut).and_then(|response| Ok(response?)) {
         Err(error) => call.without_response(&error),
         Ok(response) => {
             call.head_received = true;
-            call.with_response(response, judged.max_bytes, reservation).await
+            let ended = call.with_response(response, judged.max_bytes, reservation).await;
+            match (ended, &session.signing) {
+                (Try::Done(Ok(response)), Some(signing)) if signing.learn(url, &response, session.egress.clock.now()) => {
+                    Try::NeedsSignature(response)
+                }
+                (ended, _) => ended,
+            }
         }
     }
+}
+
+/// Adds the signature to the headers, if the session signs requests to `url`.
+fn sign(session: &Session, judged: &JudgedRequest, url: &Url, headers: &mut HeaderMap) -> Result<(), Failure> {
+    let Some(signing) = &session.signing else { return Ok(()) };
+    let is_form = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/x-www-form-urlencoded");
+    let form = std::str::from_utf8(&judged.body).ok().filter(|_| is_form);
+    let request = UnsignedRequest { method: judged.method.as_str(), url, form, now: session.egress.clock.now() };
+    signing.sign(headers, &request)
 }
 
 /// The failure for a URL that the URL standard allows but HTTP does not.
@@ -280,6 +316,9 @@ impl<'a> CallInFlight<'a> {
     }
 
     fn without_response(&mut self, error: &NoResponse) -> Try {
+        if !matches!(error, NoResponse::Client(error) if error.is_connect()) {
+            self.session.lost_response.store(true, Ordering::Relaxed);
+        }
         let safe_mode = &self.session.caller.policy.safe_mode;
         let cause = transport::diagnose(error, connect_timeout(safe_mode), self.timeout);
         let failure = cause.failure(&self.host_and_port(), &transport::message(error));
@@ -322,10 +361,12 @@ impl<'a> CallInFlight<'a> {
         };
         match read(max_bytes).await {
             Err((bytes, BodyError::NeedsMemory(needed))) => {
+                self.session.lost_response.store(true, Ordering::Relaxed);
                 self.end(signal, &reason, status, bytes, "memory");
                 Try::NeedsMemory(needed)
             }
             Err((bytes, error)) => {
+                self.session.lost_response.store(true, Ordering::Relaxed);
                 let failure = error.failure(&self.host_and_port(), bytes, self.timeout);
                 let own_limit = matches!(error, BodyError::TooLong(_) | BodyError::TooMuchMemory(_));
                 let signal = if own_limit { signal } else { HealthSignal::Failing };

@@ -1,4 +1,4 @@
-//! Sets up TLS to trust the certificate authorities of the machine and the certificates in the policy's `ca_file`.
+//! Sets up TLS to trust the certificate authorities of the machine and those in the files that the policy names.
 
 use super::pinned::PinnedCertificates;
 use crate::model::{Class, Failure};
@@ -12,15 +12,28 @@ use rustls_platform_verifier::Verifier;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The maximum size of `network.ca_file` in bytes. The authorities of a whole operating system are about 250 KB.
+/// The maximum size of a file with certificate authorities in bytes. The authorities of a whole operating system are about 250 KB.
 const MAX_CA_BYTES: u64 = 4 << 20;
 
-/// Returns a client configuration that trusts the authorities of the machine and those in `ca_file`.
+/// Returns a client configuration that trusts the authorities of the machine and those in `network.ca_file`.
 ///
 /// # Errors
-/// Returns `Misconfigured` if the file cannot be used or TLS cannot be set up.
+/// As [`config_with`].
 pub fn config(ca_file: Option<&Path>) -> Result<ClientConfig, Failure> {
-    let own = ca_file.map(authorities).transpose()?.unwrap_or_default();
+    let files: Vec<(&Path, &str)> = ca_file.map(|file| (file, "network.ca_file")).into_iter().collect();
+    config_with(&files)
+}
+
+/// Returns a client configuration that trusts the authorities of the machine and those in `files`. Each file is given with
+/// the key of the policy that names it.
+///
+/// # Errors
+/// Returns `Misconfigured` if a file cannot be used or TLS cannot be set up.
+pub fn config_with(files: &[(&Path, &str)]) -> Result<ClientConfig, Failure> {
+    let mut own = Vec::new();
+    for (file, policy_key) in files {
+        own.extend(authorities(file, policy_key)?);
+    }
     trusting(own).map_err(unusable)
 }
 
@@ -56,9 +69,9 @@ fn trusting(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::E
     Ok(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+fn authorities(file: &Path, policy_key: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let invalid = |reason: String| {
-        let title = format!("could not use network.ca_file {}", file.display());
+        let title = format!("could not use {policy_key} {}", file.display());
         Failure::new(
             Class::Misconfigured,
             title,

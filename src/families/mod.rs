@@ -7,9 +7,11 @@
 //! `[U]` is uncertain until it is proven against a real tenant, and `[-]` follows from the format itself.
 
 mod custom;
+mod login;
 
 use crate::model::Cap;
 pub use custom::{CustomSources, ManifestFile, is_source_name};
+pub use login::{CredentialField, Login};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +37,11 @@ pub struct Family {
     pub least_privilege: String,
     /// The source of `least_privilege`, with its mark.
     pub privilege_source: String,
-    /// The fields of a JSON credential. It is empty if this build has no engine for the family.
-    pub credential: Vec<CredentialField>,
+    /// The ways to log in. It is empty if sources of the family need no credential, and for a custom source, whose manifest
+    /// names the fields.
+    pub login: Vec<Login>,
+    /// The source of `login`, with its mark.
+    pub login_source: String,
     /// How tokens of the family are minted and asked for. `None` if the family does not use OAuth 2.
     pub oauth: Option<OAuth>,
     /// The part of the file that only the engine `lowcode` reads; it parses it once, in `connectors::lowcode::spec`.
@@ -45,19 +50,12 @@ pub struct Family {
     pub manifest: Option<Arc<ManifestFile>>,
 }
 
-/// One field of the JSON object behind a locator.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CredentialField {
-    pub name: String,
-    pub about: String,
-}
-
 /// The OAuth 2 server of a family and the least scopes that AAM needs there.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OAuth {
-    /// Where an owner or administrator gives consent. `{name}` is filled in from `values` of the consent in the policy.
+    /// Where an owner or administrator gives consent. In this and the other addresses, `{name}` is filled in from `values`
+    /// of the consent in the policy.
     pub authorize_url: String,
     pub token_url: String,
     #[serde(default)]
@@ -65,6 +63,9 @@ pub struct OAuth {
     /// The issuer that the callback and the ID token name, if the vendor has one.
     #[serde(default)]
     pub issuer: Option<String>,
+    /// The names in the addresses that depend on the customer.
+    #[serde(default)]
+    pub values: Vec<OAuthValue>,
     /// The least scopes of a consent, with what each lets AAM read.
     pub scopes: Vec<OAuthScope>,
     /// The least scopes of a service principal, if they differ from `scopes`.
@@ -79,6 +80,16 @@ pub struct OAuth {
     /// Further parameters of the authorization request, for example `access_type: offline`.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
+    /// Who has to consent, if the vendor asks for somebody with more rights than the owner of the connection may have.
+    #[serde(default)]
+    pub given_by: Option<String>,
+    /// What the scopes do not say: what else limits AAM to reading, or whom the vendor excludes.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// Whether the vendor accepts a refresh token again if the response to it was lost: it does not rotate refresh tokens,
+    /// or it documents a time in which the earlier one still works.
+    #[serde(default)]
+    pub resend: bool,
     /// The source of these facts, with its mark.
     pub source: String,
 }
@@ -92,19 +103,40 @@ pub struct OAuthScope {
     pub about: String,
 }
 
+/// A name in the addresses of an OAuth 2 server that depends on the customer, for example the tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuthValue {
+    pub name: String,
+    pub example: String,
+    pub about: String,
+}
+
+/// The scopes with which a vendor issues refresh tokens. Only a consent has such a token.
+const OFFLINE_SCOPES: [&str; 2] = ["offline_access", "refresh_token"];
+
 fn blank() -> String {
     " ".to_string()
 }
 
 impl OAuth {
-    /// Returns the least scopes of a service principal.
+    /// Returns the least scopes of a service principal: `app_scopes`, or the scopes of a consent without those that only
+    /// ask for a refresh token.
     #[must_use]
     pub fn principal_scopes(&self) -> Vec<String> {
         if self.app_scopes.is_empty() {
-            self.scopes.iter().map(|scope| scope.name.clone()).collect()
+            let names = self.scopes.iter().map(|scope| &scope.name);
+            names.filter(|name| !OFFLINE_SCOPES.contains(&name.as_str())).cloned().collect()
         } else {
             self.app_scopes.clone()
         }
+    }
+
+    /// Returns one of the addresses with the examples of `values` filled in.
+    #[must_use]
+    pub fn example(&self, address: &str) -> String {
+        let fill = |text: String, value: &OAuthValue| text.replace(&format!("{{{}}}", value.name), &value.example);
+        self.values.iter().fold(address.to_string(), fill)
     }
 }
 
@@ -123,7 +155,8 @@ impl Family {
             cap_source: "[-] the limits of a custom source are not documented; same as openapi".to_string(),
             least_privilege: "a credential that may only read what the manifest reads".to_string(),
             privilege_source: "[-] the manifest names what is read".to_string(),
-            credential: Vec::new(),
+            login: Vec::new(),
+            login_source: "[-] the spec of the manifest names the fields".to_string(),
             oauth: None,
             lowcode: None,
             manifest: None,
@@ -192,8 +225,8 @@ struct File {
     cap_source: String,
     least_privilege: String,
     privilege_source: String,
-    #[serde(default)]
-    credential: Vec<CredentialField>,
+    login: Vec<Login>,
+    login_source: String,
     #[serde(default)]
     oauth: Option<OAuth>,
 }
@@ -227,12 +260,15 @@ pub fn parse(text: &str) -> Result<Family, String> {
         cap_source: file.cap_source,
         least_privilege: file.least_privilege,
         privilege_source: file.privilege_source,
-        credential: file.credential,
+        login: file.login,
+        login_source: file.login_source,
         oauth: file.oauth,
         lowcode: Some(lowcode).filter(|keys| !keys.is_empty()).map(Value::Object),
         manifest: None,
     })
 }
 
+#[cfg(test)]
+mod login_tests;
 #[cfg(test)]
 mod tests;

@@ -86,9 +86,6 @@ fn every_engine_that_a_file_names_is_registered() {
     for family in all().iter().filter(|family| !family.engine.is_empty()) {
         assert!(engines.names().any(|name| name == family.engine), "{} names the engine {}", family.id, family.engine);
     }
-    for family in all().iter().filter(|family| family.engine != "file") {
-        assert_eq!(family.credential.is_empty(), family.engine.is_empty(), "{}", family.id);
-    }
 }
 
 #[test]

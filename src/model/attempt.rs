@@ -1,10 +1,14 @@
 //! The outcome of one run of the pipeline for one connection.
 
+use super::Timestamp;
 use super::catalog::{Catalog, Drift};
 use super::failure::{Class, Failure};
 use super::ids::Digest;
 use super::step::{Step, StepReport, StepStatus};
 use serde::{Deserialize, Serialize};
+
+/// The key in the evidence of the credential step for the time at which a person has to replace the credential.
+pub const ENDS_AT: &str = "ends_at";
 
 /// How much of the pipeline an attempt runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,13 @@ impl Outcome {
     #[must_use]
     pub fn did(&self, step: Step) -> bool {
         self.steps.iter().any(|report| report.step == step && report.done())
+    }
+
+    /// Returns when the credential ends, as the credential step found, if a person has to replace it.
+    #[must_use]
+    pub fn credential_ends_at(&self) -> Option<Timestamp> {
+        let report = self.steps.iter().find(|report| report.step == Step::Credential)?;
+        Timestamp::parse(report.evidence.get(ENDS_AT)?.as_str()?).ok()
     }
 
     /// Returns a digest of the outcome that leaves out times and evidence. If a re-check has the same digest as the attempt

@@ -21,6 +21,8 @@ pub enum Class {
     PermissionDenied,
     /// The credential can do more than read. This is only ever a warning.
     OverPrivileged,
+    /// The credential ends soon, and a person has to replace it. This is only ever a warning.
+    CredentialEnding,
     /// A failure of DNS, routing, the connection or TLS, or a timeout.
     Network,
     /// AAM refused the address or the call, because the policy does not allow it.
@@ -62,7 +64,7 @@ pub enum Retry {
 
 impl Class {
     /// All classes, for tables and tests.
-    pub const ALL: [Class; 19] = [
+    pub const ALL: [Class; 20] = [
         Class::NotEligible,
         Class::NotMappable,
         Class::Unsupported,
@@ -70,6 +72,7 @@ impl Class {
         Class::CredentialRejected,
         Class::PermissionDenied,
         Class::OverPrivileged,
+        Class::CredentialEnding,
         Class::Network,
         Class::EgressRefused,
         Class::BreakerOpen,
@@ -95,6 +98,7 @@ impl Class {
             Class::CredentialRejected => "credential_rejected",
             Class::PermissionDenied => "permission_denied",
             Class::OverPrivileged => "over_privileged",
+            Class::CredentialEnding => "credential_ending",
             Class::Network => "network",
             Class::EgressRefused => "egress_refused",
             Class::BreakerOpen => "breaker_open",
@@ -117,9 +121,11 @@ impl Class {
             Class::NotEligible | Class::NotMappable | Class::Unsupported | Class::Misconfigured | Class::CrashLoop => {
                 Retry::OnChange
             }
-            Class::CredentialMissing | Class::CredentialRejected | Class::PermissionDenied | Class::OverPrivileged => {
-                Retry::Recheck
-            }
+            Class::CredentialMissing
+            | Class::CredentialRejected
+            | Class::PermissionDenied
+            | Class::OverPrivileged
+            | Class::CredentialEnding => Retry::Recheck,
             Class::Throttled | Class::BreakerOpen => Retry::After,
             Class::Network
             | Class::EgressRefused

@@ -87,6 +87,9 @@ pub struct Finished {
     /// The steps that passed and found something that a person should fix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+    /// When the credential ends, if that is known and a person has to replace it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_ends_at: Option<Timestamp>,
 }
 
 /// A warning of one step.
@@ -249,6 +252,7 @@ impl Finished {
             title: failure.map(|(_, failure)| failure.title.as_str().into()).unwrap_or_default(),
             fix: failure.map(|(_, failure)| failure.fix.as_str().into()).unwrap_or_default(),
             warnings: outcome.steps.iter().filter_map(Warning::new).collect(),
+            credential_ends_at: outcome.credential_ends_at(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod call;
 pub mod cap;
 pub mod catalog;
+pub mod ending;
 pub mod failure;
 pub mod ids;
 pub mod intent;
@@ -69,6 +70,19 @@ impl Timestamp {
     /// Returns the parser's message if `text` is not valid.
     pub fn parse(text: &str) -> Result<Timestamp, String> {
         text.parse::<jiff::Timestamp>().map(|at| Timestamp(at.as_millisecond())).map_err(|error| error.to_string())
+    }
+
+    /// Parses the value of an HTTP `Date` header, which is also the long form of `Retry-After`.
+    #[must_use]
+    pub fn from_http_date(text: &str) -> Option<Timestamp> {
+        jiff::fmt::rfc2822::parse(text).ok().map(|at| Timestamp(at.timestamp().as_millisecond()))
+    }
+
+    /// Describes how far this instant of one clock is from the same instant of another: `20 s ahead of`, `20 s behind`.
+    #[must_use]
+    pub fn distance_from(self, other: Timestamp) -> String {
+        let seconds = self.0.saturating_sub(other.0) / 1000;
+        format!("{} s {}", seconds.unsigned_abs(), if seconds > 0 { "ahead of" } else { "behind" })
     }
 
     /// Returns the UTC day as the number of days since 1970-01-01. Day budgets are counted by it.

@@ -78,6 +78,7 @@ impl State {
             Class::Network | Class::EgressRefused | Class::BreakerOpen => State::NetworkBlocked,
             Class::Throttled | Class::Interrupted => State::Pending,
             Class::OverPrivileged
+            | Class::CredentialEnding
             | Class::NotFound
             | Class::WrongService
             | Class::Misconfigured

@@ -8,6 +8,15 @@ pub fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
+/// Whether `text` consists of lower-case letters, digits and hyphens, as the names of AWS regions do: `eu-central-1`. Other
+/// stores have regions such as `auto`.
+#[must_use]
+pub fn is_region(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 40
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
 /// Whether a character changes how a terminal or a page shows the text around it without being visible itself: control
 /// characters, the marks and overrides of the writing direction, and characters of no width.
 #[must_use]

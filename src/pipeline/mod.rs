@@ -15,13 +15,15 @@
 mod denied;
 mod discover;
 mod preflight;
+mod prove;
 mod run;
+mod signed;
 
 use crate::connectors::concurrent::{self, Limits};
 use crate::connectors::{Connector, DENIED, Discovery, Engines};
 use crate::credentials::Credential;
 use crate::credentials::redact::AttemptSecrets;
-use crate::egress::{BudgetReservation, Caller, Egress};
+use crate::egress::{BudgetReservation, Caller, Egress, Signing};
 use crate::families::CustomSources;
 use crate::memory_budget::AttemptMemory;
 use crate::model::catalog::SkippedStream;
@@ -31,6 +33,7 @@ use crate::providers::{Providers, Reading};
 use futures_util::future::BoxFuture;
 use preflight::Concurrency;
 pub use preflight::{BoundConnection, assess, bind};
+pub use prove::{provable, prove};
 use run::{Runner, StepOutput};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -188,8 +191,9 @@ async fn upsert(
     let open = |resource| -> BoxFuture<'_, _> {
         Box::pin(async move {
             let (authorized, caller) = preflight::authorize(job, family, resource, credential.clone())?;
+            let signing = credential.as_ref().and_then(Credential::signer).cloned().map(Signing::new);
             let session = env.egress.session(caller).with_concurrency(concurrency.calls).with_memory(Arc::clone(memory));
-            authorized.open(session).await
+            signed::open(authorized, session, signing).await
         })
     };
     let opened = concurrent::all(concurrency.resources, bound.into_resources()?.into_iter().map(open).collect()).await?;
@@ -259,5 +263,7 @@ mod concurrency_tests;
 mod doubles;
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod prove_tests;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use crate::connectors::{AuthorizedResource, BindRequest, BoundResource, Credenti
 use crate::credentials::Credential;
 use crate::egress::Caller;
 use crate::families::{CustomSources, Family};
+use crate::model::attempt::ENDS_AT;
 use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Intent, Origin, Posts, Privilege, Recipient};
 use crate::policy::Policy;
@@ -213,7 +214,7 @@ pub(super) async fn credential(
     evidence.append(&mut facts.evidence);
     evidence.insert("locator".to_string(), locator.to_string().into());
     evidence.insert("provider".to_string(), facts.provider.into());
-    for (name, at) in [("valid_until", facts.valid_until), ("ends_at", facts.ends_at)] {
+    for (name, at) in [("valid_until", facts.valid_until), (ENDS_AT, facts.ends_at)] {
         if let Some(at) = at {
             evidence.insert(name.to_string(), at.rfc3339().into());
         }

@@ -218,7 +218,7 @@ fn clean_catalog(mut catalog: Catalog) -> Catalog {
 
 /// Removes secrets, and escapes the line feeds that a source or a caller could have put into a text to make it look like
 /// several messages, or to add a line to what a person pastes.
-fn clean_failure(failure: Failure) -> Failure {
+pub(super) fn clean_failure(failure: Failure) -> Failure {
     let mut failure = redact::scrub_failure(failure);
     for line in [&mut failure.title, &mut failure.fix, &mut failure.detail] {
         if let Cow::Owned(escaped) = printable(line, &[]) {

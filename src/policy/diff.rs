@@ -4,6 +4,7 @@
 //! policy, so the changes with the widest effect come first.
 
 mod credentials;
+mod places;
 mod wording;
 
 use super::grants::Rights;
@@ -50,6 +51,7 @@ pub fn diff(was: &LoadedPolicy, is: &LoadedPolicy, connections: Option<&[Connect
     settings(old, new, &mut out);
     tokens(old, new, &mut out);
     credentials::credentials(old, new, &live, &mut out);
+    places::places(&old.credentials, &new.credentials, &live, &mut out);
     rechecked(was, is, &live, &mut out);
     out
 }

@@ -1,5 +1,6 @@
 //! Parses the policy file into a [`Policy`], or reports all of its problems.
 
+mod consents;
 mod credentials;
 mod grants;
 mod listener;

@@ -20,7 +20,8 @@ const MAX_MARGIN: Duration = Duration::from_secs(90);
 /// What a fetch returned.
 pub struct Fetched<V> {
     pub value: V,
-    /// How long it may be used from the beginning of the fetch on. `None` if it has no end.
+    /// How long it may be used from the beginning of the fetch on. `None` if it has no end. With zero it is used for this
+    /// request only, because it can be changed at its place at any time and costs nothing to read.
     pub valid_for: Option<Duration>,
 }
 
@@ -46,23 +47,31 @@ pub struct Cached<V> {
 
 /// A point in time on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Moment {
+pub struct Moment {
     monotonic: Duration,
-    wall: Timestamp,
+    pub wall: Timestamp,
 }
 
 impl Moment {
-    fn now(clock: &dyn Clock) -> Moment {
+    /// Returns the present.
+    pub fn now(clock: &dyn Clock) -> Moment {
         Moment { monotonic: clock.monotonic(), wall: clock.now() }
     }
 
-    fn plus(self, wait: Duration) -> Moment {
+    /// Returns the moment that is `wait` later.
+    #[must_use]
+    pub fn plus(self, wait: Duration) -> Moment {
         Moment { monotonic: self.monotonic.saturating_add(wait), wall: self.wall.plus(wait) }
     }
 
     /// Whether the moment has come, by either clock.
-    fn has_come(self, now: Moment) -> bool {
+    pub fn has_come(self, now: Moment) -> bool {
         now.monotonic >= self.monotonic || now.wall >= self.wall
+    }
+
+    /// Returns the time from `now` until this moment, by the clock by which it comes first.
+    pub fn remaining(self, now: Moment) -> Duration {
+        self.monotonic.saturating_sub(now.monotonic).min(self.wall.since(now.wall))
     }
 }
 
@@ -150,7 +159,8 @@ impl<V: Send + Sync> Cache<V> {
                 let due = fetched.valid_for.map(|valid| started.plus(valid.saturating_sub(margin(valid, request))));
                 let users = HashSet::from([request.connection]);
                 state.entry = Some(Entry { value: Arc::clone(&value), due, end, users });
-                Ok(Cached { value, hit: false, valid_until: end.map(|end| end.wall), stale: None })
+                let valid_until = end.filter(|_| fetched.valid_for != Some(Duration::ZERO)).map(|end| end.wall);
+                Ok(Cached { value, hit: false, valid_until, stale: None })
             }
             Err(failure) => {
                 state.failure = Some(failure.clone());
@@ -165,6 +175,42 @@ impl<V: Send + Sync> Cache<V> {
         lock(&self.slots).remove(key);
     }
 
+    /// Forgets the value of `key` if `is_meant` says that it is the one to forget.
+    pub fn forget_if(&self, key: &str, is_meant: impl Fn(&V) -> bool) {
+        let slot = lock(&self.slots).get(key).cloned();
+        if let Some(slot) = slot {
+            let mut state = lock(&slot.state);
+            state.entry = state.entry.take().filter(|entry| !is_meant(&entry.value));
+        }
+    }
+
+    /// Returns the value of `key` if it has not ended.
+    pub fn current(&self, key: &str) -> Option<Arc<V>> {
+        let slot = lock(&self.slots).get(key).cloned()?;
+        let now = Moment::now(self.clock.as_ref());
+        let state = lock(&slot.state);
+        let entry = state.entry.as_ref().filter(|entry| entry.end.is_none_or(|end| !end.has_come(now)))?;
+        Some(Arc::clone(&entry.value))
+    }
+
+    /// Sets the end of the value of `key`, because it was renewed. Does nothing if `is_meant` says that another value took its
+    /// place. `valid_for` counts from `started`, the beginning of the renewal.
+    pub fn extend(
+        &self,
+        key: &str,
+        is_meant: impl Fn(&V) -> bool,
+        (started, valid_for): (Moment, Option<Duration>),
+        request: &CredentialRequest,
+    ) {
+        let slot = lock(&self.slots).get(key).cloned();
+        let Some(slot) = slot else { return };
+        let mut state = lock(&slot.state);
+        if let Some(entry) = state.entry.as_mut().filter(|entry| is_meant(&entry.value)) {
+            entry.end = valid_for.map(|valid| started.plus(valid));
+            entry.due = valid_for.map(|valid| started.plus(valid.saturating_sub(margin(valid, request))));
+        }
+    }
+
     /// Returns all values that have not ended, with the time at which they end.
     pub fn values(&self) -> Vec<(String, Arc<V>, Option<Timestamp>)> {
         let now = Moment::now(self.clock.as_ref());
@@ -175,6 +221,12 @@ impl<V: Send + Sync> Cache<V> {
             Some((key.clone(), Arc::clone(&entry.value), entry.end.map(|end| end.wall)))
         });
         values.collect()
+    }
+
+    /// Returns when the first of the valid values ends.
+    #[must_use]
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.values().into_iter().filter_map(|(_, _, end)| end).min()
     }
 
     /// Returns the value if `request` may use it without a fetch, and notes that it does.
@@ -210,7 +262,11 @@ impl<V: Send + Sync> Cache<V> {
                 valid_until: entry.end.map(|end| end.wall),
                 stale: Some(failure),
             }),
-            _ => Err(failure),
+            Some(entry) => match entry.end.filter(|end| end.has_come(now)) {
+                Some(end) => Err(not_valid_any_more(failure, end.wall)),
+                None => Err(failure),
+            },
+            None => Err(failure),
         }
     }
 
@@ -236,6 +292,12 @@ impl<V: Send + Sync> Cache<V> {
     }
 }
 
+/// Adds to the failure of a fetch that the value which was fetched before cannot take its place.
+fn not_valid_any_more(failure: Failure, end: Timestamp) -> Failure {
+    let title = format!("{}; the value that was read before is not valid any more since {end}", failure.title);
+    Failure { title, ..failure }
+}
+
 /// How long before its end a value that is valid for `valid` is fetched again: the time that an attempt may take and half a
 /// minute for clocks that differ, but never more than half of the time.
 fn margin(valid: Duration, request: &CredentialRequest) -> Duration {
@@ -254,3 +316,6 @@ fn says_nothing_about_the_secret(class: Class) -> bool {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

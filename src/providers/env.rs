@@ -57,6 +57,11 @@ impl EnvProvider {
         EnvProvider { process, read_env, reads: FolderReads::default() }
     }
 
+    /// Returns the value of a variable of the process that is not a credential of an intent.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.read_env)(name)
+    }
+
     async fn read(&self, name: &str, secrets_dir: &Path) -> Result<ProvidedCredential, Failure> {
         let variable = (self.read_env)(name).map(Secret::new);
         if let Some(value) = variable.as_ref().filter(|value| !value.expose().trim().is_empty()) {

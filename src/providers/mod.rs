@@ -8,15 +8,16 @@
 //! in `policy::grants`.
 
 pub mod cache;
-mod consent;
+pub mod consent;
 mod env;
 mod file;
 mod principals;
 mod stored;
+pub mod usage;
 mod vault;
 
 use crate::clock::Clock;
-use crate::credentials::{Credential, redact};
+use crate::credentials::{Credential, known_end, redact};
 use crate::egress::{Caller, Egress, Session};
 use crate::families::Family;
 use crate::model::locator_forms;
@@ -24,7 +25,8 @@ use crate::model::{Class, ConnectionId, Evidence, Failure, Locator, PlannedCall,
 use crate::policy::Policy;
 pub use env::{Process, ReadEnv};
 use futures_util::future::BoxFuture;
-use std::sync::Arc;
+use std::future::Future;
+use std::sync::{Arc, Weak};
 pub use stored::{trimmed, unprotectable_secret};
 
 /// What a credential is wanted for.
@@ -96,6 +98,11 @@ pub trait CredentialProvider: Send + Sync {
     /// Returns every call that [`CredentialProvider::provide`] may make for a locator, for `aam plan`. Pure.
     fn planned_calls(&self, policy: &Policy, locator: &Locator, family: &Family) -> Vec<PlannedCall>;
 
+    /// Returns when the first token or lease ends that the provider holds.
+    fn next_end(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Gives back what only `connection` uses, because it was retired.
     fn release<'a>(&'a self, _providers: &'a Providers, _connection: ConnectionId) -> BoxFuture<'a, ()> {
         Box::pin(std::future::ready(()))
@@ -122,6 +129,8 @@ pub enum Endpoint {
 
 /// All providers of the process and what they share.
 pub struct Providers {
+    /// For work that must go on if the caller gives up; see [`Providers::run_to_end`].
+    this: Weak<Providers>,
     pub egress: Arc<Egress>,
     pub clock: Arc<dyn Clock>,
     env: env::EnvProvider,
@@ -129,6 +138,7 @@ pub struct Providers {
     vault: vault::VaultProvider,
     principals: principals::PrincipalProvider,
     consents: consent::ConsentProvider,
+    usage: usage::Usage,
 }
 
 impl Providers {
@@ -141,12 +151,24 @@ impl Providers {
     /// Creates providers that read environment variables through `read_env`.
     #[must_use]
     pub fn with_env(egress: Arc<Egress>, clock: Arc<dyn Clock>, process: Process, read_env: ReadEnv) -> Arc<Providers> {
-        Arc::new(Providers {
+        let vault = vault::VaultProvider::new(&clock);
+        Providers::with_vault(egress, clock, (process, read_env), vault)
+    }
+
+    fn with_vault(
+        egress: Arc<Egress>,
+        clock: Arc<dyn Clock>,
+        (process, read_env): (Process, ReadEnv),
+        vault: vault::VaultProvider,
+    ) -> Arc<Providers> {
+        Arc::new_cyclic(|this| Providers {
+            this: Weak::clone(this),
             env: env::EnvProvider::new(process, read_env),
             file: file::FileProvider::default(),
-            vault: vault::VaultProvider::new(&clock),
+            vault,
             principals: principals::PrincipalProvider::new(&clock),
-            consents: consent::ConsentProvider::new(&clock),
+            consents: consent::ConsentProvider::new(&clock, process, Weak::clone(this)),
+            usage: usage::Usage::default(),
             egress,
             clock,
         })
@@ -158,12 +180,19 @@ impl Providers {
     /// Returns `CredentialMissing`, which names the locator and says what to do, or the failure of the call that was made
     /// for it.
     pub async fn provide(&self, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
-        let provided = match self.provider(&request.locator) {
-            Some(provider) => provider.provide(self, request).await?,
-            None => return Err(locator_forms::unknown_form(&request.locator)),
+        let mut provided = match self.provider(&request.locator) {
+            Some(provider) => provider.provide(self, request).await,
+            None => Err(locator_forms::unknown_form(&request.locator)),
         };
-        redact::learn(&provided.credential);
-        Ok(provided)
+        self.usage.count(&request.locator, &provided);
+        if let Ok(provided) = &mut provided {
+            redact::learn(&provided.credential);
+            // A credential that a person stored may say itself when it ends. Leases and minted tokens are renewed before.
+            if provided.facts.valid_until.is_none() && provided.facts.ends_at.is_none() {
+                provided.facts.ends_at = known_end(&provided.credential);
+            }
+        }
+        provided
     }
 
     /// Returns the secret that a setting of the policy names, for example the key of a service principal. It is read for
@@ -186,11 +215,33 @@ impl Providers {
         self.provider(locator).map(|provider| provider.planned_calls(policy, locator, family)).unwrap_or_default()
     }
 
+    /// Returns what each provider did since the process started, and when its next token or lease ends.
+    #[must_use]
+    pub fn usage(&self) -> Vec<(usage::UsageCount, Option<Timestamp>)> {
+        let with_end = |count: usage::UsageCount| (count, self.named(count.provider).and_then(CredentialProvider::next_end));
+        self.usage.counts().into_iter().map(with_end).collect()
+    }
+
+    fn named(&self, scheme: &str) -> Option<&dyn CredentialProvider> {
+        Some(match scheme {
+            "vault" => &self.vault,
+            "sp" => &self.principals,
+            "consent" => &self.consents,
+            _ => return None,
+        })
+    }
+
     /// Gives back what only `connection` uses, because it was retired.
     pub async fn release(&self, connection: ConnectionId) {
         for provider in self.all() {
             provider.release(self, connection).await;
         }
+    }
+
+    /// Returns the provider of `consent:` locators, for the consent pages and commands.
+    #[must_use]
+    pub fn consents(&self) -> &consent::ConsentProvider {
+        &self.consents
     }
 
     /// Renews tokens and leases until the process stops.
@@ -223,6 +274,25 @@ impl Providers {
         })
     }
 
+    /// Runs `work` to its end even if the caller gives up, because its result must not be lost: a token or a lease that was
+    /// issued, or a refresh token that was spent.
+    ///
+    /// # Errors
+    /// Returns the failure of `work`, or `Interrupted` if the process is ending.
+    async fn run_to_end<T, F>(&self, work: impl FnOnce(Arc<Providers>) -> F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let ended = || Failure::new(Class::Interrupted, "the process ended before a credential was read", "start AAM again");
+        let work = work(self.this.upgrade().ok_or_else(ended)?);
+        let task = match redact::attempt() {
+            Some(attempt) => tokio::spawn(attempt.run(work)),
+            None => tokio::spawn(work),
+        };
+        task.await.map_err(|error| ended().detail(error.to_string()))?
+    }
+
     fn provider(&self, locator: &Locator) -> Option<&dyn CredentialProvider> {
         match locator {
             Locator::Env(_) => Some(&self.env),
@@ -238,13 +308,4 @@ impl Providers {
         let all: [&dyn CredentialProvider; 5] = [&self.env, &self.file, &self.vault, &self.principals, &self.consents];
         all.into_iter()
     }
-}
-
-/// The failure for a form that this version knows but does not serve yet.
-fn not_served(locator: &Locator) -> Failure {
-    Failure::new(
-        Class::CredentialMissing,
-        format!("this version cannot read {}: locators", locator.scheme()),
-        format!("store the credential with `aam secret set NAME` and write env:NAME instead of {locator}"),
-    )
 }

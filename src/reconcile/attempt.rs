@@ -4,11 +4,13 @@
 use super::handle::Handle;
 use crate::fault;
 use crate::model::ledger::AttemptContext;
-use crate::model::{Catalog, ConnectionId, Intent, Origin, Timestamp};
+use crate::model::{Catalog, ConnectionId, Intent, Origin, Scope, Timestamp};
 use crate::pipeline::{Attempt, Env, Job};
 use crate::plan::PlanItem;
+use crate::policy::LoadedPolicy;
 use crate::policy::grants::Rights;
 use crate::registry::{Registry, RegistryError, Ticket};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a finished attempt waits before it tries again to record its outcome.
@@ -66,22 +68,9 @@ async fn begin(
 
 /// Reads what the attempt needs. Returns `None` if the connection was retired meanwhile.
 fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContext)>, RegistryError> {
-    let registry = &handle.registry;
     let loaded = handle.loaded();
-    let (document, generation, catalog, origins, locator) = {
-        let snapshot = registry.snapshot();
-        let Some(known) = snapshot.connections.get(&item.connection).filter(|known| known.retired.is_none()) else {
-            return Ok(None);
-        };
-        let origins: Vec<Origin> = known.origins_in_force().cloned().collect();
-        (known.document, known.generation, known.catalog, origins, known.locator.clone())
-    };
-    let intent = read_intent(registry, item.connection, document)?;
-    let known: Option<Catalog> = match catalog {
-        Some((_, seq, _)) => registry.reader().body(seq)?.and_then(|text| serde_json::from_str(&text).ok()),
-        None => None,
-    };
-    let inputs = Rights::new(&loaded.policy).add_to(handle.slice(&loaded, &intent.source_type), origins.iter());
+    let Some((job, generation, locator)) = read_job(handle, &loaded, item.connection, item.scope)? else { return Ok(None) };
+    let inputs = Rights::new(&loaded.policy).add_to(handle.slice(&loaded, &job.intent.source_type), job.origins.iter());
     let context = AttemptContext {
         begun_at: Timestamp(0),
         generation,
@@ -90,8 +79,41 @@ fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContex
         policy: loaded.policy.digest,
         slice: loaded.policy.credentials.add_definition(inputs, locator.as_deref()),
     };
-    let (policy, sources) = (loaded.policy, loaded.sources);
-    Ok(Some((Job { connection: item.connection, intent, scope: item.scope, policy, sources, origins, known }, context)))
+    Ok(Some((job, context)))
+}
+
+/// Reads the job of a full attempt for `connection` under the policy in force, for what is not an attempt of the loop.
+/// Returns `None` if the connection does not exist or was retired.
+///
+/// # Errors
+/// If the registry cannot be read.
+pub fn job(handle: &Handle, connection: ConnectionId) -> Result<Option<Job>, RegistryError> {
+    Ok(read_job(handle, &handle.loaded(), connection, Scope::Full)?.map(|(job, ..)| job))
+}
+
+/// Returns the job, the generation of its document, and the locator that the ledger records for it.
+fn read_job(
+    handle: &Handle,
+    loaded: &LoadedPolicy,
+    connection: ConnectionId,
+    scope: Scope,
+) -> Result<Option<(Job, u32, Option<Arc<str>>)>, RegistryError> {
+    let registry = &handle.registry;
+    let (document, generation, catalog, origins, locator) = {
+        let snapshot = registry.snapshot();
+        let Some(known) = snapshot.connections.get(&connection).filter(|known| known.retired.is_none()) else {
+            return Ok(None);
+        };
+        let origins: Vec<Origin> = known.origins_in_force().cloned().collect();
+        (known.document, known.generation, known.catalog, origins, known.locator.clone())
+    };
+    let intent = read_intent(registry, connection, document)?;
+    let known: Option<Catalog> = match catalog {
+        Some((_, seq, _)) => registry.reader().body(seq)?.and_then(|text| serde_json::from_str(&text).ok()),
+        None => None,
+    };
+    let (policy, sources) = (Arc::clone(&loaded.policy), Arc::clone(&loaded.sources));
+    Ok(Some((Job { connection, intent, scope, policy, sources, origins, known }, generation, locator)))
 }
 
 fn read_intent(registry: &Registry, connection: ConnectionId, seq: u64) -> Result<Intent, RegistryError> {

@@ -12,6 +12,8 @@ use crate::model::{ConnectionId, Timestamp};
 use crate::pipeline::Env;
 use crate::plan::{self, PlanContext, PlanItem};
 use crate::registry::RegistryError;
+use crate::snapshot::Snapshot;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -148,7 +150,9 @@ impl Loop {
         let mut whole = false;
         let secrets = self.folder_sync.stored_secrets();
         let same = same && *self.context.secrets == *secrets;
-        match self.planned.filter(|_| same).and_then(|seq| snapshot.changed_after(seq)) {
+        let changed = self.planned.and_then(|seq| snapshot.changed_after(seq));
+        self.release_retired(&snapshot, changed.as_ref());
+        match changed.filter(|_| same) {
             Some(changed) => {
                 for id in changed.union(&heals).filter(|id| !in_flight.contains(**id)) {
                     let item = plan::plan_one(&snapshot, *id, &self.context, heals.contains(id), now);
@@ -167,6 +171,24 @@ impl Loop {
         if whole {
             crate::memory::release_free();
         }
+    }
+
+    /// Gives back the leases of connections that were retired: of all of them, if it is not known which ones `changed`.
+    fn release_retired(&self, snapshot: &Snapshot, changed: Option<&BTreeSet<ConnectionId>>) {
+        let is_retired = |id: &ConnectionId| snapshot.connections.get(id).is_some_and(|known| known.retired.is_some());
+        let retired: Vec<ConnectionId> = match changed {
+            Some(changed) => changed.iter().copied().filter(is_retired).collect(),
+            None => snapshot.connections.keys().copied().filter(is_retired).collect(),
+        };
+        if retired.is_empty() {
+            return;
+        }
+        let env = Arc::clone(&self.env);
+        tokio::spawn(async move {
+            for connection in retired {
+                env.providers.release(connection).await;
+            }
+        });
     }
 
     /// Starts the attempts that are due, up to the policy's concurrency, unless the registry cannot be written.

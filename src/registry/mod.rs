@@ -10,7 +10,7 @@ mod commands;
 mod error;
 mod files;
 mod lock;
-mod private_files;
+pub(crate) mod private_files;
 mod reader;
 pub mod schema;
 mod state;

@@ -1,6 +1,7 @@
 //! Renders the metrics for Prometheus, from the same funnels as the API and the dashboard. Pure.
 
 use crate::funnel::{Funnel, Stage};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
@@ -29,6 +30,21 @@ pub struct Scrape {
     /// Seconds since the process started.
     pub uptime_seconds: f64,
     pub ready: bool,
+    /// What the credential providers did since the start of the process.
+    pub credentials: Vec<ProviderUsage>,
+}
+
+/// What one credential provider did since the start of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderUsage {
+    /// `env`, `file`, `vault`, `sp` or `consent`.
+    pub provider: &'static str,
+    pub lookups: u64,
+    /// Lookups that were answered without a call.
+    pub cache_hits: u64,
+    pub failures: u64,
+    /// Seconds until the first token or lease in the cache ends.
+    pub next_end_seconds: Option<i64>,
 }
 
 /// Label names with their values.
@@ -60,6 +76,7 @@ pub fn text(scrape: &Scrape) -> String {
     uptime.set(scrape.uptime_seconds);
     registry.register("uptime_seconds", "Seconds since the process started", uptime);
     funnels(&mut registry, &scrape.funnels);
+    credentials(&mut registry, &scrape.credentials);
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
@@ -70,6 +87,8 @@ fn funnels(registry: &mut Registry, funnels: &[Funnel]) {
     let connections = Family::<Labels, Gauge>::default();
     let over_privileged = Family::<Labels, Gauge>::default();
     let partly_readable = Family::<Labels, Gauge>::default();
+    let ending = Family::<Labels, Gauge>::default();
+    let first_end = Family::<Labels, Gauge>::default();
     let coverage = Family::<Labels, FloatGauge>::default();
     let target = Family::<Labels, FloatGauge>::default();
     let met = Family::<Labels, Gauge>::default();
@@ -78,6 +97,10 @@ fn funnels(registry: &mut Registry, funnels: &[Funnel]) {
         let labels: Labels = vec![("namespace", funnel.namespace.clone())];
         over_privileged.get_or_create(&labels).set(i64::try_from(funnel.over_privileged).unwrap_or(i64::MAX));
         partly_readable.get_or_create(&labels).set(i64::try_from(funnel.partly_readable).unwrap_or(i64::MAX));
+        ending.get_or_create(&labels).set(i64::try_from(funnel.credentials_ending).unwrap_or(i64::MAX));
+        if let Some(seconds) = funnel.first_credential_end_seconds {
+            first_end.get_or_create(&labels).set(seconds);
+        }
         let stages = Stage::ALL.map(|stage| (stage.as_str(), funnel.count(stage)));
         for (stage, value) in stages.into_iter().chain([("auto_created", funnel.auto_created)]) {
             let labels = vec![("namespace", funnel.namespace.clone()), ("stage", stage.to_string())];
@@ -100,10 +123,39 @@ fn funnels(registry: &mut Registry, funnels: &[Funnel]) {
         "ACTIVE connections with streams that their credential may not read",
         partly_readable,
     );
+    registry.register(
+        "connections_credential_ending",
+        "Connections whose credential ends within 14 days and has to be replaced by a person",
+        ending,
+    );
+    registry.register(
+        "credential_end_seconds",
+        "Seconds until the first credential ends that has to be replaced by a person",
+        first_end,
+    );
     registry.register("coverage_ratio", "active / eligible, 0 when nothing is eligible", coverage);
     registry.register("coverage_target_ratio", "The policy's slo.coverage", target);
     registry.register("slo_met", "1 when something is eligible and coverage is at least the target", met);
     registry.register("first_sync_p95_seconds", "Nearest-rank p95 of the tiny syncs of the ACTIVE connections", latency);
+}
+
+fn credentials(registry: &mut Registry, providers: &[ProviderUsage]) {
+    let (lookups, hits, failures) =
+        (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default(), Family::default());
+    let next_end = Family::<Labels, Gauge>::default();
+    for usage in providers {
+        let labels: Labels = vec![("provider", usage.provider.to_string())];
+        lookups.get_or_create(&labels).inc_by(usage.lookups);
+        hits.get_or_create(&labels).inc_by(usage.cache_hits);
+        Family::<Labels, Counter>::get_or_create(&failures, &labels).inc_by(usage.failures);
+        if let Some(seconds) = usage.next_end_seconds {
+            next_end.get_or_create(&labels).set(seconds);
+        }
+    }
+    registry.register("credential_lookups", "Credentials that attempts asked for", lookups);
+    registry.register("credential_cache_hits", "Credentials that were given without a call", hits);
+    registry.register("credential_failures", "Credentials that could not be given", failures);
+    registry.register("credential_next_end_seconds", "Seconds until the first token or lease in the cache ends", next_end);
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: i64) {

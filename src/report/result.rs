@@ -4,7 +4,7 @@ mod bounds;
 
 use crate::model::ledger::Warning;
 use crate::model::text::counted;
-use crate::model::{Failure, Intent, Problem, State, StepReport, StepStatus};
+use crate::model::{Failure, Intent, Problem, State, StepReport, StepStatus, Timestamp};
 use crate::snapshot::{Attempt, Connection};
 use crate::{funnel, model::ConnectionId};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ pub struct ConnectionResult {
     pub owner: Option<OwnerBody>,
     /// Where the credential is stored; never the credential itself.
     pub credential_locator: Option<String>,
+    /// When the credential ends, if that is known and a person has to replace it. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_ends_at: Option<String>,
     pub risk_level: Option<String>,
     /// When the connection was last checked or accepted. RFC 3339.
     pub updated_at: String,
@@ -125,6 +128,7 @@ impl ConnectionResult {
             error: None,
             owner: None,
             credential_locator: None,
+            credential_ends_at: None,
             risk_level: None,
             warnings: Vec::new(),
             steps: None,
@@ -200,15 +204,22 @@ pub struct LedgerBodies<'a> {
 }
 
 impl ConnectionResult {
-    /// Builds the result from the snapshot and the bodies. `checking` is true while an attempt is running.
+    /// Builds the result as of `now` from the snapshot and the bodies. `checking` is true while an attempt is running.
     #[must_use]
-    pub fn new(id: ConnectionId, connection: &Connection, bodies: LedgerBodies<'_>, checking: bool) -> ConnectionResult {
+    pub fn new(
+        id: ConnectionId,
+        connection: &Connection,
+        bodies: LedgerBodies<'_>,
+        checking: bool,
+        now: Timestamp,
+    ) -> ConnectionResult {
         let state = connection.state();
         let document = bodies.document.and_then(|text| serde_json::from_str::<Intent>(text).ok());
         let steps = bodies.steps.map(step_bodies);
         let proven = connection.proven.as_ref().map(|attempt| &attempt.facts);
         let mut warnings = document.as_ref().map(unknown_fields).unwrap_or_default();
         warnings.extend(connection.warnings().map(WarningBody::from));
+        warnings.extend(connection.credential_ending(now).iter().map(WarningBody::from));
         ConnectionResult {
             connection_id: id.to_string(),
             status: state.as_str().to_string(),
@@ -231,6 +242,7 @@ impl ConnectionResult {
             credential_locator: document.as_ref().and_then(|intent| intent.credential_locator.as_ref()).map(ToString::to_string),
             risk_level: document.as_ref().map(|intent| intent.risk_level.to_string()),
             resource_ids: document.map(|intent| intent.resource_ids).unwrap_or_default(),
+            credential_ends_at: connection.credential_ends_at().map(Timestamp::rfc3339),
             updated_at: updated(connection),
             warnings: bounds::warnings(warnings),
         }

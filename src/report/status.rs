@@ -23,10 +23,10 @@ pub struct StatusLine {
     pub warnings: Vec<Warning>,
 }
 
-/// Returns the connections of `namespace`, ordered by state, type and resource. `document` returns the intent in the
+/// Returns the connections of `namespace` as of `now`, ordered by state, type and resource. `document` returns the intent in the
 /// ledger entry with the given sequence number.
 #[must_use]
-pub fn lines(snapshot: &Snapshot, namespace: &str, document: impl Fn(u64) -> Option<Intent>) -> Vec<StatusLine> {
+pub fn lines(snapshot: &Snapshot, namespace: &str, now: Timestamp, document: impl Fn(u64) -> Option<Intent>) -> Vec<StatusLine> {
     let mut lines: Vec<StatusLine> = snapshot
         .of_namespace(namespace)
         .map(|(id, connection)| {
@@ -40,7 +40,7 @@ pub fn lines(snapshot: &Snapshot, namespace: &str, document: impl Fn(u64) -> Opt
                 checked: connection.last_checked().map(Timestamp::rfc3339),
                 title,
                 fix,
-                warnings: connection.warnings().cloned().collect(),
+                warnings: connection.warnings().cloned().chain(connection.credential_ending(now)).collect(),
             }
         })
         .collect();
@@ -108,7 +108,13 @@ pub fn list(lines: &[StatusLine]) -> String {
 
 /// Formats the details of one connection, with the steps of its latest attempt.
 #[must_use]
-pub fn details(id: ConnectionId, connection: &Connection, intent: Option<&Intent>, steps: &[StepReport]) -> String {
+pub fn details(
+    id: ConnectionId,
+    connection: &Connection,
+    intent: Option<&Intent>,
+    steps: &[StepReport],
+    now: Timestamp,
+) -> String {
     let mut text = String::new();
     let state = connection.state();
     let _ = writeln!(text, "{} {state}  {id}", symbol(state));
@@ -133,6 +139,10 @@ pub fn details(id: ConnectionId, connection: &Connection, intent: Option<&Intent
         let rows = proven.facts.rows.unwrap_or(0);
         let rows = counted(usize::try_from(rows).unwrap_or(usize::MAX), "row");
         fact("first sync", format!("{rows} in {} ms", proven.facts.latency_ms.unwrap_or(0)));
+    }
+    if let Some(ends_at) = connection.credential_ends_at() {
+        let warning = connection.credential_ending(now).map(|warning| format!(": {}; {}", warning.title, warning.fix));
+        fact("key ends", format!("{}{}", ends_at.rfc3339(), warning.unwrap_or_default()));
     }
     if connection.failures > 0 {
         fact("failures", format!("{} in a row", connection.failures));

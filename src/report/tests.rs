@@ -190,7 +190,7 @@ fn the_status_list_and_one_story() {
         snapshot.apply(&Entry { seq, at: AT, namespace: "autonomy".to_string(), connection: Some(id), fact });
     }
     let document = |seq: u64| intents.get(usize::try_from(seq / 2).ok()?).cloned().or(Some(retired.clone()));
-    let lines = status::lines(&snapshot, "autonomy", document);
+    let lines = status::lines(&snapshot, "autonomy", Timestamp(0), document);
     shown("report_status_list", &status::list(&lines));
     shown("report_status_empty", &status::list(&[]));
     let states: Vec<State> = lines.iter().map(|line| line.status).collect();
@@ -201,8 +201,14 @@ fn the_status_list_and_one_story() {
     let failing = intents[1].connection_id();
     let text = format!(
         "{}\n{}",
-        status::details(active, &snapshot.connections[&active], Some(&intents[0]), &steps(None, None)),
-        status::details(failing, &snapshot.connections[&failing], None, &steps(Some((Step::Discover, denied())), None))
+        status::details(active, &snapshot.connections[&active], Some(&intents[0]), &steps(None, None), Timestamp(0)),
+        status::details(
+            failing,
+            &snapshot.connections[&failing],
+            None,
+            &steps(Some((Step::Discover, denied())), None),
+            Timestamp(0)
+        )
     );
     shown("report_status_story", &text);
 }
@@ -277,10 +283,12 @@ fn warnings_show_in_the_list_the_message_the_funnel_and_the_metrics() {
     for warned in [over, partial] {
         let (snapshot, intents) = snapshot_with(&[None, Some(Class::Network)], Some(warned.clone()));
         let (id, active) = snapshot.connections.iter().find(|(_, known)| known.state() == State::Active).unwrap();
-        let result = super::result::ConnectionResult::new(*id, active, super::result::LedgerBodies::default(), false);
+        let result =
+            super::result::ConnectionResult::new(*id, active, super::result::LedgerBodies::default(), false, Timestamp(0));
         assert_eq!(result.warnings[0].class.as_deref(), Some(warned.class.as_str()));
         let funnel = funnel(&snapshot, "autonomy", 0.9, AT);
-        let listed = status::lines(&snapshot, "autonomy", |seq| intents.get(usize::try_from(seq / 2).unwrap()).cloned());
+        let listed =
+            status::lines(&snapshot, "autonomy", Timestamp(0), |seq| intents.get(usize::try_from(seq / 2).unwrap()).cloned());
         let scrape = super::metrics::Scrape { funnels: vec![funnel.clone()], ..Default::default() };
         let metrics = super::metrics::text(&scrape);
         let metrics: Vec<&str> =

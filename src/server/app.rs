@@ -7,6 +7,7 @@ use super::proof::ListenerKey;
 use super::rate::RateLimiter;
 use super::{ServerInfo, ServerLimits};
 use crate::model::Digest;
+use crate::pipeline::Env;
 use crate::policy::Policy;
 use crate::reconcile::Handle;
 use bytes::Bytes;
@@ -28,6 +29,8 @@ const MAX_BODY_MEMORY: usize = 32 << 20;
 /// The state that all handlers of one server share.
 pub struct App {
     pub handle: Arc<Handle>,
+    /// What attempts run with: the engines, egress and the providers of credentials.
+    pub env: Arc<Env>,
     pub info: ServerInfo,
     pub limits: ServerLimits,
     pub cache: AnswerCache,
@@ -37,6 +40,8 @@ pub struct App {
     pub rate: RateLimiter<Digest>,
     /// The invalid credentials that each address sent.
     pub failed_authentications: RateLimiter<IpAddr>,
+    /// The requests of each address for consent links.
+    pub links: RateLimiter<IpAddr>,
     /// The address that the server listens on, which may be the unspecified address.
     pub bound: Option<SocketAddr>,
     /// Proves to clients on this machine that this process holds the registry.
@@ -54,6 +59,7 @@ impl App {
     #[must_use]
     pub fn new(
         handle: Arc<Handle>,
+        env: Arc<Env>,
         info: ServerInfo,
         limits: ServerLimits,
         listener_key: Option<ListenerKey>,
@@ -61,12 +67,14 @@ impl App {
     ) -> Arc<App> {
         Arc::new(App {
             handle,
+            env,
             info,
             limits,
             cache: AnswerCache::default(),
             past_funnels: PastFunnels::default(),
             rate: RateLimiter::default(),
             failed_authentications: RateLimiter::default(),
+            links: RateLimiter::default(),
             bound,
             listener_key,
             small_bodies: Arc::new(Semaphore::new(MAX_BODY_MEMORY)),

@@ -3,7 +3,8 @@
 use super::app::App;
 use super::connections::{ClientConnection, ConnectionTable};
 use super::stream::ClientStream;
-use super::{ServerInfo, ServerLimits, proof, routes};
+use super::{ServerInfo, ServerLimits, dispatch, proof};
+use crate::pipeline::Env;
 use crate::reconcile::Handle;
 use axum::Router;
 use axum::extract::Request;
@@ -49,21 +50,21 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves until `handle.stopping` is set, then waits for the requests in flight.
-pub async fn serve(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo) {
+pub async fn serve(handle: Arc<Handle>, env: Arc<Env>, listener: TcpListener, info: ServerInfo) {
     let limits = ServerLimits::default().within(raise_descriptor_limit());
-    serve_with(handle, listener, info, limits).await;
+    serve_with(handle, env, listener, info, limits).await;
 }
 
 /// Like [`serve`], but with the given limits.
-pub async fn serve_with(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo, limits: ServerLimits) {
+pub async fn serve_with(handle: Arc<Handle>, env: Arc<Env>, listener: TcpListener, info: ServerInfo, limits: ServerLimits) {
     let key = proof::ListenerKey::create(handle.registry.path()).inspect_err(|error| {
         let path = proof::key_path(handle.registry.path());
         tracing::warn!(target: "aam::http", path = %path.display(), %error, "could not write the key that proves the identity of this listener; aam heal will refuse to send its token");
     });
-    let app = App::new(Arc::clone(&handle), info, limits, key.ok(), listener.local_addr().ok());
+    let app = App::new(Arc::clone(&handle), env, info, limits, key.ok(), listener.local_addr().ok());
     // Creates the admin token at the first start and logs its path.
     app.admin(&handle.policy());
-    let router = TowerToHyperService::new(routes::router(&app));
+    let router = TowerToHyperService::new(dispatch::router(&app));
     let table = ConnectionTable::new(limits.connections, limits.reserve);
     let mut open = JoinSet::new();
     let mut stopping = handle.stopping.subscribe();

@@ -6,7 +6,8 @@ use super::proof;
 use super::request::{ApiRequest, ApiResult, JSON, insert_header, json, response};
 use super::{auth::Caller, openapi};
 use crate::funnel::funnel;
-use crate::report::metrics::{self, MAX_NAMESPACES, Scrape};
+use crate::model::Timestamp;
+use crate::report::metrics::{self, MAX_NAMESPACES, ProviderUsage, Scrape};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,17 @@ pub async fn prometheus(request: ApiRequest) -> ApiResult {
     Ok(response(StatusCode::OK, METRICS, text.into()))
 }
 
+fn provider_usage(app: &super::app::App, now: Timestamp) -> Vec<ProviderUsage> {
+    let usage = app.env.providers.usage().into_iter().map(|(count, next_end)| ProviderUsage {
+        provider: count.provider,
+        lookups: count.lookups,
+        cache_hits: count.cache_hits,
+        failures: count.failures,
+        next_end_seconds: next_end.map(|end| end.0.saturating_sub(now.0).div_euclid(1000)),
+    });
+    usage.collect()
+}
+
 fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
     let handle = &app.handle;
     let active = handle.policy.load();
@@ -128,5 +140,6 @@ fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
         ledger_seq: snapshot.seq,
         uptime_seconds: now.since(handle.started).as_secs_f64(),
         ready: *handle.ready.borrow(),
+        credentials: provider_usage(app, now),
     }
 }

@@ -1,9 +1,10 @@
 //! The HTTP API. The router, the request checks and the OpenAPI document are all built from one route table.
 //!
 //! - [`routes`]: the route table; start reading here
+//! - [`dispatch`]: from a request to its handler
 //! - [`listen`], [`connections`], [`stream`]: the sockets, their limits and the graceful stop
 //! - [`served_hosts`], [`auth`], [`rate`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
-//! - [`onboard`], [`heal`], [`read`], [`history`], [`meta`], [`dashboard`]: the handlers
+//! - [`onboard`], [`heal`], [`read`], [`history`], [`meta`], [`dashboard`], [`consent`]: the handlers
 //! - [`openapi`]: the OpenAPI document
 //! - [`bounded`]: keeps the size of responses within bounds
 //! - [`proof`], [`probe`]: find out which process listens on a port before it gets a token
@@ -12,7 +13,10 @@ pub mod app;
 pub mod auth;
 pub mod bounded;
 pub mod connections;
+pub mod consent;
+mod consent_page;
 pub mod dashboard;
+pub mod dispatch;
 pub mod heal;
 pub mod history;
 pub mod listen;

@@ -68,7 +68,7 @@ fn operation(route: &Route) -> Value {
         "responses": responses(route),
     });
     match route.access {
-        Access::Open => operation["security"] = json!([]),
+        Access::Open | Access::Link => operation["security"] = json!([]),
         Access::Scope(scope) => {
             let scope = scope.as_str();
             operation["security"] = json!([{"bearer": [scope]}, {"basic": [scope]}]);
@@ -94,7 +94,11 @@ fn operation_id(route: &Route) -> String {
 fn parameters(route: &Route) -> Vec<Value> {
     let mut all = Vec::new();
     if route.path.contains("{id}") {
-        all.push(json!({"name": "id", "in": "path", "required": true, "description": "The connection_id.", "schema": {"type": "string", "format": "uuid"}}));
+        let (description, schema) = match route.access {
+            Access::Link => ("The id of the link.", json!({"type": "string"})),
+            Access::Open | Access::Scope(_) => ("The connection_id.", json!({"type": "string", "format": "uuid"})),
+        };
+        all.push(json!({"name": "id", "in": "path", "required": true, "description": description, "schema": schema}));
     }
     all.extend(route.query.iter().map(|param| {
         json!({"name": param.name, "in": "query", "required": false, "description": param.description, "schema": {"type": param.json_type}})
@@ -124,15 +128,18 @@ fn responses(route: &Route) -> Map<String, Value> {
     }
     let guarded: &[u16] = match route.access {
         Access::Open => &[403],
+        Access::Link => &[403, 429],
         Access::Scope(_) => &[401, 403, 429],
     };
     let takes_query: &[u16] = &[400];
+    let content = match route.access {
+        Access::Link => json!({dashboard::HTML: {"schema": {"type": "string"}}}),
+        Access::Open | Access::Scope(_) => json!({MEDIA_TYPE: {"schema": reference("Problem")}}),
+    };
     for status in guarded.iter().chain(takes_query).chain(route.problems) {
-        let problem =
-            json!({"description": status_description(*status), "content": {MEDIA_TYPE: {"schema": reference("Problem")}}});
-        all.insert(status.to_string(), problem);
+        all.insert(status.to_string(), json!({"description": status_description(*status), "content": content}));
     }
-    let other = json!({"description": "Any other error", "content": {MEDIA_TYPE: {"schema": reference("Problem")}}});
+    let other = json!({"description": "Any other error", "content": content});
     all.insert("default".to_string(), other);
     all
 }
@@ -142,6 +149,7 @@ fn status_description(status: u16) -> &'static str {
         200 => "OK",
         201 => "Accepted for the first time; the first attempt has finished",
         202 => "Accepted; the attempt did not finish within the time that the caller asked to wait",
+        303 => "Go to the address in Location",
         400 => "Invalid request, or the body is not valid JSON",
         401 => "The token is missing, malformed or unknown",
         403 => {
@@ -153,7 +161,9 @@ fn status_description(status: u16) -> &'static str {
         413 => "The body is too large",
         415 => "Content-Type must be application/json",
         422 => "The document is not valid; `problems` lists every invalid value with a JSON pointer and a hint",
-        429 => "The token has sent too many requests; Retry-After says when to repeat the request",
+        410 => "The link was used, has ended or was replaced",
+        429 => "The token or the address has sent too many requests; Retry-After says when to repeat the request",
+        502 => "The vendor or the source did not confirm the consent",
         503 => {
             "The registry cannot write, the process is starting or stopping, or too many requests are being served; try again later"
         }

@@ -108,6 +108,9 @@ fn numbers(data: &Dashboard) -> Markup {
                 @for stage in rest { div.zero[funnel.count(stage) == 0] { dt { (stage.label()) } dd { (funnel.count(stage)) } } }
             }
             pre.summary { @for line in lines { (line) "\n" } }
+            @if funnel.credentials_ending > 0 {
+                p.warn { "! " (counted(usize::try_from(funnel.credentials_ending).unwrap_or(usize::MAX), "credential")) " to replace within 14 days." }
+            }
             @if data.attempts_in_flight > 0 { p.quiet { (counted(data.attempts_in_flight, "attempt")) " in progress." } }
         }
     }
@@ -245,17 +248,17 @@ fn policy(policy: &PolicyInForce) -> Markup {
 }
 
 /// Renders a `time` element with the full timestamp in its attribute and a text to the second for people.
-fn time(rfc3339: &str) -> Markup {
+pub(super) fn time(rfc3339: &str) -> Markup {
     let plain = rfc3339.split('.').next().unwrap_or(rfc3339).replacen('T', " ", 1);
     html! { time datetime=(rfc3339) { (plain) @if rfc3339.contains('.') { " UTC" } } }
 }
 
 /// Formats a name for people: `AWAITING_CREDENTIALS` becomes `awaiting credentials`.
-fn readable(name: &str) -> String {
+pub(super) fn readable(name: &str) -> String {
     name.to_lowercase().replace('_', " ")
 }
 
-fn symbol(status: &str) -> (&'static str, &'static str) {
+pub(super) fn symbol(status: &str) -> (&'static str, &'static str) {
     match status {
         "ACTIVE" => ("✓", "good"),
         "PENDING" => ("…", "calm"),

@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 /// clients behind a proxy share its address, and none of them may lock out the others.
 pub const FAILED_AUTHENTICATIONS: ApiRate = ApiRate { per_second: 5, burst: 100 };
 
+/// How often one address may request consent links. The page asks for the state of a connection every two seconds, and all
+/// readers behind a proxy share its address.
+pub const LINK_REQUESTS: ApiRate = ApiRate { per_second: 20, burst: 200 };
+
 /// The maximum number of keys of a limiter. Keys that used nothing recently are forgotten first.
 const MAX_KEYS: usize = 4096;
 

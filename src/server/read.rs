@@ -160,7 +160,7 @@ fn describe(
             error_steps: text(index * 3 + 1),
             steps: steps.then(|| text(index * 3 + 2).unwrap_or("[]")),
         };
-        ConnectionResult::new(*id, connection, bodies, app.handle.checking(*id))
+        ConnectionResult::new(*id, connection, bodies, app.handle.checking(*id), app.handle.clock.now())
     });
     Ok(results.collect())
 }

@@ -8,7 +8,7 @@ use super::problem::ApiProblem;
 use super::routes::QueryParam;
 use crate::model::{ConnectionId, State};
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -46,6 +46,7 @@ pub struct ApiRequest {
     pub client: Arc<ClientConnection>,
     /// The authenticated caller, or `None` on routes that do not need a token.
     pub caller: Option<Caller>,
+    pub method: Method,
     pub path: String,
     /// The path and the query as the client sent them.
     pub target: String,

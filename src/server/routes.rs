@@ -1,32 +1,18 @@
 //! The route table, from which the router, the token and query checks and the OpenAPI document are built.
 
-use super::app::App;
-use super::connections::ClientConnection;
-use super::prefer::WaitPreference;
-use super::problem::ApiProblem;
-use super::rate::{self, RateStatus};
-use super::request::{ApiRequest, ApiResult, QueryParams};
-use super::served_hosts::{self, HEALTH_PATHS, ServedHosts};
-use super::{auth, dashboard, heal, history, meta, onboard, read};
+use super::request::{ApiRequest, ApiResult};
+use super::{consent, dashboard, heal, history, meta, onboard, read};
 use crate::policy::TokenScope;
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, on};
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Everybody; no token is needed.
     Open,
+    /// Everybody who has the link, within the rate limit of their address. The answers are pages for people, also the
+    /// errors, and unknown query parameters are ignored (RFC 6749, section 4.1.2).
+    Link,
     /// Callers whose token has this scope.
     Scope(TokenScope),
 }
@@ -120,7 +106,7 @@ const fn post(
 }
 
 /// All routes.
-pub static ROUTES: [Route; 18] = [
+pub static ROUTES: [Route; 21] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -243,6 +229,38 @@ pub static ROUTES: [Route; 18] = [
             Box::pin(dashboard::data(request))
         })
     },
+    Route {
+        problems: &[],
+        ..get(
+            "/consent/{id}",
+            Access::Link,
+            "Get the page on which an owner lets AAM read a system; after that, it shows the state of the connection",
+            &[(200, dashboard::HTML, ""), (404, dashboard::HTML, ""), (410, dashboard::HTML, ""), (503, dashboard::HTML, "")],
+            |request| Box::pin(consent::page(request)),
+        )
+    },
+    Route {
+        waits: false,
+        problems: &[],
+        ..post(
+            "/consent/{id}",
+            Access::Link,
+            "Go to the consent page of the vendor: the button of the page",
+            None,
+            &[(303, dashboard::HTML, ""), (404, dashboard::HTML, ""), (410, dashboard::HTML, ""), (503, dashboard::HTML, "")],
+            |request| Box::pin(consent::begin(request)),
+        )
+    },
+    Route {
+        problems: &[],
+        ..get(
+            "/consent/callback",
+            Access::Link,
+            "Where the vendor sends the browser after the consent; the parameters are those of RFC 6749, section 4.1.2",
+            &[(303, dashboard::HTML, ""), (400, dashboard::HTML, ""), (403, dashboard::HTML, ""), (502, dashboard::HTML, "")],
+            |request| Box::pin(consent::callback(request)),
+        )
+    },
     get("/healthz", Access::Open, "Liveness: the process runs", &[(200, JSON, "StatusAnswer")], |request| {
         Box::pin(meta::healthz(request))
     }),
@@ -265,174 +283,3 @@ pub static ROUTES: [Route; 18] = [
         |request| Box::pin(meta::intent_schema(request)),
     ),
 ];
-
-/// Builds the router from the table.
-pub fn router(app: &Arc<App>) -> Router {
-    let mut router = Router::new();
-    for route in &ROUTES {
-        let filter = match route.method {
-            Method::Get => MethodFilter::GET,
-            Method::Post => MethodFilter::POST,
-        };
-        let handler = move |State(app): State<Arc<App>>, request: Request| dispatch(app, route, request);
-        router = router.route(route.path, on(filter, handler));
-    }
-    router
-        .fallback(async |request: Request| {
-            ApiProblem::not_found("No such endpoint; GET /openapi.json lists all endpoints.").at(request.uri().path())
-        })
-        .method_not_allowed_fallback(async |request: Request| {
-            let detail = "This endpoint does not support the method; the Allow header lists those it supports.";
-            ApiProblem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method not allowed", detail)
-                .at(request.uri().path())
-        })
-        .layer(middleware::from_fn_with_state(Arc::clone(app), check_source))
-        .layer(middleware::from_fn(finish_response))
-        .with_state(Arc::clone(app))
-}
-
-/// Checks a request against its row of the table and runs the handler with a timeout and a guard against panics.
-async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Response {
-    let path = request.uri().path().to_string();
-    let limit = app.limits.request;
-    let Admitted { request, rate, permit } = match admit(app, route, request) {
-        Ok(admitted) => admitted,
-        Err(problem) => return problem.at(&path).into_response(),
-    };
-    let (limit, reserved) = (limit + request.wait.limit, request.client.reserved);
-    let result = AssertUnwindSafe((route.handler)(request)).catch_unwind();
-    let result = match tokio::time::timeout(limit, result).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(ApiProblem::defect("The request failed with an internal error; see the log of aam serve.")),
-        Err(_) => Err(ApiProblem::unavailable(
-            "TIMEOUT",
-            "Timeout",
-            "The response took too long. Intents that were accepted stay accepted; repeat the request.",
-        )),
-    };
-    drop(permit);
-    let mut response = result.unwrap_or_else(|problem| problem.at(&path).into_response());
-    response.headers_mut().extend(rate.iter().flat_map(RateStatus::headers));
-    if reserved {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// A request that may be handled.
-struct Admitted {
-    request: ApiRequest,
-    /// The rate limit of the token, if the route requires one.
-    rate: Option<RateStatus>,
-    /// The right to be served on a reserved place.
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-/// The endpoints that are served on reserved places without a token.
-const RESERVED_PATHS: [&str; 3] = [HEALTH_PATHS[0], HEALTH_PATHS[1], "/version"];
-
-fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<Admitted, ApiProblem> {
-    let (mut parts, body) = request.into_parts();
-    let client = parts.extensions.remove::<Arc<ClientConnection>>();
-    let client = client.ok_or_else(|| ApiProblem::defect("The request does not belong to a connection."))?;
-    let (caller, rate) = match route.access {
-        Access::Open => (None, None),
-        Access::Scope(scope) => {
-            let (caller, rate) = authenticate(&app, &client, &parts.headers, route.path == "/")?;
-            caller.require_scope(scope)?;
-            (Some(caller), Some(rate))
-        }
-    };
-    let permit = match client.reserved && !RESERVED_PATHS.contains(&route.path) {
-        true => Some(client.operator_permit().filter(|_| caller.is_some()).ok_or_else(|| {
-            let busy = ApiProblem::busy("All connections are being served; repeat the request.");
-            busy.header(header::CONNECTION, HeaderValue::from_static("close"))
-        })?),
-        false => None,
-    };
-    let wait = match route.waits {
-        // A reserved place is not kept while attempts run.
-        true if !client.reserved => WaitPreference::from_headers(&parts.headers),
-        _ => WaitPreference { limit: Duration::ZERO, applied: None },
-    };
-    let request = ApiRequest {
-        client,
-        query: QueryParams::read(parts.uri.query(), route.query)?,
-        target: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
-        path: parts.uri.path().to_string(),
-        app,
-        caller,
-        headers: parts.headers,
-        body: std::sync::Mutex::new(body),
-        wait,
-    };
-    Ok(Admitted { request, rate, permit })
-}
-
-/// Authenticates the caller within the rate limits of its address and its token.
-fn authenticate(
-    app: &App,
-    client: &ClientConnection,
-    headers: &HeaderMap,
-    browser: bool,
-) -> Result<(auth::Caller, RateStatus), ApiProblem> {
-    let (policy, now) = (app.handle.policy(), Instant::now());
-    let caller = auth::caller(&policy, app.admin(&policy), headers, browser).map_err(|problem| {
-        if !headers.contains_key(header::AUTHORIZATION) {
-            return problem;
-        }
-        let failures = app.failed_authentications.take(rate::address_key(client.peer), rate::FAILED_AUTHENTICATIONS, now);
-        match failures.is_allowed() {
-            true => problem,
-            false => failures.problem("One address", "invalid tokens", "A valid token is accepted at any time."),
-        }
-    })?;
-    client.set_authenticated();
-    let status = app.rate.take(caller.rate_key(), policy.api.rate, now);
-    match status.is_allowed() {
-        true => Ok((caller, status)),
-        false => {
-            Err(status.problem(&format!("Token {}", caller.name()), "requests", "The policy sets this limit under api.rate."))
-        }
-    }
-}
-
-/// Refuses requests that do not name a host of AAM, or that come from a page of another site.
-async fn check_source(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Some(client) = request.extensions().get::<Arc<ClientConnection>>() else {
-        return ApiProblem::defect("The request does not belong to a connection.").into_response();
-    };
-    let policy = app.handle.policy();
-    let served = ServedHosts { local: client.local, bound: app.bound, policy: &policy.api.hosts };
-    match served_hosts::check(request.method(), request.version(), request.uri(), request.headers(), served) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.at(request.uri().path()).into_response(),
-    }
-}
-
-/// The headers of every response.
-pub const SECURITY: [(HeaderName, &str); 5] = [
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::X_FRAME_OPTIONS, "DENY"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::CACHE_CONTROL, "no-store"),
-    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
-];
-
-/// Adds the security headers to the response and logs the request without its query, which may contain a token.
-async fn finish_response(request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_string());
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    for (name, value) in SECURITY {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    }
-    let (status, ms) = (response.status().as_u16(), started.elapsed().as_millis());
-    if method.is_safe() && status < 500 {
-        tracing::debug!(target: "aam::http", %method, path, status, ms, "answered");
-    } else {
-        tracing::info!(target: "aam::http", %method, path, status, ms, "answered");
-    }
-    response
-}

@@ -43,6 +43,7 @@ pub fn finished() -> impl Strategy<Value = Finished> {
     (class, step, any::<bool>(), 1..4_u32, 0..2_u8, 0..500_u64).prop_map(|(class, step, full, generation, slice, latency)| {
         let passed = |what: Step| class.is_none() || step > what;
         Finished {
+            credential_ends_at: None,
             begun_at: Timestamp(0),
             generation,
             scope: if full { Scope::Full } else { Scope::Health },

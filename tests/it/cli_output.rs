@@ -227,6 +227,11 @@ fn the_debt_gate_explains_its_verdict() {
 fn other_commands_and_help_texts_match_their_snapshots() {
     let workspace = Workspace::new();
     assert_text(&workspace, "families", &transcript(&workspace.run(&["families"])));
+    for family in ["github", "slack", "s3", "jdbc", "openapi", "m365_sharepoint", "snowflake", "aws_org", "filesource", "workday"]
+    {
+        assert_text(&workspace, &format!("families_{family}"), &transcript(&workspace.run(&["families", family])));
+    }
+    assert_text(&workspace, "families_slack_json", &transcript(&workspace.run(&["families", "slack", "--format", "json"])));
     assert_text(&workspace, "token_new", &transcript(&workspace.run(&["token", "new", "--name", "aod"])));
     assert_text(&workspace, "no_registry", &transcript(&workspace.run(&["status"])));
     assert_text(&workspace, "no_command", &transcript(&workspace.run(&[])));

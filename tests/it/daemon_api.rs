@@ -38,6 +38,9 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 18] = [
     ("get", "/schemas/connection_intent.json", None),
 ];
 
+/// The pages for people who have a link instead of a token; see `src/server/tests/consent.rs`.
+const PAGES: [&str; 2] = ["/consent/{id}", "/consent/callback"];
+
 #[tokio::test]
 async fn every_endpoint_requires_its_scope_and_tokens_are_reloaded() {
     let workspace = Workspace::new();
@@ -60,9 +63,10 @@ async fn every_endpoint_requires_its_scope_and_tokens_are_reloaded() {
     let known = daemon.get("/openapi.json").await.body["paths"].clone();
     assert_eq!(
         known.as_object().map(serde_json::Map::len),
-        Some(ENDPOINTS.len()),
-        "every endpoint of the API description is in ENDPOINTS: {known}"
+        Some(ENDPOINTS.len() + PAGES.len()),
+        "every endpoint of the API description is in ENDPOINTS or PAGES: {known}"
     );
+    assert!(PAGES.iter().all(|path| known.get(path).is_some()), "{known}");
     let unknown = Secret::new("aam_no-policy-has-this-token-0000000000000".to_string());
     let callers = [
         ("writer", &writer),

@@ -6,6 +6,8 @@
 mod support;
 
 mod api_fixes;
+mod aws_metadata;
+mod aws_roles;
 mod cli_output;
 mod credential_grants;
 mod daemon_api;
@@ -43,6 +45,13 @@ mod openapi_fixes;
 mod operator_files;
 mod planned_calls;
 mod postgres_logins;
+mod principals;
+mod principals_entra;
+mod principals_google;
 mod retry_counts;
 mod secrets_command;
+mod signed_requests;
 mod sql_faults;
+mod vault_hostile;
+mod vendor_canaries;
+mod vendor_principals;

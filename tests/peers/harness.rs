@@ -25,6 +25,10 @@ pub enum Peer {
     Prism,
     Cdk,
     Chromium,
+    Openbao,
+    Oidc,
+    Oauthlib,
+    Okta,
 }
 
 impl Peer {
@@ -45,6 +49,10 @@ impl Peer {
             Peer::Prism => "prism",
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
+            Peer::Openbao => "openbao",
+            Peer::Oidc => "oidc",
+            Peer::Oauthlib => "oauthlib",
+            Peer::Okta => "okta",
         }
     }
 
@@ -53,10 +61,15 @@ impl Peer {
         match self {
             Peer::Postgres | Peer::Postgres18 | Peer::Mariadb => "PORT",
             Peer::Moto | Peer::Nanio => "ENDPOINT",
-            Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb => "URL",
+            Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
+                "URL"
+            }
+            Peer::Okta => "RECORDINGS",
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
+            Peer::Openbao => "DEV_URL",
+            Peer::Oidc => "TOKEN_URL",
         }
     }
 

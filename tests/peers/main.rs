@@ -1,6 +1,6 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
-//! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk and
-//! Chromium.
+//! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
+//! oidc-provider, oauthlib, recorded answers of Okta, OpenBao and Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -11,17 +11,25 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aws;
+mod consent;
 mod daemon;
 mod dashboard;
 mod fastapi;
 mod frameworks;
 mod lowcode_cdk;
 mod lowcode_families;
+mod netsuite;
 mod object_store;
+mod okta_recordings;
 mod sql;
+mod vault;
+mod vendor_assertions;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
+        aws::tests(),
+        consent::tests(),
         daemon::tests(),
         daemon::changes::tests(),
         daemon::failures::tests(),
@@ -31,12 +39,20 @@ fn main() -> std::process::ExitCode {
         frameworks::tests(),
         lowcode_cdk::tests(),
         lowcode_families::tests(),
+        netsuite::tests(),
         object_store::tests(),
+        okta_recordings::tests(),
         sql::tests(),
         sql::faults::tests(),
         sql::mariadb::tests(),
         sql::record::tests(),
         sql::poolers::tests(),
         sql::relations::tests(),
+        vault::tests(),
+        vault::failures::tests(),
+        vault::guide::tests(),
+        vault::leases::tests(),
+        vault::logins::tests(),
+        vendor_assertions::tests(),
     ])
 }

@@ -120,7 +120,12 @@ impl Workspace {
 
     /// Starts `aam serve` on a free port and waits until it is ready.
     pub async fn serve(&self) -> Daemon {
-        let mut daemon = self.start();
+        self.serve_on(0).await
+    }
+
+    /// Starts `aam serve` on `port`, or on a free port if it is 0, and waits until it is ready.
+    pub async fn serve_on(&self, port: u16) -> Daemon {
+        let mut daemon = self.start_on(port);
         assert_ne!(daemon.port, 0, "the daemon printed no port; log:\n{}", daemon.log());
         let ready = daemon.url("/readyz");
         until("the daemon is ready", || async {
@@ -141,13 +146,17 @@ impl Workspace {
 
     /// Starts `aam serve` on a free port. `port` is 0 if the process ended before it printed one.
     pub fn start(&self) -> Daemon {
+        self.start_on(0)
+    }
+
+    fn start_on(&self, port: u16) -> Daemon {
         // The client needs a crypto provider although it only uses plain HTTP here.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let log = self.path("log");
         let append = || std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log");
         let filter = self.env.iter().find(|(name, _)| name == "AAM_LOG").map_or("info,aam=debug", |(_, value)| value);
         let child = self
-            .command(&["serve", "--port", "0"])
+            .command(&["serve", "--port", &port.to_string()])
             .env("AAM_LOG", filter)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

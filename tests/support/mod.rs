@@ -2,11 +2,14 @@
 //! its own workspace, sessions and engines as the daemon has them, and servers whose behaviour a test chooses.
 #![allow(dead_code, reason = "compiled into both test targets, and each uses a part of it")]
 
+pub mod aws;
+pub mod bearer_service;
 pub mod daemon;
 pub mod described_service;
 pub mod github;
 pub mod leaky_service;
 pub mod lowcode_families;
+pub mod minting;
 pub mod network;
 pub mod object_store;
 pub mod openapi;
@@ -16,3 +19,5 @@ pub mod session;
 pub mod shop;
 pub mod snapshot;
 pub mod sql;
+pub mod token_endpoint;
+pub mod vendors;

@@ -10,7 +10,7 @@ use super::calls::{self, Address, OfflineHost, Reading};
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
-use crate::families::Family;
+use crate::families::{CredentialField, Family, Login};
 use crate::model::{Class, Failure, Posts, Recipient};
 use crate::policy::{Policy, SourcePolicy};
 use ::lowcode::bounds::Bounds;
@@ -282,12 +282,14 @@ impl CustomResource {
 }
 
 /// Puts the fields of the credential into the config. A credential that is not JSON becomes the value of the only
-/// secret key.
+/// secret key, and so does a minted token if no field has the name of that key.
 fn add_credential(config: &mut Dict, credential: &Credential, manifest: &Manifest, name: &str) -> Result<(), Failure> {
     let empty = Dict::default();
     let known = properties(manifest).unwrap_or(&empty);
-    if let Some(plain) = credential.plain() {
-        let secrets: Vec<&Arc<str>> = known.iter().filter(|(_, property)| is_secret(property)).map(|(key, _)| key).collect();
+    let secrets: Vec<&Arc<str>> = known.iter().filter(|(_, property)| is_secret(property)).map(|(key, _)| key).collect();
+    // A secret of a vault that has one field is a plain value and a field; the field says which key it is.
+    let names_a_key = credential.field_names().iter().any(|field| known.contains_key(*field));
+    if let Some(plain) = credential.plain().filter(|_| !names_a_key) {
         let [key] = secrets.as_slice() else {
             let names: Vec<&str> = known.keys().map(|key| &**key).collect();
             let fix = match names.as_slice() {
@@ -310,6 +312,12 @@ fn add_credential(config: &mut Dict, credential: &Credential, manifest: &Manifes
             _ => None,
         };
     }
+    // A credential with a token type is a token that AAM minted. A manifest may call it by any name.
+    if let ([key], Some(token), Some(_)) = (secrets.as_slice(), credential.field("access_token"), credential.field("token_type"))
+        && credential.field(key).is_none()
+    {
+        config.insert(Arc::clone(key), Value::str(token.expose().trim()));
+    }
     Ok(())
 }
 
@@ -328,6 +336,37 @@ fn typed(property: &Value, text: &str) -> Value {
         "string" => Value::str(text),
         _ => serde_json::from_str(text).unwrap_or_else(|_| Value::str(text)),
     }
+}
+
+/// Returns the way to log in that the spec of a custom source's manifest describes, or `None` if the manifest has no secret.
+/// A text that is not JSON is the value of the only secret, so an access token can be used only then.
+#[must_use]
+pub fn login(manifest: &Manifest) -> Option<Login> {
+    let known = properties(manifest)?;
+    let required = specification(manifest)?.get("required").and_then(Value::as_list).unwrap_or_default();
+    let is_required = |key: &str| required.iter().any(|name| name.as_str() == Some(key));
+    let secrets: Vec<&str> = known.iter().filter(|(_, property)| has_secret(property)).map(|(key, _)| &**key).collect();
+    let only = known.iter().filter(|(_, property)| is_secret(property)).count() == 1;
+    let fields = known.iter().map(|(key, property)| {
+        let secret = has_secret(property);
+        let text = ["description", "title"].iter().find_map(|name| property.get(name)?.as_str()).unwrap_or("a key of the config");
+        let place = if secret { "" } else { " (not a secret: resource_ids may set it)" };
+        CredentialField {
+            name: short(key),
+            about: format!("{}{place}", short(text)),
+            optional: !(secret && (is_required(key) || secrets.len() == 1)),
+        }
+    });
+    let fields: Vec<CredentialField> = fields.collect();
+    (!secrets.is_empty()).then(|| Login {
+        name: "config".to_string(),
+        about: "the config of the manifest".to_string(),
+        fields,
+        plain: only.then(|| secrets.iter().map(|key| short(key).to_ascii_uppercase()).collect()),
+        principals: if only { vec!["oauth2_client".to_string(), "token".to_string()] } else { Vec::new() },
+        settings: BTreeMap::new(),
+        consent: only,
+    })
 }
 
 fn specification(manifest: &Manifest) -> Option<&Value> {

@@ -62,7 +62,13 @@ pub struct ResourceKind {
 pub struct AuthMethod {
     /// The value of the config field `auth`, by which the manifest selects its authenticator.
     pub name: String,
-    /// The required fields of the JSON credential. If a method needs only one field, the credential may also be plain text.
+    /// The way to log in whose fields it needs, as the key `login` of the family file describes it. Its name is `name`
+    /// unless this is written.
+    #[serde(default)]
+    pub login: Option<String>,
+    /// The required fields of the way to log in, filled in when the file is read. If a method needs only one field, the
+    /// credential may also be plain text.
+    #[serde(skip)]
     pub needs: Vec<String>,
     /// If not empty, the method is used only for a credential whose only field begins with one of these texts.
     #[serde(default)]

@@ -27,7 +27,12 @@ impl Spec {
     /// Returns a message that describes the defect of the file. A test parses all family files.
     pub fn from_family(family: &Family) -> Result<Option<Spec>, String> {
         let Some(value) = &family.lowcode else { return Ok(None) };
-        let form = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+        let mut form: FamilySpec = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+        for method in &mut form.auth {
+            let name = method.login.as_ref().unwrap_or(&method.name);
+            let login = family.login.iter().find(|login| login.name == *name);
+            method.needs = login.ok_or_else(|| format!("login has no way {name}"))?.required().map(str::to_string).collect();
+        }
         Spec::read(form).map(Some)
     }
 

@@ -1,6 +1,7 @@
 //! Derives the bucket and its endpoint from a resource id and the policy. Pure.
 
 use crate::credentials::redact;
+use crate::model::text::is_region;
 use crate::model::{Class, Failure};
 use crate::policy::FamilyPolicy;
 use url::Url;
@@ -70,8 +71,8 @@ pub fn place(
         return Err(unusable(flavor, "the prefix contains control characters or is longer than 1024 bytes, the limit for keys"));
     }
     let written = policy.region.as_deref().or(credential_region);
-    if written.is_some_and(|region| !valid_region(region)) {
-        return Err(invalid_region(flavor));
+    if written.is_some_and(|region| !is_region(region)) {
+        return Err(inis_region(flavor));
     }
     let default = match partition {
         "aws-cn" => "cn-north-1",
@@ -209,8 +210,8 @@ impl ObjectLocation {
     /// `Misconfigured` if `region` is not a region name.
     pub fn with_credential_region(self, region: Option<&str>) -> Result<ObjectLocation, Failure> {
         let Some(region) = region.filter(|_| self.guessed) else { return Ok(self) };
-        if !valid_region(region) {
-            return Err(invalid_region(self.flavor));
+        if !is_region(region) {
+            return Err(inis_region(self.flavor));
         }
         let place = ObjectLocation { region: region.to_string(), guessed: false, ..self };
         place.url().map(|_| place)
@@ -220,7 +221,7 @@ impl ObjectLocation {
     /// The name comes from the store and becomes a part of a host name, so it is checked.
     #[must_use]
     pub fn moved(&self, region: &str) -> Option<ObjectLocation> {
-        let other = valid_region(region) && region != self.region;
+        let other = is_region(region) && region != self.region;
         other.then(|| ObjectLocation { region: region.to_string(), ..self.clone() })
     }
 
@@ -285,16 +286,8 @@ pub fn host_of(url: &Url) -> String {
     url.port().map_or(host.to_string(), |port| format!("{host}:{port}"))
 }
 
-fn invalid_region(flavor: Flavor) -> Failure {
+fn inis_region(flavor: Flavor) -> Failure {
     unusable(flavor, "the region is not a region name such as eu-central-1")
-}
-
-/// Whether `text` consists of lower-case letters, digits and hyphens, such as `eu-central-1` or `auto`.
-#[must_use]
-pub fn valid_region(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 40
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Checks Amazon's naming rules for `s3`. Other stores allow more names, but every name must stay a single part of the URL.

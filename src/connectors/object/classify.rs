@@ -158,20 +158,13 @@ pub fn region_needed(place: &ObjectLocation, region: &str) -> Failure {
 /// The failure if the clock of this machine is wrong. AAM recovers automatically once the clock is set.
 pub fn skewed(place: &ObjectLocation, answer: &HttpResponse, error: &StoreError, signed_at: Timestamp) -> Failure {
     let stated = error.server_time.as_deref().and_then(|text| Timestamp::parse(text).ok());
-    let theirs = stated.or_else(|| answer.header("date").and_then(http_date));
-    let off = theirs.map_or("too far off that".to_string(), |theirs| {
-        let seconds = (signed_at.0.saturating_sub(theirs.0)) / 1000;
-        format!("{} s {}", seconds.unsigned_abs(), if seconds > 0 { "ahead of that" } else { "behind that" })
-    });
+    let theirs = stated.or_else(|| answer.header("date").and_then(Timestamp::from_http_date));
+    let off = theirs.map_or("too far off".to_string(), |theirs| signed_at.distance_from(theirs));
     Failure::new(
         Class::Remote,
-        format!("this machine's clock is {off} of {}, so its signatures are rejected", place.host()),
+        format!("this machine's clock is {off} that of {}, so its signatures are rejected", place.host()),
         "set this machine's clock, for example: timedatectl set-ntp true",
     )
-}
-
-fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::parse(text).ok().map(|at| Timestamp(at.timestamp().as_millisecond()))
 }
 
 /// Puts text from the store on one line of at most 300 characters. Secrets are scrubbed before the text is cut, because the

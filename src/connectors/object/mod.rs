@@ -1,22 +1,20 @@
 //! Object storage: `s3` and `s3_compat`.
 //!
 //! The least privilege is `s3:ListBucket` and `s3:GetBucketLocation`, because the only calls are `HEAD` on the bucket and
-//! `ListObjectsV2`. An attempt passes through [`address`] (from the resource id to bucket and endpoint), [`keys`] (from the
-//! credential to the access key), [`sigv4`] (the signature), [`store`] (signed calls, region discovery), [`list`] (XML),
+//! `ListObjectsV2`. An attempt passes through [`address`] (from the resource id to bucket and endpoint), [`access_key`] (from
+//! the credential to the access key), [`store`] (signed calls, region discovery), [`list`] (XML),
 //! [`classify`] and [`codes`] (from a response to a failure) and [`connector`] (the open bucket).
 
 pub mod address;
 pub mod classify;
 pub mod codes;
 pub mod connector;
-pub mod keys;
 pub mod list;
-pub mod sigv4;
 pub mod store;
 
 use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine, Opened};
 use crate::clock::Clock;
-use crate::credentials::Credential;
+use crate::credentials::{Credential, access_key};
 use crate::egress::{HttpResponse, PlannedCall};
 use crate::model::{Evidence, Failure, Privilege, Recipient};
 use crate::policy::FamilyPolicy;
@@ -98,15 +96,13 @@ pub struct BoundBucket {
 
 impl BoundBucket {
     async fn open(self, wire: Arc<dyn HttpTransport>, credential: Option<&Credential>) -> Result<Opened, Failure> {
-        let (keys, region) = keys::read(credential)?;
+        let (keys, region) = access_key::read(credential)?;
         let place = self.place?.with_credential_region(region.as_deref())?;
         let mut store = Store::new(place, keys, wire, self.clock);
         let met = store.meet().await?;
         let identity = identity(&store.place, &met);
         let head_works = connector::speaks_s3(&met.head);
-        let reason =
-            "the store does not report what the key may do besides listing; use a separate key or a session policy to limit it";
-        let privilege = Privilege::Unknown { reason: reason.to_string() };
+        let privilege = privilege(credential);
         Ok(Opened { connector: Box::new(Bucket { store, head_works }), identity, privilege })
     }
 }
@@ -152,6 +148,17 @@ fn planned(place: &ObjectLocation) -> Vec<PlannedCall> {
         })
     };
     urls.iter().flatten().flat_map(calls).collect()
+}
+
+/// What the key may do besides reading. A store does not report this, but AWS has stated the limit of a session that it issued
+/// with a session policy.
+fn privilege(credential: Option<&Credential>) -> Privilege {
+    if credential.is_some_and(Credential::is_read_only) {
+        return Privilege::Ok;
+    }
+    let reason = "the store does not report what the key may do besides listing; use a separate key, or a service principal of the \
+                  kind aws with role_arn, whose session policy allows reading only";
+    Privilege::Unknown { reason: reason.to_string() }
 }
 
 fn identity(place: &ObjectLocation, met: &BucketProof) -> Evidence {

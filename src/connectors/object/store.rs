@@ -3,8 +3,8 @@
 use super::address::ObjectLocation;
 use super::classify::{self, RefusedCall, printable};
 use super::list::ObjectListing;
-use super::sigv4::{self, EMPTY_BODY, Keys, Scope, Unsigned};
 use crate::clock::Clock;
+use crate::credentials::sigv4::{self, EMPTY_BODY, Keys, Scope, Unsigned};
 use crate::egress::{HttpRequest, HttpResponse, Method, Session, Traffic};
 use crate::model::{Class, Failure};
 use futures_util::future::BoxFuture;

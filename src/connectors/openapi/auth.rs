@@ -49,6 +49,9 @@ pub fn authorize(
     credential: Option<&Credential>,
     settings: &ServiceSettings,
 ) -> Result<CallAuth, Failure> {
+    if let Some(auth) = credential.and_then(signed) {
+        return Ok(auth);
+    }
     if let Some(auth) = &settings.auth {
         if *auth == ServiceAuth::None {
             return Ok(CallAuth::default());
@@ -130,6 +133,13 @@ pub fn by_policy(auth: &ServiceAuth, credential: &Credential) -> Option<CallAuth
     };
     let header = for_scheme(&scheme, credential)?;
     Some(CallAuth { headers: vec![header], schemes: vec![format!("{} of the policy", auth.message())], ..CallAuth::default() })
+}
+
+/// The authentication of a credential that signs requests: the session adds the signature, whatever the description says.
+#[must_use]
+pub fn signed(credential: &Credential) -> Option<CallAuth> {
+    let signer = credential.signer()?;
+    Some(CallAuth { schemes: vec![format!("{} signature", signer.scheme())], ..CallAuth::default() })
 }
 
 fn scheme_names(requirement: &SecurityRequirement) -> String {

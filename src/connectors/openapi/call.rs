@@ -37,7 +37,7 @@ impl Service {
     /// The errors of [`auth::authorize`].
     pub(super) fn authorize(&self, operation: &Operation) -> Result<CallAuth, Failure> {
         let auth = auth::authorize(&self.documents, &operation.security, self.credential.as_ref(), &self.settings)?;
-        if auth.headers.is_empty() {
+        if auth.schemes.is_empty() {
             return Ok(self.learned_auth().unwrap_or(auth));
         }
         Ok(auth)
@@ -61,7 +61,7 @@ impl Service {
         let request = limited(call, operation, wanted);
         let mut auth = self.authorize(operation)?;
         let mut answer = self.send(&request, operation, &auth).await?;
-        let may_send = auth.headers.is_empty() && self.settings.auth.is_none();
+        let may_send = auth.schemes.is_empty() && self.settings.auth.is_none();
         if let (401 | 403, true, Some(credential)) = (answer.status, may_send, &self.credential) {
             auth = self.answer_challenge(&answer, operation, credential)?;
             answer = self.send(&request, operation, &auth).await?;

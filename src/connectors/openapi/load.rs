@@ -242,6 +242,9 @@ async fn fetch(
     let (401 | 403, Some(credential)) = (answer.status, credential) else {
         return Ok((answer, CallAuth::default()));
     };
+    if let Some(auth) = auth::signed(credential) {
+        return Ok((answer, auth));
+    }
     // A service that protects its description without naming a scheme mostly expects a bearer token.
     let bearer = || auth::by_policy(&ServiceAuth::Bearer, credential).filter(|_| challenge::named_schemes(&answer).is_empty());
     let known = match &settings.auth {

@@ -6,4 +6,5 @@ mod http;
 mod network;
 mod posts;
 mod rig;
+mod signing;
 mod tls;

@@ -1,6 +1,7 @@
 //! Tests of addresses, host names, the proxy and TLS.
 
 use super::rig::{Reply, Server, World, answer, get};
+use crate::egress::{HttpRequest, Method};
 use crate::model::Class;
 
 #[tokio::test]
@@ -44,6 +45,59 @@ async fn a_name_is_judged_by_its_address_and_dialled_there() {
     let failure = session.http(get("http://nowhere.acme.example/")).await.unwrap_err();
     assert_eq!((failure.class, failure.title.as_str()), (Class::Network, "the host nowhere.acme.example was not found"));
     assert!(failure.detail.contains("Name or service not known"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn only_a_session_of_a_metadata_service_reaches_its_address_and_nothing_else() {
+    let world = World::with_names(&[("meta.acme.example", &["169.254.169.254"])]);
+    let url = |text: &str| url::Url::parse(text).unwrap();
+    let class = |result: Result<(), crate::model::Failure>| result.err().map(|failure| failure.class);
+    for base in [
+        "http://169.254.169.254",
+        "http://[fd00:ec2::254]",
+        "http://169.254.170.2",
+        "http://169.254.170.23",
+        "http://[fd00:ec2::23]",
+    ] {
+        let path = url(&format!("{base}/latest/meta-data/"));
+        assert_eq!(class(world.session().check_metadata(&path)), Some(Class::EgressRefused), "{base}");
+        let session = world.session().with_metadata_service(&url(base));
+        assert_eq!(class(session.check_metadata(&path)), None, "{base}");
+        for other in ["http://169.254.169.254:81/", "https://169.254.169.254/", "http://169.254.1.1/", "https://example.com/"] {
+            assert_eq!(class(session.check_metadata(&url(other))), Some(Class::EgressRefused), "{base} {other}");
+        }
+    }
+    // Only the addresses that AWS documents are opened, whatever the base is.
+    for base in ["http://169.254.1.1", "http://10.0.0.1", "http://100.100.100.200", "http://168.63.129.16"] {
+        let session = world.session().with_metadata_service(&url(base));
+        assert_eq!(class(session.check_metadata(&url(base))), Some(Class::EgressRefused), "{base}");
+    }
+    // A name that leads to the address is refused even for such a session.
+    let session = world.session().with_metadata_service(&url("http://meta.acme.example"));
+    let failure = session.http(get("http://meta.acme.example/")).await.unwrap_err();
+    assert!(failure.class == Class::EgressRefused && failure.title.contains("169.254.169.254"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_source_reaches_a_metadata_service_neither_by_a_redirect_nor_by_a_put() {
+    let world = World::new();
+    let redirect = answer(302, &[("location", "http://169.254.169.254/latest/api/token")], b"");
+    let server = Server::start(vec![redirect, answer(200, &[], b"a token")]).await;
+    let failure = world.session().http(get(&server.url("/"))).await.unwrap_err();
+    assert!(failure.class == Class::EgressRefused && failure.title.contains("169.254.169.254"), "{failure:?}");
+    let put = |at: String| HttpRequest { method: Method::MetadataToken, ..get(&at) };
+    for path in ["/latest/api/token", "/"] {
+        let failure = world.session().http(put(server.url(path))).await.unwrap_err();
+        assert_eq!(failure.class, Class::EgressRefused, "{failure:?}");
+    }
+    // The session of the service may send this PUT, and no other one.
+    let session = || world.session().with_metadata_service(&url::Url::parse(&server.url("/")).unwrap());
+    for path in ["/latest/api/token?x=1", "/latest/api/tokens", "/latest/meta-data/", "/"] {
+        assert_eq!(session().http(put(server.url(path))).await.unwrap_err().class, Class::EgressRefused, "{path}");
+    }
+    assert_eq!(server.count(), 1);
+    assert_eq!(&session().http(put(server.url("/latest/api/token"))).await.unwrap().body[..], b"a token");
+    assert!(server.heads.lock().unwrap()[1].starts_with("PUT /latest/api/token "));
 }
 
 #[tokio::test]

@@ -20,7 +20,8 @@ pub struct KindSpec {
 #[derive(Debug)]
 pub struct CallSpec {
     pub method: &'static str,
-    /// `{key}` is the value of a key, and `{key|default}` the default if the key is not written.
+    /// `{key}` is the value of a key, and `{key|default}` the default if the key is not written. `{sts_endpoint}` is the
+    /// endpoint of AWS STS that the keys together lead to.
     pub url: &'static str,
     /// The call is made only if one of these keys is written; always, if the list is empty. `key=value` asks for a value too.
     pub when: &'static [&'static str],
@@ -48,7 +49,10 @@ impl Principal {
             let (inside, behind) = after.split_once('}').unwrap_or((after, ""));
             let (key, default) = inside.split_once('|').unwrap_or((inside, ""));
             out.push_str(before);
-            out.push_str(self.text(key).unwrap_or(default));
+            match key {
+                "sts_endpoint" => out.push_str(&super::aws::sts_endpoint(self).url),
+                _ => out.push_str(self.text(key).unwrap_or(default)),
+            }
             rest = behind;
         }
         out + rest
@@ -127,8 +131,16 @@ pub const KIND_SPECS: &[KindSpec] = &[
                 KeyForm::Choice(&["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]),
                 "of the signature",
             ),
-            may("audience", KeyForm::Text, "the audience of the assertion, if it is not the token endpoint"),
-            may("resource", KeyForm::Text, "the resource or audience parameter that the server asks for"),
+            may(
+                "audience",
+                KeyForm::Text,
+                "the audience of the assertion, if it is not the token endpoint; with a secret, the parameter audience",
+            ),
+            may(
+                "resource",
+                KeyForm::Text,
+                "the resource to ask for; sent as resource and, unless audience is written, as audience",
+            ),
             SCOPES,
         ],
         one_of: &[&["secret", "key"]],
@@ -163,6 +175,8 @@ pub const KIND_SPECS: &[KindSpec] = &[
             may("federation", KeyForm::Locator, "where the JSON configuration of the workload identity federation is stored"),
             may("subject", KeyForm::Text, "the delegated user of a domain-wide delegation"),
             may("impersonate", KeyForm::Text, "the service account whose tokens are minted"),
+            may("subject_token_file", KeyForm::File, "the only file from which the federation may read the platform's token"),
+            may("subject_token_url", KeyForm::Url, "the only URL from which the federation may read the platform's token"),
             may("token_url", KeyForm::Url, "https://oauth2.googleapis.com/token unless written"),
             may("sts_url", KeyForm::Url, "https://sts.googleapis.com/v1/token unless written"),
             may("iam_url", KeyForm::Url, "https://iamcredentials.googleapis.com unless written"),
@@ -171,6 +185,7 @@ pub const KIND_SPECS: &[KindSpec] = &[
         one_of: &[&["key", "federation"]],
         calls: &[
             call("POST", "{token_url|https://oauth2.googleapis.com/token}", &["key"]),
+            call("GET", "{subject_token_url}", &["subject_token_url"]),
             call("POST", "{sts_url|https://sts.googleapis.com/v1/token}", &["federation"]),
             call(
                 "POST",
@@ -193,16 +208,29 @@ pub const KIND_SPECS: &[KindSpec] = &[
             may("role_arn", KeyForm::Text, "the role to assume"),
             may("external_id", KeyForm::Text, "the external id that the role's trust policy asks for"),
             may("session_name", KeyForm::Text, "the name of the session in CloudTrail; aam unless written"),
-            may("region", KeyForm::Text, "the region of STS; us-east-1 unless written"),
+            may(
+                "region",
+                KeyForm::Text,
+                "the region of STS; unless written, the global endpoint of the role's partition is called",
+            ),
             may("sts_url", KeyForm::Url, "the endpoint of STS, for a private endpoint"),
-            may("metadata_url", KeyForm::Url, "the endpoint of the container's or instance's metadata service"),
+            may(
+                "metadata_url",
+                KeyForm::Url,
+                "the metadata service of the instance or container, if it is not at the address that AWS documents",
+            ),
         ],
         one_of: &[&["keys", "web_identity_token_file", "source"]],
         calls: &[
             call("PUT", "{metadata_url|http://169.254.169.254}/latest/api/token", &["source=instance"]),
             call("GET", "{metadata_url|http://169.254.169.254}/latest/meta-data/iam/security-credentials/", &["source=instance"]),
+            call(
+                "GET",
+                "{metadata_url|http://169.254.169.254}/latest/meta-data/iam/security-credentials/ROLE",
+                &["source=instance"],
+            ),
             call("GET", "{metadata_url|http://169.254.170.2}/", &["source=container"]),
-            call("POST", "{sts_url|https://sts.amazonaws.com}/", &["role_arn", "web_identity_token_file"]),
+            call("POST", "{sts_endpoint}/", &["role_arn"]),
         ],
     },
     KindSpec {
@@ -255,7 +283,7 @@ pub const KIND_SPECS: &[KindSpec] = &[
             may(
                 "audience",
                 KeyForm::Text,
-                "https://login.salesforce.com unless written; https://test.salesforce.com for a sandbox",
+                "https://login.salesforce.com, or https://test.salesforce.com for a sandbox, unless written",
             ),
             may("secret", KeyForm::Locator, "where the consumer secret is stored (client credentials)"),
         ],
@@ -297,6 +325,7 @@ pub const KIND_SPECS: &[KindSpec] = &[
             must("consumer_secret", KeyForm::Locator, "where the consumer secret is stored"),
             must("token_id", KeyForm::Locator, "where the token id is stored"),
             must("token_secret", KeyForm::Locator, "where the token secret is stored"),
+            may("url", KeyForm::Url, "https://ACCOUNT.suitetalk.api.netsuite.com unless written; only requests to it are signed"),
         ],
         one_of: &[],
         calls: &[],

@@ -3,7 +3,10 @@
 //! Who may use which of them is decided in [`super::grants`]. No value of a secret stands in the policy: where a key or a
 //! password is needed, a locator says where it is stored.
 
+pub mod aws;
+mod consents;
 mod definition;
+mod examples;
 pub mod file_path;
 mod kinds;
 pub mod vault_path;
@@ -11,7 +14,9 @@ pub mod vault_path;
 use super::Cap;
 use super::grants::LocatorPattern;
 use crate::model::Locator;
+pub use consents::{ConsentTerms, TermsProblem};
 pub use definition::Definitions;
+pub use examples::{PrincipalExample, kind_examples, principal_examples};
 pub use kinds::{CallSpec, EXPIRES, KIND_SPECS, KeyForm, KeySpec, KindSpec, kind_spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -185,9 +190,12 @@ pub struct ConsentPolicy {
     pub client_id: String,
     /// `None` for a public client, which proves itself by PKCE only.
     pub client_secret: Option<Locator>,
+    /// `client_secret_basic` or `client_secret_post`. If neither is written, the exchange of the code finds out which one the
+    /// vendor accepts.
+    pub auth: Option<String>,
     /// The address of AAM's own callback, as registered at the vendor: `https://HOST/consent/callback`.
     pub redirect: String,
-    /// The scopes to ask for, if fewer than the family's.
+    /// The scopes to ask for, if fewer than the family's. If the family states none, these are all.
     pub scopes: Option<Vec<String>>,
     /// Replace the addresses of the family, for a server of one's own or a custom source.
     pub authorize_url: Option<String>,
@@ -206,12 +214,10 @@ pub struct ConsentStore {
     pub file: PathBuf,
     /// Where the key is stored: 32 bytes in base64 or hexadecimal. Without it, no consent can be stored.
     pub key: Option<Locator>,
-    /// The mount and folder of the vault in which the grants are kept instead of the file.
-    pub vault: Option<String>,
 }
 
 impl Default for ConsentStore {
     fn default() -> ConsentStore {
-        ConsentStore { file: PathBuf::from("var/consents.json"), key: None, vault: None }
+        ConsentStore { file: PathBuf::from("var/consents.json"), key: None }
     }
 }

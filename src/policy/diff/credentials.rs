@@ -7,7 +7,7 @@ use super::wording::Live;
 use std::collections::BTreeSet;
 
 /// The mark of a change that lets more documents send a credential, or send it to more hosts.
-const WIDER: &str = " (wider)";
+pub const WIDER: &str = " (wider)";
 
 /// The credentials of a token that is new.
 pub fn of_new(token: &Token) -> String {

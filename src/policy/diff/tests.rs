@@ -236,3 +236,24 @@ fn a_wider_right_to_send_credentials_is_marked() {
     let added = diff(&policy(ALL), &some, None).join("\n");
     assert!(added.contains("token aod added; scopes: intents:write; namespaces: autonomy; credentials: env:SLACK_TOKEN, to hosts that the policy or the family names and to a.example (wider)"), "{added}");
 }
+
+#[test]
+fn the_places_of_credentials_and_what_is_asked_there_are_named() {
+    let with = |credentials: &str| policy(&format!("{ALL}\ncredentials: {credentials}"));
+    let vault = "vault: {address: \"https://vault.example:8200\", login: {method: token, token: \"env:VAULT_LOGIN\"}}";
+    let graph = "graph: {kind: entra, tenant: acme, client_id: app, secret: \"env:GRAPH_SECRET\"}";
+    let narrower = graph.replace("kind: entra,", "kind: entra, scopes: [Sites.Selected],");
+    let hub = "hub: {family: github, client_id: iv1, redirect: \"https://aam.example/consent/callback\", scopes: [read:org]}";
+    let mut used = line("github", "acme");
+    used.locator = Some(Locator::ServicePrincipal("graph".to_string()));
+    let lines = [used];
+    let text = |was: &str, is: &str| diff(&with(was), &with(is), Some(&lines)).join("\n");
+    insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!("policy_diff_places", [
+            text("{}", &format!("{{files: [/etc/aam], secrets_dir: /run/secrets, {vault}, principals: {{{graph}}}, consents: {{{hub}}}}}")),
+            text(&format!("{{principals: {{{graph}}}}}"), &format!("{{principals: {{{narrower}}}}}")),
+            text(&format!("{{{vault}}}"), &format!("{{{}}}", vault.replace(":8200", ""))),
+            text(&format!("{{files: [/etc/aam], {vault}, principals: {{{graph}}}, consents: {{{hub}}}}}"), "{}"),
+        ].join("\n---\n"));
+    });
+}

@@ -21,7 +21,7 @@ pub fn credentials(credentials: &Credentials) -> String {
     line("consents", entries(credentials.consents.iter().map(|(name, value)| (name.as_str(), consent(value)))));
     let store = &credentials.consent_store;
     let key = or_null(store.key.as_ref().map(ToString::to_string).as_ref());
-    line("consent_store", format!("{{file: {}, key: {key}, vault: {}}}", path(&store.file), or_null(store.vault.as_ref())));
+    line("consent_store", format!("{{file: {}, key: {key}}}", path(&store.file)));
     line("caps", format!("{{vault: {}, tokens: {}}}", cap(&credentials.caps.vault), cap(&credentials.caps.tokens)));
     out
 }
@@ -97,6 +97,7 @@ fn consent(consent: &ConsentPolicy) -> String {
         ("family", Some(quoted(&consent.family))),
         ("client_id", Some(quoted(&consent.client_id))),
         ("client_secret", consent.client_secret.as_ref().map(|locator| quoted(&locator.to_string()))),
+        ("auth", text(&consent.auth)),
         ("redirect", Some(quoted(&consent.redirect))),
         ("scopes", consent.scopes.as_ref().map(list)),
         ("authorize_url", text(&consent.authorize_url)),

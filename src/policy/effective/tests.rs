@@ -12,7 +12,7 @@ use crate::policy::{
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 fn family() -> impl Strategy<Value = String> {
@@ -103,6 +103,24 @@ fn setting(form: KeyForm) -> BoxedStrategy<Setting> {
     }
 }
 
+/// Gives the keys of the kind `aws` values that are valid together.
+fn make_consistent(settings: &mut std::collections::BTreeMap<&'static str, Setting>) {
+    if settings.contains_key("web_identity_token_file") {
+        settings.remove("external_id");
+    }
+    settings.insert("role_arn", Setting::Text(String::new()));
+    for (key, valid) in [
+        ("role_arn", "arn:aws:iam::111122223333:role/reader"),
+        ("external_id", "a:b"),
+        ("session_name", "aam@acme"),
+        ("region", "eu-west-1"),
+    ] {
+        if let Some(setting) = settings.get_mut(key) {
+            *setting = Setting::Text(valid.to_string());
+        }
+    }
+}
+
 /// A principal with every required key, one key of each group, and some of the others.
 fn principal() -> impl Strategy<Value = Principal> {
     (0..KIND_SPECS.len(), any::<[bool; 16]>(), any::<usize>()).prop_flat_map(|(at, wanted, choice)| {
@@ -123,7 +141,12 @@ fn principal() -> impl Strategy<Value = Principal> {
                     .boxed();
             }
         }
-        settings.prop_map(move |settings| Principal { kind: spec.name, settings })
+        settings.prop_map(move |mut settings| {
+            if spec.name == "aws" {
+                make_consistent(&mut settings);
+            }
+            Principal { kind: spec.name, settings }
+        })
     })
 }
 
@@ -152,20 +175,26 @@ fn vault() -> impl Strategy<Value = VaultPolicy> {
     )
 }
 
+/// A consent of a family without an OAuth 2 server of its own: its addresses and scopes must be written.
 fn consent() -> impl Strategy<Value = ConsentPolicy> {
-    (family(), name(), proptest::option::of(locator()), proptest::option::of(unique(name())), proptest::option::of(url()))
-        .prop_map(|(family, client_id, client_secret, scopes, url)| ConsentPolicy {
-            family,
+    let auth =
+        proptest::sample::select(vec![None, Some("client_secret_basic".to_string()), Some("client_secret_post".to_string())]);
+    let scopes = unique(name()).prop_filter("a list without scopes is not valid", |scopes| !scopes.is_empty());
+    (name(), proptest::option::of(locator()), auth, scopes, url(), proptest::option::of(url())).prop_map(
+        |(client_id, client_secret, auth, scopes, url, other)| ConsentPolicy {
+            family: "openapi".to_string(),
             client_id,
             client_secret,
+            auth,
             redirect: "https://aam.example/consent/callback".to_string(),
-            scopes,
-            authorize_url: url.clone(),
-            token_url: url.clone(),
-            revoke_url: url.clone(),
-            issuer: url,
-            values: [("tenant".to_string(), "acme".to_string())].into(),
-        })
+            scopes: Some(scopes),
+            authorize_url: Some(url.clone()),
+            token_url: Some(url),
+            revoke_url: other.clone(),
+            issuer: other,
+            values: BTreeMap::new(),
+        },
+    )
 }
 
 fn credentials() -> impl Strategy<Value = Credentials> {
@@ -175,7 +204,7 @@ fn credentials() -> impl Strategy<Value = Credentials> {
         |((principals, consents), vault, key, vault_cap, tokens)| Credentials {
             secrets_dir: "var/other secrets".into(),
             files: vec!["/etc/aam".into()],
-            consent_store: ConsentStore { vault: vault.as_ref().and_then(|vault| vault.path.clone()), key, ..Default::default() },
+            consent_store: ConsentStore { key, ..Default::default() },
             vault,
             principals,
             consents,

@@ -1,15 +1,15 @@
 //! The section `credentials`.
 
-use super::super::credentials::{
-    ConsentPolicy, ConsentStore, CredentialCaps, Credentials, DEFAULT_KV_TTL, VaultLogin, VaultPolicy,
-};
+use super::super::credentials::{ConsentStore, CredentialCaps, Credentials, DEFAULT_KV_TTL, VaultLogin, VaultPath, VaultPolicy};
 use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::shown;
+use super::consents::{consent_store, consents};
 use super::grants::locators;
 use super::principals::principals;
 use super::reach::{address, cap};
 use crate::model::Locator;
 use crate::model::locator::LOCATOR_SCHEMES;
+use crate::model::recipient::is_loopback;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ pub fn credentials(r: &mut Reader, spot: &Spot<'_>) -> Option<Credentials> {
             }
         }
     }
-    let credentials = Credentials {
+    Some(Credentials {
         namespaces,
         secrets_dir: r.field(&fields, "secrets_dir", default.secrets_dir, folder),
         files: r.field(&fields, "files", Vec::new(), |r, spot| r.unique(spot, "folders", folder)),
@@ -35,13 +35,7 @@ pub fn credentials(r: &mut Reader, spot: &Spot<'_>) -> Option<Credentials> {
         consents: r.field(&fields, "consents", BTreeMap::new(), consents),
         consent_store: r.field(&fields, "consent_store", ConsentStore::default(), consent_store),
         caps: r.field(&fields, "caps", CredentialCaps::default(), caps),
-    };
-    if let Some(spot) =
-        fields.get("consent_store").filter(|_| credentials.consent_store.vault.is_some() && credentials.vault.is_none())
-    {
-        r.report(&spot, "consents are kept in the vault, but no vault is named", "name it under credentials.vault");
-    }
-    Some(credentials)
+    })
 }
 
 /// Reads the path of a folder. The root directory is refused, because every file would lie below it.
@@ -54,7 +48,7 @@ fn folder(r: &mut Reader, spot: &Spot<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-fn file(r: &mut Reader, spot: &Spot<'_>) -> Option<PathBuf> {
+pub(super) fn file(r: &mut Reader, spot: &Spot<'_>) -> Option<PathBuf> {
     r.text(spot, "a path").map(PathBuf::from)
 }
 
@@ -86,7 +80,7 @@ pub(super) fn locator(r: &mut Reader, spot: &Spot<'_>) -> Option<Locator> {
     }
 }
 
-fn text(r: &mut Reader, fields: &Fields<'_>, name: &str, hint: &str) -> Option<String> {
+pub(super) fn text(r: &mut Reader, fields: &Fields<'_>, name: &str, hint: &str) -> Option<String> {
     let spot = r.required(fields, name, hint)?;
     r.text(&spot, hint).map(str::to_string)
 }
@@ -104,7 +98,16 @@ fn vault(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultPolicy> {
                 "write scheme, host and port only; the path of secrets is credentials.vault.path",
             );
         }
-        bare.then(|| text.trim_end_matches('/').to_string())
+        // A token that crosses a network in clear text opens every secret.
+        let safe = url::Url::parse(&text).is_ok_and(|url| url.scheme() == "https" || url.host_str().is_some_and(is_loopback));
+        if !safe {
+            r.report(
+                &spot,
+                "the vault would be called without TLS, so its token and all secrets would cross the network in clear text",
+                "write https://, or run an agent or proxy of the vault on this machine and write http://127.0.0.1:PORT",
+            );
+        }
+        (bare && safe).then(|| text.trim_end_matches('/').to_string())
     });
     let login = r
         .required(
@@ -115,11 +118,14 @@ fn vault(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultPolicy> {
         .and_then(|spot| vault_login(r, &spot));
     let path = |r: &mut Reader, spot: &Spot<'_>| {
         let text = r.text(spot, "MOUNT/FOLDER")?.trim_matches('/').to_string();
-        let plain = !text.contains(['%', '?', '#', '\\']) && !text.split('/').any(|part| matches!(part, "" | "." | ".."));
-        if !plain {
-            r.report(spot, "this is not a path of a vault", "write the mount and the folder, for example secret/aam");
+        // A name below the path must be a path that a locator may have.
+        match VaultPath::parse(&format!("//{text}/name"), None) {
+            Ok(_) if !text.contains('#') => Some(text),
+            _ => {
+                r.report(spot, "this is not a path of a vault", "write the mount and the folder, for example secret/aam");
+                None
+            }
         }
-        plain.then_some(text)
     };
     let namespace = |r: &mut Reader, spot: &Spot<'_>| r.text(spot, "a namespace of the vault").map(str::to_string);
     Some(VaultPolicy {
@@ -165,7 +171,7 @@ fn vault_login(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultLogin> {
             name,
             &format!("write where it is stored, for example {name}: env:VAULT_{}", name.to_uppercase()),
         )?;
-        locator(r, &spot)
+        login_locator(r, &spot)
     };
     let path = |r: &mut Reader, name: &str| {
         let spot = r.required(&fields, name, "write the path of the file")?;
@@ -186,7 +192,7 @@ fn vault_login(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultLogin> {
         }
         _ => {
             let role = text(r, &fields, "role", "the role of the auth mount");
-            let (token, token_file) = (r.optional(&fields, "token", locator), r.optional(&fields, "token_file", file));
+            let (token, token_file) = (r.optional(&fields, "token", login_locator), r.optional(&fields, "token_file", file));
             if token.is_some() == token_file.is_some() {
                 r.report(spot, "the method jwt needs either token or token_file", "write token: LOCATOR or token_file: PATH");
                 return None;
@@ -196,14 +202,15 @@ fn vault_login(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultLogin> {
     })
 }
 
-fn consents(r: &mut Reader, spot: &Spot<'_>) -> Option<BTreeMap<String, ConsentPolicy>> {
-    let mut consents = BTreeMap::new();
-    for (name, spot) in r.entries(spot, "a mapping of consents") {
-        if let Some(consent) = consent(r, &spot).filter(|_| is_locator_name(r, name, &spot)) {
-            consents.insert(name.to_string(), consent);
+/// Reads where a secret of the login to the vault is stored, which cannot be the vault itself.
+fn login_locator(r: &mut Reader, spot: &Spot<'_>) -> Option<Locator> {
+    match locator(r, spot)? {
+        Locator::Vault(_) => {
+            r.report(spot, "what AAM logs in to the vault with cannot be read from the vault", "write env:NAME or file:PATH");
+            None
         }
+        locator => Some(locator),
     }
-    Some(consents)
 }
 
 /// Whether `sp:NAME` or `consent:NAME` can name the entry; if not, that is a problem.
@@ -215,74 +222,6 @@ pub(super) fn is_locator_name(r: &mut Reader, name: &str, spot: &Spot<'_>) -> bo
         r.report(spot, format!("{} is not valid as the name of a credential", shown(name)), hint);
     }
     valid
-}
-
-fn consent(r: &mut Reader, spot: &Spot<'_>) -> Option<ConsentPolicy> {
-    const KEYS: [&str; 10] = [
-        "family",
-        "client_id",
-        "client_secret",
-        "redirect",
-        "scopes",
-        "authorize_url",
-        "token_url",
-        "revoke_url",
-        "issuer",
-        "values",
-    ];
-    let fields = r.fields(spot, &KEYS)?;
-    let family = r.required(&fields, "family", "name the family whose connections use the grant").and_then(|spot| {
-        let name = r.text(&spot, "the name of a family")?.to_string();
-        r.known_family(&name, &spot.pointer, spot.node.place).then_some(name)
-    });
-    let redirect = r
-        .required(
-            &fields,
-            "redirect",
-            "write the callback that is registered at the vendor, for example https://aam.acme.example/consent/callback",
-        )
-        .and_then(|spot| {
-            let text = address(r, &spot, "the URL of AAM's callback, for example https://aam.acme.example/consent/callback")?;
-            let fits = url::Url::parse(&text).is_ok_and(|url| url.path() == "/consent/callback");
-            if !fits {
-                r.report(&spot, "the path of the callback must be /consent/callback", "write https://HOST/consent/callback");
-            }
-            fits.then_some(text)
-        });
-    let client_id = text(r, &fields, "client_id", "the id of the OAuth client");
-    let url = |r: &mut Reader, name: &str| r.optional(&fields, name, |r, spot| address(r, spot, "an https URL"));
-    let list = |r: &mut Reader, spot: &Spot<'_>| r.unique(spot, "scopes", |r, item| r.text(item, "a scope").map(str::to_string));
-    let values = |r: &mut Reader, spot: &Spot<'_>| {
-        let entries = r.entries(spot, "a mapping of values");
-        Some(
-            entries
-                .into_iter()
-                .filter_map(|(name, spot)| Some((name.to_string(), r.text(&spot, "a text")?.to_string())))
-                .collect(),
-        )
-    };
-    Some(ConsentPolicy {
-        client_secret: r.optional(&fields, "client_secret", locator),
-        scopes: r.optional(&fields, "scopes", list),
-        authorize_url: url(r, "authorize_url"),
-        token_url: url(r, "token_url"),
-        revoke_url: url(r, "revoke_url"),
-        issuer: url(r, "issuer"),
-        values: r.field(&fields, "values", BTreeMap::new(), values),
-        family: family?,
-        client_id: client_id?,
-        redirect: redirect?,
-    })
-}
-
-fn consent_store(r: &mut Reader, spot: &Spot<'_>) -> Option<ConsentStore> {
-    let fields = r.fields(spot, &["file", "key", "vault"])?;
-    let folder = |r: &mut Reader, spot: &Spot<'_>| r.text(spot, "MOUNT/FOLDER").map(|text| text.trim_matches('/').to_string());
-    Some(ConsentStore {
-        file: r.field(&fields, "file", ConsentStore::default().file, file),
-        key: r.optional(&fields, "key", locator),
-        vault: r.optional(&fields, "vault", folder),
-    })
 }
 
 fn caps(r: &mut Reader, spot: &Spot<'_>) -> Option<CredentialCaps> {

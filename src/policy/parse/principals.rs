@@ -5,7 +5,7 @@ use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::{NodeKind, shown};
 use super::credentials::{is_locator_name, locator};
 use super::reach::address;
-use crate::policy::credentials::EXPIRES;
+use crate::policy::credentials::{EXPIRES, aws};
 use std::collections::BTreeMap;
 
 pub fn principals(r: &mut Reader, spot: &Spot<'_>) -> Option<BTreeMap<String, Principal>> {
@@ -46,7 +46,15 @@ fn principal(r: &mut Reader, spot: &Spot<'_>) -> Option<Principal> {
         }
     }
     whole &= alternatives(r, spec, &fields);
-    whole.then_some(Principal { kind: spec.name, settings })
+    let principal = whole.then_some(Principal { kind: spec.name, settings })?;
+    if spec.name == "aws"
+        && let Some((key, message, hint)) = aws::problem(&principal)
+    {
+        let spot_of_key = fields.get(key);
+        r.report(spot_of_key.as_ref().unwrap_or(spot), message, hint);
+        return None;
+    }
+    Some(principal)
 }
 
 /// Reads `kind` before the other keys, because it says which they are.

@@ -1,32 +1,297 @@
 //! `consent:NAME`: an OAuth grant that an owner or administrator gives once.
+//!
+//! The life of a grant: an attempt without a grant gets a link ([`CredentialProvider::provide`]); the page of the link shows
+//! what is asked for ([`ConsentProvider::view`]); its button leads to the vendor ([`ConsentProvider::begin`]); the vendor
+//! sends the browser back to the callback, which proves the account and stores the grant ([`ConsentProvider::complete`]).
+//! From then on attempts get access tokens, which are kept in memory and refreshed shortly before their end.
 
-use super::{CredentialProvider, CredentialRequest, ProvidedCredential, Providers, not_served};
+mod answer;
+mod authorize;
+mod exchange;
+mod format;
+mod id_token;
+mod keys;
+mod links;
+mod refresh;
+mod revoke;
+mod scopes;
+mod settings;
+mod store;
+mod types;
+
+use super::cache::{Cache, Cached, Reuse};
+use super::{CredentialFacts, CredentialProvider, CredentialRequest, Process, ProvidedCredential, Providers, Reading};
 use crate::clock::Clock;
-use crate::families::Family;
-use crate::model::{Failure, Locator, PlannedCall};
+use crate::credentials::redact::AttemptSecrets;
+use crate::credentials::{Credential, Secret, redact};
+use crate::families::{CustomSources, Family};
+use crate::model::{Class, Failure, Locator, PlannedCall};
 use crate::policy::Policy;
+use exchange::plain;
+use format::{GrantFacts, Subject};
 use futures_util::future::BoxFuture;
-use std::sync::Arc;
+use keys::StoreKeys;
+use links::Reason;
+use refresh::Unsaved;
+pub use revoke::{RevokedAtVendor, RevokedGrant};
+use settings::ConsentSettings;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use store::Store;
+use tokio::sync::watch;
+pub use types::{
+    CallbackQuery, ConsentCode, ConsentGiven, ConsentProblem, ConsentScope, ConsentView, GrantListing, LinkCode, LinkListing,
+    LinkProblem, LinkState, Proof, Prove, ProvedAccount,
+};
+
+/// How long a key that a vault gave is kept in memory, so that the visitors of a page do not cause reads of the vault.
+const VAULT_KEY_VALIDITY: Duration = Duration::from_secs(300);
+/// How long the process waits at its end for refreshes that have begun: longer than a token endpoint may take.
+const MAX_CLOSE_WAIT: Duration = Duration::from_secs(30);
+/// A refresh token that is issued for a shorter time than this is most likely issued anew by each refresh.
+const SHORT_GRANT: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// What the consent pages and commands work with. The policy is the one in force.
+#[derive(Clone)]
+pub struct ConsentContext<'a> {
+    pub providers: &'a Providers,
+    pub policy: Arc<Policy>,
+    pub sources: Arc<CustomSources>,
+}
 
 /// Resolves `consent:` locators.
-pub struct ConsentProvider {}
+pub struct ConsentProvider {
+    /// The providers that this one belongs to. A refresh runs in a task of its own and resolves locators too.
+    providers: Weak<Providers>,
+    process: Process,
+    tokens: Cache<Secret>,
+    stores: Mutex<HashMap<PathBuf, Arc<Store>>>,
+    vault_keys: Mutex<HashMap<String, (Duration, Arc<StoreKeys>)>>,
+    /// Grants whose new refresh token could not be written yet, by their ids.
+    unsaved: Mutex<HashMap<String, Unsaved>>,
+    /// The number of tasks that may be using a refresh token.
+    running: watch::Sender<usize>,
+}
 
 impl ConsentProvider {
-    pub fn new(_clock: &Arc<dyn Clock>) -> ConsentProvider {
-        ConsentProvider {}
+    pub fn new(clock: &Arc<dyn Clock>, process: Process, providers: Weak<Providers>) -> ConsentProvider {
+        ConsentProvider {
+            providers,
+            process,
+            tokens: Cache::new(clock),
+            stores: Mutex::default(),
+            vault_keys: Mutex::default(),
+            unsaved: Mutex::default(),
+            running: watch::Sender::new(0),
+        }
+    }
+
+    async fn resolve(&self, providers: &Providers, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
+        let Locator::Consent(name) = &request.locator else {
+            return Err(crate::model::locator_forms::unknown_form(&request.locator));
+        };
+        let settings = ConsentSettings::find(name, &request.policy, &request.family)?;
+        let store = self.store(&request.policy);
+        let content = store.read().map_err(|error| error.failure())?;
+        let grant = content.as_ref().and_then(|content| content.grant(request.connection, name));
+        let Some(facts) = grant.map(|grant| grant.facts.clone()) else {
+            return Err(self.ask(providers, request, &settings, &store, Reason::Never).await);
+        };
+        if (&facts.client_id, facts.token_url.as_str()) != (&settings.policy.client_id, settings.terms.token_url.as_str()) {
+            return Err(self.ask(providers, request, &settings, &store, Reason::OtherClient).await);
+        }
+        let token = self.access_token(request, settings.clone(), Arc::clone(&store), &facts).await?;
+        // A refresh has changed what is known about the grant.
+        let content = store.read().map_err(|error| error.failure())?;
+        let newer = content.as_ref().and_then(|content| content.grant(request.connection, name)).map(|grant| &grant.facts);
+        Ok(provided(&token, newer.unwrap_or(&facts), &settings))
+    }
+
+    /// Returns an access token, refreshed if it is due. The work runs in a task of its own: a refresh token that was sent is
+    /// spent, so its response must be stored even if the attempt that asked has timed out meanwhile.
+    async fn access_token(
+        &self,
+        request: &CredentialRequest,
+        settings: ConsentSettings,
+        store: Arc<Store>,
+        facts: &GrantFacts,
+    ) -> Result<Cached<Secret>, Failure> {
+        let Some(providers) = self.providers.upgrade() else { return Err(stopping()) };
+        let key = token_key(facts);
+        let request = request.clone();
+        self.running.send_modify(|count| *count += 1);
+        let work = async move {
+            let this = &providers.consents;
+            let _running = Running(&this.running);
+            let fetch = || refresh::refresh(this, &providers, &request, &settings, &store);
+            this.tokens.get(&key, &request, Reuse::UntilEnd, fetch).await
+        };
+        // What the task learns belongs to the attempt that waits for it.
+        let secrets = redact::attempt().unwrap_or_else(|| AttemptSecrets::new(&[]));
+        match tokio::spawn(secrets.run(work)).await {
+            Ok(result) => result,
+            Err(error) if error.is_cancelled() => Err(stopping()),
+            Err(error) => Err(Failure::new(
+                Class::Bug,
+                "a defect in aam ended the refresh of a consent",
+                "report it with the detail; other connections are not affected",
+            )
+            .detail(error.to_string())),
+        }
+    }
+
+    /// Returns the store that the policy names.
+    fn store(&self, policy: &Policy) -> Arc<Store> {
+        let path = &policy.credentials.consent_store.file;
+        Arc::clone(lock(&self.stores).entry(path.clone()).or_insert_with(|| Store::new(path)))
+    }
+
+    /// Returns the keys of the store.
+    ///
+    /// # Errors
+    /// Returns `CredentialMissing` if the policy names no key or the key is not valid, or the failure of its locator.
+    async fn keys(&self, providers: &Providers, request: &CredentialRequest) -> Result<Arc<StoreKeys>, Failure> {
+        const FIX: &str = "generate a key with: openssl rand -base64 32";
+        let Some(locator) = &request.policy.credentials.consent_store.key else {
+            return Err(Failure::new(
+                Class::CredentialMissing,
+                "the policy does not name the key that encrypts consents",
+                format!(
+                    "{FIX}; store it where AAM can read it, for example with aam secret set CONSENT_KEY, and write into the policy: credentials: {{consent_store: {{key: \"env:CONSENT_KEY\"}}}}"
+                ),
+            ));
+        };
+        let name = locator.to_string();
+        let now = providers.clock.monotonic();
+        if let Some((until, keys)) = lock(&self.vault_keys).get(&name)
+            && now < *until
+        {
+            return Ok(Arc::clone(keys));
+        }
+        let request = CredentialRequest { reading: Reading::Cached, ..request.clone() };
+        let provided = providers.provide_setting(&request, locator).await?;
+        let keys = plain(&provided.credential, &["key"]).and_then(|text| StoreKeys::parse(&text)).map(Arc::new);
+        let Some(keys) = keys else {
+            return Err(Failure::new(
+                Class::CredentialMissing,
+                format!("the key of the consent store ({name}) is not 32 bytes in base64 or hexadecimal"),
+                format!("{FIX}; a passphrase is not accepted, because it could be guessed from a copy of the file"),
+            ));
+        };
+        if matches!(locator, Locator::Vault(_)) {
+            lock(&self.vault_keys).insert(name, (now + VAULT_KEY_VALIDITY, Arc::clone(&keys)));
+        }
+        Ok(keys)
+    }
+}
+
+/// The key of a grant's access token in the cache. A grant that is given again has another id.
+fn token_key(facts: &GrantFacts) -> String {
+    format!("{}|{}|{}", facts.subject.connection, facts.subject.consent, facts.id)
+}
+
+fn provided(token: &Cached<Secret>, grant: &GrantFacts, settings: &ConsentSettings) -> ProvidedCredential {
+    let mut facts = CredentialFacts::new("consent");
+    facts.changeable = true;
+    facts.valid_until = token.valid_until;
+    facts.ends_at = fixed_end(grant);
+    facts.evidence.insert("consent".to_string(), settings.name.as_str().into());
+    facts.evidence.insert("scopes".to_string(), grant.scopes.clone().into());
+    facts.evidence.insert("given_by".to_string(), grant.subject.owner.as_str().into());
+    facts.evidence.insert("given_at".to_string(), grant.since.rfc3339().into());
+    facts.evidence.insert("cached".to_string(), token.hit.into());
+    let asked: Vec<String> = settings.scopes().map(str::to_string).collect();
+    facts.warning = token.stale.clone().or_else(|| scopes::warning(&settings.name, &asked, &grant.scopes, &settings.family));
+    ProvidedCredential { credential: Credential::read(token.value.as_ref().clone()), facts }
+}
+
+/// Returns the end of the grant if a person has to give it again then. An end that each refresh moves is none, and whether it
+/// does is known after the first refresh only.
+fn fixed_end(grant: &GrantFacts) -> Option<crate::model::Timestamp> {
+    let short = grant.refreshed.is_none() && grant.ends.is_some_and(|ends| ends.since(grant.since) < SHORT_GRANT);
+    grant.ends.filter(|_| !grant.end_moves && !short)
+}
+
+fn stopping() -> Failure {
+    Failure::new(Class::Interrupted, "aam is stopping", "AAM tries again after its next start")
+}
+
+/// Counts a task that may be using a refresh token.
+struct Running<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Subject {
+    fn new(request: &CredentialRequest, consent: &str) -> Subject {
+        Subject {
+            connection: request.connection,
+            namespace: request.namespace.clone(),
+            family: request.family.id.to_string(),
+            resource_ids: request.resource_ids.to_vec(),
+            owner: request.owner.clone(),
+            consent: consent.to_string(),
+        }
+    }
+
+    /// The request for a credential of this connection, in the context of a page or a command.
+    fn request(&self, context: &ConsentContext<'_>) -> Option<CredentialRequest> {
+        Some(CredentialRequest {
+            locator: Locator::Consent(self.consent.clone()),
+            connection: self.connection,
+            namespace: self.namespace.clone(),
+            owner: self.owner.clone(),
+            family: Arc::clone(context.sources.family(&self.family)?),
+            resource_ids: self.resource_ids.clone().into(),
+            policy: Arc::clone(&context.policy),
+            reading: Reading::Cached,
+        })
+    }
+
+    /// The texts that the owner of the intent wrote, which are never redacted.
+    fn texts(&self) -> Vec<String> {
+        let mut texts = self.resource_ids.clone();
+        texts.extend([self.owner.clone(), self.consent.clone(), self.namespace.clone()]);
+        texts
     }
 }
 
 impl CredentialProvider for ConsentProvider {
     fn provide<'a>(
         &'a self,
-        _: &'a Providers,
+        providers: &'a Providers,
         request: &'a CredentialRequest,
     ) -> BoxFuture<'a, Result<ProvidedCredential, Failure>> {
-        Box::pin(async move { Err(not_served(&request.locator)) })
+        Box::pin(self.resolve(providers, request))
     }
 
-    fn planned_calls(&self, _: &Policy, _: &Locator, _: &Family) -> Vec<PlannedCall> {
-        Vec::new()
+    fn planned_calls(&self, policy: &Policy, locator: &Locator, family: &Family) -> Vec<PlannedCall> {
+        let Locator::Consent(name) = locator else { return Vec::new() };
+        let consent = policy.credentials.consents.get(name).filter(|consent| consent.family == *family.id);
+        let Some(Ok(terms)) = consent.map(|consent| consent.terms(family.oauth.as_ref())) else { return Vec::new() };
+        let url = terms.token_url;
+        let host = url.host_str().unwrap_or_default();
+        let host = url.port().map_or_else(|| host.to_string(), |port| format!("{host}:{port}"));
+        vec![PlannedCall { method: "POST".to_string(), host, path: url.path().to_string() }]
+    }
+
+    /// Waits for refreshes that have begun: the response of a refresh that is lost ends the grant.
+    fn close<'a>(&'a self, _: &'a Providers) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let mut running = self.running.subscribe();
+            let ended = running.wait_for(|count| *count == 0);
+            if tokio::time::timeout(MAX_CLOSE_WAIT, ended).await.is_err() {
+                tracing::warn!(target: "aam::consent", "a refresh of a consent did not end before the process; its grant may have to be given again");
+            }
+        })
     }
 }

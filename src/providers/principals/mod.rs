@@ -3,12 +3,30 @@
 //! Each kind of `policy::credentials::KIND_SPECS` has a module here that mints its credential. What was minted is shared by
 //! all connections of the principal and of the same scopes, and used until shortly before its end.
 
-mod token_request;
+mod aws;
+mod box_platform;
+mod dpop;
+mod entra;
+mod fixed;
+mod github_app;
+mod google;
+mod issued;
+mod netsuite;
+mod oauth1;
+mod oauth2_client;
+mod okta;
+mod refusal;
+mod salesforce;
+mod snowflake;
+pub(super) mod token_request;
+mod token_response;
+mod zoom;
 
 use super::cache::{Cache, Cached, Fetched, Reuse};
 use super::{CredentialFacts, CredentialProvider, CredentialRequest, ProvidedCredential, Providers};
 use crate::clock::Clock;
-use crate::credentials::Credential;
+use crate::credentials::private_key::{PrivateKey, UnusableKey};
+use crate::credentials::{Credential, Secret};
 use crate::families::Family;
 use crate::model::locator_forms::unknown_form;
 use crate::model::problem::nearest;
@@ -47,6 +65,48 @@ impl MintContext<'_> {
         let request = CredentialRequest { locator: locator.clone(), ..self.request.clone() };
         // The provider is boxed, because it may itself be a provider that needs a secret.
         Ok(self.providers.provide_setting(&request, locator).await?.credential)
+    }
+
+    /// Returns the secret behind the key `key` as one text, without a line break at its end. If it is stored as a JSON
+    /// object, this is its only field, or the field that has the name of the key.
+    ///
+    /// # Errors
+    /// As [`MintContext::secret`], and `CredentialMissing` if the object has several fields.
+    pub async fn secret_text(&self, key: &str) -> Result<Secret, Failure> {
+        let credential = self.secret(key).await?;
+        let only = credential.values().next().filter(|_| credential.values().count() == 1);
+        let Some(secret) = only.or_else(|| credential.field(key)) else {
+            let title = format!("{} has several fields: {}", self.stored(key), credential.field_names().join(", "));
+            let fix = format!("store it as text, as a JSON object with the field {key}, or add #FIELD to a vault: locator");
+            return Err(Failure::new(Class::CredentialMissing, title, fix));
+        };
+        Ok(Secret::new(secret.expose().trim_end_matches(['\r', '\n']).to_string()))
+    }
+
+    /// Returns the private key behind the key `key`, decrypted with the key `passphrase` if the policy has it.
+    ///
+    /// # Errors
+    /// As [`MintContext::secret`], and `CredentialMissing` with what is wrong with the key.
+    pub async fn private_key(&self, key: &str) -> Result<PrivateKey, Failure> {
+        let credential = self.secret(key).await?;
+        let passphrase = match self.principal.locator("passphrase") {
+            Some(_) => Some(self.secret_text("passphrase").await?),
+            None => None,
+        };
+        PrivateKey::from_credential(&credential, passphrase.as_ref()).map_err(|unusable| self.unusable_key(key, &unusable))
+    }
+
+    /// The failure for the private key behind the key `key` that cannot be used.
+    #[must_use]
+    pub fn unusable_key(&self, key: &str, unusable: &UnusableKey) -> Failure {
+        let title = format!("{} {}", self.stored(key), unusable.message());
+        Failure::new(Class::CredentialMissing, title, unusable.fix())
+    }
+
+    /// Names the secret behind the key `key`, for messages.
+    fn stored(&self, key: &str) -> String {
+        let place = self.principal.locator(key).map(|locator| format!(" ({locator})")).unwrap_or_default();
+        format!("{key} of the service principal {}{place}", self.name)
     }
 
     /// Returns the text of the key `key`.
@@ -94,20 +154,40 @@ impl PrincipalProvider {
         // A changed principal mints anew, and so does a family that needs other scopes.
         let settings = serde_json::json!([principal, context.scopes()]).to_string();
         let key = format!("{name}|{}", crate::model::Digest::from_bytes(settings.as_bytes()));
-        let cached = self.minted.get(&key, request, Reuse::UntilEnd, || mint(&context)).await?;
+        // Where no call is made, the credential is made of keys that can be changed at their place at any time.
+        let reuse = if principal.calls().is_empty() { Reuse::OncePerConnection } else { Reuse::UntilEnd };
+        let cached = self.minted.get(&key, request, reuse, || mint(&context)).await?;
         Ok(provided(&cached, principal))
     }
 }
 
-/// Mints a credential of the principal's kind.
+/// Mints a credential of the principal's kind. Each kind has one line here and one module.
 async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
     match context.principal.kind {
-        kind => Err(Failure::new(
-            Class::Unsupported,
-            format!("this version cannot use service principals of the kind {kind}"),
-            format!("store a token of {} with `aam secret set NAME` and write env:NAME instead", context.name),
-        )),
+        "oauth2_client" => oauth2_client::mint(context).await,
+        "entra" => entra::mint(context).await,
+        "google" => google::mint(context).await,
+        "aws" => aws::mint(context).await,
+        "snowflake" => snowflake::mint(context).await,
+        "github_app" => github_app::mint(context).await,
+        "okta" => okta::mint(context).await,
+        "salesforce" => salesforce::mint(context).await,
+        "box" => box_platform::mint(context).await,
+        "zoom" => zoom::mint(context).await,
+        "netsuite" => netsuite::mint(context).await,
+        "basic" => fixed::basic(context).await,
+        "token" => fixed::token(context).await,
+        _ => Err(not_served(context)),
     }
+}
+
+/// The failure for a kind that this version does not serve yet.
+fn not_served(context: &MintContext<'_>) -> Failure {
+    Failure::new(
+        Class::Unsupported,
+        format!("this version cannot use service principals of the kind {}", context.principal.kind),
+        format!("store a token of {} in an environment variable and write env:NAME instead", context.name),
+    )
 }
 
 fn provided(cached: &Cached<Minted>, principal: &Principal) -> ProvidedCredential {
@@ -145,6 +225,10 @@ impl CredentialProvider for PrincipalProvider {
         request: &'a CredentialRequest,
     ) -> BoxFuture<'a, Result<ProvidedCredential, Failure>> {
         Box::pin(self.resolve(providers, request))
+    }
+
+    fn next_end(&self) -> Option<Timestamp> {
+        self.minted.next_end()
     }
 
     fn planned_calls(&self, policy: &Policy, locator: &Locator, _: &Family) -> Vec<PlannedCall> {

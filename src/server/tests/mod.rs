@@ -3,6 +3,7 @@
 
 mod access;
 mod bounds;
+mod consent;
 mod contract;
 mod listener;
 mod page;
@@ -11,12 +12,17 @@ mod read;
 
 use super::{ServerInfo, ServerLimits, serve_with};
 use crate::clock::Clock;
+use crate::connectors::Engines;
+use crate::egress::Egress;
+use crate::egress::resolve::SystemLookup;
 use crate::model::ledger::{AttemptContext, Why};
 use crate::model::{
     Catalog, Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport, StepStatus, Stream,
     SyncMode, Timestamp,
 };
+use crate::pipeline::Env;
 use crate::policy::{ActivePolicy, LoadedPolicy};
+use crate::providers::{Process, Providers};
 use crate::reconcile::Handle;
 use crate::registry::Registry;
 use serde_json::{Value, json};
@@ -97,7 +103,7 @@ impl TestServer {
             started: Timestamp(START).rfc3339(),
             port,
         };
-        let served = tokio::spawn(serve_with(Arc::clone(&handle), listener, info, limits));
+        let served = tokio::spawn(serve_with(Arc::clone(&handle), Arc::new(env(&handle)), listener, info, limits));
         TestServer { handle, clock: manual_clock, port, served, _folder: folder }
     }
 
@@ -181,6 +187,15 @@ impl TestServer {
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected")
     }
+}
+
+/// An environment without engines, whose providers read no variable.
+fn env(handle: &Handle) -> Env {
+    let budget: Arc<dyn crate::egress::DayBudget> = Arc::clone(&handle.registry) as _;
+    let egress = Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup));
+    let none: crate::providers::ReadEnv = Arc::new(|_| None);
+    let providers = Providers::with_env(Arc::clone(&egress), Arc::clone(&handle.clock), Process::Recording, none);
+    Env { engines: Engines::default(), egress, providers }
 }
 
 async fn record(handle: &Handle, id: ConnectionId, outcome: &Outcome) {

@@ -4,7 +4,7 @@ mod cases;
 pub mod changes;
 pub mod failures;
 pub mod read_only;
-mod sources;
+pub mod sources;
 
 use crate::harness::variable;
 use crate::support::daemon::{Workspace, intent};

@@ -5,7 +5,7 @@
 //! Source: AWS, "Create a signed AWS API request", and for S3 "Authenticating Requests: Using the
 //! Authorization Header".
 
-use crate::credentials::Secret;
+use super::Secret;
 use crate::model::Timestamp;
 use data_encoding::HEXLOWER;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};

@@ -1,8 +1,8 @@
-//! Reads an access key from a resolved credential. Pure.
+//! Reads an AWS access key from a resolved credential. Pure.
 
-use super::address::valid_region;
 use super::sigv4::Keys;
-use crate::credentials::{Credential, Secret};
+use super::{Credential, Secret};
+use crate::model::text::is_region;
 use crate::model::{Class, Failure};
 
 const ACCESS: &[&str] = &["access_key_id", "AWS_ACCESS_KEY_ID", "aws_access_key_id", "AccessKeyId"];
@@ -18,7 +18,7 @@ const FORM: &str = r#"store {"access_key_id":"...","secret_access_key":"..."} (s
 /// `CredentialMissing`, naming the field that is missing or not usable, but never a value.
 pub fn read(credential: Option<&Credential>) -> Result<(Keys, Option<String>), Failure> {
     let Some(credential) = credential else {
-        return Err(missing("an object store requires an access key, but the intent does not name a credential"));
+        return Err(missing("an access key is required, but the intent does not name a credential"));
     };
     let (access, secret) = match credential.plain() {
         Some(plain) => pair(plain)?,
@@ -30,7 +30,7 @@ pub fn read(credential: Option<&Credential>) -> Result<(Keys, Option<String>), F
         session_token: filled(credential, TOKEN).map(|token| sendable(token, "session_token")).transpose()?,
     };
     let region = filled(credential, REGION).map(|region| region.expose().to_string());
-    if region.as_deref().is_some_and(|region| !valid_region(region)) {
+    if region.as_deref().is_some_and(|region| !is_region(region)) {
         return Err(missing("the field region of the credential is not a region name such as eu-central-1"));
     }
     Ok((keys, region))
