@@ -4,7 +4,8 @@
 //! spurious wake neither shortens nor extends one.
 
 use crate::model::ledger::Why;
-use crate::model::{Class, ConnectionId, Digest, Retry, Scope, Step, Timestamp};
+use crate::model::{Class, ConnectionId, Digest, Locator, Retry, Scope, Step, Timestamp};
+use crate::policy::credentials::Definitions;
 use crate::policy::grants::Rights;
 use crate::policy::{LoadedPolicy, Policy};
 use crate::snapshot::{Attempt, Connection, Snapshot};
@@ -21,12 +22,19 @@ pub struct PlanItem {
     pub due: Timestamp,
 }
 
+/// When the files that hold secrets changed, by their `env:` or `file:` locator. It is observed, as the snapshot is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredSecrets(pub BTreeMap<String, Timestamp>);
+
 /// The policy and the digests of its parts per family.
 pub struct PlanContext {
     pub policy: Arc<Policy>,
     loaded: LoadedPolicy,
     slices: BTreeMap<Arc<str>, Digest>,
     rights: Rights,
+    definitions: Definitions,
+    /// The files of secrets that connections wait for.
+    pub secrets: Arc<StoredSecrets>,
 }
 
 impl PlanContext {
@@ -34,7 +42,20 @@ impl PlanContext {
     #[must_use]
     pub fn new(loaded: LoadedPolicy, snapshot: &Snapshot) -> PlanContext {
         let slices = snapshot.families.iter().map(|family| (Arc::clone(family), loaded.slice(family))).collect();
-        PlanContext { policy: Arc::clone(&loaded.policy), rights: Rights::new(&loaded.policy), loaded, slices }
+        PlanContext {
+            policy: Arc::clone(&loaded.policy),
+            rights: Rights::new(&loaded.policy),
+            definitions: Definitions::new(&loaded.policy.credentials),
+            secrets: Arc::default(),
+            loaded,
+            slices,
+        }
+    }
+
+    /// Adds when the files of secrets changed.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Arc<StoredSecrets>) -> PlanContext {
+        PlanContext { secrets, ..self }
     }
 
     /// Whether this is the context of `loaded` with the digest of every family of `snapshot`.
@@ -47,8 +68,27 @@ impl PlanContext {
     fn inputs(&self, known: &Connection) -> Digest {
         let family = &known.source_type;
         let slice = self.slices.get(family).copied().unwrap_or_else(|| self.loaded.slice(family));
-        self.rights.add_to(slice, known.origins_in_force())
+        let inputs = self.rights.add_to(slice, known.origins_in_force());
+        self.definitions.add_to(&self.policy.credentials, inputs, known.locator.as_deref())
     }
+
+    /// When a file that the credential of `known` is read from changed, if the connection waits for a credential.
+    #[must_use]
+    pub fn secret_changed(&self, known: &Connection) -> Option<Timestamp> {
+        if self.secrets.0.is_empty() || !waits_for_credential(known) {
+            return None;
+        }
+        let locator = Locator::parse(known.locator.as_deref()?).ok()?;
+        let stored = self.policy.credentials.stored_in(&locator);
+        stored.into_iter().filter_map(|locator| self.secrets.0.get(&locator.to_string())).max().copied()
+    }
+}
+
+/// Whether another credential could make the connection work.
+#[must_use]
+pub fn waits_for_credential(known: &Connection) -> bool {
+    let Some(facts) = known.last.as_ref().map(|last| &last.facts).filter(|_| known.retired.is_none()) else { return false };
+    facts.class.is_some_and(|class| class.retry() == Retry::Recheck) || facts.failed_step == Some(Step::Credential)
 }
 
 /// All attempts that are or will be due, earliest first.
@@ -94,6 +134,11 @@ pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: b
         None => settled(id, known, last, &context.policy),
         Some(class) => {
             let since = known.last_checked().unwrap_or(last.at);
+            // An attempt that was recorded says when it began, and the file may have changed while it ran.
+            let read_at = if since > last.at { since } else { last.facts.begun_at };
+            if let Some(changed) = context.secret_changed(known).filter(|changed| *changed > read_at && *changed <= now) {
+                return full(Why::CredentialChanged, changed);
+            }
             let wait = match class.retry() {
                 Retry::OnChange if concerns_source(last, class) => context.policy.recheck.drift,
                 Retry::OnChange => return None,

@@ -159,23 +159,55 @@ impl PolicyLoader {
 /// but no file below such a root can be read.
 #[must_use]
 pub fn root_problems(policy: &Policy) -> Vec<Problem> {
-    let problem = |root: &PathBuf| {
-        let text = root.to_string_lossy();
-        let (message, hint) = if text.starts_with('~') || text.starts_with('$') {
-            ("is not expanded: AAM reads ~ and $NAME in files.roots as they are written", "write the whole path")
-        } else if !root.exists() {
-            (
-                "does not exist",
-                "create or mount the folder, or correct the path; a relative path starts at the working directory of aam",
-            )
-        } else if !root.is_dir() {
-            ("is not a folder", "write the folder that holds the files")
-        } else {
-            return None;
-        };
-        Some(Problem::new("/files/roots", format!("{text} {message}")).hint(hint))
+    policy.files.roots.iter().filter_map(|root| folder_problem("files.roots", root)).collect()
+}
+
+/// As [`root_problems`], for the folders of `credentials.files`, and for `credentials.secrets_dir` if it exists: it is
+/// created when the first secret is stored. Blocks while a mount does not answer.
+#[must_use]
+pub fn credential_folder_problems(policy: &Policy) -> Vec<Problem> {
+    let credentials = &policy.credentials;
+    let mut problems: Vec<Problem> =
+        credentials.files.iter().filter_map(|folder| folder_problem("credentials.files", folder)).collect();
+    let secrets_dir = &credentials.secrets_dir;
+    if is_unexpanded(secrets_dir) || secrets_dir.exists() {
+        problems.extend(folder_problem("credentials.secrets_dir", secrets_dir));
+    }
+    let real: Vec<Option<PathBuf>> = credentials.files.iter().map(|folder| folder.canonicalize().ok()).collect();
+    for (at, folder) in real.iter().enumerate().filter(|(_, folder)| folder.is_some()) {
+        if let (Some(first), Some(other)) = (
+            real.iter().take(at).position(|earlier| earlier == folder).and_then(|at| credentials.files.get(at)),
+            credentials.files.get(at),
+        ) {
+            let message =
+                format!("{} and {} are the same folder, so each file in it has two locators", first.display(), other.display());
+            problems.push(Problem::new("/credentials/files", message).hint("remove one of the two"));
+        }
+    }
+    problems
+}
+
+fn is_unexpanded(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.starts_with('~') || text.starts_with('$')
+}
+
+/// The problem of a folder that the key `key` of the policy names.
+fn folder_problem(key: &str, folder: &Path) -> Option<Problem> {
+    let (message, hint) = if is_unexpanded(folder) {
+        (format!("is not expanded: AAM reads ~ and $NAME in {key} as they are written"), "write the whole path")
+    } else if !folder.exists() {
+        (
+            "does not exist".to_string(),
+            "create or mount the folder, or correct the path; a relative path starts at the working directory of aam",
+        )
+    } else if !folder.is_dir() {
+        ("is not a folder".to_string(), "write the folder that holds the files")
+    } else {
+        return None;
     };
-    policy.files.roots.iter().filter_map(problem).collect()
+    let pointer = format!("/{}", key.replace('.', "/"));
+    Some(Problem::new(pointer, format!("{} {message}", folder.display())).hint(hint))
 }
 
 /// The manifests of `dir`, ordered by name.

@@ -4,9 +4,12 @@
 //! committed, a reader applies all entries, and a query for a past instant applies those up to it. They all use the same
 //! fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
+mod interner;
+
 use crate::model::ending;
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Warning};
 use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Retry, Scope, State, Step, Timestamp};
+use interner::Interner;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -34,40 +37,6 @@ pub struct Snapshot {
     interner: Interner,
 }
 
-/// Keeps one shared copy of each string. Copies that are no longer used are dropped from time to time.
-#[derive(Clone, Debug, Default)]
-struct Interner {
-    strings: BTreeSet<Arc<str>>,
-    /// The number of strings at which unused ones are dropped.
-    sweep_at: usize,
-}
-
-/// Which strings are shared does not affect the state, so all interners are equal.
-impl PartialEq for Interner {
-    fn eq(&self, _: &Interner) -> bool {
-        true
-    }
-}
-
-impl Interner {
-    /// The shared copy of `text`.
-    fn intern(&mut self, text: &str) -> Arc<str> {
-        if let Some(shared) = self.strings.get(text) {
-            return Arc::clone(shared);
-        }
-        if self.strings.len() >= self.sweep_at {
-            self.strings.retain(|shared| Arc::strong_count(shared) > 1);
-            self.sweep_at = (self.strings.len() * 2).max(MIN_SWEEP);
-        }
-        let shared: Arc<str> = text.into();
-        self.strings.insert(Arc::clone(&shared));
-        shared
-    }
-}
-
-/// The least number of strings at which [`Interner`] drops unused ones.
-const MIN_SWEEP: usize = 1024;
-
 /// The number of recent changes that are remembered individually.
 const MAX_RECENT_CHANGES: usize = 1024;
 
@@ -87,6 +56,8 @@ pub struct Connection {
     pub spec: Digest,
     /// The `seq` of the entry whose body is the document in force.
     pub document: u64,
+    /// The locator of the document in force. `None` if it has none, or if an earlier version recorded it.
+    pub locator: Option<Arc<str>>,
     pub retired: Option<Timestamp>,
     /// When the current attempt began. `None` if no attempt is recorded as running.
     pub begun: Option<Timestamp>,
@@ -112,6 +83,8 @@ pub struct Desired {
     pub origin: Origin,
     pub seq: u64,
     pub spec: Digest,
+    /// The locator of the document, if it is known.
+    pub locator: Option<Arc<str>>,
 }
 
 /// A finished attempt. The step reports are the body of entry `seq`.
@@ -155,8 +128,9 @@ impl Snapshot {
             (Fact::NamespaceSealed { .. }, _) => {
                 self.sealed.insert(entry.namespace.clone());
             }
-            (Fact::IntentAccepted { origin, spec, source_type }, Some(id)) => {
-                self.accept(entry, id, origin, *spec, source_type);
+            (Fact::IntentAccepted { origin, spec, source_type, locator }, Some(id)) => {
+                let locator = locator.as_deref().map(|locator| self.interner.intern(locator));
+                self.accept(entry, id, origin, (*spec, locator), source_type);
             }
             (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry.seq, id, origin),
             (fact, Some(id)) => {
@@ -183,7 +157,14 @@ impl Snapshot {
         }
     }
 
-    fn accept(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin, spec: Digest, source_type: &str) {
+    fn accept(
+        &mut self,
+        entry: &Entry,
+        id: ConnectionId,
+        origin: &Origin,
+        (spec, locator): (Digest, Option<Arc<str>>),
+        source_type: &str,
+    ) {
         let (namespace, source_type) = (self.interner.intern(&entry.namespace), self.interner.intern(source_type));
         self.families.insert(Arc::clone(&source_type));
         self.remember_change(entry.seq, id);
@@ -193,7 +174,7 @@ impl Snapshot {
         let connection =
             self.connections.entry(id).or_insert_with(|| Box::new(Connection::new(namespace, source_type, entry.at)));
         connection.origins.retain(|desire| desire.origin != origin);
-        connection.origins.push(Desired { origin, seq: entry.seq, spec });
+        connection.origins.push(Desired { origin, seq: entry.seq, spec, locator });
         connection.origins.shrink_to_fit();
         if connection.retired.take().is_some() {
             connection.restart(entry.at);
@@ -266,6 +247,7 @@ impl Connection {
             generation: 0,
             spec: Digest::default(),
             document: 0,
+            locator: None,
             retired: None,
             begun: None,
             last: None,
@@ -296,6 +278,7 @@ impl Connection {
             return;
         };
         self.document = newest.seq;
+        self.locator.clone_from(&newest.locator);
         if newest.spec != self.spec || self.generation == 0 {
             self.spec = newest.spec;
             self.generation += 1;

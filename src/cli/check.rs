@@ -37,7 +37,9 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     let (mut policy_problems, mut warnings, credentials) = match &loaded {
         Ok(loaded) => {
             let file = common.policy.display().to_string();
-            let roots = policy_loader::root_problems(&loaded.policy).into_iter().map(|problem| problem.in_file(&file));
+            let roots = policy_loader::root_problems(&loaded.policy).into_iter();
+            let roots = roots.chain(policy_loader::credential_folder_problems(&loaded.policy));
+            let roots = roots.map(|problem| problem.in_file(&file));
             let warnings = roots.chain(expected_states(&common.intents, &intents, loaded)).collect();
             (loaded.sources.problems.clone(), warnings, summary::summary(&loaded.policy))
         }

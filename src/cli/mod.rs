@@ -13,6 +13,7 @@ mod once;
 mod plan;
 mod policy;
 mod report;
+mod secret;
 mod serve;
 mod status;
 mod terminal;
@@ -103,6 +104,9 @@ enum Command {
     /// List, ask for and revoke the consents of owners
     #[command(subcommand)]
     Consent(consent::ConsentCommand),
+    /// Store, list and remove the secrets that env:NAME locators name
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Compare policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -232,6 +236,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Verify => verify::run(&common),
         Command::Token(command) => token::run(&common, &command),
         Command::Consent(command) => consent::run(&common, &command).await,
+        Command::Secret(command) => secret::run(&common, &command),
         Command::Policy(command) => policy::run(&common, &command),
         Command::Families(options) => families::run(&options, &common),
         Command::Lowcode(command) => lowcode::run(&common, &command),

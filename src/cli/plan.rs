@@ -17,6 +17,7 @@ use crate::plan::{self, PlanContext, PlanItem};
 use crate::policy::LoadedPolicy;
 use crate::policy_loader;
 use crate::providers::{Process, Providers};
+use crate::reconcile::secret_files;
 use crate::registry::{Reader, RegistryError};
 use crate::report::plan::{PlanReport, PlannedAttempt, Retirement, text};
 use crate::snapshot::Snapshot;
@@ -137,7 +138,8 @@ impl Draft {
     }
 
     fn plan(self, loaded: LoadedPolicy, env: &PlanEnv, reader: Option<&Reader>, now: Timestamp) -> PlanReport {
-        let context = PlanContext::new(loaded.clone(), &self.snapshot);
+        let secrets = secret_files::read_once(&loaded.policy, &self.snapshot, now);
+        let context = PlanContext::new(loaded.clone(), &self.snapshot).with_secrets(secrets.into());
         let items = plan::plan(&self.snapshot, &context, &BTreeSet::new(), now);
         let (due, later): (Vec<PlanItem>, Vec<PlanItem>) = items.into_iter().partition(|item| item.due <= now);
         let attempts = due.into_iter().map(|item| self.describe(item, &loaded, env, reader)).collect();

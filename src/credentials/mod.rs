@@ -15,6 +15,9 @@ pub mod signer;
 pub mod sigv4;
 mod views;
 
+/// The maximum size of a credential in a file, in bytes. Keys and service account files have a few KiB.
+pub const MAX_SECRET_BYTES: u64 = 64 << 10;
+
 pub use forms::{MIN_SECRET_BYTES, Unprotectable, unprotectable};
 pub use known_end::known_end;
 pub use secret::{Credential, Secret};

@@ -2,8 +2,9 @@
 
 use super::item::{Fault, Item, Refusal};
 use super::json::token;
-use super::{leaks, schema};
+use super::{leaks, pasted, schema};
 use crate::model::intent::SAFE_READONLY;
+use crate::model::locator::LOCATOR_FORMS;
 use crate::model::{DEMO_NAMESPACE, Intent, Problem, Timestamp};
 use serde_json::{Map, Value};
 
@@ -101,7 +102,7 @@ fn remove_secrets(name: &str, value: &mut Value) -> bool {
 
 /// Reports known fields that contain a credential. The messages do not repeat the value.
 fn misplaced_secrets(document: &Value) -> Vec<Problem> {
-    let hint = "remove it and rotate it; store it in an environment variable and set \"credential_locator\": \"env:NAME\"";
+    let hint = "remove it and rotate it; store it with `aam secret set NAME` and set \"credential_locator\": \"env:NAME\"";
     let mut problems = Vec::new();
     let ids = document.get("resource_ids").and_then(Value::as_array).into_iter().flatten().take(64).enumerate();
     for (index, id) in ids.filter_map(|(index, id)| id.as_str().map(|id| (index, id))) {
@@ -109,12 +110,15 @@ fn misplaced_secrets(document: &Value) -> Vec<Problem> {
             problems.push(Problem::new(format!("/resource_ids/{index}"), "contains a credential").hint(hint));
         }
     }
-    for pointer in ["/credential_locator", "/source_type", "/namespace", "/evidence/status", "/owner/user"] {
-        let text = document.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let value = text.split_once(':').filter(|_| pointer == "/credential_locator").map_or(text, |(_, rest)| rest);
-        if leaks::secret_value(value) {
+    for pointer in ["/source_type", "/namespace", "/evidence/status", "/owner/user"] {
+        if document.pointer(pointer).and_then(Value::as_str).is_some_and(leaks::secret_value) {
             problems.push(Problem::new(pointer, "contains a credential").hint(hint));
         }
+    }
+    if document.get("credential_locator").and_then(Value::as_str).is_some_and(pasted::is_credential) {
+        let message = "looks like a credential and not like the location of one";
+        let hint = format!("if it is one, {hint}; a locator is {LOCATOR_FORMS}");
+        problems.push(Problem::new("/credential_locator", message).hint(hint));
     }
     problems
 }

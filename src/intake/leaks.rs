@@ -1,7 +1,8 @@
 //! Detects secrets in intents. Intents are stored and displayed, so they must not contain secrets.
 
-/// Prefixes of vendors' credentials.
-const PREFIXES: [&str; 20] = [
+/// Prefixes of vendors' credentials, from the vendors' documentation and the lists of public secret scanners.
+const PREFIXES: [&str; 62] = [
+    // Slack.
     "xoxa-",
     "xoxb-",
     "xoxe",
@@ -9,6 +10,7 @@ const PREFIXES: [&str; 20] = [
     "xoxr-",
     "xoxs-",
     "xapp-",
+    // GitHub and GitLab.
     "ghp_",
     "gho_",
     "ghs_",
@@ -16,12 +18,62 @@ const PREFIXES: [&str; 20] = [
     "ghr_",
     "github_pat_",
     "glpat-",
+    "gldt-",
+    "glrt-",
+    "gloas-",
+    // Stripe and Shopify.
     "sk_live_",
+    "sk_test_",
+    "rk_live_",
+    "rk_test_",
+    "whsec_",
     "shpat_",
+    "shpca_",
+    "shppa_",
+    "shpss_",
+    // HashiCorp Vault: service, batch and recovery tokens.
     "hvs.",
+    "hvb.",
+    "hvr.",
+    // Google: access token, refresh token, API key, client secret.
     "ya29.",
+    "1//0",
     "AIza",
+    "GOCSPX-",
+    // DigitalOcean.
     "dop_v1_",
+    "doo_v1_",
+    "dor_v1_",
+    // Package registries.
+    "npm_",
+    "pypi-AgE",
+    "rubygems_",
+    "dckr_pat_",
+    // Atlassian.
+    "ATATT3x",
+    "ATCTT3x",
+    "ATBB",
+    // Language models.
+    "sk-ant-",
+    "sk-proj-",
+    "sk-svcacct-",
+    // Others.
+    "SG.",
+    "glsa_",
+    "glc_",
+    "NRAK-",
+    "lin_api_",
+    "ntn_",
+    "pat-na1-",
+    "pat-eu1-",
+    "xkeysib-",
+    "figd_",
+    "sbp_",
+    "sntrys_",
+    "PMAK-",
+    "ops_eyJ",
+    "dp.st.",
+    "dp.pt.",
 ];
 
 /// Parts of the names of secret fields, without `_`, `-` and `.`.

@@ -19,6 +19,7 @@ pub mod json;
 pub mod leaks;
 pub mod listing;
 pub mod locate;
+mod pasted;
 pub mod read;
 pub mod scan;
 pub mod schema;

@@ -26,11 +26,15 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Watches the intents folder and the policy's folder. Dropping it stops the watch.
 pub struct Watch {
     inner: Arc<Inner>,
+    /// The folders that [`Watch::set_folders`] named last.
+    folders: Mutex<Vec<(PathBuf, RecursiveMode)>>,
     tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 struct Inner {
     watcher: Mutex<Watched>,
+    /// The folders to watch from the next check on, if they changed.
+    wanted: Mutex<Option<Vec<(PathBuf, RecursiveMode)>>>,
     wake: Arc<Notify>,
 }
 
@@ -62,6 +66,20 @@ impl Watch {
     /// Returns a warning if the folders cannot be watched and are polled every second instead.
     #[must_use]
     pub fn start(intents: &Path, policy: &Path, wake: Arc<Notify>) -> (Watch, Option<String>) {
+        Watch::start_with(watched_folders(intents, policy), wake)
+    }
+
+    /// Starts without folders. [`Watch::set_folders`] names them. Must be called in a tokio runtime.
+    #[must_use]
+    pub fn without_folders(wake: Arc<Notify>) -> Watch {
+        let (watch, warning) = Watch::start_with(Vec::new(), wake);
+        if let Some(warning) = warning {
+            tracing::warn!("{warning}");
+        }
+        watch
+    }
+
+    fn start_with(folders: Vec<WatchedFolder>, wake: Arc<Notify>) -> (Watch, Option<String>) {
         let raw = Arc::new(Notify::new());
         let signal = Arc::clone(&raw);
         let on_event = move |event: notify::Result<Event>| {
@@ -75,11 +93,11 @@ impl Watch {
             Ok(watcher) => (Some(watcher), None),
             Err(error) => (None, Some(watch_warning(&error))),
         };
-        let mut watched = Watched { watcher, folders: watched_folders(intents, policy) };
+        let mut watched = Watched { watcher, folders };
         warning = watched.rewatch().1.or(warning);
-        let inner = Arc::new(Inner { watcher: Mutex::new(watched), wake });
+        let inner = Arc::new(Inner { watcher: Mutex::new(watched), wanted: Mutex::default(), wake });
         let tasks = [tokio::spawn(debounce(raw, Arc::clone(&inner.wake))), tokio::spawn(tick(Arc::clone(&inner)))];
-        (Watch { inner, tasks }, warning)
+        (Watch { inner, folders: Mutex::default(), tasks }, warning)
     }
 
     /// Watches folders again that were replaced or created since the last check. Returns whether there was one.
@@ -88,6 +106,21 @@ impl Watch {
     #[must_use]
     pub fn check(&self) -> bool {
         self.inner.check()
+    }
+
+    /// Watches exactly these folders from now on: `folder`, and `trees` with everything below them. Does not block, because
+    /// a folder may be on a mount that does not answer: a task of this watch does the work.
+    pub fn set_folders(&self, folder: &Path, trees: &[PathBuf]) {
+        let trees = trees.iter().map(|tree| (tree.clone(), RecursiveMode::Recursive));
+        let all: Vec<_> = std::iter::once((folder.to_path_buf(), RecursiveMode::NonRecursive)).chain(trees).collect();
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        if *folders == all {
+            return;
+        }
+        folders.clone_from(&all);
+        *self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(all);
+        let inner = Arc::clone(&self.inner);
+        drop(tokio::task::spawn_blocking(move || inner.check()));
     }
 
     /// Watches another folder, unless it is watched already.
@@ -119,7 +152,12 @@ impl Inner {
     }
 
     fn check(&self) -> bool {
-        let (changed, warning) = self.lock().rewatch();
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (changed, warning) = {
+            let mut watched = self.lock();
+            wanted.into_iter().for_each(|wanted| watched.set(wanted));
+            watched.rewatch()
+        };
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
         }
@@ -132,6 +170,23 @@ impl Inner {
 }
 
 impl Watched {
+    /// Replaces the list of folders. Those that were watched before stay watched.
+    fn set(&mut self, wanted: Vec<(PathBuf, RecursiveMode)>) {
+        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.folders)
+            .into_iter()
+            .partition(|folder| wanted.iter().any(|(path, mode)| *path == folder.path && *mode == folder.mode));
+        self.folders = kept;
+        for folder in gone.iter().filter(|folder| folder.identity.is_some()) {
+            // The folder may be gone, and its watch with it.
+            let _ = self.watcher.as_mut().map(|watcher| watcher.unwatch(&folder.target));
+        }
+        for (path, mode) in wanted {
+            if !self.folders.iter().any(|folder| folder.path == path) {
+                self.folders.push(WatchedFolder::new(path, mode));
+            }
+        }
+    }
+
     /// Watches folders again that were replaced. Returns whether there was one, and a warning if the system refused.
     fn rewatch(&mut self) -> (bool, Option<String>) {
         let mut changed = false;

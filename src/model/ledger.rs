@@ -28,7 +28,14 @@ pub struct Entry {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fact {
     /// An intent was accepted. Body: its canonical JSON.
-    IntentAccepted { origin: Origin, spec: Digest, source_type: String },
+    IntentAccepted {
+        origin: Origin,
+        spec: Digest,
+        source_type: String,
+        /// The locator of its credential, as written. Rows of earlier versions do not have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        locator: Option<String>,
+    },
     /// An origin no longer asks for the connection.
     IntentWithdrawn { origin: Origin, reason: String },
     /// An attempt is about to begin.
@@ -106,8 +113,10 @@ pub enum Why {
     New,
     /// The intent changed.
     SpecChanged,
-    /// The policy changed for this family.
+    /// The policy changed for this family or for the credential.
     PolicyChanged,
+    /// The connection waited for a credential, and the file that holds it changed.
+    CredentialChanged,
     /// A failure is due to be retried.
     Retry,
     /// The health check of a settled connection is due.
@@ -126,6 +135,7 @@ impl Why {
             Why::New => "new",
             Why::SpecChanged => "the intent changed",
             Why::PolicyChanged => "the policy changed for this family",
+            Why::CredentialChanged => "the stored credential changed",
             Why::Retry => "retry after a failure",
             Why::Health => "health check due",
             Why::Drift => "schema check due",
@@ -141,6 +151,8 @@ struct Accepted {
     origin: Origin,
     spec: Digest,
     source_type: String,
+    #[serde(default)]
+    locator: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -169,8 +181,8 @@ impl Fact {
         Ok(match kind {
             "attempt_finished" => Fact::AttemptFinished(serde_json::from_str(facts)?),
             "intent_accepted" => {
-                let Accepted { origin, spec, source_type } = serde_json::from_str(facts)?;
-                Fact::IntentAccepted { origin, spec, source_type }
+                let Accepted { origin, spec, source_type, locator } = serde_json::from_str(facts)?;
+                Fact::IntentAccepted { origin, spec, source_type, locator }
             }
             "attempt_begun" => {
                 let Begun { generation, scope, why, policy } = serde_json::from_str(facts)?;
@@ -202,7 +214,8 @@ impl Fact {
     /// Creates the fact that `intent` was accepted from `origin`.
     #[must_use]
     pub fn accepted(intent: &Intent, origin: Origin) -> Fact {
-        Fact::IntentAccepted { origin, spec: intent.digest(), source_type: intent.source_type.clone() }
+        let locator = intent.credential_locator.as_ref().map(ToString::to_string);
+        Fact::IntentAccepted { origin, spec: intent.digest(), source_type: intent.source_type.clone(), locator }
     }
 }
 

@@ -51,6 +51,12 @@ impl Locator {
         }
     }
 
+    /// Whether this version knows the form.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Locator::Unknown(_))
+    }
+
     /// Returns the part before the first colon.
     #[must_use]
     pub fn scheme(&self) -> &str {
@@ -73,10 +79,12 @@ fn is_env_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Whether the text has the form of a URI scheme (RFC 3986, section 3.1) in lower case.
+/// Whether the text has the form of a URI scheme (RFC 3986, section 3.1), or that with a digit before it or with `_`, as
+/// in `1password:` and `aws_sm:`. The published JSON Schema has the same rule.
 fn is_scheme(text: &str) -> bool {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | '_');
-    (2..=32).contains(&text.len()) && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(fits)
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
+    let letters = text.strip_prefix(|c: char| c.is_ascii_digit()).unwrap_or(text);
+    (2..=32).contains(&letters.len()) && letters.starts_with(|c: char| c.is_ascii_alphabetic()) && letters.chars().all(fits)
 }
 
 impl fmt::Display for Locator {

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod intent;
 pub mod ledger;
 pub mod locator;
+pub mod locator_forms;
 pub mod post;
 pub mod problem;
 pub mod recipient;

@@ -49,6 +49,35 @@ proptest! {
     }
 
     #[test]
+    fn a_stored_secret_makes_exactly_the_connections_due_that_wait_for_it(
+        entries in history(), spec in 0..8_u8, changed in 0..20_000_000_i64, now in 0..20_000_000_i64
+    ) {
+        let mut snapshot = Snapshot::fold(&entries);
+        let mut context = PlanContext::new(policy(0.2), &snapshot);
+        match_inputs(&mut snapshot, &context);
+        let none = BTreeSet::new();
+        let without = by_id(&plan(&snapshot, &context, &none, Timestamp(now)));
+        let locator = format!("env:SECRET_{spec}");
+        context.secrets = Arc::new(StoredSecrets(BTreeMap::from([(locator.clone(), Timestamp(changed))])));
+        let with = by_id(&plan(&snapshot, &context, &none, Timestamp(now)));
+        for (id, known) in &snapshot.connections {
+            let due = with.get(id).is_some_and(|item| item.why == Why::CredentialChanged);
+            if !due {
+                prop_assert_eq!(with.get(id), without.get(id), "nothing else changes");
+                continue;
+            }
+            prop_assert_eq!(known.locator.as_deref(), Some(locator.as_str()));
+            prop_assert!(waits_for_credential(known) && changed <= now && with[id].due <= Timestamp(now));
+            prop_assert!(known.last.as_ref().is_some_and(|last| last.facts.begun_at < Timestamp(changed)));
+            // An attempt that finds the same result ends the reason.
+            let mut checked = (**known).clone();
+            checked.checked = Some(Timestamp(now.max(changed)).max(known.last_checked().unwrap_or_default()).plus(Duration::from_millis(1)));
+            let after = next(*id, &checked, &context, false, Timestamp(now).plus(Duration::from_millis(1)));
+            prop_assert!(after.is_none_or(|item| item.why != Why::CredentialChanged));
+        }
+    }
+
+    #[test]
     fn waits_do_not_depend_on_when_they_are_computed(entries in history(), now in 0..20_000_000_i64, later in 0..i64::MAX / 4) {
         let mut snapshot = Snapshot::fold(&entries);
         let context = PlanContext::new(policy(0.2), &snapshot);

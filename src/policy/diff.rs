@@ -282,8 +282,12 @@ fn rechecked(old: &LoadedPolicy, new: &LoadedPolicy, live: &Live<'_>, out: &mut 
     let (rights_before, rights_after) = (Rights::new(&old.policy), Rights::new(&new.policy));
     let affected = live.select(|line| {
         let family = line.source_type.as_str();
-        let was = rights_before.add_to(old.slice(family), line.origins.iter());
-        new.policy.allowlist.contains(family) && was != rights_after.add_to(new.slice(family), line.origins.iter())
+        let locator = line.locator.as_ref().map(ToString::to_string);
+        let inputs = |loaded: &LoadedPolicy, rights: &Rights| {
+            let inputs = rights.add_to(loaded.slice(family), line.origins.iter());
+            loaded.policy.credentials.add_definition(inputs, locator.as_deref())
+        };
+        new.policy.allowlist.contains(family) && inputs(old, &rights_before) != inputs(new, &rights_after)
     });
     let mut by_family: BTreeMap<&str, usize> = BTreeMap::new();
     for line in &affected {

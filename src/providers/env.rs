@@ -1,21 +1,31 @@
-//! `env:NAME`: an environment variable.
+//! `env:NAME`: an environment variable of the process, or a file with this name.
 //!
-//! A process cannot get new environment variables while it runs. The fix therefore depends on what runs: the daemon must
-//! be stopped and started again, and a command must be run again.
+//! The file is in `credentials.secrets_dir` of the policy, where `aam secret set` stores it, or in the folder that systemd
+//! names in `CREDENTIALS_DIRECTORY`. It is read at each attempt, so a new value needs no restart. A variable cannot change
+//! while the process runs.
 
+use super::stored::{FolderReads, StoredSecret, unprotectable_secret};
 use super::{CredentialFacts, CredentialProvider, CredentialRequest, ProvidedCredential, Providers};
-use crate::credentials::{Credential, MIN_SECRET_BYTES, Secret, Unprotectable, unprotectable};
+use crate::credentials::{Credential, Secret, unprotectable};
 use crate::families::Family;
+use crate::model::locator_forms::unknown_form;
 use crate::model::{Class, Failure, Locator, PlannedCall};
+use crate::operator_file;
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
+use rustix::fs::{CWD, Mode};
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Reads an environment variable. Tests pass their own function, so that they do not change the environment of the
 /// process.
 pub type ReadEnv = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// The kind of process whose environment holds the credentials.
+/// The variable in which systemd names the folder of `LoadCredential=` (systemd.exec(5)).
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// The kind of process that resolves the credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Process {
     /// A process that records its results. The text is the same for `aam serve` and `aam once`, because the other one may
@@ -26,13 +36,11 @@ pub enum Process {
 }
 
 impl Process {
-    /// How to give the process the variable `name`.
+    /// How to store a value for `env:NAME`.
     fn how_to_set(self, name: &str) -> String {
         match self {
-            Process::Recording => format!(
-                "start aam with the variable: {name}=... aam serve; a running aam serve does not see a new variable, so stop it first (a second aam serve prints its pid: kill PID)"
-            ),
-            Process::Test => format!("set it to the credential and run the command again: export {name}=..."),
+            Process::Recording => format!("aam secret set {name} (a running aam serve uses it at once)"),
+            Process::Test => format!("aam secret set {name}; or export {name}=... and run the command again"),
         }
     }
 }
@@ -41,11 +49,12 @@ impl Process {
 pub struct EnvProvider {
     process: Process,
     read_env: ReadEnv,
+    reads: FolderReads,
 }
 
 impl EnvProvider {
     pub fn new(process: Process, read_env: ReadEnv) -> EnvProvider {
-        EnvProvider { process, read_env }
+        EnvProvider { process, read_env, reads: FolderReads::default() }
     }
 
     /// Returns the value of a variable of the process that is not a credential of an intent.
@@ -53,18 +62,59 @@ impl EnvProvider {
         (self.read_env)(name)
     }
 
-    fn read(&self, name: &str) -> Result<ProvidedCredential, Failure> {
-        let missing = |title: String| Err(Failure::new(Class::CredentialMissing, title, self.process.how_to_set(name)));
-        match (self.read_env)(name) {
-            None => missing(format!("environment variable {name} is not set")),
-            Some(value) if value.trim().is_empty() => missing(format!("environment variable {name} is empty")),
-            Some(value) => {
-                let credential = Credential::read(Secret::new(value));
-                if let Some(reason) = unprotectable(&credential) {
-                    return Err(unprotectable_secret(name, reason, &self.process.how_to_set(name)));
-                }
-                Ok(ProvidedCredential { credential, facts: CredentialFacts::new("env") })
+    async fn read(&self, name: &str, secrets_dir: &Path) -> Result<ProvidedCredential, Failure> {
+        let variable = (self.read_env)(name).map(Secret::new);
+        if let Some(value) = variable.as_ref().filter(|value| !value.expose().trim().is_empty()) {
+            let credential = Credential::read(value.clone());
+            if let Some(reason) = unprotectable(&credential) {
+                let place = format!("environment variable {name}");
+                return Err(unprotectable_secret(&place, reason, &self.replace_variable(name)));
             }
+            let mut facts = CredentialFacts::new("env");
+            facts.evidence.insert("read_from".to_string(), "environment variable".into());
+            return Ok(ProvidedCredential { credential, facts });
+        }
+        for folder in self.folders(secrets_dir) {
+            if let Some(stored) = self.read_file(&folder, name).await? {
+                return Ok(stored);
+            }
+        }
+        let what = if variable.is_some() { "is empty" } else { "is not set" };
+        let file = secrets_dir.join(name);
+        Err(Failure::new(
+            Class::CredentialMissing,
+            format!("environment variable {name} {what}, and the file {} does not exist", file.display()),
+            self.process.how_to_set(name),
+        ))
+    }
+
+    /// The folders in which a file may have the name of the variable.
+    fn folders(&self, secrets_dir: &Path) -> Vec<PathBuf> {
+        let of_systemd = (self.read_env)(CREDENTIALS_DIRECTORY).map(PathBuf::from).filter(|folder| folder.is_absolute());
+        let of_systemd = of_systemd.filter(|folder| folder != secrets_dir);
+        std::iter::once(secrets_dir.to_path_buf()).chain(of_systemd).collect()
+    }
+
+    async fn read_file(&self, folder: &Path, name: &str) -> Result<Option<ProvidedCredential>, Failure> {
+        // The name consists of letters, digits and `_`, so it cannot lead out of the folder.
+        let path = folder.join(name);
+        let opened = path.clone();
+        let open = move || Ok(File::from(rustix::fs::openat(CWD, &opened, operator_file::READ_FLAGS, Mode::empty())?));
+        let stored = self.reads.read(folder, &path, &format!("env:{name}"), open).await?;
+        Ok(stored.map(|StoredSecret { credential, warning }| {
+            let mut facts = CredentialFacts { changeable: true, warning, ..CredentialFacts::new("env") };
+            facts.evidence.insert("read_from".to_string(), path.display().to_string().into());
+            ProvidedCredential { credential, facts }
+        }))
+    }
+
+    /// What to do if the value of a variable has to change. A file does not replace a variable that is set.
+    fn replace_variable(&self, name: &str) -> String {
+        match self.process {
+            Process::Recording => {
+                format!("start aam without the variable {name} and store the value with: aam secret set {name}")
+            }
+            Process::Test => format!("set the variable again and run the command again: export {name}=..."),
         }
     }
 }
@@ -77,8 +127,8 @@ impl CredentialProvider for EnvProvider {
     ) -> BoxFuture<'a, Result<ProvidedCredential, Failure>> {
         Box::pin(async move {
             match &request.locator {
-                Locator::Env(name) => self.read(name),
-                other => Err(super::unknown_form(other)),
+                Locator::Env(name) => self.read(name, &request.policy.credentials.secrets_dir).await,
+                other => Err(unknown_form(other)),
             }
         })
     }
@@ -88,57 +138,6 @@ impl CredentialProvider for EnvProvider {
     }
 }
 
-/// The failure for a secret that cannot be kept out of logs: removing it would make every text unreadable, and leaving it in
-/// would show it.
-fn unprotectable_secret(name: &str, reason: Unprotectable, how_to_set: &str) -> Failure {
-    let title = match reason {
-        Unprotectable::TooShort => {
-            format!("the secret in environment variable {name} is shorter than {MIN_SECRET_BYTES} characters")
-        }
-        Unprotectable::Common => format!("the secret in environment variable {name} is a common word"),
-    };
-    let fix = format!(
-        "AAM keeps secrets out of every log and report by their value, which it cannot do for this one: set another secret at \
-         the source; then {how_to_set}"
-    );
-    Failure::new(Class::CredentialMissing, title, fix)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(value: Option<&'static str>) -> Result<ProvidedCredential, Failure> {
-        let read_env: ReadEnv = Arc::new(move |name| value.filter(|_| name == "A_NAME").map(str::to_string));
-        EnvProvider::new(Process::Recording, read_env).read("A_NAME")
-    }
-
-    #[test]
-    fn a_missing_or_empty_variable_is_named() {
-        for value in [None, Some(""), Some(" \n")] {
-            let failure = read(value).err().unwrap();
-            assert_eq!(failure.class, Class::CredentialMissing);
-            assert!(failure.title.contains("A_NAME") && failure.fix.contains("A_NAME"), "{failure:?}");
-        }
-    }
-
-    #[test]
-    fn a_secret_that_cannot_be_kept_out_of_texts_is_refused() {
-        for (value, what) in [
-            ("abc", "shorter than 4 characters"),
-            ("Password\n", "a common word"),
-            ("reader:test", "a common word"),
-            (r#"{"user":"root","password":"postgres"}"#, "a common word"),
-            (r#"{"client_id":"a","client_secret":"x1"}"#, "shorter than 4 characters"),
-        ] {
-            let failure = read(Some(value)).err().unwrap();
-            assert_eq!(failure.class, Class::CredentialMissing);
-            assert!(failure.title.contains(what) && failure.title.contains("A_NAME"), "{value}: {failure:?}");
-        }
-        for value in
-            ["90817", "reader:s3cr", r#"{"user":"root","password":"1234x","plan":"default","tier":"pro","token_type":"x"}"#]
-        {
-            assert!(read(Some(value)).is_ok(), "{value}");
-        }
-    }
-}
+#[path = "env_tests.rs"]
+mod tests;

@@ -12,6 +12,7 @@ pub mod consent;
 mod env;
 mod file;
 mod principals;
+mod stored;
 pub mod usage;
 mod vault;
 
@@ -19,13 +20,14 @@ use crate::clock::Clock;
 use crate::credentials::{Credential, known_end, redact};
 use crate::egress::{Caller, Egress, Session};
 use crate::families::Family;
-use crate::model::locator::LOCATOR_FORMS;
+use crate::model::locator_forms;
 use crate::model::{Class, ConnectionId, Evidence, Failure, Locator, PlannedCall, Posts, Timestamp};
 use crate::policy::Policy;
 pub use env::{Process, ReadEnv};
 use futures_util::future::BoxFuture;
 use std::future::Future;
 use std::sync::{Arc, Weak};
+pub use stored::{trimmed, unprotectable_secret};
 
 /// What a credential is wanted for.
 #[derive(Clone)]
@@ -180,7 +182,7 @@ impl Providers {
     pub async fn provide(&self, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
         let mut provided = match self.provider(&request.locator) {
             Some(provider) => provider.provide(self, request).await,
-            None => Err(unknown_form(&request.locator)),
+            None => Err(locator_forms::unknown_form(&request.locator)),
         };
         self.usage.count(&request.locator, &provided);
         if let Ok(provided) = &mut provided {
@@ -308,21 +310,4 @@ impl Providers {
         let all: [&dyn CredentialProvider; 5] = [&self.env, &self.file, &self.vault, &self.principals, &self.consents];
         all.into_iter()
     }
-}
-
-fn unknown_form(locator: &Locator) -> Failure {
-    Failure::new(
-        Class::CredentialMissing,
-        format!("{locator} has a form that this version does not know"),
-        format!("set credential_locator to one of the forms {LOCATOR_FORMS}"),
-    )
-}
-
-/// The failure for a form that this version knows but does not serve yet.
-fn not_served(locator: &Locator) -> Failure {
-    Failure::new(
-        Class::CredentialMissing,
-        format!("this version cannot read {}: locators", locator.scheme()),
-        format!("store the credential in an environment variable and write env:NAME instead of {locator}"),
-    )
 }

@@ -69,15 +69,15 @@ async fn begin(
 /// Reads what the attempt needs. Returns `None` if the connection was retired meanwhile.
 fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContext)>, RegistryError> {
     let loaded = handle.loaded();
-    let Some((job, generation)) = read_job(handle, &loaded, item.connection, item.scope)? else { return Ok(None) };
-    let slice = Rights::new(&loaded.policy).add_to(handle.slice(&loaded, &job.intent.source_type), job.origins.iter());
+    let Some((job, generation, locator)) = read_job(handle, &loaded, item.connection, item.scope)? else { return Ok(None) };
+    let inputs = Rights::new(&loaded.policy).add_to(handle.slice(&loaded, &job.intent.source_type), job.origins.iter());
     let context = AttemptContext {
         begun_at: Timestamp(0),
         generation,
         scope: item.scope,
         why: item.why,
         policy: loaded.policy.digest,
-        slice,
+        slice: loaded.policy.credentials.add_definition(inputs, locator.as_deref()),
     };
     Ok(Some((job, context)))
 }
@@ -88,23 +88,24 @@ fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContex
 /// # Errors
 /// If the registry cannot be read.
 pub fn job(handle: &Handle, connection: ConnectionId) -> Result<Option<Job>, RegistryError> {
-    Ok(read_job(handle, &handle.loaded(), connection, Scope::Full)?.map(|(job, _)| job))
+    Ok(read_job(handle, &handle.loaded(), connection, Scope::Full)?.map(|(job, ..)| job))
 }
 
+/// Returns the job, the generation of its document, and the locator that the ledger records for it.
 fn read_job(
     handle: &Handle,
     loaded: &LoadedPolicy,
     connection: ConnectionId,
     scope: Scope,
-) -> Result<Option<(Job, u32)>, RegistryError> {
+) -> Result<Option<(Job, u32, Option<Arc<str>>)>, RegistryError> {
     let registry = &handle.registry;
-    let (document, generation, catalog, origins) = {
+    let (document, generation, catalog, origins, locator) = {
         let snapshot = registry.snapshot();
         let Some(known) = snapshot.connections.get(&connection).filter(|known| known.retired.is_none()) else {
             return Ok(None);
         };
         let origins: Vec<Origin> = known.origins_in_force().cloned().collect();
-        (known.document, known.generation, known.catalog, origins)
+        (known.document, known.generation, known.catalog, origins, known.locator.clone())
     };
     let intent = read_intent(registry, connection, document)?;
     let known: Option<Catalog> = match catalog {
@@ -112,7 +113,7 @@ fn read_job(
         None => None,
     };
     let (policy, sources) = (Arc::clone(&loaded.policy), Arc::clone(&loaded.sources));
-    Ok(Some((Job { connection, intent, scope, policy, sources, origins, known }, generation)))
+    Ok(Some((Job { connection, intent, scope, policy, sources, origins, known }, generation, locator)))
 }
 
 fn read_intent(registry: &Registry, connection: ConnectionId, seq: u64) -> Result<Intent, RegistryError> {

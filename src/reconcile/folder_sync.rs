@@ -4,9 +4,11 @@
 //! crash, the next scan finds the same changes again.
 
 use super::handle::Handle;
+use super::secret_files::SecretFiles;
 use crate::fault;
 use crate::intake::{self, FileReport, Limits, Scan, Scanner, watch::Watch};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Problem, Timestamp};
+use crate::plan::StoredSecrets;
 use crate::policy::ActivePolicy;
 use crate::policy_loader::{self, PolicyLoader};
 use crate::registry::{FileMark, Registry, RegistryError, ScanFindings};
@@ -53,6 +55,7 @@ pub struct FolderSync {
     /// Problems with documents of a sealed namespace, by file. They are reported until the file changes.
     refused: BTreeMap<Arc<str>, Vec<Problem>>,
     counts: Arc<ScanCounts>,
+    secrets: SecretFiles,
 }
 
 impl FolderSync {
@@ -72,6 +75,7 @@ impl FolderSync {
             unsaved: Vec::new(),
             refused: BTreeMap::new(),
             counts: Arc::default(),
+            secrets: SecretFiles::new(watching.then(|| handle.wake_signal())),
         };
         if watching {
             let (watch, warning) = Watch::start(&handle.intents, &handle.policy_file, handle.wake_signal());
@@ -88,6 +92,12 @@ impl FolderSync {
         }
     }
 
+    /// When the files of secrets that connections wait for changed.
+    #[must_use]
+    pub fn stored_secrets(&self) -> Arc<StoredSecrets> {
+        self.secrets.stored()
+    }
+
     /// How often the folder has been read so far.
     #[must_use]
     pub fn counts(&self) -> Arc<ScanCounts> {
@@ -101,6 +111,7 @@ impl FolderSync {
     /// If the registry cannot write. The next sync finds the same changes again.
     pub async fn sync(&mut self, handle: &Handle) -> Result<(), RegistryError> {
         self.sync_policy(handle).await?;
+        self.secrets.sync(handle).await;
         loop {
             self.counts.scans.fetch_add(1, Ordering::Relaxed);
             let Some(scan) = self.with_scanner(handle, |scanner, now| scanner.scan(now)).await? else { return Ok(()) };
@@ -254,6 +265,7 @@ impl FolderSync {
         problems.extend(active.sources.problems.iter().cloned());
         let policy_file = handle.policy_file.display().to_string();
         let roots = policy_loader::root_problems(&active.policy).into_iter();
+        let roots = roots.chain(self.secrets.problems().iter().cloned());
         problems.extend(roots.map(|problem| problem.in_file(&policy_file)));
         if **handle.problems.load() != problems {
             for problem in &problems {

@@ -8,6 +8,7 @@ pub mod in_flight;
 mod open_files;
 pub mod queue;
 pub mod run;
+pub mod secret_files;
 
 pub use folder_sync::FolderSync;
 pub use handle::Handle;

@@ -32,6 +32,9 @@ pub enum Until {
     Settled,
 }
 
+/// An attempt that ended: its connection, when it began, and whether it was recorded.
+type EndedAttempt = (ConnectionId, Timestamp, Result<(), RegistryError>);
+
 struct Loop {
     handle: Arc<Handle>,
     env: Arc<Env>,
@@ -39,7 +42,7 @@ struct Loop {
     queue: Queue,
     context: PlanContext,
     /// Attempts whose end the loop has not handled yet. `Handle::in_flight` tells which of them are still running.
-    attempts: JoinSet<(ConnectionId, Result<(), RegistryError>)>,
+    attempts: JoinSet<EndedAttempt>,
     /// The running attempt of a connection whose last attempt ended together with the process. Only one of them runs at a
     /// time, so that if the process ends again, the connection that is the reason is known.
     isolated: Option<ConnectionId>,
@@ -145,6 +148,8 @@ impl Loop {
         });
         let same = self.context.covers(&loaded, &snapshot);
         let mut whole = false;
+        let secrets = self.folder_sync.stored_secrets();
+        let same = same && *self.context.secrets == *secrets;
         let changed = self.planned.and_then(|seq| snapshot.changed_after(seq));
         self.release_retired(&snapshot, changed.as_ref());
         match changed.filter(|_| same) {
@@ -155,7 +160,7 @@ impl Loop {
                 }
             }
             None => {
-                self.context = PlanContext::new(loaded, &snapshot);
+                self.context = PlanContext::new(loaded, &snapshot).with_secrets(secrets);
                 let plan = plan::plan(&snapshot, &self.context, &heals, now);
                 self.queue.replace(plan.into_iter().filter(|item| !in_flight.contains(item.connection)));
                 whole = true;
@@ -220,16 +225,17 @@ impl Loop {
         let Some(running) = self.handle.in_flight.begin(item.connection) else { return };
         let (handle, env) = (Arc::clone(&self.handle), Arc::clone(&self.env));
         tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.message(), "attempt begins");
+        let begun = handle.clock.now();
         self.attempts.spawn(async move {
             let result = attempt::run(&handle, &env, item).await;
             drop(running);
-            (item.connection, result)
+            (item.connection, begun, result)
         });
     }
 
     /// Handles the end of an attempt and plans its connection again.
-    fn attempt_ended(&mut self, ended: Result<(ConnectionId, Result<(), RegistryError>), tokio::task::JoinError>) {
-        let (connection, result) = match ended {
+    fn attempt_ended(&mut self, ended: Result<EndedAttempt, tokio::task::JoinError>) {
+        let (connection, begun, result) = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 self.isolated = None;
@@ -256,7 +262,11 @@ impl Loop {
         let heal = self.handle.in_flight.heals().contains(&connection);
         let now = self.handle.clock.now();
         let snapshot = self.handle.registry.snapshot();
-        let item = plan::plan_one(&snapshot, connection, &self.context, heal, now);
+        let known = snapshot.connections.get(&connection);
+        // A secret that was stored while the attempt ran may have come too late for it. The row of a re-check that found
+        // nothing new does not say when it began.
+        let stored = known.and_then(|known| self.context.secret_changed(known)).is_some_and(|changed| changed >= begun);
+        let item = plan::plan_one(&snapshot, connection, &self.context, heal || stored, now);
         drop(snapshot);
         self.queue.put(connection, item);
     }

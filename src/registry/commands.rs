@@ -32,7 +32,8 @@ impl Writer {
                 self.db.prepare_cached("DELETE FROM checked WHERE connection = ?1")?.execute([connection.to_string()])?;
             }
             if change != IntentChange::Unchanged {
-                let fact = Fact::IntentAccepted { origin, spec, source_type: intent.source_type };
+                let locator = intent.credential_locator.as_ref().map(ToString::to_string);
+                let fact = Fact::IntentAccepted { origin, spec, source_type: intent.source_type, locator };
                 self.append(&intent.namespace, Some(connection), fact, Some(body))?;
             }
             answers.push(Acceptance { connection, change });

@@ -102,6 +102,7 @@ fn entry(seq: u64, at: i64, connection: u8, event: Event) -> Entry {
             origin: origin(from),
             spec: digest(spec),
             source_type: if connection.is_multiple_of(2) { "jdbc" } else { "openapi" }.to_string(),
+            locator: (!spec.is_multiple_of(3)).then(|| format!("env:SECRET_{spec}")),
         },
         Event::Withdraw { origin: from } => Fact::IntentWithdrawn { origin: origin(from), reason: String::new() },
         Event::Begun => Fact::AttemptBegun { generation: 1, scope: Scope::Full, why: Why::New, policy: digest(0) },

@@ -116,8 +116,12 @@ fn a_retired_connection_that_is_desired_again_must_be_proven_again() {
         connection: Some(id(0)),
         fact,
     };
-    let accepted =
-        |seq| entry(seq, Fact::IntentAccepted { origin: origin(0), spec: history::digest(1), source_type: "jdbc".to_string() });
+    let accepted = |seq| {
+        entry(
+            seq,
+            Fact::IntentAccepted { origin: origin(0), spec: history::digest(1), source_type: "jdbc".to_string(), locator: None },
+        )
+    };
     let passed = Finished {
         credential_ends_at: None,
         begun_at: Timestamp(1),

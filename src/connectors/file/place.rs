@@ -1,28 +1,23 @@
 //! Opens the path of an intent below one of the roots that the policy lists in `files.roots`.
-//!
-//! The kernel resolves the path itself (`openat2` with `RESOLVE_BENEATH`), so a link that is swapped
-//! between the check and the open cannot lead out of the root. Where the kernel has no `openat2`, the
-//! path is resolved first and then opened component by component without following links.
+//! [`BaseFolder`] keeps the path below the root, also if a link is swapped between the check and the open.
 
 use super::format::Format;
 use crate::connectors::roots::{self, absolute, is_unexpanded};
 use crate::model::{Class, Failure};
+use crate::operator_file::beneath::{BaseFolder, or_dot};
 use crate::policy::Files;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-/// One root of the policy, opened only for lookups (`O_PATH`).
+/// One root of the policy.
 #[derive(Debug)]
 pub struct Root {
     /// The root as the policy writes it, for messages.
     pub configured: String,
-    path: PathBuf,
-    dir: OwnedFd,
-    use_openat2: bool,
+    folder: BaseFolder,
 }
 
 /// An open regular file or directory.
@@ -133,9 +128,8 @@ fn resolved_candidates(path: &Path, files: &Files) -> Vec<RootCandidate> {
 
 impl Root {
     fn open(path: &Path, configured: String, use_openat2: bool) -> Result<Root, Failure> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(dir) => Ok(Root { configured, path: path.to_owned(), dir, use_openat2 }),
+        match BaseFolder::open_with(path, use_openat2) {
+            Ok(folder) => Ok(Root { configured, folder }),
             Err(errno) => {
                 let fix = match is_unexpanded(&configured) {
                     true => "write the absolute path in policy.yaml: aam does not expand ~ and $NAME in files.roots".to_owned(),
@@ -157,10 +151,10 @@ impl Root {
         let shown = self.display_path(relative);
         let failed = |errno: Errno| self.failure(errno, &shown);
         // The type is checked before the file is opened for reading, because merely opening a device can have effects.
-        let probe = self.resolve(relative, OFlags::PATH | OFlags::CLOEXEC).map_err(failed)?;
+        let probe = self.folder.resolve(relative, OFlags::PATH | OFlags::CLOEXEC).map_err(failed)?;
         stat(probe.as_fd(), &shown)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = self.resolve(relative, flags).map_err(failed)?;
+        let fd = self.folder.resolve(relative, flags).map_err(failed)?;
         let stat = stat(fd.as_fd(), &shown)?;
         Ok(OpenEntry { file: File::from(fd), stat })
     }
@@ -171,7 +165,7 @@ impl Root {
     /// The kernel's message if the access check itself fails.
     pub fn writable(&self, relative: &Path) -> Result<bool, String> {
         use rustix::fs::{Access, AtFlags};
-        match rustix::fs::accessat(&self.dir, or_dot(relative), Access::WRITE_OK, AtFlags::empty()) {
+        match rustix::fs::accessat(self.folder.as_fd(), or_dot(relative), Access::WRITE_OK, AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(Errno::ACCESS | Errno::ROFS | Errno::PERM | Errno::TXTBSY) => Ok(false),
             Err(errno) => Err(errno_message(errno)),
@@ -182,88 +176,9 @@ impl Root {
     #[must_use]
     pub fn display_path(&self, relative: &Path) -> String {
         match relative == Path::new("") {
-            true => self.path.display().to_string(),
-            false => self.path.join(relative).display().to_string(),
+            true => self.folder.path.display().to_string(),
+            false => self.folder.path.join(relative).display().to_string(),
         }
-    }
-
-    fn resolve(&self, relative: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let first = match self.use_openat2 {
-            true => open_beneath(self.dir.as_fd(), or_dot(relative), flags),
-            false => Err(Errno::NOSYS),
-        };
-        match first {
-            // `openat2` also refuses an absolute link whose target is below the root. Resolve the link, then
-            // try once more without following links.
-            Err(Errno::XDEV) => match self.resolved(relative)? {
-                real if real == relative => Err(Errno::XDEV),
-                real => open_beneath(self.dir.as_fd(), or_dot(&real), flags | OFlags::NOFOLLOW),
-            },
-            // The kernel is old, or a seccomp filter does not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => self.open_without_links(&self.resolved(relative)?, flags),
-            other => other,
-        }
-    }
-
-    /// Resolves the links in `relative` without following one out of the root. The result is still relative to the root.
-    /// A link that leads out is refused before its target is looked up, so the answer does not show whether the target exists.
-    fn resolved(&self, relative: &Path) -> Result<PathBuf, Errno> {
-        const MAX_LINKS: usize = 40;
-        let names = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
-        let canonical = self.path.canonicalize().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        let (mut left, mut real, mut links) = (names(relative), PathBuf::new(), 0);
-        while let Some(name) = left.pop() {
-            match Path::new(&name).components().next() {
-                Some(Component::CurDir) => continue,
-                Some(Component::ParentDir) => {
-                    if !real.pop() {
-                        return Err(Errno::XDEV);
-                    }
-                    continue;
-                }
-                _ => {}
-            }
-            let target = match rustix::fs::readlinkat(&self.dir, real.join(&name), Vec::new()) {
-                Ok(target) => PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes())),
-                // The entry is not a link.
-                Err(Errno::INVAL) => {
-                    real.push(name);
-                    continue;
-                }
-                Err(errno) => return Err(errno),
-            };
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(Errno::LOOP);
-            }
-            if !target.is_absolute() {
-                left.extend(names(&target));
-                continue;
-            }
-            let below = target.strip_prefix(&self.path).or_else(|_| target.strip_prefix(&canonical)).map_err(|_| Errno::XDEV)?;
-            real.clear();
-            left.extend(names(below));
-        }
-        Ok(real)
-    }
-
-    /// Opens `relative` one component at a time, refusing every link, for kernels without `openat2`.
-    fn open_without_links(&self, relative: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let mut at = rustix::fs::openat(&self.dir, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        let mut parts = relative.components().peekable();
-        while let Some(part) = parts.next() {
-            let Component::Normal(name) = part else { return Err(Errno::XDEV) };
-            let how = match parts.peek() {
-                Some(_) => OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                None => flags,
-            };
-            let next = rustix::fs::openat(&at, name, how | OFlags::NOFOLLOW, Mode::empty())?;
-            if parts.peek().is_none() {
-                return Ok(next);
-            }
-            at = next;
-        }
-        rustix::fs::openat(&at, ".", flags, Mode::empty())
     }
 
     fn failure(&self, errno: Errno, shown: &str) -> Failure {
@@ -297,31 +212,6 @@ impl Root {
         };
         Failure::new(class, title, fix).detail(errno_message(errno))
     }
-}
-
-/// `openat` needs `.` if the relative path is empty.
-fn or_dot(relative: &Path) -> &Path {
-    if relative == Path::new("") { Path::new(".") } else { relative }
-}
-
-#[cfg(target_os = "linux")]
-fn open_beneath(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    use rustix::fs::ResolveFlags;
-    let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let mut last = Errno::AGAIN;
-    // EAGAIN means that a rename happened during the lookup and the kernel could not rule out an escape.
-    for _ in 0..8 {
-        match rustix::fs::openat2(dir, path, flags, Mode::empty(), how) {
-            Err(errno @ (Errno::AGAIN | Errno::INTR)) => last = errno,
-            other => return other,
-        }
-    }
-    Err(last)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_beneath(_: BorrowedFd<'_>, _: &Path, _: OFlags) -> Result<OwnedFd, Errno> {
-    Err(Errno::NOSYS)
 }
 
 fn stat(fd: BorrowedFd<'_>, shown: &str) -> Result<FileStat, Failure> {

@@ -1,4 +1,5 @@
 use super::*;
+use rustix::fs::Mode;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 

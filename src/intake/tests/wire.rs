@@ -110,7 +110,7 @@ fn every_bound_of_the_schema_holds() {
         ("/owner/confidence", json!(-0.5)),
         ("/owner/confidence", json!("0.5")),
         ("/owner/why", json!("because")),
-        ("/credential_locator", json!("File:/x")),
+        ("/credential_locator", json!("C:\\x")),
         ("/credential_locator", json!("env:1X")),
         ("/credential_locator", json!("env:")),
     ];
@@ -144,6 +144,15 @@ fn locators_that_pass_the_schema_pass_the_model_and_the_other_way_round() {
         "a",
         "sp:ä",
         "vault:\u{85}",
+        "Vault:a",
+        "1password:a/b",
+        "12:a",
+        "a:b",
+        "op://vault/item/field",
+        "a_b:c/d",
+        "_a:b",
+        "é:b",
+        "x:",
     ] {
         assert_eq!(one(&with("/credential_locator", json!(text))).is_ok(), Locator::parse(text).is_ok(), "{text:?}");
     }

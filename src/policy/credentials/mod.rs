@@ -5,7 +5,9 @@
 
 pub mod aws;
 mod consents;
+mod definition;
 mod examples;
+pub mod file_path;
 mod kinds;
 pub mod vault_path;
 
@@ -13,6 +15,7 @@ use super::Cap;
 use super::grants::LocatorPattern;
 use crate::model::Locator;
 pub use consents::{ConsentTerms, TermsProblem};
+pub use definition::Definitions;
 pub use examples::{PrincipalExample, kind_examples, principal_examples};
 pub use kinds::{CallSpec, EXPIRES, KIND_SPECS, KeyForm, KeySpec, KindSpec, kind_spec};
 use serde::Serialize;

@@ -7,7 +7,9 @@ pub mod patterns;
 mod process;
 pub mod summary;
 
+use super::credentials::{file_path, vault_path};
 use super::{Credentials, Policy, Token};
+use crate::model::locator_forms;
 use crate::model::{ADMIN_TOKEN, Class, Digest, Failure, Locator, Origin, Recipient};
 pub use patterns::{HostPattern, LocatorPattern};
 pub use process::is_process_variable;
@@ -39,6 +41,9 @@ pub struct CredentialUse<'a> {
 /// Returns `CredentialMissing`, whose fix is the line to add to the policy.
 pub fn judge(policy: &Policy, wanted: &CredentialUse<'_>) -> Result<(), Failure> {
     let locator = wanted.locator;
+    if !locator.is_known() {
+        return Err(locator_forms::unknown_form(locator));
+    }
     if is_process_variable(locator) {
         let example = example_variable(wanted.source_type);
         return refuse(
@@ -54,10 +59,11 @@ pub fn judge(policy: &Policy, wanted: &CredentialUse<'_>) -> Result<(), Failure>
             "write the whole locator in credential_locator, without *".to_string(),
         );
     }
-    in_namespace(&policy.credentials, wanted)?;
+    let locator = &canonical(&policy.credentials, locator)?;
+    in_namespace(&policy.credentials, wanted, locator)?;
     let mut first = None;
     for origin in wanted.origins {
-        match by_origin(policy, origin, wanted) {
+        match by_origin(policy, origin, wanted, locator) {
             Ok(()) => return Ok(()),
             Err(failure) => first = first.or(Some(failure)),
         }
@@ -69,6 +75,32 @@ pub fn judge(policy: &Policy, wanted: &CredentialUse<'_>) -> Result<(), Failure>
             "push the intent again, or put it into the intents folder".to_string(),
         ),
     }
+}
+
+/// Returns the one spelling of `locator` under which rights are decided, so that another spelling of the same secret does
+/// not get around them.
+///
+/// # Errors
+/// Returns `CredentialMissing` if the locator does not name one secret under this policy.
+pub fn canonical(credentials: &Credentials, locator: &Locator) -> Result<Locator, Failure> {
+    match locator {
+        Locator::File(path) => {
+            let file = file_path::find(path, &credentials.files)?;
+            let spelled = file_path::normal(path).unwrap_or_else(|_| file.relative.to_string_lossy().into_owned());
+            Ok(Locator::File(spelled))
+        }
+        Locator::Vault(_) => {
+            let base = vault_base(credentials);
+            vault_path::canonical(locator, base)
+                .map_err(|invalid| Failure::new(Class::CredentialMissing, format!("{locator} {}", invalid.reason), invalid.fix))
+        }
+        other => Ok(other.clone()),
+    }
+}
+
+/// The folder of the vault in which bare names are.
+fn vault_base(credentials: &Credentials) -> Option<&str> {
+    credentials.vault.as_ref().and_then(|vault| vault.path.as_deref())
 }
 
 /// A variable that the credential of a `source_type` could be stored in.
@@ -84,11 +116,13 @@ fn refuse(title: String, fix: String) -> Result<(), Failure> {
     Err(Failure::new(Class::CredentialMissing, title, fix))
 }
 
-fn in_namespace(credentials: &Credentials, wanted: &CredentialUse<'_>) -> Result<(), Failure> {
-    let (namespace, locator) = (wanted.namespace, wanted.locator);
-    let lists = |patterns: &Vec<LocatorPattern>| patterns.iter().any(|pattern| pattern.matches(locator));
+fn in_namespace(credentials: &Credentials, wanted: &CredentialUse<'_>, locator: &Locator) -> Result<(), Failure> {
+    let namespace = wanted.namespace;
+    let base = vault_base(credentials);
+    let lists = |patterns: &Vec<LocatorPattern>| patterns.iter().any(|pattern| pattern.spelled(base).matches(locator));
+    let concerns = |patterns: &Vec<LocatorPattern>| patterns.iter().any(|pattern| pattern.spelled(base).concerns(locator));
     let own = credentials.namespaces.get(namespace);
-    let bound = own.is_some() || credentials.namespaces.values().any(lists);
+    let bound = own.is_some() || credentials.namespaces.values().any(concerns);
     if !bound || own.is_some_and(lists) {
         return Ok(());
     }
@@ -106,11 +140,11 @@ fn is_trusted(origin: &Origin) -> bool {
     origin.token().is_none_or(|name| name == ADMIN_TOKEN)
 }
 
-fn by_origin(policy: &Policy, origin: &Origin, wanted: &CredentialUse<'_>) -> Result<(), Failure> {
+fn by_origin(policy: &Policy, origin: &Origin, wanted: &CredentialUse<'_>, locator: &Locator) -> Result<(), Failure> {
     if is_trusted(origin) {
         return Ok(());
     }
-    let (name, locator) = (origin.token().unwrap_or_default(), wanted.locator);
+    let name = origin.token().unwrap_or_default();
     let Some(token) = token(policy, name) else {
         return refuse(
             format!("the token {name}, which pushed this intent, is not in the policy, so it may not use {locator}"),
@@ -120,7 +154,8 @@ fn by_origin(policy: &Policy, origin: &Origin, wanted: &CredentialUse<'_>) -> Re
             ),
         );
     };
-    let named = token.grant.locators.iter().any(|pattern| pattern.matches(locator));
+    let base = vault_base(&policy.credentials);
+    let named = token.grant.locators.iter().any(|pattern| pattern.spelled(base).matches(locator));
     let closed = |recipient: &&Recipient| !token.grant.hosts.iter().any(|host| host.matches(recipient));
     let hosts: Vec<&Recipient> = wanted.recipients.iter().filter(closed).collect();
     if named && hosts.is_empty() { Ok(()) } else { Err(not_granted(token, locator, named, &hosts)) }

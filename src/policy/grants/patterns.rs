@@ -1,8 +1,10 @@
 //! The patterns of the policy for locators and hosts.
 
+use super::super::credentials::{file_path, vault_path};
 use crate::model::recipient::{is_loopback, normal_host};
 use crate::model::{Locator, Recipient};
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -19,12 +21,15 @@ impl LocatorPattern {
         let fail = |message: &str, hint: &str| Err((message.to_string(), hint.to_string()));
         let stem = text.strip_suffix('*').unwrap_or(text);
         if stem.contains('*') {
-            return fail("a * is allowed only at the end", "write env:NAME, env:PREFIX_* or vault:path/*");
+            return fail(
+                "a * is allowed only at the end",
+                "write env:PREFIX_*, file:/folder/* or vault:path/*, or a whole locator",
+            );
         }
         if stem.len() < text.len() && !stem.ends_with([':', '_', '/']) {
             return fail(
                 "a * must follow :, _ or /, so that it cannot match the rest of a longer name",
-                "write env:PREFIX_* or vault:path/*, or the whole locator",
+                "write env:PREFIX_*, file:/folder/* or vault:path/*, or the whole locator",
             );
         }
         // The character in place of the * makes every pattern a locator of its scheme.
@@ -34,25 +39,57 @@ impl LocatorPattern {
                 "this is not a form of a locator",
                 "write env:NAME, env:PREFIX_*, file:path/*, vault:path/*, sp:NAME or consent:NAME",
             ),
-            Ok(_) => Ok(LocatorPattern(text.to_string())),
-            Err(message) => Err((message, "write env:NAME, env:PREFIX_* or vault:path/*".to_string())),
+            Ok(locator) => match spelling(&locator) {
+                Ok(spelled) if spelled == sample => Ok(LocatorPattern(text.to_string())),
+                Ok(spelled) => {
+                    let spelled = if stem.len() < text.len() {
+                        format!("{}*", spelled.strip_suffix('x').unwrap_or(&spelled))
+                    } else {
+                        spelled
+                    };
+                    fail("this is not the spelling under which the policy judges the locator", &format!("write {spelled}"))
+                }
+                Err((message, hint)) => Err((message, hint)),
+            },
+            Err(message) => Err((message, "write env:PREFIX_*, file:/folder/* or vault:path/*, or a whole locator".to_string())),
         }
     }
 
-    /// Whether the pattern matches `locator`. Case counts.
+    /// Returns the pattern with the path of the vault that a bare name stands for; `base` is `credentials.vault.path`.
+    #[must_use]
+    pub fn spelled(&self, base: Option<&str>) -> Cow<'_, LocatorPattern> {
+        match (self.0.strip_prefix("vault:"), base) {
+            (Some(name), Some(base)) if !name.contains('/') && name != "*" => {
+                Cow::Owned(LocatorPattern(format!("vault:{base}/{name}")))
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+
+    /// Whether the pattern matches `locator`, which has its canonical spelling. Case counts. A secret of the vault without
+    /// `#FIELD` stands for all its fields.
     #[must_use]
     pub fn matches(&self, locator: &Locator) -> bool {
         let text = locator.to_string();
         match self.0.strip_suffix('*') {
-            None => text == self.0,
+            None => text == self.0 || without_field(&text) == self.0,
             Some(stem) => text.strip_prefix(stem).is_some_and(|rest| !rest.is_empty()) && is_plain_path(&text),
         }
+    }
+
+    /// Whether the pattern matches `locator` or another field of the same secret of the vault. Who reads a secret receives
+    /// all its fields, so a pattern for one field reserves the whole secret.
+    #[must_use]
+    pub fn concerns(&self, locator: &Locator) -> bool {
+        self.matches(locator) || without_field(&self.0) == without_field(&locator.to_string())
     }
 
     /// Whether everything that `other` matches is matched by this pattern too.
     #[must_use]
     pub fn covers(&self, other: &LocatorPattern) -> bool {
-        self == other || self.0.strip_suffix('*').is_some_and(|stem| other.0.starts_with(stem))
+        self == other
+            || self.0 == without_field(&other.0)
+            || self.0.strip_suffix('*').is_some_and(|stem| other.0.starts_with(stem))
     }
 
     /// The text in the policy.
@@ -62,10 +99,35 @@ impl LocatorPattern {
     }
 }
 
+/// Returns the spelling of `locator` that does not depend on the folders of the policy.
+fn spelling(locator: &Locator) -> Result<String, (String, String)> {
+    match locator {
+        // The path of a pattern such as `file:*` is `x` alone, and `file:/*` stands for every absolute path.
+        Locator::File(path) => Ok(format!("file:{}", file_path::normal(path)?)),
+        Locator::Vault(rest) if rest.contains('/') => match vault_path::canonical(locator, None) {
+            Ok(spelled) => Ok(spelled.to_string()),
+            Err(invalid) => Err((format!("{locator} {}", invalid.reason), invalid.fix)),
+        },
+        other => Ok(other.to_string()),
+    }
+}
+
+/// A locator of the vault without `#FIELD`; other locators as they are.
+fn without_field(locator: &str) -> &str {
+    match locator.strip_prefix("vault:") {
+        Some(rest) => rest.split_once('#').map_or(locator, |(path, _)| locator.get(..6 + path.len()).unwrap_or(locator)),
+        None => locator,
+    }
+}
+
 /// Whether a store cannot read the path of the locator as another path. `vault:aam/../billing` begins with `vault:aam/`
 /// and is not below it.
 fn is_plain_path(locator: &str) -> bool {
     let path = locator.split_once(':').map_or("", |(_, path)| path);
+    if locator.starts_with("file:") {
+        // The path of a canonical locator may be absolute, and no character in the name of a file has a meaning.
+        return path.trim_start_matches('/').split('/').all(|segment| !matches!(segment, "" | "." | ".."));
+    }
     // A locator of the vault may name a field of the secret.
     let path = if locator.starts_with("vault:") { path.split_once('#').map_or(path, |(path, _)| path) } else { path };
     !path.contains(['%', '\\', '?', '#']) && path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))

@@ -62,6 +62,86 @@ fn a_locator_pattern_ends_at_a_boundary_and_case_counts() {
 }
 
 #[test]
+fn a_pattern_has_the_spelling_under_which_locators_are_judged() {
+    for (pattern, locator) in [
+        ("file:/srv/creds/a", "file:/srv/creds/a"),
+        ("file:/srv/creds/*", "file:/srv/creds/team/a"),
+        ("file:/*", "file:/srv/creds/a"),
+        ("file:*", "file:creds/a"),
+        ("vault:kv/a", "vault:kv/a#token"),
+        ("vault:kv/a#token", "vault:kv/a#token"),
+        ("vault:kv/*", "vault:kv/a#token"),
+        ("sp:team_b/*", "sp:team_b/entra"),
+        ("consent:zoom", "consent:zoom"),
+    ] {
+        assert!(LocatorPattern::parse(pattern).unwrap().matches(&Locator::parse(locator).unwrap()), "{pattern} {locator}");
+    }
+    for (pattern, locator) in [
+        ("file:/srv/creds/*", "file:/srv/creds"),
+        ("file:/srv/creds/team_*", "file:/srv/creds/tea"),
+        ("vault:kv/a#token", "vault:kv/a"),
+        ("vault:kv/a#token", "vault:kv/a#other"),
+        ("vault:kv/a", "vault:kv/ab#token"),
+        ("sp:a", "sp:ab"),
+    ] {
+        assert!(!LocatorPattern::parse(pattern).unwrap().matches(&Locator::parse(locator).unwrap()), "{pattern} {locator}");
+    }
+    for (bad, hint) in [
+        ("file:/srv//creds/*", "write file:/srv/creds/*"),
+        ("file:./creds/a", "write file:creds/a"),
+        ("file:///srv/creds/*", "write file:/srv/creds/*"),
+        ("file:/srv/../creds/*", "write file:/FOLDER/NAME"),
+        ("vault://kv/team/*", "write vault:kv/team/*"),
+        ("vault:kv/../x/*", "write vault:MOUNT/PATH#FIELD"),
+        ("vualt:kv/*", "file:path/*"),
+    ] {
+        let (_, found) = LocatorPattern::parse(bad).expect_err(bad);
+        assert!(found.contains(hint), "{bad}: {found}");
+    }
+}
+
+#[test]
+fn every_spelling_of_a_secret_is_judged_as_one() {
+    let policy = policy(
+        "credentials: {files: [/srv/creds, creds], vault: {address: \"https://v.example\", path: kv/aam, login: {method: token, token: \"env:V\"}}, namespaces: {team_b: [\"file:/srv/creds/b/*\", \"vault:crm#token\", \"vault:kv/x/*\"]}}",
+    );
+    for locator in [
+        "file:/srv/creds/b/x",
+        "file:/srv//creds/./b/x",
+        "file:///srv/creds/b/x",
+        "vault:crm#token",
+        "vault:crm",
+        "vault:crm#other",
+        "vault:kv/aam/crm#token",
+        "vault://kv/aam/crm",
+        "vault:kv/x/y",
+        "vault://kv/x/y#z",
+    ] {
+        let refused = ask(&policy, &["folder:a.json"], locator, &[]).expect_err(locator);
+        assert!(refused.title.contains("does not let the namespace autonomy use"), "{locator}: {refused:?}");
+        assert!(!refused.fix.contains("//") && !refused.fix.contains("/./"), "{}", refused.fix);
+    }
+    for locator in ["file:/srv/creds/a/x", "file:creds/b/x", "vault:kv/aam/other", "vault:other", "env:X"] {
+        assert!(ask(&policy, &["folder:a.json"], locator, &[]).is_ok(), "{locator}");
+    }
+    for locator in ["file:/srv/creds/../x", "file:/etc/passwd", "vault:kv/../x", "vault:sys/x", "vualt:kv/x", "op://a/b"] {
+        let refused = ask(&policy, &["folder:a.json"], locator, &[]).expect_err(locator);
+        assert!(!refused.title.contains("namespace"), "{locator}: {refused:?}");
+    }
+    // The fix for a token names the line to add under the spelling that the policy uses.
+    let with_token = parse(
+        &format!(
+            "version: 1\nallowlist: [openapi]\ncredentials: {{files: [/srv/creds]}}\napi: {{tokens: [{}]}}\n",
+            token_entry("")
+        ),
+        "p",
+    )
+    .unwrap();
+    let refused = ask(&with_token, &["api:aod"], "file:/srv//creds/./x", &[]).expect_err("refused");
+    assert!(refused.fix.contains("locators: [\"file:/srv/creds/x\"]"), "{refused:?}");
+}
+
+#[test]
 fn a_host_pattern_means_one_port_and_the_encrypted_protocol() {
     let matches = |pattern: &str, url: &str| HostPattern::parse(pattern).unwrap().matches(&to(url));
     for (pattern, url) in [
@@ -285,8 +365,8 @@ fn the_hints_about_locators_and_hosts_are_accepted_when_they_are_followed() {
     };
     for (mistake, hint, followed) in [
         (", locators: env:A", "write [env:A]", ", locators: [env:A]"),
-        (", locators: [\"env:SALES*\"]", "write env:PREFIX_* or vault:path/*", ", locators: [\"env:SALES_*\"]"),
-        (", locators: [\"*\"]", "write env:PREFIX_* or vault:path/*", ", locators: [\"env:*\"]"),
+        (", locators: [\"env:SALES*\"]", "write env:PREFIX_*, file:/folder/* or vault:path/*", ", locators: [\"env:SALES_*\"]"),
+        (", locators: [\"*\"]", "write env:PREFIX_*, file:/folder/* or vault:path/*", ", locators: [\"env:*\"]"),
         (", locators: [\"env:*_TOKEN\"]", "write env:NAME, env:PREFIX_* or vault:path/*", ", locators: [\"env:A_TOKEN\"]"),
         (", locators: [SALES]", "write env:NAME", ", locators: [\"env:SALES\"]"),
         (", locators: [\"env:HOME\"]", "store the credential in a variable of its own", ", locators: [\"env:HOME_TOKEN\"]"),

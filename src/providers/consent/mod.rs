@@ -94,7 +94,9 @@ impl ConsentProvider {
     }
 
     async fn resolve(&self, providers: &Providers, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
-        let Locator::Consent(name) = &request.locator else { return Err(super::unknown_form(&request.locator)) };
+        let Locator::Consent(name) = &request.locator else {
+            return Err(crate::model::locator_forms::unknown_form(&request.locator));
+        };
         let settings = ConsentSettings::find(name, &request.policy, &request.family)?;
         let store = self.store(&request.policy);
         let content = store.read().map_err(|error| error.failure())?;

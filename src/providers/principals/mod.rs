@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::credentials::private_key::{PrivateKey, UnusableKey};
 use crate::credentials::{Credential, Secret};
 use crate::families::Family;
+use crate::model::locator_forms::unknown_form;
 use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Locator, PlannedCall, Timestamp};
 use crate::policy::Policy;
@@ -147,7 +148,7 @@ impl PrincipalProvider {
     }
 
     async fn resolve(&self, providers: &Providers, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
-        let Locator::ServicePrincipal(name) = &request.locator else { return Err(super::unknown_form(&request.locator)) };
+        let Locator::ServicePrincipal(name) = &request.locator else { return Err(unknown_form(&request.locator)) };
         let Some(principal) = request.policy.credentials.principals.get(name) else { return Err(unknown(name, &request.policy)) };
         let context = MintContext { providers, request, name, principal };
         // A changed principal mints anew, and so does a family that needs other scopes.

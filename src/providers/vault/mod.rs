@@ -88,7 +88,9 @@ impl VaultProvider {
     }
 
     async fn resolve(&self, providers: &Providers, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
-        let Locator::Vault(rest) = &request.locator else { return Err(super::unknown_form(&request.locator)) };
+        let Locator::Vault(rest) = &request.locator else {
+            return Err(crate::model::locator_forms::unknown_form(&request.locator));
+        };
         let policy = Arc::clone(&request.policy);
         let vault = policy.credentials.vault.as_ref().ok_or_else(|| failures::no_vault(&request.locator))?;
         let path =

@@ -4,18 +4,29 @@
 //! end, and a file of many gigabytes would not fit into memory. So the file is opened without blocking, it must be a
 //! regular file, and it is read only up to a limit.
 
+pub mod beneath;
+
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::fs::File;
 use std::io::{Error, Read, Result};
 use std::path::Path;
+
+/// Flags that open a file for reading without waiting for a writer.
+pub const READ_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
 
 /// Reads a regular file of at most `max_bytes` bytes. Follows symbolic links, as in a mounted ConfigMap.
 ///
 /// # Errors
 /// Returns the error of the operating system, or one that says that the file is not a regular file or is too large.
 pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
+    read_open(File::from(rustix::fs::openat(CWD, path, READ_FLAGS, Mode::empty())?), max_bytes)
+}
+
+/// Like [`read`], for a file that is open already.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_open(file: File, max_bytes: u64) -> Result<Vec<u8>> {
     let stat = rustix::fs::fstat(&file)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {}
@@ -26,7 +37,7 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
     if u64::try_from(stat.st_size).is_ok_and(|size| size > max_bytes) {
         return Err(too_large());
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0).saturating_add(1));
     // The file may grow while it is read.
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes { Err(too_large()) } else { Ok(bytes) }
@@ -40,8 +51,14 @@ pub fn read_text(path: &Path, max_bytes: u64) -> Result<String> {
     String::from_utf8(read(path, max_bytes)?).map_err(|_| Error::other("it is not valid UTF-8"))
 }
 
-fn size(bytes: u64) -> String {
-    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
+/// A size for people, for example `64 KiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        bytes if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} bytes"),
+    }
 }
 
 #[cfg(test)]
