@@ -52,6 +52,7 @@ pub enum Reading {
 }
 
 /// A credential and what is known about it.
+#[derive(Debug)]
 pub struct ProvidedCredential {
     pub credential: Credential,
     pub facts: CredentialFacts,
