@@ -13,6 +13,7 @@ fn assert_texts(name: &str, text: &str) {
         (r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"http://127\.0\.0\.1:\d+/openapi", "http://VENDOR/openapi"),
         (r"/consent/[A-Za-z0-9_-]{43}", "/consent/LINK"),
+        (r"(consent revoke) [0-9a-f]{8}", "$1 START"),
     ];
     assert_snapshot(&format!("consent_command_{name}"), text, &filters);
 }
@@ -87,7 +88,8 @@ async fn aam_test_makes_no_link_and_shows_the_one_of_the_daemon() {
     let without = test();
     assert!(without.contains("has not given consent:things") && without.contains("aam consent link"), "{without}");
     assert!(!consents.store().exists(), "a test writes nothing");
-    let url = consents.link().await.url.expect("a URL");
-    let with = test();
-    assert!(with.contains(&url), "{with}");
+    let daemon = workspace.serve().await;
+    let waiting = daemon.until_state(&consents.request.resource_ids[0], "AWAITING_CREDENTIALS").await;
+    let fix = waiting["error"]["fix"].as_str().unwrap_or_default().to_string();
+    assert!(fix.contains("/consent/") && test().contains(&fix), "{fix} {}", test());
 }

@@ -60,7 +60,9 @@ async fn call(consents: &Consents) {
 /// Lets the process call, and ends it at once when the vendor has got a refresh.
 fn crash(process: Runtime, consents: &Consents) {
     let (arrived, arrival) = mpsc::channel();
-    consents.vendor.state().hook = Some(Box::new(move || drop(arrived.send(()))));
+    consents.vendor.state().hook = Some(Box::new(move || {
+        let _ = arrived.send(());
+    }));
     let running = consents.clone();
     let (ended, end) = mpsc::channel();
     process.spawn(async move {
