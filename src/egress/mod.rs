@@ -39,6 +39,7 @@ mod transport;
 
 pub use crate::model::PlannedCall;
 pub use body::is_too_long;
+pub use post::encode_form;
 pub use signing::Signing;
 
 use crate::clock::{Clock, SystemClock};

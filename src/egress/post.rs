@@ -118,8 +118,8 @@ fn body(rule: &PostRule, sent: Option<&Secret>) -> Result<(Bytes, Option<&'stati
         (BodyRule::Form(shape), text) => {
             let pairs = pairs(text.unwrap_or_default(), "form")?;
             check_shape(shape, &texts(&pairs), "form", true)?;
-            let written = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&pairs).finish();
-            Ok((Bytes::from(written), Some("application/x-www-form-urlencoded")))
+            let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            Ok((Bytes::from(encode_form(pairs)), Some("application/x-www-form-urlencoded")))
         }
         (BodyRule::Json(shape), text) => {
             let value: Value =
@@ -129,6 +129,13 @@ fn body(rule: &PostRule, sent: Option<&Secret>) -> Result<(Bytes, Option<&'stati
             Ok((Bytes::from(value.to_string()), Some("application/json")))
         }
     }
+}
+
+/// Encodes a form as it is sent, for callers that sign the body. `*` is encoded too, which is allowed and which Python does:
+/// a server that encodes a form again before it verifies the signature then has the same bytes, for example moto.
+#[must_use]
+pub fn encode_form<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish().replace('*', "%2A")
 }
 
 /// Decodes the pairs of a query or a form. A repeated key is refused, because servers differ in which of its values

@@ -88,6 +88,7 @@ async fn a_role_is_assumed_with_the_session_policy_and_renewed_before_its_end() 
     );
     let policy: serde_json::Value = serde_json::from_str(&form["Policy"]).unwrap();
     assert_eq!(policy["Statement"][1]["Effect"], "Deny");
+    assert!(call.body.contains("organizations%3AList%2A") && !call.body.contains('*'), "{}", call.body);
     let authorization = &call.headers["authorization"];
     assert!(authorization.contains(&format!("Credential={STATIC_ID}/20261129/eu-west-1/sts/aws4_request")), "{authorization}");
     assert!(authorization.contains("SignedHeaders=content-type;host;x-amz-date,"), "{authorization}");

@@ -6,7 +6,7 @@ use super::web_identity::WebIdentityToken;
 use super::{MAX_RESPONSE_BYTES, MintContext, Minted, SourceKeys, credential, valid_for};
 use crate::credentials::sigv4::{self, Keys, Scope, Unsigned};
 use crate::credentials::{Secret, redact};
-use crate::egress::{HttpRequest, HttpResponse, Method};
+use crate::egress::{HttpRequest, HttpResponse, Method, encode_form};
 use crate::model::{Allowed, BodyRule, Class, Evidence, Failure, PostRule, Posts, Shape, Timestamp};
 use crate::policy::credentials::aws::{StsEndpoint, sts_endpoint};
 use crate::providers::Endpoint;
@@ -189,7 +189,7 @@ impl<'a> Sts<'a> {
 
     /// Sends a form, signed with `keys` if there are any, and returns the response or what STS refused.
     async fn call(&self, form: &[(&'static str, Secret)], keys: Option<&Keys>) -> Result<Result<HttpResponse, Refusal>, Failure> {
-        let body = encoded(form);
+        let body = Secret::new(encode_form(form.iter().map(|(name, value)| (*name, value.expose()))));
         let mut headers = vec![("content-type".to_string(), Secret::new(FORM.to_string()))];
         if let Some(keys) = keys {
             let payload_sha256 = HEXLOWER.encode(digest::digest(&digest::SHA256, body.expose().as_bytes()).as_ref());
@@ -247,13 +247,6 @@ impl<'a> Sts<'a> {
         };
         Failure::new(Class::WrongService, title, fix).detail(format!("HTTP {}", response.status))
     }
-}
-
-/// Encodes a form as egress sends it, so that the signature covers the bytes that are sent.
-fn encoded(form: &[(&'static str, Secret)]) -> Secret {
-    let mut body = url::form_urlencoded::Serializer::new(String::new());
-    body.extend_pairs(form.iter().map(|(name, value)| (*name, value.expose())));
-    Secret::new(body.finish())
 }
 
 /// The wait after STS limits the rate. It does not say how long to wait.
