@@ -3,7 +3,7 @@
 use super::bao::*;
 use super::leases::{app_role, heal};
 use crate::support::bearer_service::BearerService;
-use crate::support::daemon::{Workspace, intent_with_locator, stderr, until};
+use crate::support::daemon::{Workspace, intent_with_locator, until};
 use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
