@@ -146,7 +146,7 @@ async fn prepare(app: &Arc<App>, connection: ConnectionId) -> Result<Result<Job,
 fn retired() -> Failure {
     Failure::new(
         Class::NotEligible,
-        "nobody asks for this connection any more",
+        "no intent asks for this connection any more",
         "restore its intent in the intents folder, or push it again",
     )
 }
