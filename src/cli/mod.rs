@@ -4,6 +4,7 @@
 
 mod budget;
 mod check;
+mod consent;
 pub(crate) mod families;
 mod gate;
 mod heal;
@@ -103,6 +104,9 @@ enum Command {
     /// Store, list and remove the secrets that env:NAME locators name
     #[command(subcommand)]
     Secret(secret::SecretCommand),
+    /// List, ask for and revoke the consents of owners
+    #[command(subcommand)]
+    Consent(consent::ConsentCommand),
     /// Compare policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -232,6 +236,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Verify => verify::run(&common),
         Command::Token(command) => token::run(&common, &command),
         Command::Secret(command) => secret::run(&common, &command),
+        Command::Consent(command) => consent::run(&common, &command).await,
         Command::Policy(command) => policy::run(&common, &command),
         Command::Families(options) => families::run(&options, &common),
         Command::Lowcode(command) => lowcode::run(&common, &command),

@@ -39,8 +39,8 @@ impl SignedResponse<'_> {
     /// example of `error="invalid_token"`. The text is not scrubbed.
     #[must_use]
     pub fn challenge_parameter(&self, name: &str) -> Option<&str> {
-        let challenges = self.headers.iter().filter(|(key, _)| key == "www-authenticate");
-        challenges.filter_map(|(_, value)| parameter(value, name)).next()
+        let mut challenges = self.headers.iter().filter(|(key, _)| key == "www-authenticate");
+        challenges.find_map(|(_, value)| parameter(value, name))
     }
 }
 

@@ -290,7 +290,9 @@ impl Providers {
             Some(attempt) => tokio::spawn(attempt.run(work)),
             None => tokio::spawn(work),
         };
-        task.await.map_err(|error| ended().detail(error.to_string()))?
+        let defect =
+            || Failure::new(Class::Bug, "a defect in aam ended the reading of a credential", "report it with the detail");
+        task.await.map_err(|error| if error.is_panic() { defect() } else { ended() }.detail(error.to_string()))?
     }
 
     fn provider(&self, locator: &Locator) -> Option<&dyn CredentialProvider> {

@@ -249,6 +249,9 @@ fn other_commands_and_help_texts_match_their_snapshots() {
         "test",
         "verify",
         "token new",
+        "consent list",
+        "consent link",
+        "consent revoke",
         "policy diff",
         "families",
     ] {

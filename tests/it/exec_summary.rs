@@ -25,8 +25,6 @@ fn script() -> Command {
 
 fn empty(target: f64) -> Funnel {
     Funnel {
-        credentials_ending: 0,
-        first_credential_end_seconds: None,
         namespace: "autonomy".to_string(),
         as_of: "2026-11-08T18:00:00Z".to_string(),
         data_source: "database".to_string(),
@@ -46,6 +44,8 @@ fn empty(target: f64) -> Funnel {
         slo_met: false,
         over_privileged: 0,
         partly_readable: 0,
+        credentials_ending: 0,
+        first_credential_end_seconds: None,
         auto_created: 0,
         first_sync_p95_ms: 0,
         blockers: Vec::new(),

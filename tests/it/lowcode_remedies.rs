@@ -238,3 +238,30 @@ async fn aam_families_explains_the_fields_of_a_credential() {
     let wrong = workspace.run(&["families", "githb"]);
     assert!(wrong.status.code() == Some(78) && stderr(&wrong).contains("did you mean github?"), "{}", stderr(&wrong));
 }
+
+/// A custom source has the fields of its manifest's spec. A token fits only where the manifest expects one.
+#[test]
+fn aam_families_explains_the_fields_of_a_custom_source() {
+    let workspace = Workspace::new();
+    std::fs::create_dir(workspace.path("manifests")).expect("a folder");
+    let token = CRM.replace("client_secret: {type: string, airbyte_secret: true}", "token: {type: string, airbyte_secret: true}");
+    for (name, manifest) in [("acme_crm", CRM), ("acme_shop", token.as_str())] {
+        std::fs::write(workspace.path(&format!("manifests/{name}.yaml")), manifest).expect("a manifest");
+    }
+    let policy = format!(
+        "version: 1\nallowlist: [acme_crm, acme_shop]\nmanifests: {{dir: {}, sources: {{acme_crm: {{}}, acme_shop: {{}}}}}}\n",
+        workspace.path("manifests").display()
+    );
+    workspace.replace("policy/policy.yaml", policy.as_bytes());
+    let shown = stdout(&workspace.run(&["families", "acme_crm"]));
+    for part in ["client_secret", "client_id", r#"{"client_secret":"CLIENT_SECRET"}"#, "env:ACME_CRM_CONFIG"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("sp:NAME") && !shown.contains("consent:NAME"), "{shown}");
+    let shown = stdout(&workspace.run(&["families", "acme_shop"]));
+    for part in
+        [r#"{"token":"TOKEN"}"#, "kind: oauth2_client", "family: acme_shop", "calls: POST login.acme.example/oauth2/token"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+}

@@ -1,8 +1,7 @@
 //! Service principals of the kinds oauth2_client, basic and token, against the built binary. The token endpoints are as
 //! strict as RFC 6749, RFC 7523 and OpenID Connect Core 9.
 
-use crate::support::daemon::{Workspace, intent_with_locator};
-use crate::support::leaky_service::Canary;
+use crate::support::daemon::Workspace;
 use crate::support::lowcode_families::json_response_with;
 use crate::support::openapi::MockResponse;
 use crate::support::token_endpoint::{
@@ -13,22 +12,22 @@ use serde_json::json;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-const CLIENT: &str = "aam reader"; // A space must be encoded twice in HTTP Basic.
-const SECRET: &str = "client+secret/of:the%20tests";
+pub const CLIENT: &str = "aam reader"; // A space must be encoded twice in HTTP Basic.
+pub const SECRET: &str = "s3cret+of/the:tests%20of crm";
 
 /// A workspace whose policy has the principal `crm` with `settings`.
-fn workspace(settings: &str) -> Workspace {
+pub fn workspace(settings: &str) -> Workspace {
     let mut workspace = Workspace::new();
     workspace.set("CRM_SECRET", SECRET);
     with_principal(&workspace, settings);
     workspace
 }
 
-fn with_principal(workspace: &Workspace, settings: &str) {
+pub fn with_principal(workspace: &Workspace, settings: &str) {
     workspace.write_policy(&format!("credentials:\n  principals:\n    crm: {{{settings}}}\n"));
 }
 
-fn client(service: &TokenService, more: &str) -> String {
+pub fn client(service: &TokenService, more: &str) -> String {
     format!("kind: oauth2_client, token_url: \"{}/token\", client_id: \"{CLIENT}\", {more}", service.vendor.base)
 }
 
@@ -69,7 +68,7 @@ fn authenticated(call: &TokenCall<'_>, auth: &str) -> Result<(), MockResponse> {
 }
 
 /// A server that accepts one way to authenticate.
-fn server(auth: &'static str) -> impl Fn(&TokenCall<'_>) -> MockResponse + Clone + Send + Sync + 'static {
+pub fn server(auth: &'static str) -> impl Fn(&TokenCall<'_>) -> MockResponse + Clone + Send + Sync + 'static {
     let seen: Arc<Mutex<HashSet<String>>> = Arc::default();
     move |call| {
         if call.request.call != "POST /token" {
@@ -277,7 +276,7 @@ async fn a_wrong_clock_is_named_with_its_difference() {
     let mut workspace = workspace(&client(&service, "key: \"env:CRM_KEY\", key_id: key-7"));
     workspace.set("CRM_KEY", &pem("rsa"));
     workspace.set("AAM_TEST_CLOCK", &workspace.path("clock").display().to_string());
-    for (offset, said) in [(-900_000, "is 15 minutes behind that of"), (7_200_000 + 60_000, "is 2 hours ahead of that of")] {
+    for (offset, said) in [(-930_000, "is 15 minutes behind that of"), (7_200_000 + 60_000, "is 2 hours ahead of that of")] {
         std::fs::write(workspace.path("clock"), offset.to_string()).expect("write");
         let (class, title, fix, detail) = failure(&attempt(&workspace, "openapi", &service.resource(), "sp:crm"));
         assert_eq!(class, "credential_rejected");
@@ -316,27 +315,6 @@ async fn resource_and_audience_are_sent_as_the_server_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_of_a_principal_share_one_token_until_the_source_rejects_it() {
-    let service = TokenService::start(server("client_secret_basic")).await;
-    let workspace = workspace(&client(&service, "secret: \"env:CRM_SECRET\""));
-    let resources: Vec<String> = (0..12).map(|n| format!("{}?n={n}", service.resource())).collect();
-    let intents: Vec<_> = resources.iter().map(|id| intent_with_locator("openapi", id, "sp:crm")).collect();
-    workspace.intent_file("all.json", &json!(intents));
-    let daemon = workspace.serve().await;
-    for resource in &resources {
-        daemon.until_state(resource, "ACTIVE").await;
-    }
-    assert_eq!(service.token_calls().len(), 1, "12 connections share one token");
-    // A token that the vendor revoked is minted anew once, and the attempt goes on.
-    service.revoke_all();
-    let one = daemon.until_state(&resources[0], "ACTIVE").await;
-    let id = one["connection_id"].as_str().expect("an id");
-    let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await;
-    assert_eq!(healed.body["status"], "ACTIVE", "{}", healed.body);
-    assert_eq!(service.token_calls().len(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_and_a_fixed_token_are_credentials_of_the_policy() {
     let service = TokenService::start(|_| token_answer()).await;
     let mut workspace = workspace("kind: token, token: \"env:CRM_TOKEN\"");
@@ -347,11 +325,11 @@ async fn a_user_and_a_fixed_token_are_credentials_of_the_policy() {
     assert!(called.iter().any(|request| request.token == "fixed-token-of-the-crm"), "{called:#?}");
     assert!(service.token_calls().is_empty());
     let basic = TokenService::start(|_| token_answer()).await;
-    with_principal(&workspace, "kind: basic, username: reader, password: \"env:CRM_TOKEN\"");
-    workspace.write_policy(
-        "credentials:\n  principals:\n    crm: {kind: basic, username: reader, password: \"env:CRM_TOKEN\"}\nfamilies: {openapi: \
-         {auth: basic}}\n",
-    );
+    workspace.write_policy(&format!(
+        "credentials:\n  principals:\n    crm: {{kind: basic, username: reader, password: \"env:CRM_TOKEN\"}}\nfamilies: \
+         {{openapi: {{services: [{{match: \"{}/*\", auth: basic}}]}}}}\n",
+        basic.vendor.base
+    ));
     let _ = attempt(&workspace, "openapi", &basic.resource(), "sp:crm");
     let sent = basic.vendor.requests().into_iter().find_map(|request| request.header("authorization").map(str::to_string));
     assert_eq!(sent.as_deref(), Some("Basic cmVhZGVyOmZpeGVkLXRva2VuLW9mLXRoZS1jcm0="));
@@ -395,59 +373,5 @@ async fn a_custom_source_gets_the_token_whatever_it_calls_it() {
             client(&service, "secret: \"env:CRM_SECRET\"")
         ));
         assert_active(&attempt(&workspace, "shop", service.vendor.host(), "sp:crm"));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hostile_endpoint_that_repeats_what_it_received_shows_no_secret() {
-    for (settings, status) in [
-        ("secret: \"env:CANARY\"", 401),
-        ("secret: \"env:CANARY\", auth: client_secret_post", 400),
-        ("key: \"env:CRM_KEY\"", 401),
-        ("secret: \"env:CANARY\"", 200),
-        ("secret: \"env:CANARY\"", 503),
-        ("secret: \"env:CANARY\"", 429),
-    ] {
-        let canary = Canary::new("principal");
-        let leak = canary.leak();
-        let service = TokenService::start(move |call| {
-            let refresh = "refresh-token-that-nobody-may-see";
-            let heard = format!("{} {} {:?} {leak} {refresh}", call.request.body, call.get("client_assertion"), call.request.headers);
-            let error = if status == 200 { heard.as_str() } else { "invalid_client" };
-            let body = json!({"error": error, "error_description": heard, "refresh_token": refresh, "access_token": "issued-anyway-1234"});
-            json_response_with(status, &[("retry-after", "1")], &body)
-        })
-        .await;
-        let mut workspace = workspace(&client(&service, settings));
-        workspace.set("CANARY", &canary.value);
-        workspace.set("CRM_KEY", &pem("rsa"));
-        let result = attempt(&workspace, "openapi", &service.resource(), "sp:crm").to_string();
-        let daemon = workspace.serve().await;
-        let pushed = daemon.push(&intent_with_locator("openapi", &service.resource(), "sp:crm")).await;
-        assert_ne!(pushed.body["status"], "ACTIVE");
-        let mut texts = vec![("aam test".into(), result.into_bytes()), ("push".into(), pushed.body.to_string().into_bytes())];
-        texts.extend(workspace.files().into_iter().filter(|(path, _)| !path.ends_with("policy.yaml")));
-        let signed: Vec<String> = service
-            .token_calls()
-            .iter()
-            .filter_map(|call| {
-                url::form_urlencoded::parse(call.body.as_bytes())
-                    .find(|(name, _)| name == "client_assertion")
-                    .map(|(_, value)| value.into_owned())
-            })
-            .collect();
-        for (name, bytes) in texts {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            assert_eq!(canary.found_in(&bytes), None, "{settings} {status}: {}", name.display());
-            // With these statuses, the body is not read as the answer of a token endpoint.
-            let read = !matches!(status, 429 | 503);
-            for secret in ["refresh-token-that-nobody-may-see", "issued-anyway-1234"].iter().filter(|_| read) {
-                assert!(!text.contains(*secret), "{settings} {status}: {secret} in {}", name.display());
-            }
-            for assertion in &signed {
-                let signature = assertion.rsplit('.').next().expect("a signature");
-                assert!(!text.contains(signature), "{settings} {status}: an assertion in {}", name.display());
-            }
-        }
     }
 }

@@ -230,7 +230,7 @@ async fn what_google_refuses_has_its_own_fix() {
     }
     principal(&workspace, &service, &by_key(""));
     workspace.set("AAM_TEST_CLOCK", &workspace.path("clock").display().to_string());
-    std::fs::write(workspace.path("clock"), "-3600000").expect("write");
+    std::fs::write(workspace.path("clock"), "-3630000").expect("write");
     let skewed = failure(&attempt(&workspace, "openapi", &service.resource(), "sp:drive"));
     assert!(skewed.1.contains("is 60 minutes behind that of Google"), "{skewed:#?}");
 }

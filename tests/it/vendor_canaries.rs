@@ -8,11 +8,13 @@ use serde_json::json;
 /// A server that refuses everything but the description, and repeats what it was sent in every encoding.
 async fn hostile(canary: &Canary) -> MockVendor {
     let leak = canary.leak();
+    // A header cannot have every character, and a quoted text in it no quote.
+    let forms: Vec<String> = canary.forms().into_iter().filter(|form| !form.contains(['"', '\\'])).collect();
     MockVendor::start(move |home, request| {
         if let Some(answer) = crate::support::vendors::api(home, request, false).filter(|_| request.path() == "/openapi.json") {
             return answer;
         }
-        let header: String = leak.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).collect();
+        let header = forms.join(" ");
         let sent = format!("{:?} {}", request.headers, request.body);
         let challenge = format!("OAuth error=\"{header}\", error_description=\"{header}\"");
         let headers = [("www-authenticate", challenge.as_str()), ("dpop-nonce", header.as_str())];

@@ -25,6 +25,7 @@ pub enum Peer {
     Prism,
     Cdk,
     Chromium,
+    Authlib,
     Openbao,
     Oidc,
     Oauthlib,
@@ -49,6 +50,7 @@ impl Peer {
             Peer::Prism => "prism",
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
+            Peer::Authlib => "authlib",
             Peer::Openbao => "openbao",
             Peer::Oidc => "oidc",
             Peer::Oauthlib => "oauthlib",
@@ -69,7 +71,7 @@ impl Peer {
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",
-            Peer::Oidc => "TOKEN_URL",
+            Peer::Authlib | Peer::Oidc => "TOKEN_URL",
         }
     }
 

@@ -30,7 +30,8 @@ async fn signed_requests_are_accepted_and_wrong_secrets_are_refused() {
         workspace.set(&format!("WRONG_{name}"), &"0123456789abcdef".repeat(4));
     }
     workspace.write_policy(&format!("allowlist: [openapi]\ncredentials:\n  principals:\n{principals}"));
-    let id = |name: &str| format!("{url}/openapi.json?{name}");
+    // The name of a case cannot be part of the address, because it looks like one of a secret.
+    let id = |name: &str| format!("{url}/openapi.json?case{}", name.bytes().map(u32::from).sum::<u32>());
     let names: Vec<String> = ["right", "other-account"]
         .map(String::from)
         .into_iter()

@@ -46,6 +46,12 @@ async fn replay(interactions: Vec<Value>) -> (MockVendor, Arc<Mutex<Vec<String>>
     (vendor, differences, turn)
 }
 
+/// A recorded header, which is a text or a list of texts.
+fn header(recorded: &Value, name: &str) -> Option<String> {
+    let value = &recorded["headers"][name];
+    value.as_str().or(value[0].as_str()).map(str::to_string)
+}
+
 fn names(object: &Value) -> BTreeSet<String> {
     object.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
 }
@@ -61,7 +67,7 @@ fn same(recorded: &Value, sent: &ReceivedRequest) -> Result<(), String> {
     if call != sent.call {
         return Err(format!("{} instead of {call}", sent.call));
     }
-    let recorded_header = |name: &str| recorded["headers"][name][0].as_str().map(str::to_string);
+    let recorded_header = |name: &str| header(recorded, name);
     if recorded_header("DPoP").is_some() != sent.header("dpop").is_some() {
         return Err("a proof is there that was not recorded, or the other way round".to_string());
     }
@@ -93,9 +99,9 @@ fn response(recorded: &Value) -> MockResponse {
     let status = u16::try_from(recorded["status"]["code"].as_u64().unwrap()).unwrap();
     let mut headers = Vec::new();
     for name in ["dpop-nonce", "x-rate-limit-limit", "x-rate-limit-remaining"] {
-        headers.extend(recorded["headers"][name][0].as_str().map(|value| (name, value.to_string())));
+        headers.extend(header(recorded, name).map(|value| (name, value)));
     }
-    headers.push(("content-type", recorded["headers"]["Content-Type"][0].as_str().unwrap().to_string()));
+    headers.push(("content-type", header(recorded, "Content-Type").unwrap()));
     (status, headers, recorded["body"]["string"].as_str().unwrap().to_string())
 }
 

@@ -76,7 +76,7 @@ async fn wrong_keys_audiences_subjects_and_times_are_refused() {
         let refused = Minting::new(&box_platform(user), &[("C", &settings(issuer, key))]).refused().await;
         assert!(refused.detail.contains("Box answered HTTP 4"), "{user} {issuer}: {refused:?}");
     }
-    // An hour behind, so that the assertion has ended when it is made.
-    let late = Minting::at(-3_600_000, &salesforce(&account, &user, ""), &[("K", &right)]).refused().await;
+    // More than an hour behind, so that the assertion has ended when it is made.
+    let late = Minting::at(-3_630_000, &salesforce(&account, &user, ""), &[("K", &right)]).refused().await;
     assert!(late.title.contains("the clock of this machine is 60 minutes behind that of Salesforce"), "{late:?}");
 }

@@ -4,6 +4,7 @@
 
 pub mod aws;
 pub mod bearer_service;
+pub mod consents;
 pub mod daemon;
 pub mod described_service;
 pub mod github;
@@ -11,6 +12,7 @@ pub mod leaky_service;
 pub mod lowcode_families;
 pub mod minting;
 pub mod network;
+pub mod oauth_vendor;
 pub mod object_store;
 pub mod openapi;
 pub mod recorded_session;

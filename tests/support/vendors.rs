@@ -187,6 +187,8 @@ pub async fn salesforce(instance: &'static str) -> MockVendor {
 
 pub const BOX_ENTERPRISE: &str = "1234567";
 pub const BOX_TOKEN: &str = "box-access-token-of-the-test-1";
+/// What [`BOX_TOKEN`] is exchanged for.
+pub const BOX_NARROW_TOKEN: &str = "box-narrow-token-of-the-test-1";
 
 pub async fn box_platform() -> MockVendor {
     let once = Once::default();
@@ -206,6 +208,19 @@ pub async fn box_platform() -> MockVendor {
                 &json!({"access_token": BOX_TOKEN, "expires_in": 4169, "restricted_to": [], "token_type": "bearer"}),
             )
         };
+        if get("grant_type") == "urn:ietf:params:oauth:grant-type:token-exchange" {
+            let subject = (get("subject_token"), get("subject_token_type"));
+            let known = subject == (BOX_TOKEN, "urn:ietf:params:oauth:token-type:access_token");
+            return match (known, get("scope")) {
+                (false, _) => error(400, "invalid_grant", "Invalid subject token"),
+                (true, "root_readonly") => json_response_with(
+                    200,
+                    &[],
+                    &json!({"access_token": BOX_NARROW_TOKEN, "expires_in": 4000, "scope": "root_readonly", "token_type": "bearer"}),
+                ),
+                (true, _) => error(400, "invalid_scope", "The scope is not one of the app"),
+            };
+        }
         if (get("client_id"), get("client_secret")) != (CLIENT_ID, CLIENT_SECRET) {
             return error(400, "invalid_client", "The client credentials are invalid");
         }

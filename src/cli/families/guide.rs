@@ -54,9 +54,17 @@ pub fn forms(family: &Family, providers: &Providers) -> Vec<FormGuide> {
     let principals = family.login.iter().flat_map(|login| principals(family, login)).collect();
     let consents = family.login.iter().filter(|login| login.consent).map(|login| consent(family, login)).collect();
     let all: [(&str, &str, Vec<FormExample>); 5] = [
-        ("env:NAME", "the environment variable NAME, or what aam secret set NAME stored", env),
+        (
+            "env:NAME",
+            "the environment variable NAME, or what aam secret set NAME stored: it asks for the JSON or the text above",
+            env,
+        ),
         ("file:PATH", "a file below a folder that the policy names", file),
-        ("vault:PATH", "a secret of the HashiCorp Vault or OpenBao that the policy names", vault),
+        (
+            "vault:PATH",
+            "a secret of the OpenBao or HashiCorp Vault that the policy names; with Vault, the command is vault instead of bao",
+            vault,
+        ),
         ("sp:NAME", "a service principal that the policy describes", principals),
         ("consent:NAME", "an OAuth grant that the owner of the connection gives once, by a link that AAM shows", consents),
     ];
@@ -165,7 +173,10 @@ fn consent(family: &Family, login: &Login) -> FormExample {
     );
     match &family.oauth {
         None => {
-            policy += &format!("      authorize_url: https://login.acme.example/oauth2/authorize\n      token_url: {TOKEN_URL}\n")
+            policy += &format!(
+                "      authorize_url: https://login.acme.example/oauth2/authorize\n      token_url: {TOKEN_URL}\n      \
+                 scopes: [read]\n"
+            );
         }
         Some(oauth) if !oauth.values.is_empty() => {
             let values = oauth.values.iter().map(|value| format!("{}: \"{}\"", value.name, value.example));
@@ -184,7 +195,11 @@ fn consent(family: &Family, login: &Login) -> FormExample {
         ],
         policy,
         calls: Vec::new(),
-        other_keys: vec!["scopes: the scopes to ask for, if fewer than the family's".to_string()],
+        other_keys: family
+            .oauth
+            .iter()
+            .map(|_| "scopes: the scopes to ask for, if fewer than the family's".to_string())
+            .collect(),
     }
 }
 

@@ -36,13 +36,19 @@ fn every_example_is_accepted_by_the_policy() {
             let credentials = &policy.credentials;
             match &locator {
                 Locator::File(path) => assert!(credentials.files.iter().any(|folder| path.starts_with(folder.to_str().unwrap()))),
-                Locator::Vault(_) => assert!(credentials.vault.as_ref().is_some_and(|vault| vault.path.is_some())),
+                Locator::Vault(_) => {
+                    assert!(credentials.vault.as_ref().is_some_and(|vault| vault.path.is_some()));
+                    assert!(example.calls.iter().any(|call| call.contains("vault.acme.example:8200/v1/")), "{example:?}");
+                }
                 Locator::ServicePrincipal(name) => {
                     let principal = &credentials.principals[name];
                     assert!(kind_spec(principal.kind).is_some());
                     assert_eq!(example.calls.len(), principal.calls().len(), "{}: {}", family.id, example.policy);
                 }
-                Locator::Consent(name) => assert_eq!(credentials.consents[name].family, *family.id),
+                Locator::Consent(name) => {
+                    assert_eq!(credentials.consents[name].family, *family.id);
+                    assert_eq!(example.calls.len(), 1, "{example:?}");
+                }
                 _ => assert!(example.policy.is_empty()),
             }
         }

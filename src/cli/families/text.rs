@@ -57,12 +57,8 @@ fn form_text(form: &FormGuide) -> String {
         if !same {
             out += &entry(example);
         }
-        match example.calls.as_slice() {
-            // A vault and a consent are always asked over the network; without their calls nothing is stated.
-            [] if form.form.starts_with("vault:") || form.form.starts_with("consent:") => {}
-            [] => out += "    calls: none\n",
-            calls => drop(writeln!(out, "    calls: {}", calls.join(", "))),
-        }
+        let calls = if example.calls.is_empty() { "none".to_string() } else { example.calls.join(", ") };
+        let _ = writeln!(out, "    calls: {calls}");
     }
     if let Some(example) = form.examples.first().filter(|_| same) {
         out += &entry(example);
@@ -104,9 +100,8 @@ fn grant(oauth: &OAuth) -> String {
         let _ = writeln!(out, "  {} is {}", value.name, value.about);
     }
     let _ = writeln!(out, "  the owner's browser opens: {}", oauth.example(&oauth.authorize_url));
-    let _ = writeln!(out, "  AAM calls for tokens: {}", oauth.example(&oauth.token_url));
     if let Some(revoke) = &oauth.revoke_url {
-        let _ = writeln!(out, "  AAM calls to revoke: {}", oauth.example(revoke));
+        let _ = writeln!(out, "  aam consent revoke calls: {}", oauth.example(revoke));
     }
     out
 }

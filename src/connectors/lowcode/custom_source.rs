@@ -339,7 +339,7 @@ fn typed(property: &Value, text: &str) -> Value {
 }
 
 /// Returns the way to log in that the spec of a custom source's manifest describes, or `None` if the manifest has no secret.
-/// A text that is not JSON is the value of the only secret, so an access token can be used only then.
+/// A text that is not JSON is the value of the only secret.
 #[must_use]
 pub fn login(manifest: &Manifest) -> Option<Login> {
     let known = properties(manifest)?;
@@ -347,6 +347,8 @@ pub fn login(manifest: &Manifest) -> Option<Login> {
     let is_required = |key: &str| required.iter().any(|name| name.as_str() == Some(key));
     let secrets: Vec<&str> = known.iter().filter(|(_, property)| has_secret(property)).map(|(key, _)| &**key).collect();
     let only = known.iter().filter(|(_, property)| is_secret(property)).count() == 1;
+    // The token of a service principal or a consent fits only where the manifest expects a token.
+    let is_token = only && secrets.iter().all(|key| key.contains("token") && !key.contains("refresh"));
     let fields = known.iter().map(|(key, property)| {
         let secret = has_secret(property);
         let text = ["description", "title"].iter().find_map(|name| property.get(name)?.as_str()).unwrap_or("a key of the config");
@@ -363,9 +365,9 @@ pub fn login(manifest: &Manifest) -> Option<Login> {
         about: "the config of the manifest".to_string(),
         fields,
         plain: only.then(|| secrets.iter().map(|key| short(key).to_ascii_uppercase()).collect()),
-        principals: if only { vec!["oauth2_client".to_string(), "token".to_string()] } else { Vec::new() },
+        principals: if is_token { vec!["oauth2_client".to_string(), "token".to_string()] } else { Vec::new() },
         settings: BTreeMap::new(),
-        consent: only,
+        consent: is_token,
     })
 }
 

@@ -150,20 +150,29 @@ fn principal() -> impl Strategy<Value = Principal> {
     })
 }
 
+/// The secrets of the login to the vault are not in the vault.
+fn login_locator() -> impl Strategy<Value = Locator> {
+    locator().prop_filter("not in the vault", |locator| !matches!(locator, Locator::Vault(_)))
+}
+
 fn vault() -> impl Strategy<Value = VaultPolicy> {
     let login = prop_oneof![
-        locator().prop_map(|token| VaultLogin::Token { token }),
+        login_locator().prop_map(|token| VaultLogin::Token { token }),
         Just(VaultLogin::TokenFile { file: "/run/token".into() }),
-        (name(), locator(), locator()).prop_map(|(mount, role_id, secret_id)| VaultLogin::Approle { mount, role_id, secret_id }),
+        (name(), login_locator(), login_locator()).prop_map(|(mount, role_id, secret_id)| VaultLogin::Approle {
+            mount,
+            role_id,
+            secret_id
+        }),
         (name(), name()).prop_map(|(mount, role)| VaultLogin::Kubernetes { mount, role, token_file: "/run/jwt".into() }),
-        (name(), name(), locator()).prop_map(|(mount, role, token)| VaultLogin::Jwt {
+        (name(), name(), login_locator()).prop_map(|(mount, role, token)| VaultLogin::Jwt {
             mount,
             role,
             token: Some(token),
             token_file: None
         }),
     ];
-    (proptest::option::of(name()), proptest::option::of("[a-z]{1,5}/[a-z]{1,5}"), login, wait()).prop_map(
+    (proptest::option::of(name()), proptest::option::of("k[a-z]{1,5}/[a-z]{1,5}"), login, wait()).prop_map(
         |(namespace, path, login, kv_ttl)| VaultPolicy {
             address: "https://vault.example:8200".to_string(),
             ca_file: namespace.clone().map(PathBuf::from),

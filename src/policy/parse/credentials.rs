@@ -9,7 +9,7 @@ use super::principals::principals;
 use super::reach::{address, cap};
 use crate::model::Locator;
 use crate::model::locator::LOCATOR_SCHEMES;
-use crate::model::recipient::is_loopback;
+use crate::model::recipient::{is_loopback, normal_host};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -99,7 +99,8 @@ fn vault(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultPolicy> {
             );
         }
         // A token that crosses a network in clear text opens every secret.
-        let safe = url::Url::parse(&text).is_ok_and(|url| url.scheme() == "https" || url.host_str().is_some_and(is_loopback));
+        let safe = url::Url::parse(&text)
+            .is_ok_and(|url| url.scheme() == "https" || url.host_str().is_some_and(|host| is_loopback(&normal_host(host))));
         if !safe {
             r.report(
                 &spot,
@@ -193,11 +194,16 @@ fn vault_login(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultLogin> {
         _ => {
             let role = text(r, &fields, "role", "the role of the auth mount");
             let (token, token_file) = (r.optional(&fields, "token", login_locator), r.optional(&fields, "token_file", file));
-            if token.is_some() == token_file.is_some() {
+            if fields.get("token").is_some() == fields.get("token_file").is_some() {
                 r.report(spot, "the method jwt needs either token or token_file", "write token: LOCATOR or token_file: PATH");
                 return None;
             }
-            VaultLogin::Jwt { mount: mount(r, "jwt"), role: role?, token, token_file }
+            let mount = mount(r, "jwt");
+            match token.is_some() || token_file.is_some() {
+                true => VaultLogin::Jwt { mount, role: role?, token, token_file },
+                // The problem of the one that is written is reported.
+                false => return None,
+            }
         }
     })
 }

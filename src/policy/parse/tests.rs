@@ -91,6 +91,37 @@ fn one_mistake_is_one_problem_at_its_place() {
 }
 
 #[test]
+fn a_vault_needs_tls_and_a_login_that_does_not_need_the_vault() {
+    let vault = |address: &str, login: &str, more: &str| {
+        with(&format!("credentials: {{vault: {{address: \"{address}\", login: {login}{more}}}}}"))
+    };
+    let token = "{method: token, token: \"env:A\"}";
+    for address in ["https://vault.example:8200", "http://127.0.0.1:8200", "http://localhost:8200", "http://[::1]:8200"] {
+        assert!(
+            parse(
+                &format!("version: 1\nallowlist: [jdbc]\ncredentials: {{vault: {{address: \"{address}\", login: {token}}}}}\n"),
+                "p"
+            )
+            .is_ok(),
+            "{address}"
+        );
+    }
+    for (address, login, more, part) in [
+        ("http://vault.example:8200", token, "", "without TLS"),
+        ("http://10.0.0.7:8200", token, "", "without TLS"),
+        ("https://vault.example/v1", token, "", "the URL has a path"),
+        ("https://vault.example", "{method: token, token: \"vault:a/b#c\"}", "", "cannot be read from the vault"),
+        ("https://vault.example", "{method: jwt, role: aam, token: \"vault:a/b#c\"}", "", "cannot be read from the vault"),
+        ("https://vault.example", token, ", path: secret/../x", "not a path of a vault"),
+        ("https://vault.example", token, ", path: auth/token", "not a path of a vault"),
+        ("https://vault.example", token, ", path: \"secret#a\"", "not a path of a vault"),
+    ] {
+        let found = vault(address, login, more);
+        assert!(found.first().is_some_and(|problem| problem.message.contains(part)), "{address} {login} {more}: {found:?}");
+    }
+}
+
+#[test]
 fn each_of_these_is_exactly_one_problem() {
     for (section, pointer) in [
         ("slo: {coverage: 1.1}", "/slo/coverage"),

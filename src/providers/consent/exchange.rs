@@ -127,7 +127,7 @@ impl<'a> Client<'a> {
         match request.send(&session).await {
             Ok(issued) => Ok(tokens(&issued, started)),
             Err(reason) => {
-                // A response of 200 without a token is one that nobody can use: the token may be spent nevertheless.
+                // With a response of 200 that contains no token, the refresh token or code may have been used nevertheless.
                 let unusable = matches!(&reason, NoToken::Refused(refusal) if refusal.status == 200 && refusal.error.is_empty());
                 Err(NoTokens { reason, lost: session.lost_response() || unusable })
             }
@@ -203,7 +203,7 @@ pub fn quoted(refusal: &TokenRefusal) -> String {
     }
 }
 
-/// Whether the refusal ends the grant: only a new consent helps.
+/// Whether the refusal is about the code or the refresh token: only a new consent helps.
 #[must_use]
 pub fn ends_grant(refusal: &TokenRefusal) -> bool {
     matches!(
@@ -217,6 +217,9 @@ pub fn ends_grant(refusal: &TokenRefusal) -> bool {
             | "token_expired"
             | "token_revoked"
             | "bad_refresh_token"
+            | "bad_verification_code"
+            | "invalid_code"
+            | "code_already_used"
     )
 }
 

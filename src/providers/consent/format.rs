@@ -31,6 +31,9 @@ pub struct StoreContent {
     pub key_check: String,
     pub grants: Vec<StoredGrant>,
     pub links: Vec<StoredLink>,
+    /// Whether something was changed since it was read.
+    #[serde(skip)]
+    pub changed: bool,
 }
 
 /// The connection that a grant or a link belongs to.
@@ -87,7 +90,7 @@ pub struct GrantFacts {
     pub end_moves: bool,
     /// Whether the vendor replaces the refresh token at each use. `None` until the first refresh.
     pub rotates: Option<bool>,
-    /// When the refresh token was sent, until the response is stored. If this is set although nobody refreshes, the response
+    /// When the refresh token was sent, until the response is stored. If this is set although no refresh runs, the response
     /// was lost.
     pub sent: Option<Timestamp>,
 }
@@ -265,7 +268,7 @@ impl StoreContent {
     /// Returns [`NoRandomness`].
     pub fn new(keys: &StoreKeys) -> Result<StoreContent, NoRandomness> {
         let key_check = keys.seal(b"aam consent store", b"aam")?;
-        Ok(StoreContent { format: FORMAT, key_check, grants: Vec::new(), links: Vec::new() })
+        Ok(StoreContent { format: FORMAT, key_check, grants: Vec::new(), links: Vec::new(), changed: false })
     }
 
     /// Whether the store was written with `keys`.
@@ -284,11 +287,14 @@ impl StoreContent {
     pub fn put_grant(&mut self, grant: StoredGrant) {
         self.remove_grant(grant.facts.subject.connection, &grant.facts.subject.consent);
         self.grants.push(grant);
+        self.changed = true;
     }
 
     /// Removes the grant of `connection` for the consent called `consent`.
     pub fn remove_grant(&mut self, connection: ConnectionId, consent: &str) {
+        let before = self.grants.len();
         self.grants.retain(|grant| !is_for(&grant.facts.subject, connection, consent));
+        self.changed |= self.grants.len() != before;
     }
 
     /// Returns the link called `id`.
@@ -299,7 +305,9 @@ impl StoreContent {
 
     /// As [`StoreContent::link`], to change it.
     pub fn link_mut(&mut self, id: &str) -> Option<&mut StoredLink> {
-        self.links.iter_mut().find(|link| link.id == id)
+        let link = self.links.iter_mut().find(|link| link.id == id)?;
+        self.changed = true;
+        Some(link)
     }
 
     /// Returns the link that was started with `state`, and that authorization.
@@ -320,6 +328,7 @@ impl StoreContent {
         self.replace_links(link.facts.subject.connection, now);
         self.links.retain(|link| now < link.facts.ends.plus(LINK_MEMORY));
         self.links.push(link);
+        self.changed = true;
     }
 
     /// Marks the unused links of `connection` as replaced.
@@ -327,6 +336,7 @@ impl StoreContent {
         for link in self.links.iter_mut().filter(|link| link.facts.subject.connection == connection && link.is_open(now)) {
             link.used = LinkUse::Replaced(now);
             link.pending.clear();
+            self.changed = true;
         }
     }
 

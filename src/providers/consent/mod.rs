@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::credentials::redact::AttemptSecrets;
 use crate::credentials::{Credential, Secret, redact};
 use crate::families::{CustomSources, Family};
-use crate::model::{Class, Failure, Locator, PlannedCall};
+use crate::model::{Class, ConnectionId, Failure, Locator, PlannedCall, Timestamp};
 use crate::policy::Policy;
 use exchange::plain;
 use format::{GrantFacts, Subject};
@@ -50,6 +50,8 @@ pub use types::{
 const VAULT_KEY_VALIDITY: Duration = Duration::from_secs(300);
 /// How long the process waits at its end for refreshes that have begun: longer than a token endpoint may take.
 const MAX_CLOSE_WAIT: Duration = Duration::from_secs(30);
+/// How often grants are looked for that would end before the next attempt.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
 /// A refresh token that is issued for a shorter time than this is most likely issued anew by each refresh.
 const SHORT_GRANT: Duration = Duration::from_secs(14 * 24 * 3600);
 
@@ -69,10 +71,12 @@ pub struct ConsentProvider {
     tokens: Cache<Secret>,
     stores: Mutex<HashMap<PathBuf, Arc<Store>>>,
     vault_keys: Mutex<HashMap<String, (Duration, Arc<StoreKeys>)>>,
-    /// Grants whose new refresh token could not be written yet, by their ids.
-    unsaved: Mutex<HashMap<String, Unsaved>>,
+    /// Grants whose new refresh token could not be written yet.
+    unsaved: Mutex<HashMap<ConnectionId, Unsaved>>,
     /// The number of tasks that may be using a refresh token.
     running: watch::Sender<usize>,
+    /// The latest request of each connection that has a grant, for its renewal while no attempt runs.
+    requests: Mutex<HashMap<ConnectionId, CredentialRequest>>,
 }
 
 impl ConsentProvider {
@@ -85,6 +89,7 @@ impl ConsentProvider {
             vault_keys: Mutex::default(),
             unsaved: Mutex::default(),
             running: watch::Sender::new(0),
+            requests: Mutex::default(),
         }
     }
 
@@ -102,6 +107,7 @@ impl ConsentProvider {
         if (&facts.client_id, facts.token_url.as_str()) != (&settings.policy.client_id, settings.terms.token_url.as_str()) {
             return Err(self.ask(providers, request, &settings, &store, Reason::OtherClient).await);
         }
+        lock(&self.requests).insert(request.connection, request.clone());
         let token = self.access_token(request, settings.clone(), Arc::clone(&store), &facts).await?;
         // A refresh has changed what is known about the grant.
         let content = store.read().map_err(|error| error.failure())?;
@@ -139,6 +145,29 @@ impl ConsentProvider {
                 "report it with the detail; other connections are not affected",
             )
             .detail(error.to_string())),
+        }
+    }
+
+    /// Refreshes the grants that would end before their connection is checked again: some servers issue refresh tokens for
+    /// half an hour only, and a new one at each refresh.
+    pub async fn renew_due(&self, providers: &Providers) {
+        let requests: Vec<CredentialRequest> = lock(&self.requests).values().cloned().collect();
+        for request in requests {
+            let Locator::Consent(name) = &request.locator else { continue };
+            let store = self.store(&request.policy);
+            let content = store.read().ok().flatten();
+            let grant = content.as_ref().and_then(|content| content.grant(request.connection, name));
+            let Some(facts) = grant.map(|grant| grant.facts.clone()) else {
+                lock(&self.requests).remove(&request.connection);
+                continue;
+            };
+            let Ok(settings) = ConsentSettings::find(name, &request.policy, &request.family) else { continue };
+            if is_due(&facts, providers.clock.now()) {
+                let request = CredentialRequest { reading: Reading::Anew, ..request };
+                if let Err(failure) = self.access_token(&request, settings, store, &facts).await {
+                    tracing::warn!(target: "aam::consent", connection = %request.connection, consent = facts.subject.consent, "a grant could not be renewed: {}", failure.title);
+                }
+            }
         }
     }
 
@@ -207,11 +236,18 @@ fn provided(token: &Cached<Secret>, grant: &GrantFacts, settings: &ConsentSettin
     ProvidedCredential { credential: Credential::read(token.value.as_ref().clone()), facts }
 }
 
-/// Returns the end of the grant if a person has to give it again then. An end that each refresh moves is none, and whether it
+/// Returns the end of the grant if a person has to give it again then. An end that each refresh moves is left out. Whether it
 /// does is known after the first refresh only.
-fn fixed_end(grant: &GrantFacts) -> Option<crate::model::Timestamp> {
+fn fixed_end(grant: &GrantFacts) -> Option<Timestamp> {
     let short = grant.refreshed.is_none() && grant.ends.is_some_and(|ends| ends.since(grant.since) < SHORT_GRANT);
     grant.ends.filter(|_| !grant.end_moves && !short)
+}
+
+/// Whether two thirds of the time have passed for which the refresh token was issued, and a refresh may extend it.
+fn is_due(grant: &GrantFacts, now: Timestamp) -> bool {
+    let issued = grant.refreshed.unwrap_or(grant.since);
+    let extends = grant.end_moves || grant.refreshed.is_none();
+    extends && grant.ends.is_some_and(|ends| now.since(issued) >= ends.since(issued) * 2 / 3)
 }
 
 fn stopping() -> Failure {
@@ -282,6 +318,26 @@ impl CredentialProvider for ConsentProvider {
         let host = url.host_str().unwrap_or_default();
         let host = url.port().map_or_else(|| host.to_string(), |port| format!("{host}:{port}"));
         vec![PlannedCall { method: "POST".to_string(), host, path: url.path().to_string() }]
+    }
+
+    fn next_end(&self) -> Option<Timestamp> {
+        self.tokens.next_end()
+    }
+
+    fn release<'a>(&'a self, _: &'a Providers, connection: ConnectionId) -> BoxFuture<'a, ()> {
+        // The grant stays, because the intent may come back; `aam consent revoke` ends it.
+        lock(&self.requests).remove(&connection);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn maintain<'a>(&'a self, providers: &'a Providers) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let mut ticks = tokio::time::interval(RENEWAL_INTERVAL);
+            loop {
+                ticks.tick().await;
+                self.renew_due(providers).await;
+            }
+        })
     }
 
     /// Waits for refreshes that have begun: the response of a refresh that is lost ends the grant.

@@ -9,7 +9,7 @@
 //! 4. store the new refresh token, and that it was not sent
 //! 5. use the access token
 //!
-//! If the process ends between 2 and 4, the store says that the token was sent, and nobody knows whether the vendor got it.
+//! If the process ends between 2 and 4, the store says that the token was sent, and it is not known whether the vendor got it.
 //! It is sent again only if that does no harm: if the vendor is known to keep refresh tokens valid after their use.
 //! Otherwise the grant is given up and a new link is made.
 
@@ -35,6 +35,21 @@ pub struct Unsaved {
     facts: GrantFacts,
     token: GrantToken,
     lock: GrantLock,
+}
+
+/// Why a grant was not written.
+enum NotWritten {
+    /// It was revoked or given again.
+    Replaced,
+    Failed(StoreError),
+}
+
+/// The grant in the store.
+struct CurrentGrant {
+    facts: GrantFacts,
+    token: GrantToken,
+    /// Whether the vendor accepts a refresh token that may have been used.
+    may_be_sent_again: bool,
 }
 
 /// What a refresh works with.
@@ -66,14 +81,18 @@ pub async fn refresh(
     // second turn follows an invalid_grant if the store has another token than the one that was refused.
     let mut refused = None;
     for _ in 0..2 {
-        let (facts, token) = match refresh.current().await? {
-            (_, GrantToken::Access(token)) => return Ok(Fetched { value: token, valid_for: None }),
-            (facts, GrantToken::Refresh(token)) => (facts, token),
+        let current = refresh.current().await?;
+        let token = match current.token {
+            GrantToken::Access(token) => return Ok(Fetched { value: token, valid_for: None }),
+            GrantToken::Refresh(token) => token,
         };
         if refused.as_ref().is_some_and(|(sent, _)| *sent == token) {
             break;
         }
-        let (facts, spare) = refresh.mark(facts, &token).await?;
+        if let Some(at) = current.facts.sent.filter(|_| !current.may_be_sent_again) {
+            return Err(refresh.give_up(Reason::Lost(at)).await);
+        }
+        let (facts, spare) = refresh.mark(current.facts, &token).await?;
         fault::boundary("consent_before_request");
         let response = client.refresh(&token, facts.auth).await;
         fault::boundary("consent_after_response");
@@ -85,7 +104,8 @@ pub async fn refresh(
             Err(NoTokens { reason, lost }) => {
                 if !lost {
                     // The vendor did not use the token, so it can be sent again.
-                    refresh.write(GrantFacts { sent: None, ..facts }, GrantToken::Refresh(token), Some(spare)).await?;
+                    let unsent = GrantFacts { sent: None, ..facts };
+                    refresh.write_or_keep(unsent, GrantToken::Refresh(token), spare, locked).await?;
                 }
                 return Err(client.failure(reason));
             }
@@ -99,23 +119,21 @@ impl Refresh<'_> {
     /// Takes the lock of the grant. If an earlier refresh could not write its result, that is done first.
     async fn lock(&self) -> Result<GrantLock, Failure> {
         let connection = self.request.connection;
-        let content = self.store.read().map_err(|error| error.failure())?;
-        let grant = content.as_ref().and_then(|content| content.grant(connection, &self.settings.name));
-        let unsaved = grant.and_then(|grant| lock(&self.provider.unsaved).remove(&grant.facts.id));
+        let unsaved = lock(&self.provider.unsaved).remove(&connection);
         let Some(Unsaved { facts, token, lock: held }) = unsaved else {
             return self.store.lock_grant(connection).await.map_err(|error| error.failure());
         };
         match self.write(facts.clone(), token.clone(), None).await {
-            Ok(()) => Ok(held),
-            Err(failure) => {
-                lock(&self.provider.unsaved).insert(facts.id.clone(), Unsaved { facts, token, lock: held });
-                Err(failure)
+            Ok(()) | Err(NotWritten::Replaced) => Ok(held),
+            Err(NotWritten::Failed(error)) => {
+                lock(&self.provider.unsaved).insert(connection, Unsaved { facts, token, lock: held });
+                Err(error.failure())
             }
         }
     }
 
     /// Reads the grant from the file.
-    async fn current(&self) -> Result<(GrantFacts, GrantToken), Failure> {
+    async fn current(&self) -> Result<CurrentGrant, Failure> {
         let content = self.store.read_file().map_err(|error| error.failure())?;
         let name = &self.settings.name;
         let Some((content, grant)) =
@@ -128,18 +146,16 @@ impl Refresh<'_> {
         }
         let Some(token) = grant.token(&self.keys) else { return Err(self.ask(Reason::Damaged).await) };
         redact::learn_value(token.secret().expose());
-        let harmless = self.settings.terms.resend || content.keeps_refresh_tokens(&grant.facts);
-        match grant.facts.sent {
-            Some(at) if !harmless => Err(self.give_up(Reason::Lost(at)).await),
-            _ => Ok((grant.facts.clone(), token)),
-        }
+        let may_be_sent_again = self.settings.terms.resend || content.keeps_refresh_tokens(&grant.facts);
+        Ok(CurrentGrant { facts: grant.facts.clone(), token, may_be_sent_again })
     }
 
     /// Stores that the token is about to be sent, and reserves the space for the response.
     async fn mark(&self, facts: GrantFacts, token: &Secret) -> Result<(GrantFacts, PathBuf), Failure> {
         let spare = self.store.reserve(self.request.connection).await.map_err(|error| error.failure())?;
         let facts = GrantFacts { sent: Some(self.providers.clock.now()), version: facts.version + 1, ..facts };
-        self.write(facts.clone(), GrantToken::Refresh(token.clone()), None).await?;
+        let written = self.write(facts.clone(), GrantToken::Refresh(token.clone()), None).await;
+        written.map_err(|reason| self.not_written(&reason))?;
         Ok((facts, spare))
     }
 
@@ -166,18 +182,31 @@ impl Refresh<'_> {
             ..facts
         };
         let token = GrantToken::Refresh(tokens.refresh.clone().unwrap_or_else(|| sent.clone()));
-        if let Err(failure) = self.write(next.clone(), token.clone(), Some(spare)).await {
-            tracing::error!(target: "aam::consent", connection = %self.request.connection, consent = %self.settings.name, "{}; the new refresh token is kept in memory until it can be written", failure.title);
-            let unsaved = Unsaved { facts: next.clone(), token, lock: locked };
-            lock(&self.provider.unsaved).insert(next.id, unsaved);
-            return Err(failure);
-        }
+        self.write_or_keep(next, token, spare, locked).await?;
         fault::boundary("consent_before_use");
         Ok(Fetched { value: tokens.access, valid_for: tokens.valid_for })
     }
 
+    /// Writes a grant. If the store cannot be written, the grant is kept in memory, under its lock, until it can.
+    async fn write_or_keep(
+        &self,
+        facts: GrantFacts,
+        token: GrantToken,
+        spare: PathBuf,
+        locked: GrantLock,
+    ) -> Result<(), Failure> {
+        match self.write(facts.clone(), token.clone(), Some(spare)).await {
+            Err(NotWritten::Failed(error)) => {
+                tracing::error!(target: "aam::consent", connection = %self.request.connection, consent = %self.settings.name, "{error}; the refresh token is kept in memory until it can be written");
+                lock(&self.provider.unsaved).insert(self.request.connection, Unsaved { facts, token, lock: locked });
+                Err(error.failure())
+            }
+            result => result.map_err(|reason| self.not_written(&reason)),
+        }
+    }
+
     /// Writes a grant, unless another one took its place meanwhile.
-    async fn write(&self, facts: GrantFacts, token: GrantToken, spare: Option<PathBuf>) -> Result<(), Failure> {
+    async fn write(&self, facts: GrantFacts, token: GrantToken, spare: Option<PathBuf>) -> Result<(), NotWritten> {
         let write = move |content: &mut StoreContent, keys: &StoreKeys| {
             let subject = &facts.subject;
             let same = content.grant(subject.connection, &subject.consent).is_some_and(|grant| grant.facts.id == facts.id);
@@ -188,23 +217,26 @@ impl Refresh<'_> {
         };
         match self.store.update_from(&self.keys, spare, write).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Failure::new(
+            Ok(false) => Err(NotWritten::Replaced),
+            Err(error) => Err(NotWritten::Failed(error)),
+        }
+    }
+
+    fn not_written(&self, reason: &NotWritten) -> Failure {
+        match reason {
+            NotWritten::Replaced => Failure::new(
                 Class::Interrupted,
                 format!("the grant of consent:{} was revoked or given again during its refresh", self.settings.name),
                 "AAM tries again",
-            )),
-            Err(error) => Err(error.failure()),
+            ),
+            NotWritten::Failed(error) => error.failure(),
         }
     }
 
     /// Removes the grant and returns the failure with a new link.
     async fn give_up(&self, reason: Reason) -> Failure {
         let (connection, name) = (self.request.connection, self.settings.name.clone());
-        let remove = move |content: &mut StoreContent| {
-            let has = content.grant(connection, &name).is_some();
-            content.remove_grant(connection, &name);
-            has
-        };
+        let remove = move |content: &mut StoreContent| content.remove_grant(connection, &name);
         if let Err(error) = self.store.remove(remove).await {
             return error.failure();
         }

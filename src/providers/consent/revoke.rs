@@ -103,6 +103,8 @@ impl ConsentProvider {
 
     async fn revoke_all(&self, context: &ConsentContext<'_>, connection: ConnectionId) -> Result<Vec<RevokedGrant>, Failure> {
         let store = self.store(&context.policy);
+        // What could not be written is not needed any more.
+        drop(lock(&self.unsaved).remove(&connection));
         // Waits for a refresh that runs, whose new refresh token would be left at the vendor otherwise.
         let _lock = store.lock_grant(connection).await.map_err(|error| error.failure())?;
         let content = store.read_file().map_err(|error| error.failure())?;
@@ -119,15 +121,13 @@ impl ConsentProvider {
                 Some(content) => self.revoke_one(context, content, facts).await,
                 None => RevokedAtVendor::NoEndpoint,
             };
-            lock(&self.unsaved).remove(&facts.id);
             self.tokens.forget(&token_key(facts));
             revoked.push(RevokedGrant { consent: facts.subject.consent.clone(), at_vendor });
         }
         let now = context.providers.clock.now();
         let remove = move |content: &mut StoreContent| {
-            content.grants.retain(|grant| grant.facts.subject.connection != connection);
+            facts.iter().for_each(|facts| content.remove_grant(connection, &facts.subject.consent));
             content.replace_links(connection, now);
-            true
         };
         store.remove(remove).await.map_err(|error| error.failure())?;
         Ok(revoked)

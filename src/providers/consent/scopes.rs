@@ -18,7 +18,7 @@ pub fn missing(asked: &[String], granted: &[String]) -> Vec<String> {
     difference(asked, granted)
 }
 
-/// Returns the scopes of `granted` that nobody asked for.
+/// Returns the scopes of `granted` that were not asked for.
 #[must_use]
 pub fn excess(asked: &[String], granted: &[String]) -> Vec<String> {
     difference(granted, asked)

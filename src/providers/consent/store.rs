@@ -181,32 +181,29 @@ impl Store {
                 Some(content) => StoreContent::clone(&content),
                 None => StoreContent::new(&keys)?,
             };
+            content.changed = false;
             let result = change(&mut content, &keys)?;
-            store.write(content, spare.as_deref())?;
+            if content.changed {
+                store.write(content, spare.as_deref())?;
+            }
             Ok(result)
         })
         .await
     }
 
-    /// Removes from the store, which needs no key. `change` says whether it removed anything. Does nothing if there is no
-    /// file.
+    /// Removes from the store, which needs no key. Does nothing if there is no file.
     ///
     /// # Errors
     /// Returns the error of the file.
-    pub async fn remove(
-        self: &Arc<Store>,
-        change: impl FnOnce(&mut StoreContent) -> bool + Send + 'static,
-    ) -> Result<bool, StoreError> {
+    pub async fn remove(self: &Arc<Store>, change: impl FnOnce(&mut StoreContent) + Send + 'static) -> Result<(), StoreError> {
         let store = Arc::clone(self);
         self.blocking(move || {
             let _lock = store.lock()?;
-            let Some(content) = store.read_file()? else { return Ok(false) };
+            let Some(content) = store.read_file()? else { return Ok(()) };
             let mut content = StoreContent::clone(&content);
-            let changed = change(&mut content);
-            if changed {
-                store.write(content, None)?;
-            }
-            Ok(changed)
+            content.changed = false;
+            change(&mut content);
+            if content.changed { store.write(content, None) } else { Ok(()) }
         })
         .await
     }

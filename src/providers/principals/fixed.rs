@@ -14,12 +14,9 @@ pub async fn basic(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure
     Ok(read_each_time(Credential::from_fields(fields)))
 }
 
-/// A fixed token.
+/// A fixed token, or a JSON object with the fields of the family, as it is stored.
 pub async fn token(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
-    let token = context.secret_text("token").await?;
-    let field = |name: &str| (name.to_string(), token.clone());
-    let token_type = ("token_type".to_string(), Secret::new("Bearer".to_string()));
-    Ok(read_each_time(Credential::from_fields([field("token"), field("access_token"), token_type])))
+    Ok(read_each_time(context.secret("token").await?))
 }
 
 /// The secret may be changed at its place at any time, so each connection reads it again at its next attempt.

@@ -175,7 +175,7 @@ impl MintContext<'_> {
     }
 }
 
-/// The vendor's own words, marked as such.
+/// The vendor's own text, marked as such.
 fn quoted(vendor: &str, status: u16, error: &str, description: &str) -> String {
     let said: Vec<&str> = [error, description].into_iter().filter(|text| !text.is_empty()).collect();
     match said.as_slice() {
@@ -200,6 +200,7 @@ fn clock_failure(vendor: &str, theirs: Option<Timestamp>, ours: Timestamp, other
         return None;
     }
     let side = if ahead > behind { "ahead of" } else { "behind" };
+    let otherwise = otherwise.filter(|fix| !fix.starts_with("correct the clock"));
     let otherwise = otherwise.map(|fix| format!(". If it is refused with the right time too: {fix}")).unwrap_or_default();
     Some(Failure::new(
         Class::CredentialRejected,

@@ -80,7 +80,7 @@ impl TokenRequest {
         let rule = PostRule {
             url: format!("{}{}", self.url.origin().ascii_serialization(), self.url.path()),
             why: "mints a token; changes nothing".to_string(),
-            query: BTreeMap::new(),
+            query: self.url.query_pairs().map(|(name, value)| (name.into(), Allowed::Is(value.into()))).collect(),
             headers: BTreeMap::new(),
             body: BodyRule::Form(shape),
             // The endpoint may count the same assertion twice as a replay.

@@ -10,6 +10,24 @@ use std::time::Duration;
 /// The maximum time for which a token is used. Longer ones are minted again, so that a mistaken `expires_in` does no harm.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
+/// The error codes of RFC 6749, RFC 8628, RFC 8693, RFC 8707 and RFC 9449, by which refusals are distinguished.
+const KNOWN_ERRORS: [&str; 14] = [
+    "access_denied",
+    "expired_token",
+    "invalid_client",
+    "invalid_dpop_proof",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_scope",
+    "invalid_target",
+    "server_error",
+    "slow_down",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "use_dpop_nonce",
+];
+
 /// A token that the endpoint issued.
 pub struct IssuedToken {
     pub access_token: Secret,
@@ -88,6 +106,10 @@ fn error_code(fields: &Map<String, Value>) -> String {
     let nested = |name: &str| fields.get("error").and_then(|error| error.get(name)).and_then(Value::as_str);
     let direct = |name: &str| fields.get(name).and_then(Value::as_str);
     let code = direct("error").or_else(|| nested("status")).or_else(|| direct("errorCode"));
+    // A code that everybody knows is not a secret, although a secret may begin with the same letters.
+    if let Some(known) = code.and_then(|code| KNOWN_ERRORS.iter().find(|known| **known == code)) {
+        return (*known).to_string();
+    }
     let unnamed = fields.get("error").filter(|error| !error.is_null() && **error != Value::Bool(false)).map(|_| "error");
     redact::scrub_and_cut(code.or(unnamed).unwrap_or_default(), 100)
 }
@@ -210,6 +232,16 @@ mod tests {
         let page = refused(404, "<html>not here</html>");
         assert_eq!((page.error.as_str(), page.description.as_str()), ("", ""));
         assert_eq!(refused(503, "out of order").description, "out of order");
+    }
+
+    #[test]
+    fn a_secret_does_not_change_the_known_code_of_an_error() {
+        use crate::credentials::redact::{AttemptSecrets, with_attempt};
+        let refusal = with_attempt(Some(AttemptSecrets::new(&[])), || {
+            redact::learn_value("client-secret-1234");
+            refused(401, r#"{"error":"invalid_client","error_description":"client-secret-1234 is wrong"}"#)
+        });
+        assert_eq!((refusal.error.as_str(), refusal.description.as_str()), ("invalid_client", "[redacted] is wrong"));
     }
 
     #[test]

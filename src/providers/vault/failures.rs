@@ -179,10 +179,11 @@ pub fn invalid_answer(vault: &VaultPolicy, what: &str) -> Failure {
 
 /// The failure for a locator while the policy names no vault.
 pub fn no_vault(locator: &crate::model::Locator) -> Failure {
+    const EXAMPLE: &str = "credentials: {vault: {address: \"https://vault.acme.example:8200\", login: {method: approle, role_id: \"env:VAULT_ROLE_ID\", secret_id: \"file:/etc/aam/secret_id\"}}}";
     Failure::new(
         Class::CredentialMissing,
         format!("{locator} names a secret of a vault, and the policy does not name a vault"),
-        "add it to the policy, for example credentials: {vault: {address: \"https://vault.acme.example:8200\", login: {method: approle, role_id: env:VAULT_ROLE_ID, secret_id: file:/etc/aam/secret_id}}}",
+        format!("name it in the policy, for example {EXAMPLE}; without a vault, write env:NAME instead of {locator}"),
     )
 }
 

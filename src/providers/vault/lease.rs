@@ -63,7 +63,6 @@ impl Lease {
 pub struct Replaced {
     pub lease: Arc<Lease>,
     pub revoke_at: Moment,
-    pub request: CredentialRequest,
 }
 
 impl VaultProvider {
@@ -258,7 +257,6 @@ impl VaultProvider {
     /// Notes that `lease` was replaced, to revoke it when no attempt can use it any more.
     fn retire_later(&self, context: &VaultContext<'_>, lease: Arc<Lease>, now: Moment) {
         let wait = context.request.policy.safe_mode.attempt_timeout + Duration::from_secs(30);
-        let request = CredentialRequest { reading: Reading::Cached, ..context.request.clone() };
-        lock(&self.replaced).push(Replaced { lease, revoke_at: now.plus(wait), request });
+        lock(&self.replaced).push(Replaced { lease, revoke_at: now.plus(wait) });
     }
 }

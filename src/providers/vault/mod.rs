@@ -98,14 +98,14 @@ impl VaultProvider {
         let context = VaultContext { providers, request, vault };
         let mount = self.mount(&context, &path).await?;
         let provided = match mount.is_kv() {
-            true => self.from_kv(&context, &path).await?,
-            false => self.from_lease(&context, &mount, &path).await?,
+            true => self.kv_credential(&context, &path).await?,
+            false => self.lease_credential(&context, &mount, &path).await?,
         };
         self.check_not_own_token(&context, &provided)?;
         Ok(provided)
     }
 
-    async fn from_kv(&self, context: &VaultContext<'_>, path: &VaultPath) -> Result<ProvidedCredential, Failure> {
+    async fn kv_credential(&self, context: &VaultContext<'_>, path: &VaultPath) -> Result<ProvidedCredential, Failure> {
         let key = format!("{}|{path}", context.key());
         let cached = self
             .readings
@@ -158,7 +158,7 @@ impl VaultProvider {
                 }),
                 None => Err(failures::invalid_answer(context.vault, &format!("for {api} is not one of KV version 2"))),
             },
-            (200, None) => match data {
+            (200, _) => match data {
                 Some(fields) => Ok(KvReading { fields: fields.clone(), version: None, deleted_at: None }),
                 None => Err(failures::invalid_answer(context.vault, &format!("for {api} does not have data"))),
             },
@@ -168,7 +168,7 @@ impl VaultProvider {
         }
     }
 
-    async fn from_lease(
+    async fn lease_credential(
         &self,
         context: &VaultContext<'_>,
         mount: &Mount,

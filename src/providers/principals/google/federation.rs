@@ -1,6 +1,6 @@
 //! Workload identity federation: a token of another platform is exchanged for one of Google (RFC 8693).
 //!
-//! The configuration is a secret behind a locator, so whoever may write it must not be able to send the platform's token to
+//! The configuration is a secret behind a locator. Somebody who can change it must not be able to send the platform's token to
 //! another host: the hosts are those of the policy, and a configuration that names others is refused.
 
 use super::refusals;

@@ -8,7 +8,7 @@ use crate::providers::principals::refusal::RefusalRule;
 /// The errors of a signed assertion that do not depend on a delegated user.
 const SKEW: RefusalRule = RefusalRule::clock(
     &["invalid_grant"],
-    &["reasonable timeframe", "short-lived token", "iat and exp"],
+    &["reasonable timeframe", "short-lived token", "iat and exp", "is expired", "'exp'", "'iat'"],
     "Google refuses the assertion of {account} because of its time",
     "correct the clock of this machine (timedatectl set-ntp true; chronyc tracking shows the difference), then aam heal",
 );
@@ -21,10 +21,27 @@ const KEY: RefusalRule = RefusalRule::clock(
      its JSON file as {stored}",
 );
 
+const AUDIENCE: RefusalRule = RefusalRule::policy(
+    &["invalid_grant"],
+    &["audience", "'aud'"],
+    "the assertion of {account} is made for another token endpoint than the one that answered",
+    "leave token_url out of credentials.principals.{principal}, or correct it: it is both the address and the audience",
+);
+
+/// A wrong key is refused without a reason by some servers.
+const GRANT: RefusalRule = RefusalRule::clock(
+    &["invalid_grant"],
+    &[],
+    "Google does not accept the assertion of {account}",
+    "most often the key {key_id} was deleted or belongs to another account: look under console.cloud.google.com > IAM > Service \
+     accounts > {account} > Keys, create a new key there, and store its JSON file as {stored}",
+);
+
 const ACCOUNT: RefusalRule = RefusalRule::new(
     &["invalid_grant", "invalid_client"],
     &[
         "account not found",
+        "client does not exist",
         "account has been deleted",
         "account has been disabled",
         "account is disabled",
@@ -56,6 +73,8 @@ pub const SERVICE_ACCOUNT: &[RefusalRule] = &[
     SKEW,
     KEY,
     ACCOUNT,
+    AUDIENCE,
+    GRANT,
     RefusalRule::permission(
         &["unauthorized_client"],
         &[],
@@ -72,12 +91,21 @@ pub const DELEGATION: &[RefusalRule] = &[
     KEY,
     RefusalRule::new(
         &["invalid_grant"],
-        &["invalid email or user id", "not a valid email", "user not found", "account has been suspended", "account disabled"],
+        &[
+            "invalid email or user id",
+            "'sub'",
+            "not a valid email",
+            "user not found",
+            "account has been suspended",
+            "account disabled",
+        ],
         "Google does not find the delegated user {subject}",
         "write the primary address of an active user of the organization as credentials.principals.{principal}.subject; the user \
          also needs the right to read what AAM reads, for example a custom administrator role with read privileges",
     ),
     ACCOUNT,
+    AUDIENCE,
+    GRANT,
     RefusalRule::permission(
         &["unauthorized_client"],
         &[],
