@@ -101,12 +101,12 @@ enum Command {
     /// Create bearer tokens for the API
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// List, ask for and revoke the consents of owners
-    #[command(subcommand)]
-    Consent(consent::ConsentCommand),
     /// Store, list and remove the secrets that env:NAME locators name
     #[command(subcommand)]
     Secret(secret::SecretCommand),
+    /// List, ask for and revoke the consents of owners
+    #[command(subcommand)]
+    Consent(consent::ConsentCommand),
     /// Compare policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -235,8 +235,8 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Test(options) => test::run(&common, &options).await,
         Command::Verify => verify::run(&common),
         Command::Token(command) => token::run(&common, &command),
-        Command::Consent(command) => consent::run(&common, &command).await,
         Command::Secret(command) => secret::run(&common, &command),
+        Command::Consent(command) => consent::run(&common, &command).await,
         Command::Policy(command) => policy::run(&common, &command),
         Command::Families(options) => families::run(&options, &common),
         Command::Lowcode(command) => lowcode::run(&common, &command),

@@ -40,7 +40,7 @@ impl Process {
     fn how_to_set(self, name: &str) -> String {
         match self {
             Process::Recording => format!("aam secret set {name} (a running aam serve uses it at once)"),
-            Process::Test => format!("aam secret set {name}; or export {name}=... and run the command again"),
+            Process::Test => format!("aam secret set {name}; or set it and run the command again: export {name}=..."),
         }
     }
 }

@@ -260,5 +260,5 @@ fn list_shows_names_ages_and_users_and_never_a_value() {
         assert_eq!(canary.found_in(&output.stdout), None);
     }
     let help = [stdout(&workspace.run(&["secret", "--help"])), stdout(&workspace.run(&["secret", "set", "--help"]))].concat();
-    assert_snapshot("daemon_help_secret", &help, &[]);
+    assert_snapshot("daemon_help_secret", &help, &[(folder.as_str(), "[place]")]);
 }

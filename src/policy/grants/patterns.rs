@@ -21,10 +21,7 @@ impl LocatorPattern {
         let fail = |message: &str, hint: &str| Err((message.to_string(), hint.to_string()));
         let stem = text.strip_suffix('*').unwrap_or(text);
         if stem.contains('*') {
-            return fail(
-                "a * is allowed only at the end",
-                "write env:PREFIX_*, file:/folder/* or vault:path/*, or a whole locator",
-            );
+            return fail("a * is allowed only at the end", "write env:NAME, env:PREFIX_*, file:/folder/* or vault:path/*");
         }
         if stem.len() < text.len() && !stem.ends_with([':', '_', '/']) {
             return fail(
@@ -51,7 +48,7 @@ impl LocatorPattern {
                 }
                 Err((message, hint)) => Err((message, hint)),
             },
-            Err(message) => Err((message, "write env:PREFIX_*, file:/folder/* or vault:path/*, or a whole locator".to_string())),
+            Err(message) => Err((message, "write env:NAME, env:PREFIX_*, file:/folder/* or vault:path/*".to_string())),
         }
     }
 

@@ -367,7 +367,11 @@ fn the_hints_about_locators_and_hosts_are_accepted_when_they_are_followed() {
         (", locators: env:A", "write [env:A]", ", locators: [env:A]"),
         (", locators: [\"env:SALES*\"]", "write env:PREFIX_*, file:/folder/* or vault:path/*", ", locators: [\"env:SALES_*\"]"),
         (", locators: [\"*\"]", "write env:PREFIX_*, file:/folder/* or vault:path/*", ", locators: [\"env:*\"]"),
-        (", locators: [\"env:*_TOKEN\"]", "write env:NAME, env:PREFIX_* or vault:path/*", ", locators: [\"env:A_TOKEN\"]"),
+        (
+            ", locators: [\"env:*_TOKEN\"]",
+            "write env:NAME, env:PREFIX_*, file:/folder/* or vault:path/*",
+            ", locators: [\"env:A_TOKEN\"]",
+        ),
         (", locators: [SALES]", "write env:NAME", ", locators: [\"env:SALES\"]"),
         (", locators: [\"env:HOME\"]", "store the credential in a variable of its own", ", locators: [\"env:HOME_TOKEN\"]"),
         (", locators: [\"env:A\", \"env:A\"]", "remove one of the two", ", locators: [\"env:A\"]"),

@@ -186,7 +186,7 @@ fn not_served(context: &MintContext<'_>) -> Failure {
     Failure::new(
         Class::Unsupported,
         format!("this version cannot use service principals of the kind {}", context.principal.kind),
-        format!("store a token of {} in an environment variable and write env:NAME instead", context.name),
+        format!("store a token of {} with `aam secret set NAME` and write env:NAME instead", context.name),
     )
 }
 
