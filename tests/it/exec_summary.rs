@@ -44,6 +44,8 @@ fn empty(target: f64) -> Funnel {
         slo_met: false,
         over_privileged: 0,
         partly_readable: 0,
+        credentials_ending: 0,
+        first_credential_end_seconds: None,
         auto_created: 0,
         first_sync_p95_ms: 0,
         blockers: Vec::new(),
