@@ -53,9 +53,9 @@ fn is_location(scheme: &str, rest: &str) -> bool {
     path.split(':').all(is_plain_name)
 }
 
-/// Whether a part consists of words, as names do: `github-read`, `eu-1`, `GITHUB_TOKEN`. `hunter2` and `S3cret` do not.
+/// Whether a part reads like a name: `github-read`, `eu-1`, `GITHUB_TOKEN`. `hunter2` and `S3cret` do not.
 fn is_plain_name(part: &str) -> bool {
-    let words: Vec<&str> = part.split(['-', '_', '.']).collect();
+    let pieces: Vec<&str> = part.split(['-', '_', '.']).collect();
     let upper = part.contains('_') && !part.contains(|c: char| c.is_ascii_lowercase());
     let is_word = |word: &&str| {
         let bare = word.strip_prefix(['v', 'V']).unwrap_or(word);
@@ -64,14 +64,14 @@ fn is_plain_name(part: &str) -> bool {
             true => word.bytes().all(|byte| byte.is_ascii_uppercase()),
             false => word.bytes().all(|byte| byte.is_ascii_lowercase()),
         };
-        number && words.len() > 1 || letters && (1..=20).contains(&word.len())
+        number && pieces.len() > 1 || letters && (1..=20).contains(&word.len())
     };
-    // Four words without a hint that they name something could be a passphrase.
+    // Four pieces without a hint that they name something could be a passphrase.
     let naming = |word: &&str| NAMING_WORDS.contains(&word.to_ascii_lowercase().as_str());
-    words.iter().all(is_word) && (words.len() <= 3 || upper || words.iter().any(naming)) && !is_common_password(part)
+    pieces.iter().all(is_word) && (pieces.len() <= 3 || upper || pieces.iter().any(naming)) && !is_common_password(part)
 }
 
-/// Words that occur in the names of secrets and hardly in a passphrase.
+/// What occurs in the names of secrets and hardly in a passphrase.
 const NAMING_WORDS: [&str; 24] = [
     "aam",
     "api",
@@ -216,7 +216,7 @@ impl Shape {
         self.lower > 0 && self.upper > 0 && self.digits >= min_digits && self.changes_per_character() >= changes_per_character
     }
 
-    /// Whether upper and lower case are about as frequent, as in no name of several words.
+    /// Whether upper and lower case are about as frequent, as in no name of several parts.
     fn is_letters_only_mixed(&self) -> bool {
         self.digits == 0 && self.lower * 3 >= self.length && self.upper * 3 >= self.length && self.changes_per_character() >= 0.4
     }

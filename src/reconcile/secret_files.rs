@@ -184,6 +184,6 @@ mod tests {
         assert_eq!(appeared.0.get("env:A"), Some(&Timestamp(50)), "the clock of the file system does not count here");
         assert_eq!(changes(&appeared, &files(at(60)), &files(at(60)), Timestamp(70)), appeared, "nothing changed since");
         assert_eq!(changes(&appeared, &files(at(60)), &files(at(65)), Timestamp(70)).0.get("env:A"), Some(&Timestamp(70)));
-        assert_eq!(changes(&appeared, &files(at(60)), &files(None), Timestamp(70)), none, "a removed file is no reason");
+        assert_eq!(changes(&appeared, &files(at(60)), &files(None), Timestamp(70)), none, "a removed file starts nothing");
     }
 }

@@ -196,7 +196,7 @@ pub const SECURITY: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
 ];
 
-/// The path for the log. The id of a consent link is left out, because whoever has it can use the link.
+/// The path for the log. The id of a consent link is left out, because it is all that is needed to use the link.
 fn logged_path(path: &str) -> &str {
     match path.strip_prefix("/consent/") {
         Some(rest) if rest != "callback" => "/consent/{id}",

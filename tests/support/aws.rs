@@ -171,7 +171,7 @@ impl Rig {
 
     pub fn with_network(principal: &str, network: &str) -> Rig {
         let text = format!(
-            "version: 1\nallowlist: [s3, s3_compat]\nnetwork: {{{network}}}\nsafe_mode: {{step_timeout: 2s, attempt_timeout: 60s}}\n\
+            "version: 1\nallowlist: [s3, s3_compat]\nnetwork: {{{network}}}\nsafe_mode: {{step_timeout: 20s, attempt_timeout: 60s}}\n\
              credentials:\n  caps: {{tokens: {{per_second: 1000, burst: 1000, per_day: 100000, concurrency: 16}}}}\n\
              \x20 principals:\n    main: {principal}\n"
         );

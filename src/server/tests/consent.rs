@@ -123,7 +123,7 @@ async fn the_hashes_of_the_policy_are_those_of_the_page() {
 }
 
 #[tokio::test]
-async fn a_link_that_nobody_made_is_not_found_and_every_answer_is_a_page() {
+async fn a_made_up_link_is_not_found_and_every_answer_is_a_page() {
     let server = TestServer::new().await;
     let ids = ["x", "4f1c.Zm9v", "..", "%2e%2e", "8d5b2ab0-3a0f-5d2c-9d5c-3f0f3b1c2d4e", &"a".repeat(4000)];
     let first = server.send("GET", "/consent/nothing", &[], None).await;
