@@ -22,14 +22,14 @@ fn store(folder: &Path, bytes: &[u8]) {
 async fn a_secret_that_is_in_neither_place_is_named_with_both() {
     let folder = tempfile::tempdir().expect("a folder");
     for (value, what) in [(None, "is not set"), (Some(""), "is empty"), (Some(" \n"), "is empty")] {
-        let failure = read(value, folder.path()).await.err().expect("missing");
+        let failure = read(value, folder.path()).await.expect_err("missing");
         assert_eq!(failure.class, Class::CredentialMissing);
         let file = folder.path().join("A_NAME").display().to_string();
         assert!(failure.title.contains(what) && failure.title.contains(&file), "{failure:?}");
         assert!(failure.fix.starts_with("aam secret set A_NAME"), "{failure:?}");
     }
     store(folder.path(), b"from-the-file\n");
-    let missing = read(None, &folder.path().join("absent")).await.err().expect("missing");
+    let missing = read(None, &folder.path().join("absent")).await.expect_err("missing");
     assert!(missing.title.contains("does not exist"), "{missing:?}");
 }
 
@@ -43,11 +43,11 @@ async fn a_secret_that_cannot_be_kept_out_of_texts_is_refused() {
         (r#"{"user":"root","password":"postgres"}"#, "a common word"),
         (r#"{"client_id":"a","client_secret":"x1"}"#, "shorter than 4 characters"),
     ] {
-        let failure = read(Some(value), folder.path()).await.err().expect("refused");
+        let failure = read(Some(value), folder.path()).await.expect_err("refused");
         assert_eq!(failure.class, Class::CredentialMissing);
         assert!(failure.title.contains(what) && failure.title.contains("A_NAME"), "{value}: {failure:?}");
         store(folder.path(), value.as_bytes());
-        let failure = read(None, folder.path()).await.err().expect("refused");
+        let failure = read(None, folder.path()).await.expect_err("refused");
         assert!(failure.title.contains(what) && failure.title.contains("A_NAME"), "{value}: {failure:?}");
     }
     for value in ["90817", "reader:s3cr", r#"{"user":"root","password":"1234x","plan":"default","tier":"pro","token_type":"x"}"#]

@@ -140,21 +140,21 @@ mod tests {
         symlink("..", folders.path("in/up")).expect("linked");
         symlink("loop", folders.path("in/loop")).expect("linked");
         for name in ["outside", "in/../outside", "in/team/../../outside", "in"] {
-            let failure = folders.read(name).await.err().expect(name);
+            let failure = folders.read(name).await.expect_err(name);
             assert!(
                 failure.title.contains("is not allowed to be read") || failure.title.contains("is not usable"),
                 "{failure:?}"
             );
         }
         for name in ["in/link", "in/up/outside", "in/loop"] {
-            let failure = folders.read(name).await.err().expect(name);
+            let failure = folders.read(name).await.expect_err(name);
             assert!(failure.title.contains("symbolic link that leads out"), "{name}: {failure:?}");
         }
         // The answer does not say whether a file outside exists.
         let (present, absent) = (folders.read("outside").await.err(), folders.read("absent_").await.err());
         let title = |failure: Option<Failure>| failure.map(|failure| failure.title).unwrap_or_default();
         assert_eq!(title(present).replace("outside", "absent_"), title(absent));
-        let missing = folders.read("in/absent").await.err().expect("missing");
+        let missing = folders.read("in/absent").await.expect_err("missing");
         assert!(missing.title.contains("does not exist") && missing.class == Class::CredentialMissing, "{missing:?}");
     }
 }

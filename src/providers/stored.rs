@@ -173,7 +173,7 @@ fn is_mounted_secret(file: &File) -> bool {
     /// `TMPFS_MAGIC` and `RAMFS_MAGIC` of statfs(2).
     const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
     let read_only = rustix::fs::fstatvfs(file).is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
-    read_only && rustix::fs::fstatfs(file).is_ok_and(|stat| IN_MEMORY.contains(&i64::from(stat.f_type)))
+    read_only && rustix::fs::fstatfs(file).is_ok_and(|stat| IN_MEMORY.contains(&stat.f_type))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -91,13 +91,16 @@ pub fn job(handle: &Handle, connection: ConnectionId) -> Result<Option<Job>, Reg
     Ok(read_job(handle, &handle.loaded(), connection, Scope::Full)?.map(|(job, ..)| job))
 }
 
-/// Returns the job, the generation of its document, and the locator that the ledger records for it.
+/// A job, the generation of its document, and the locator that the ledger records for it.
+type RecordedJob = (Job, u32, Option<Arc<str>>);
+
+/// Returns the job of `connection`, or `None` if the connection does not exist or was retired.
 fn read_job(
     handle: &Handle,
     loaded: &LoadedPolicy,
     connection: ConnectionId,
     scope: Scope,
-) -> Result<Option<(Job, u32, Option<Arc<str>>)>, RegistryError> {
+) -> Result<Option<RecordedJob>, RegistryError> {
     let registry = &handle.registry;
     let (document, generation, catalog, origins, locator) = {
         let snapshot = registry.snapshot();

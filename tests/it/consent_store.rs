@@ -34,18 +34,18 @@ async fn another_key_says_so_and_damages_nothing() {
     consents.give().await;
     let before = std::fs::read(consents.store()).expect("a file");
     let other = consents.changed(OTHER_KEY, |text| text);
-    let failure = other.provide().await.err().expect("another key");
+    let failure = other.provide().await.expect_err("another key");
     assert_eq!(failure.class, Class::CredentialMissing);
     assert!(failure.title.contains("was written with another key"), "{failure:?}");
     assert!(other.providers.consents().link_for(&other.context(), &other.request).await.is_err());
     assert_eq!(std::fs::read(consents.store()).expect("a file"), before);
     assert_eq!(consents.restarted().call().await.expect("a token"), 200);
     for (key, what) in [("", "is empty"), ("not a key of 32 bytes", "is not 32 bytes in base64 or hexadecimal")] {
-        let failure = consents.changed(key, |text| text).provide().await.err().expect("no key");
+        let failure = consents.changed(key, |text| text).provide().await.expect_err("no key");
         assert!(failure.title.contains(what), "{key}: {failure:?}");
     }
     let without = consents.changed(KEY, |text| text.replace(", key: \"env:CONSENT_KEY\"", ""));
-    let failure = without.provide().await.err().expect("no key");
+    let failure = without.provide().await.expect_err("no key");
     assert!(failure.title.contains("does not name the key") && failure.fix.contains("openssl rand"), "{failure:?}");
 }
 
@@ -58,7 +58,7 @@ async fn a_damaged_file_says_so_and_is_never_overwritten() {
     for bytes in [Vec::new(), whole[..whole.len() / 2].to_vec(), b"{}".to_vec(), b"\0\0\0".to_vec(), newer] {
         consents.replace_store(&bytes);
         for process in [&consents, &consents.restarted()] {
-            let failure = process.provide().await.err().expect("damaged");
+            let failure = process.provide().await.expect_err("damaged");
             assert_eq!(failure.class, Class::CredentialMissing);
             assert!(failure.title.contains("is damaged"), "{failure:?}");
             assert!(process.providers.consents().link_for(&process.context(), &process.request).await.is_err());
@@ -78,7 +78,7 @@ async fn a_grant_that_was_changed_or_moved_is_not_used() {
     for (from, to) in [("\"things.read\",\"offline\"]", "\"things.write\",\"offline\"]"), ("\"version\":1", "\"version\":2")] {
         assert!(stored.contains(from), "{stored}");
         consents.replace_store(stored.replacen(from, to, 9).as_bytes());
-        let failure = consents.restarted().provide().await.err().expect("changed");
+        let failure = consents.restarted().provide().await.expect_err("changed");
         assert!(failure.title.contains("is damaged and cannot be decrypted"), "{failure:?}");
     }
     assert_eq!(consents.vendor.state().sent.len(), 0);

@@ -221,7 +221,7 @@ impl Rig {
     }
 
     pub async fn failure(&self) -> Failure {
-        self.provide(Reading::Cached).await.err().expect("a failure")
+        self.provide(Reading::Cached).await.expect_err("a failure")
     }
 }
 
