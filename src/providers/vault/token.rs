@@ -233,7 +233,9 @@ async fn looked_up(context: &VaultContext<'_>, secret: Secret, started: Moment) 
             } else {
                 state.full = period.unwrap_or(full);
                 state.end = Some(started.plus(ttl));
-                if !renewable && upkeep == Upkeep::Renew {
+                // A renewal cannot move the end beyond the explicit maximum, which counts from the creation of the token.
+                let at_maximum = seconds(data, "explicit_max_ttl").is_some_and(|max| !max.is_zero() && max <= full);
+                if (!renewable || at_maximum) && upkeep == Upkeep::Renew {
                     state.upkeep = Upkeep::None;
                 }
                 let spent = state.full.saturating_sub(ttl);

@@ -46,6 +46,7 @@ impl Setup {
         let of_peer = |name: &str| variable("OIDC", name);
         workspace.write_policy(&format!(
             "allowlist: [acme_crm]\n\
+             caps: {{families: {{acme_crm: {{per_second: 100, burst: 200, per_day: 20000, concurrency: 4}}}}}}\n\
              manifests: {{dir: {}, sources: {{acme_crm: {{hosts: [\"{url}\"], resource: tenant, identity: {{stream: account, field: /tenant}}}}}}}}\n\
              credentials:\n  consent_store: {{file: {}, key: env:CONSENT_KEY}}\n  consents:\n    \
              crm: {{family: acme_crm, client_id: {}, {secret_line}redirect: \"http://127.0.0.1:{}/consent/callback\", \

@@ -180,7 +180,8 @@ async fn a_service_account_logs_in() {
     let (_, sign) = signer();
     let claims = |id: u32| {
         json!({
-            "iss": "https://kubernetes.default.svc", "sub": "system:serviceaccount:aam:aam", "exp": 4_000_000_000_u64, "jti": id.to_string(),
+            "iss": "https://kubernetes.default.svc", "sub": "system:serviceaccount:aam:aam", "iat": crate::support::vendors::now() - 5, "nbf": crate::support::vendors::now() - 5,
+            "exp": crate::support::vendors::now() + 3600, "jti": id.to_string(),
             "kubernetes.io": {"namespace": "aam", "serviceaccount": {"name": "aam", "uid": "7d5a"}},
         })
     };
