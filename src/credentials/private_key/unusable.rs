@@ -72,7 +72,7 @@ impl UnusableKey {
     pub fn fix(&self) -> &'static str {
         match self {
             UnusableKey::Empty | UnusableKey::UnknownForm => {
-                "store the whole private key, with its lines -----BEGIN PRIVATE KEY----- and -----END PRIVATE KEY-----"
+                "store the whole private key, from the line that begins with -----BEGIN to the line that begins with -----END"
             }
             UnusableKey::PublicKey => "store the private key that belongs to it; the public key is what the vendor has",
             UnusableKey::Certificate | UnusableKey::CertificateRequest => {
