@@ -165,7 +165,14 @@ fn what_could_be_a_credential_is_refused() {
         assert!(is_credential(text), "{text}");
     }
     // These have no form of a locator at all.
-    for text in ["Bearer abc", "hunter2", "C:\\keys\\github", concat!("-----BEGIN", " PRIVATE KEY-----\nMIIE"), "user name:password", "x:y"] {
+    for text in [
+        "Bearer abc",
+        "hunter2",
+        "C:\\keys\\github",
+        concat!("-----BEGIN", " PRIVATE KEY-----\nMIIE"),
+        "user name:password",
+        "x:y",
+    ] {
         assert!(Locator::parse(text).is_err(), "{text}");
     }
     let jwt = ["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxIn0", "c2lnbmF0dXJl"].join(".");
