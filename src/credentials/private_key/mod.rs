@@ -1,6 +1,6 @@
 //! Private keys that sign: RSA, elliptic curves P-256 and P-384, and Ed25519.
 //!
-//! [`read`] recognizes the forms in which vendors and tools write them. ring signs; the form of a key is parsed by the
+//! `read` recognizes the forms in which vendors and tools write them. ring signs; the form of a key is parsed by the
 //! crates `pem`, `pkcs8` and `der`.
 
 mod elements;
