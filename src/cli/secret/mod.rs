@@ -38,7 +38,7 @@ pub enum SecretCommand {
     },
 }
 
-/// Exits with 0, with 1 if nothing was stored or removed, and with 78 if there is no valid policy.
+/// Exits with 0, with 1 if nothing was stored or removed, and with 78 if the policy is not valid.
 pub fn run(common: &CommonOptions, command: &SecretCommand) -> CommandResult {
     let reader = match Reader::open(&common.registry) {
         Ok(reader) => Some(reader),

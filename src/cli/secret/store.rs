@@ -55,7 +55,7 @@ impl SecretsFolder {
         Ok(replaced)
     }
 
-    /// Removes a secret. Returns false if there is none.
+    /// Removes a secret. Returns false if it does not exist.
     ///
     /// # Errors
     /// As [`SecretsFolder::store`].

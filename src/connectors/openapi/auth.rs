@@ -204,7 +204,7 @@ fn needed_secret(schemes: &[(&str, Scheme)]) -> String {
     text
 }
 
-/// The definition of a security scheme. Returns `None` if there is none, or if it is a `$ref` that cannot be resolved.
+/// The definition of a security scheme. Returns `None` if the description does not define it, or if it is a `$ref` that cannot be resolved.
 fn declared<'a>(documents: &'a DocumentSet, name: &str) -> Option<Node<'a>> {
     let schemes = documents.root().get("components").and_then(|node| node.get("securitySchemes"));
     schemes.and_then(|node| node.get(name)).and_then(|node| documents.follow(node).ok())
