@@ -39,9 +39,29 @@ pub struct Cached<V> {
     pub value: Arc<V>,
     /// True if it was not fetched for this request.
     pub hit: bool,
-    pub valid_until: Option<Timestamp>,
+    /// From here on it is not used any more; `None` if it has no end.
+    pub end: Option<Moment>,
     /// Why the value could not be fetched again, although that was due. It is still valid.
     pub stale: Option<Failure>,
+}
+
+impl<V> Cached<V> {
+    /// Returns the end by the clock of the machine.
+    pub fn valid_until(&self) -> Option<Timestamp> {
+        self.end.map(|end| end.wall)
+    }
+
+    /// Returns the value if it has not ended. A fetch may take longer than its value is valid, for example because the machine
+    /// was suspended meanwhile.
+    ///
+    /// # Errors
+    /// Returns [`ended_before_use`] if the value has ended.
+    pub fn unless_ended(self, clock: &dyn Clock) -> Result<Cached<V>, Failure> {
+        match self.end {
+            Some(end) if end.has_come(Moment::now(clock)) => Err(ended_before_use(end)),
+            _ => Ok(self),
+        }
+    }
 }
 
 /// A point in time on both clocks.
@@ -158,7 +178,12 @@ impl<V: Send + Sync> Cache<V> {
                 let due = fetched.valid_for.map(|valid| started.plus(valid.saturating_sub(margin(valid, request))));
                 let users = HashSet::from([request.connection]);
                 state.entry = Some(Entry { value: Arc::clone(&value), due, end, users });
-                Ok(Cached { value, hit: false, valid_until: end.map(|end| end.wall), stale: None })
+                let cached = Cached { value, hit: false, end, stale: None };
+                match reuse {
+                    Reuse::UntilEnd => cached.unless_ended(self.clock.as_ref()),
+                    // It is used once, however short the time is for which others may use it.
+                    Reuse::OncePerConnection => Ok(cached),
+                }
             }
             Err(failure) => {
                 state.failure = Some(failure.clone());
@@ -241,7 +266,7 @@ impl<V: Send + Sync> Cache<V> {
             return None;
         }
         entry.users.insert(request.connection);
-        Some(Cached { value: Arc::clone(&entry.value), hit: true, valid_until: entry.end.map(|end| end.wall), stale: None })
+        Some(Cached { value: Arc::clone(&entry.value), hit: true, end: entry.end, stale: None })
     }
 
     /// Returns the value although it could not be fetched again, if it has not ended and the source did not reject it.
@@ -254,12 +279,9 @@ impl<V: Send + Sync> Cache<V> {
             return Err(failure);
         }
         match &state.entry {
-            Some(entry) if request.reading == Reading::Cached && entry.end.is_none_or(|end| !end.has_come(now)) => Ok(Cached {
-                value: Arc::clone(&entry.value),
-                hit: true,
-                valid_until: entry.end.map(|end| end.wall),
-                stale: Some(failure),
-            }),
+            Some(entry) if request.reading == Reading::Cached && entry.end.is_none_or(|end| !end.has_come(now)) => {
+                Ok(Cached { value: Arc::clone(&entry.value), hit: true, end: entry.end, stale: Some(failure) })
+            }
             Some(entry) => match entry.end.filter(|end| end.has_come(now)) {
                 Some(end) => Err(not_valid_any_more(failure, end.wall)),
                 None => Err(failure),
@@ -294,6 +316,15 @@ impl<V: Send + Sync> Cache<V> {
 fn not_valid_any_more(failure: Failure, end: Timestamp) -> Failure {
     let title = format!("{}; the value that was read before is not valid any more since {end}", failure.title);
     Failure { title, ..failure }
+}
+
+/// The failure of a credential that ended before AAM could use it.
+pub fn ended_before_use(end: Moment) -> Failure {
+    Failure::new(
+        Class::Network,
+        format!("the credential was issued and ended at {}, before AAM could use it", end.wall),
+        "no action is required: AAM asks for another one; if it happens again, let the issuer make credentials that are valid for an hour, and check the clock of this machine",
+    )
 }
 
 /// How long before its end a value that is valid for `valid` is fetched again: the time that an attempt may take and half a

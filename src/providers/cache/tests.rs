@@ -46,8 +46,8 @@ struct Token {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// The connection asks; the fetch, if there is one, succeeds with this lifetime in milliseconds.
-    Ask { connection: u8, anew: bool, valid_ms: Option<u64> },
+    /// The connection asks; the fetch, if there is one, succeeds after some time with this lifetime in milliseconds.
+    Ask { connection: u8, anew: bool, valid_ms: Option<u64>, took_ms: u64 },
     /// The connection asks; the fetch, if there is one, fails with this class.
     Fail { connection: u8, anew: bool, class: Class },
     /// Time passes; the clock of the machine may be set.
@@ -60,7 +60,8 @@ fn step() -> impl Strategy<Value = Step> {
     let classes = proptest::sample::select(vec![Class::Network, Class::Remote, Class::Throttled, Class::CredentialMissing]);
     let valid = proptest::option::of(1_u64..400_000);
     prop_oneof![
-        4 => (0_u8..4, any::<bool>(), valid).prop_map(|(connection, anew, valid_ms)| Step::Ask { connection, anew, valid_ms }),
+        4 => (0_u8..4, any::<bool>(), valid, prop_oneof![3 => Just(0_u64), 1 => 1_u64..400_000])
+            .prop_map(|(connection, anew, valid_ms, took_ms)| Step::Ask { connection, anew, valid_ms, took_ms }),
         2 => (0_u8..4, any::<bool>(), classes).prop_map(|(connection, anew, class)| Step::Fail { connection, anew, class }),
         3 => (0_u64..300_000, prop_oneof![Just(0_i64), -400_000_i64..400_000]).prop_map(|(elapsed_ms, set_ms)| Step::Time { elapsed_ms, set_ms }),
         1 => Just(Step::Restart),
@@ -85,7 +86,7 @@ proptest! {
         let (mut cache, mut fetched) = (Cache::<Token>::new(&clock), 0_u64);
         let mut used: HashMap<u8, u64> = HashMap::new();
         for step in steps {
-            let (connection, anew, outcome) = match step {
+            let (connection, anew, outcome, took_ms) = match step {
                 Step::Time { elapsed_ms, set_ms } => {
                     clocks.monotonic_ms.fetch_add(elapsed_ms, Ordering::SeqCst);
                     clocks.wall_ms.fetch_add(i64::try_from(elapsed_ms).unwrap() + set_ms, Ordering::SeqCst);
@@ -95,8 +96,8 @@ proptest! {
                     cache = Cache::new(&clock);
                     continue;
                 }
-                Step::Ask { connection, anew, valid_ms } => (connection, anew, Ok(valid_ms)),
-                Step::Fail { connection, anew, class } => (connection, anew, Err(class)),
+                Step::Ask { connection, anew, valid_ms, took_ms } => (connection, anew, Ok(valid_ms), took_ms),
+                Step::Fail { connection, anew, class } => (connection, anew, Err(class), 0),
             };
             let request = request(connection, if anew { Reading::Anew } else { Reading::Cached });
             let fetch = || {
@@ -106,12 +107,15 @@ proptest! {
                     let end = valid.map(|valid| (clocks.monotonic() + valid, clocks.now().plus(valid)));
                     Fetched { value: Token { number: fetched, end }, valid_for: valid }
                 });
+                clocks.monotonic_ms.fetch_add(took_ms, Ordering::SeqCst);
+                clocks.wall_ms.fetch_add(i64::try_from(took_ms).unwrap(), Ordering::SeqCst);
                 std::future::ready(result)
             };
             let before = used.get(&connection).copied().unwrap_or(0);
             if let Ok(cached) = block_on(cache.get("key", &request, reuse, fetch)) {
                 let token = &cached.value;
-                if let Some((monotonic, wall)) = token.end {
+                // A secret without a lease has no end; its time only says for how long others may share the reading.
+                if let Some((monotonic, wall)) = token.end.filter(|_| lease || cached.hit) {
                     prop_assert!(clocks.monotonic() < monotonic, "{token:?} has ended by the monotonic clock");
                     prop_assert!(clocks.now() < wall, "{token:?} has ended by the clock of the machine");
                 }

@@ -126,7 +126,7 @@ impl ConsentProvider {
     ) -> Result<Cached<Secret>, Failure> {
         let Some(providers) = self.providers.upgrade() else { return Err(stopping()) };
         let key = token_key(facts);
-        let request = request.clone();
+        let (request, clock) = (request.clone(), Arc::clone(&providers.clock));
         self.running.send_modify(|count| *count += 1);
         let work = async move {
             let this = &providers.consents;
@@ -137,7 +137,7 @@ impl ConsentProvider {
         // What the task learns belongs to the attempt that waits for it.
         let secrets = redact::attempt().unwrap_or_else(|| AttemptSecrets::new(&[]));
         match tokio::spawn(secrets.run(work)).await {
-            Ok(result) => result,
+            Ok(result) => result?.unless_ended(clock.as_ref()),
             Err(error) if error.is_cancelled() => Err(stopping()),
             Err(error) => Err(Failure::new(
                 Class::Bug,
@@ -224,7 +224,7 @@ fn token_key(facts: &GrantFacts) -> String {
 fn provided(token: &Cached<Secret>, grant: &GrantFacts, settings: &ConsentSettings) -> ProvidedCredential {
     let mut facts = CredentialFacts::new("consent");
     facts.changeable = true;
-    facts.valid_until = token.valid_until;
+    facts.valid_until = token.valid_until();
     facts.ends_at = fixed_end(grant);
     facts.evidence.insert("consent".to_string(), settings.name.as_str().into());
     facts.evidence.insert("scopes".to_string(), grant.scopes.clone().into());

@@ -80,7 +80,7 @@ impl VaultProvider {
         let (request, path) = (context.request.clone(), path.clone());
         // A lease must not be lost with the attempt that asked for it: nothing would renew or revoke it.
         let work = move |providers| async move { obtain(&providers, request, &key, &mount, path).await };
-        context.providers.run_to_end(work).await
+        context.providers.run_to_end(work).await?.unless_ended(context.providers.clock.as_ref())
     }
 
     /// Renews `lease`, which is the value of `key` in the cache.

@@ -196,7 +196,7 @@ impl VaultProvider {
         let token = self.tokens.current(&context.key());
         facts.ends_at = token.as_ref().and_then(|token| token.ends_at());
         facts.warning = match &cached.stale {
-            Some(failure) => Some(still_used(failure, cached.valid_until)),
+            Some(failure) => Some(still_used(failure, cached.valid_until())),
             None => token.filter(|token| token.root).map(|_| root_token(context.vault)),
         };
         facts

@@ -68,12 +68,15 @@ struct Scripted(Arc<Mutex<ScriptedVault>>);
 impl VaultTransport for Scripted {
     fn send<'a>(&'a self, _: &'a VaultContext<'a>, call: &'a VaultCall) -> BoxFuture<'a, Result<VaultResponse, Failure>> {
         Box::pin(async move {
+            // The vault judges a call when it is sent. Its answer may take any time.
+            let answer = {
+                let mut vault = lock(&self.0);
+                if vault.down { None } else { Some(vault.answer(call)) }
+            };
             tokio::task::yield_now().await;
-            let mut vault = lock(&self.0);
-            if vault.down {
+            let Some((status, body)) = answer else {
                 return Err(Failure::new(Class::Network, "connection refused", "start it"));
-            }
-            let (status, body) = vault.answer(call);
+            };
             let body = body.as_object().cloned().unwrap_or_default();
             let location = (status == 307).then(|| "https://active.acme.example:8200/v1/kv/data/a".to_string());
             Ok(VaultResponse { status, body, location })
