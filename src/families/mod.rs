@@ -15,7 +15,7 @@ pub use login::{CredentialField, Login};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 /// One family.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,10 +205,20 @@ const TEST_TEXTS: Texts = include!(concat!(env!("OUT_DIR"), "/test_families.rs")
 #[cfg(not(test))]
 const TEST_TEXTS: Texts = &[];
 
+/// Texts that replace built-in ones; only debug builds set them.
+static DRAFTS: OnceLock<Vec<Family>> = OnceLock::new();
+
+/// Replaces built-in families by these until the process ends. It has no effect once a family has been read.
+pub fn replace_by_drafts(drafts: Vec<Family>) {
+    let _ = DRAFTS.set(drafts);
+}
+
 /// A file that cannot be parsed is skipped here; a test makes sure that there is none.
 static FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
-    let texts = TEXTS.iter().chain(TEST_TEXTS);
+    let drafts = DRAFTS.get().map(Vec::as_slice).unwrap_or_default();
+    let texts = TEXTS.iter().chain(TEST_TEXTS).filter(|(id, _)| !drafts.iter().any(|draft| &*draft.id == *id));
     let mut families: Vec<Arc<Family>> = texts.filter_map(|(_, text)| parse(text).ok()).map(Arc::new).collect();
+    families.extend(drafts.iter().cloned().map(Arc::new));
     families.sort_by(|a, b| a.id.cmp(&b.id));
     families
 });
