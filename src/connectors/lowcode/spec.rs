@@ -1,7 +1,7 @@
 //! The families of this engine, each parsed once into its specification, its patterns and the manifest's text.
 
 use super::address::Patterns;
-use super::family_spec::FamilySpec;
+use super::family_spec::{FamilySpec, Limit};
 use crate::families::{self, Family};
 use crate::model::{Class, Failure};
 use ::lowcode::bounds::Bounds;
@@ -31,7 +31,10 @@ impl Spec {
         for method in &mut form.auth {
             let name = method.login.as_ref().unwrap_or(&method.name);
             let login = family.login.iter().find(|login| login.name == *name);
-            method.needs = login.ok_or_else(|| format!("login has no way {name}"))?.required().map(str::to_string).collect();
+            let login = login.ok_or_else(|| format!("login has no way {name}"))?;
+            method.needs = login.required().map(str::to_string).collect();
+            method.optional = login.fields.iter().filter(|field| field.optional).map(|field| field.name.clone()).collect();
+            method.is_pair = method.needs.len() == 2 && login.plain.as_ref().is_some_and(|form| form.contains(':'));
         }
         Spec::read(form).map(Some)
     }
@@ -46,12 +49,27 @@ impl Spec {
             .as_array()
             .map(|streams| streams.iter().filter_map(|stream| stream["name"].as_str()).collect())
             .unwrap_or_default();
+        if form.privilege.all_sources().any(|source| !source.is_valid()) {
+            return Err("a source of privilege names one of header, field, claim, granted, and stream with grants".to_string());
+        }
+        if let Some(rule) = form.identity.iter().find(|rule| rule.matches.is_empty() && rule.any.is_empty()) {
+            return Err(format!("the identity of {} compares nothing", rule.kind));
+        }
+        if let Some(method) = form
+            .auth
+            .iter()
+            .find(|method| method.otherwise.as_ref().is_some_and(|name| !form.auth.iter().any(|other| other.name == *name)))
+        {
+            return Err(format!("auth has no method for the otherwise of {}", method.name));
+        }
         let kinds = || form.address.kinds.iter();
         let asked = kinds()
             .flat_map(|kind| &kind.streams)
             .chain(form.auth.iter().map(|way| &way.health))
             .chain(form.auth.iter().filter_map(|way| Some(&way.first.as_ref()?.stream)))
-            .chain(form.identity.iter().map(|rule| &rule.stream));
+            .chain(form.identity.iter().map(|rule| &rule.stream))
+            .chain(form.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream)))
+            .chain(form.privilege.all_sources().map(|source| &source.stream).filter(|name| !name.is_empty()));
         if let Some(missing) = asked.into_iter().find(|name| !names.contains(&name.as_str())) {
             return Err(format!("source has no stream {missing}"));
         }
@@ -61,6 +79,7 @@ impl Spec {
         if let Some(rule) = form.errors.rules.iter().find(|rule| super::errors::class(&rule.class).is_none()) {
             return Err(format!("there is no class {}", rule.class));
         }
+        form.limits.iter().try_for_each(Limit::check)?;
         let manifest = form.source.to_string();
         Ok(Spec { form, patterns, manifest, loaded: OnceLock::new() })
     }
