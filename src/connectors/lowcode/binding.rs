@@ -58,6 +58,8 @@ pub struct Binding {
     pub limits: Vec<Limit>,
     /// The data streams in the order in which the tiny sync reads them; empty means all streams of the manifest.
     pub streams: Vec<String>,
+    /// If present, the streams are generated from a response of the source, and this many of them are described.
+    pub generated: Option<usize>,
     /// The streams that the health step reads.
     pub health: Vec<String>,
     /// The name of the authentication method, which the evidence shows.
@@ -242,6 +244,7 @@ impl FamilyResource {
             posts: posts(family, &form.posts, &fixed),
             limits: form.limits.clone(),
             streams: self.kind.streams.clone(),
+            generated: self.kind.generated,
             health,
             auth: method.name.clone(),
             first: method.first.clone(),
@@ -251,7 +254,8 @@ impl FamilyResource {
             privilege: Some(&form.privilege),
             errors: Some(&form.errors),
             parts: self.location.parts.clone(),
-            probes: true,
+            // A generated stream is described by a call of its own, which proves that it may be read.
+            probes: self.kind.generated.is_none(),
             secrets_by_spec: false,
         })
     }

@@ -54,6 +54,10 @@ pub struct ResourceKind {
     pub parts: BTreeMap<String, String>,
     /// The streams of `source` that exist for this kind, in the order in which the tiny sync reads them.
     pub streams: Vec<String>,
+    /// If present, the streams are those that `source.dynamic_streams` generates, and this is the maximum number of them
+    /// that discovery describes. `streams` then only names those that come first if they exist.
+    #[serde(default)]
+    pub generated: Option<usize>,
 }
 
 /// One way to authenticate.

@@ -25,7 +25,7 @@ use ::lowcode::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,10 +35,13 @@ pub(super) const MAX_STREAMS: usize = 3;
 const MAX_SLICES: usize = 5;
 const MAX_PAGES: usize = 12;
 
+/// The maximum number of streams that a source may list for `generated`.
+const MAX_LISTED_STREAMS: usize = 20_000;
+
 /// An open resource.
 pub(super) struct Resource {
     pub(super) binding: Binding,
-    host: SessionHost,
+    pub(super) host: SessionHost,
     pub(super) bounds: Limits,
     secrets: Secrets,
     /// The access tokens that logins returned, which all streams and steps of the attempt share.
@@ -48,6 +51,8 @@ pub(super) struct Resource {
     built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
     /// Whether a response has proven the identity of the resource.
     proven: AtomicBool,
+    /// The number of streams that the source generates, of which only some are described.
+    pub(super) generated_total: AtomicUsize,
     /// The streams of the health step that could not be read although others could.
     pub(super) unhealthy: Mutex<BTreeMap<String, Failure>>,
 }
@@ -65,7 +70,9 @@ pub async fn open(
 ) -> Result<Opened, Failure> {
     let records = usize::try_from(policy.safe_mode.max_items).unwrap_or(20);
     let time = policy.safe_mode.step_timeout;
-    let bounds = Limits { records, time, calls: 40, ..Limits::default() };
+    // A source may list far more streams than are described: their names are read, but only the chosen ones are built.
+    let streams = if binding.generated.is_some() { MAX_LISTED_STREAMS } else { Limits::default().streams };
+    let bounds = Limits { records, time, calls: 40, streams, ..Limits::default() };
     let rules = Rules {
         mode: CallerMode::Daemon,
         origins: binding.origins.clone(),
@@ -77,8 +84,8 @@ pub async fn open(
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
-    let (logins, built, proven, unhealthy) = Default::default();
-    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, unhealthy };
+    let (logins, built, proven, generated_total, unhealthy) = Default::default();
+    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, generated_total, unhealthy };
     let Binding { manifest, config, .. } = &resource.binding;
     // A manifest without a spec accepts every config.
     if manifest.root.get("spec").is_some_and(Value::truthy) {
