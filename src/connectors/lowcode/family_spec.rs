@@ -224,6 +224,17 @@ pub struct Rule {
     pub wait: Option<u64>,
 }
 
+/// A header that reports how much of a limit all clients of the account have used, for example
+/// `api-usage=18/15000; per-app-api-usage=2/250(appName=x)`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// The name of the header.
+    pub header: String,
+    /// The name in front of the equals sign.
+    pub name: String,
+}
+
 /// A rate limit that the vendor reports in response headers. AAM uses only a share of it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -231,9 +242,18 @@ pub struct Limit {
     /// The length of the window as shown to people, for example `hour` or `day`.
     pub window: String,
     /// The header that gives the limit. `remaining` and `reset` are also names of response headers.
+    #[serde(default)]
     pub limit: String,
+    #[serde(default)]
     pub remaining: String,
+    #[serde(default)]
     pub reset: String,
+    /// In place of `limit` and `remaining`: a header of the form `NAME=USED/LIMIT`, and the name that counts.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// The length of the window in seconds, if no header says when it ends.
+    #[serde(default)]
+    pub seconds: Option<u64>,
     /// The header that names the bucket, if the vendor has several.
     #[serde(default)]
     pub bucket: String,

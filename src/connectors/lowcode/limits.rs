@@ -14,6 +14,9 @@ const END_TOLERANCE: Duration = Duration::from_secs(3);
 /// The number of accounts and buckets above which those whose windows have ended are removed.
 const MAX_KEYS: usize = 4096;
 
+/// The longest wait for the calls of other clients to leave a window that moves with time.
+const MAX_WAIT_FOR_OTHERS: Duration = Duration::from_secs(3600);
+
 /// One window of one rate limit.
 struct Window {
     ends: Timestamp,
@@ -38,11 +41,17 @@ impl Windows {
     /// Counts one call of `account` by the `headers` of its response. Returns `Some` once AAM's share is used up.
     pub fn count(&self, limit: &Limit, account: &str, headers: &[(String, String)], now: Timestamp) -> Option<Spent> {
         let find = |name: &str| headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
-        let most: u64 = find(&limit.limit)?.parse().ok()?;
-        let ends = ends(find(&limit.reset)?, now)?;
+        let (most, left) = match &limit.usage {
+            Some(usage) => usage_of(find(&usage.header)?, &usage.name)?,
+            None => (find(&limit.limit)?.parse().ok()?, find(&limit.remaining).and_then(|text| text.parse::<u64>().ok())),
+        };
         let bucket = find(&limit.bucket).unwrap_or_default();
-        let used = self.add(&format!("{account}|{}|{bucket}", limit.window), ends, now);
-        let left = find(&limit.remaining).and_then(|text| text.parse::<u64>().ok());
+        let key = format!("{account}|{}|{bucket}", limit.window);
+        let ends = match limit.seconds.map(Duration::from_secs) {
+            Some(length) => self.current(&key, now).unwrap_or(now.plus(length)),
+            None => ends(find(&limit.reset)?, now)?,
+        };
+        let used = self.add(&key, ends, now);
         let share = share(most, limit.share);
         if used < share && left != Some(0) {
             return None;
@@ -51,7 +60,18 @@ impl Windows {
             Some(0) => format!("all {most} calls of this {} are used", limit.window),
             _ => format!("aam used its {share} of the {most} calls of this {}", limit.window),
         };
-        Some(Spent { wait: ends.since(now), by_source: left == Some(0), reason })
+        // Without a reset time, calls of other clients leave the window one by one, so the budget is checked again after an hour at most.
+        let wait = match (limit.seconds, left) {
+            (Some(_), Some(0)) => ends.since(now).min(MAX_WAIT_FOR_OTHERS),
+            _ => ends.since(now),
+        };
+        Some(Spent { wait, by_source: left == Some(0), reason })
+    }
+
+    /// Returns the end of the window that is open for `key`.
+    fn current(&self, key: &str, now: Timestamp) -> Option<Timestamp> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(key)?.iter().map(|window| window.ends).find(|ends| *ends > now)
     }
 
     fn add(&self, key: &str, ends: Timestamp, now: Timestamp) -> u64 {
@@ -80,6 +100,16 @@ fn share(most: u64, share: f64) -> u64 {
     part.max(MIN_SHARE)
 }
 
+/// Parses the limit and what is left of it from a header such as `api-usage=18/15000; per-app-api-usage=2/250(appName=x)`.
+fn usage_of(text: &str, name: &str) -> Option<(u64, Option<u64>)> {
+    let parts = text.split([';', ',']).filter_map(|part| part.trim().split_once('='));
+    let (_, value) = parts.into_iter().find(|(key, _)| key.trim().eq_ignore_ascii_case(name))?;
+    let (used, most) = value.split_once('/')?;
+    let digits = |text: &str| text.trim().split(|c: char| !c.is_ascii_digit()).next().and_then(|text| text.parse::<u64>().ok());
+    let (used, most) = (digits(used)?, digits(most)?);
+    Some((most, Some(most.saturating_sub(used))))
+}
+
 /// Parses a reset time, which is given in seconds since 1970 or in seconds from now.
 fn ends(text: &str, now: Timestamp) -> Option<Timestamp> {
     let seconds: i64 = text.parse().ok()?;
@@ -93,6 +123,7 @@ fn ends(text: &str, now: Timestamp) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::family_spec::Usage;
     use super::*;
     use proptest::prelude::*;
 
@@ -106,6 +137,8 @@ mod tests {
             remaining: text("x-left"),
             reset: text("x-reset"),
             bucket: text("x-bucket"),
+            usage: None,
+            seconds: None,
             share: 0.10,
         }
     }
@@ -156,6 +189,31 @@ mod tests {
             "a window that is over"
         );
         assert_eq!(Windows::default().count(&limit(), "a", &answer(10, 0, 30, ""), NOW).unwrap().wait, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn the_usage_of_a_moving_day_is_read_from_one_header() {
+        let day = Limit {
+            usage: Some(Usage { header: "sforce-limit-info".to_string(), name: "api-usage".to_string() }),
+            seconds: Some(86_400),
+            share: 0.01,
+            ..limit()
+        };
+        let said = |text: &str| vec![("Sforce-Limit-Info".to_string(), text.to_string())];
+        let windows = Windows::default();
+        for call in 1..=150_u64 {
+            let header = said(&format!("api-usage={}/15000; per-app-api-usage={call}/250(appName=aam)", 1000 + call));
+            let spent = windows.count(&day, "a", &header, NOW.plus(Duration::from_secs(call)));
+            assert_eq!(spent.is_some(), call == 150, "{call}");
+        }
+        let next = NOW.plus(Duration::from_secs(86_402));
+        assert_eq!(windows.count(&day, "a", &said("api-usage=20/15000"), next), None, "the next day");
+        let spent = Windows::default().count(&day, "a", &said("per-app-api-usage=1/250, api-usage=15002/15000"), NOW).unwrap();
+        assert!(spent.by_source, "{spent:?}");
+        assert_eq!(spent.wait, Duration::from_secs(3600));
+        for text in ["", "api-usage", "api-usage=", "api-usage=x/y", "api-usage=7", "per-app-api-usage=1/2"] {
+            assert_eq!(Windows::default().count(&day, "a", &said(text), NOW), None, "{text}");
+        }
     }
 
     proptest! {
