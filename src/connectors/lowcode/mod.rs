@@ -13,6 +13,7 @@ pub mod custom_source;
 mod discovery;
 pub mod errors;
 pub mod family_spec;
+mod health;
 pub mod host;
 pub mod identity;
 pub mod limits;
@@ -20,6 +21,7 @@ pub mod open;
 pub mod privilege;
 mod reuse;
 pub mod spec;
+pub mod spelling;
 
 use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine};
 use crate::clock::Clock;

@@ -1,13 +1,14 @@
 //! An open resource. The interpreter performs all of its steps: identity, privilege, discovery, health and tiny sync.
 
-use super::binding::Binding;
+use super::address;
+use super::binding::{Binding, with_base_url};
 use super::errors::{self, ErrorContext};
 use super::family_spec::FirstStream;
 use super::host::{CallerMode, KeptResponse, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use super::{identity, privilege};
 use crate::clock::Clock;
-use crate::connectors::concurrent::{self, Limits as Concurrency};
+use crate::connectors::concurrent::Limits as Concurrency;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::redact;
 use crate::egress::{Session, Traffic};
@@ -25,7 +26,7 @@ use ::lowcode::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,10 +36,13 @@ pub(super) const MAX_STREAMS: usize = 3;
 const MAX_SLICES: usize = 5;
 const MAX_PAGES: usize = 12;
 
+/// The maximum number of streams that a source may list for `generated`.
+const MAX_LISTED_STREAMS: usize = 20_000;
+
 /// An open resource.
 pub(super) struct Resource {
     pub(super) binding: Binding,
-    host: SessionHost,
+    pub(super) host: SessionHost,
     pub(super) bounds: Limits,
     secrets: Secrets,
     /// The access tokens that logins returned, which all streams and steps of the attempt share.
@@ -48,6 +52,8 @@ pub(super) struct Resource {
     built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
     /// Whether a response has proven the identity of the resource.
     proven: AtomicBool,
+    /// The number of streams that the source generates, of which only some are described.
+    pub(super) generated_total: AtomicUsize,
     /// The streams of the health step that could not be read although others could.
     pub(super) unhealthy: Mutex<BTreeMap<String, Failure>>,
 }
@@ -65,7 +71,9 @@ pub async fn open(
 ) -> Result<Opened, Failure> {
     let records = usize::try_from(policy.safe_mode.max_items).unwrap_or(20);
     let time = policy.safe_mode.step_timeout;
-    let bounds = Limits { records, time, calls: 40, ..Limits::default() };
+    // A source may list far more streams than are described: their names are read, but only the chosen ones are built.
+    let streams = if binding.generated.is_some() { MAX_LISTED_STREAMS } else { Limits::default().streams };
+    let bounds = Limits { records, time, calls: 40, streams, ..Limits::default() };
     let rules = Rules {
         mode: CallerMode::Daemon,
         origins: binding.origins.clone(),
@@ -77,15 +85,21 @@ pub async fn open(
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
-    let (logins, built, proven, unhealthy) = Default::default();
-    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, unhealthy };
+    let (logins, built, proven, generated_total, unhealthy) = Default::default();
+    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, generated_total, unhealthy };
     let Binding { manifest, config, .. } = &resource.binding;
     // A manifest without a spec accepts every config.
     if manifest.root.get("spec").is_some_and(Value::truthy) {
         spec::validate_config(manifest, config).map_err(|failed| resource.failure("", failed))?;
     }
-    let granted = resource.read_first().await?;
-    let (identity, privilege) = resource.met(granted).await?;
+    let (identity, privilege) = match resource.introduced().await {
+        Err(failure) if failure.class == Class::CredentialRejected && resource.use_other_method() => {
+            // If no method works, the first one says why.
+            let rejected = |other: Failure| if other.class == Class::CredentialRejected { failure.clone() } else { other };
+            resource.introduced().await.map_err(rejected)?
+        }
+        introduced => introduced?,
+    };
     Ok(Opened { connector: Box::new(resource), identity, privilege })
 }
 
@@ -181,21 +195,59 @@ impl Resource {
         Ok((found.into_iter().next(), self.host.last_response(name)))
     }
 
+    /// Reads what the authentication method needs, and proves the identity.
+    async fn introduced(&mut self) -> Result<(Evidence, Privilege), Failure> {
+        let granted = self.read_first().await?;
+        if let Some(template) = self.binding.then_base_url.take() {
+            let base_url = address::fill_address(&template, &self.binding.parts).map_err(|part| address::unknown_part(&part))?;
+            self.set_config(with_base_url(&self.binding.config, &base_url));
+        }
+        self.met(granted).await
+    }
+
+    /// Changes to the authentication method that is tried after this one. Returns false if there is none.
+    fn use_other_method(&mut self) -> bool {
+        let Some(other) = self.binding.otherwise.take() else { return false };
+        let config = other.config.clone();
+        self.binding = *other;
+        self.set_config(config);
+        true
+    }
+
+    fn set_config(&mut self, config: Value) {
+        self.binding.config = config;
+        // The sources that were built so far have the old config.
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Reads the stream that the authentication method needs before all others, and puts its record into the config.
     /// Returns the grants that the record names.
     async fn read_first(&mut self) -> Result<Option<String>, Failure> {
-        let Some(FirstStream { stream, config, grants, matches }) = self.binding.first.clone() else { return Ok(None) };
+        let Some(FirstStream { stream, config, grants, matches, parts }) = self.binding.first.clone() else { return Ok(None) };
         let record = self.probe(&stream).await?.0.unwrap_or_default();
         let granted = privilege::levels(json(&record).pointer(&grants));
         if let Some(rule) = matches.get(&self.binding.kind) {
             identity::same_account(rule, &json(&record), &self.binding.parts, &self.binding.title)?;
         }
+        let found = json(&record);
         let mut whole = self.binding.config.as_dict().cloned().unwrap_or_else(Dict::default);
         whole.insert(config.into(), record);
-        self.binding.config = Value::Dict(whole);
-        // The sources that were built so far have the old config.
-        self.built.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        for (name, pointer) in parts {
+            let value = identity::text(found.pointer(&pointer)).ok_or_else(|| self.no_part(&stream, &pointer))?;
+            whole.insert(name.as_str().into(), Value::str(value.as_str()));
+            self.binding.parts.insert(name, value);
+        }
+        self.set_config(Value::Dict(whole));
         Ok(granted)
+    }
+
+    fn no_part(&self, stream: &str, pointer: &str) -> Failure {
+        let Binding { title, base_url, .. } = &self.binding;
+        Failure::new(
+            Class::WrongService,
+            format!("the response of {title} for {stream} does not have {pointer}"),
+            format!("check that {base_url} is the address of {title}"),
+        )
     }
 
     fn empty(&self, name: &str) -> Failure {
@@ -241,69 +293,14 @@ impl Resource {
         Ok((evidence, privilege::verdict(rules, grants.as_deref())))
     }
 
-    /// Returns how many of `streams` may be read at the same time: only one if they share a token, a parent or a rate
-    /// limit, because concurrent reads would then make more calls.
+    /// Returns how many of `streams` may be read at the same time: only one if each of them would get a token of its own, or
+    /// if the manifest limits the rate of its requests.
     pub(super) fn concurrency(&self, streams: &[&Reader]) -> Concurrency {
         let Binding { manifest, config, .. } = &self.binding;
         let names = streams.iter().map(|stream| stream.name.as_str());
         let several = streams.len() > 1 && self.host.concurrency() > 1;
         let calls = if several && manifest.reads_are_independent(config, names) { self.host.concurrency() } else { 1 };
         Concurrency::in_step(calls, self.bounds.time)
-    }
-
-    /// Reads one record of each stream of the health step. The step passes if at least one of them can be read.
-    async fn checked(&self) -> Result<Evidence, Failure> {
-        let names = &self.binding.health;
-        let source = match names.is_empty() {
-            true => Arc::new(self.sources().first_streams(&self.run(), 1, &[]).await.map_err(|failed| self.failure("", failed))?),
-            false => self.named(names)?,
-        };
-        let run = &self.run();
-        let streams: Vec<&Reader> = source.streams.iter().take(MAX_STREAMS).map(|stream| &**stream).collect();
-        let reads = streams.iter().map(|stream| self.check(run, stream)).collect();
-        let (mut records, mut read, mut unhealthy) = (0, Vec::new(), BTreeMap::new());
-        for (stream, found) in streams.iter().zip(concurrent::all(self.concurrency(&streams), reads).await?) {
-            match found {
-                Ok((count, status)) => {
-                    records += count;
-                    read.extend(status);
-                }
-                Err(failure) => drop(unhealthy.insert(stream.name.clone(), failure)),
-            }
-        }
-        if unhealthy.len() == streams.len()
-            && let Some(failure) = unhealthy.values().next()
-        {
-            return Err(failure.clone());
-        }
-        let mut evidence = Evidence::new();
-        evidence.insert("read".into(), read.join(", ").into());
-        evidence.insert("records".into(), records.into());
-        if !unhealthy.is_empty() {
-            let reasons = unhealthy.iter().map(|(name, failure)| (name.clone(), reason(failure).into()));
-            evidence.insert("not_readable".into(), Json::Object(reasons.collect()));
-        }
-        *self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner) = unhealthy;
-        Ok(evidence)
-    }
-
-    /// Reads at most one record of `stream`. Returns the number of records, and a text with the stream's name and the
-    /// status of its response; or the failure, if other streams can be read nevertheless.
-    #[allow(clippy::type_complexity)]
-    fn check<'s>(
-        &'s self,
-        run: &'s Run<'s>,
-        stream: &'s Reader,
-    ) -> BoxFuture<'s, Result<Result<(usize, Option<String>), Failure>, Failure>> {
-        Box::pin(async move {
-            let records = match self.read(run, stream, 1, false).await {
-                Err(failure) if skippable(&failure) => return Ok(Err(failure)),
-                read => read?.len(),
-            };
-            let kept = self.host.last_response(&stream.name);
-            let reused = if kept.as_ref().is_some_and(|kept| kept.reused) { ", reused" } else { "" };
-            Ok(Ok((records, kept.map(|kept| format!("{} ({}{reused})", stream.name, kept.response.status)))))
-        })
     }
 
     /// Converts the interpreter's error to a failure. A failure of egress is returned unchanged, and an error response of
