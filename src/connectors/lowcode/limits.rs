@@ -106,9 +106,9 @@ fn reported(limit: &Limit, headers: &[(String, String)], now: Timestamp) -> Opti
     if most == 0 {
         return None;
     }
-    let ends = match limit.reset.is_empty() {
-        true => None,
-        false => Some(moment(find(headers, &limit.reset)?, now).filter(|at| *at > now)?),
+    let ends = match limit.seconds {
+        Some(_) => None,
+        None => Some(moment(find(headers, &limit.reset)?, now).filter(|at| *at > now)?),
     };
     Some(Reported { limit: most, left, ends })
 }
