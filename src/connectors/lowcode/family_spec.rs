@@ -44,6 +44,10 @@ pub struct Address {
     /// `posts`.
     #[serde(default)]
     pub servers: BTreeMap<String, String>,
+    /// The field of the credential that names the base URL of the API. If the credential has it, the resource id must name the
+    /// same host; for kinds without a base URL, it is the base URL.
+    #[serde(default)]
+    pub credential_url: Option<String>,
     /// The host names that belong to the vendor; `*` matches any text. A kind with `hosts: listed` accepts them although the
     /// policy does not list them.
     #[serde(default)]
@@ -227,6 +231,8 @@ pub enum Normal {
     First15,
     /// Compares only letters and digits, and ignores case.
     Alphanumeric,
+    /// The value that was found begins with the expected one: the host proves the account, and the value is its kind of id.
+    Prefix,
 }
 
 /// How to find out what the credential may do.

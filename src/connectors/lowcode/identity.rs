@@ -23,10 +23,11 @@ pub fn prove(
     for field in &rule.matches {
         let wanted = fill(&field.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
         let met = text(record.pointer(&field.field));
-        if met.as_deref().map(|met| normal(field.normal, met)) != Some(normal(field.normal, &wanted)) {
+        if !met.as_deref().is_some_and(|met| is_same(field.normal, met, &wanted)) {
             return Err(other(&field.field, met.as_deref(), &wanted, (title, base_url)));
         }
-        evidence.insert("matched".to_string(), format!("{} is {wanted}", name(&field.field)).into());
+        let how = if field.normal == Normal::Prefix { "begins with" } else { "is" };
+        evidence.insert("matched".to_string(), format!("{} {how} {wanted}", name(&field.field)).into());
     }
     for pointer in &rule.show {
         if let Some(value) = text(record.pointer(pointer)) {
@@ -44,7 +45,7 @@ pub fn prove(
 pub fn same_account(rule: &Match, record: &Value, parts: &BTreeMap<String, String>, title: &str) -> Result<(), Failure> {
     let wanted = fill(&rule.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
     match text(record.pointer(&rule.field)) {
-        Some(met) if normal(rule.normal, &met) != normal(rule.normal, &wanted) => Err(Failure::new(
+        Some(met) if !is_same(rule.normal, &met, &wanted) => Err(Failure::new(
             Class::WrongService,
             format!("this credential of {title} belongs to {met}, and the resource id names {wanted}"),
             format!("use a credential for {wanted}, or write {met} into resource_ids"),
@@ -64,10 +65,17 @@ fn other(field: &str, met: Option<&str>, wanted: &str, (title, base_url): (&str,
     )
 }
 
+fn is_same(form: Normal, met: &str, wanted: &str) -> bool {
+    match form {
+        Normal::Prefix => met.starts_with(wanted),
+        _ => normal(form, met) == normal(form, wanted),
+    }
+}
+
 /// Normalizes `text` for a comparison.
 fn normal(form: Normal, text: &str) -> String {
     match form {
-        Normal::Exact => text.to_string(),
+        Normal::Exact | Normal::Prefix => text.to_string(),
         Normal::Caseless => text.to_lowercase(),
         Normal::First15 => text.chars().take(15).collect(),
         Normal::Alphanumeric => text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect(),
@@ -114,6 +122,8 @@ mod tests {
             (Normal::First15, "00D000000000002AAA", "00D000000000001", false),
             (Normal::Alphanumeric, "123456_SB1", "123456-sb1", true),
             (Normal::Alphanumeric, "1234567_SB1", "123456-sb1", false),
+            (Normal::Prefix, "00D000000000001AAA", "00D", true),
+            (Normal::Prefix, "005000000000001AAA", "00D", false),
         ] {
             assert_eq!(proven(normal, &json!({"login": met}), wanted).is_ok(), fine, "{met} {wanted}");
         }
