@@ -132,6 +132,14 @@ mod tests {
         assert_eq!(judge("slack", "channels:history,files:read,admin.users:read,search:read.public"), Privilege::Ok);
     }
 
+    #[test]
+    fn a_role_that_takes_writing_away_decides() {
+        assert_eq!(judge("servicenow", "itil,snc_read_only"), Privilege::Ok);
+        assert_eq!(judge("servicenow", "itil"), Privilege::Over { grants: vec!["itil".to_string()] });
+        assert_eq!(judge("salesforce", "api,Account=read"), Privilege::Ok);
+        assert_eq!(judge("salesforce", "api,Account=write"), Privilege::Over { grants: vec!["Account=write".to_string()] });
+    }
+
     /// Every scope and permission that the vendors document has a verdict, and it is the one in the table.
     #[test]
     fn every_known_scope_has_its_verdict() {
