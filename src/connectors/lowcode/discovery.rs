@@ -1,6 +1,7 @@
 //! Discovery and the tiny sync of an open resource. A stream that cannot be read does not hide the others: it is skipped,
 //! and the catalog says why and which permission is missing.
 
+use super::binding::Binding;
 use super::open::{MAX_STREAMS, Resource, json, reason, skippable};
 use crate::connectors::concurrent::{self, Limits as Concurrency};
 use crate::connectors::{Bounds, DENIED, Discovery, Sample};
@@ -51,8 +52,22 @@ impl Resource {
         Ok(self.keep(names, source))
     }
 
+    /// Returns the failure for a source that lists its streams and does not name one: it lists only those that the credential
+    /// may read.
+    fn blind(&self) -> Failure {
+        let Binding { title, resource, least_privilege, .. } = &self.binding;
+        Failure::new(
+            Class::PermissionDenied,
+            format!("{title} lists no stream of {resource} that this credential may read"),
+            format!("least privilege: {least_privilege}; then aam heal"),
+        )
+    }
+
     pub(super) async fn discovered(&self, bounds: Bounds) -> Result<Discovery, Failure> {
         let source = self.streams().await?;
+        if self.binding.generated.is_some() && source.streams.is_empty() {
+            return Err(self.blind());
+        }
         let run = &self.run();
         let mut catalog = Catalog::default();
         let mut denied = Vec::new();

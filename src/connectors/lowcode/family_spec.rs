@@ -4,7 +4,10 @@
 //! name. The `title` and `fix` of a rule may contain `{resource}`, `{stream}`, `{call}` (method, address and path),
 //! `{missing}` and `{granted}`.
 
+pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
+pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
 use crate::model::PostRule;
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -19,6 +22,9 @@ pub struct FamilySpec {
     pub identity: Vec<Identity>,
     pub privilege: Privilege,
     pub errors: Errors,
+    /// Credentials of other kinds that people store by mistake.
+    #[serde(default)]
+    pub wrong_kinds: Vec<WrongKind>,
     #[serde(default)]
     pub limits: Vec<Limit>,
     #[serde(default)]
@@ -47,6 +53,10 @@ pub struct Address {
     /// `posts`.
     #[serde(default)]
     pub servers: BTreeMap<String, String>,
+    /// The field of the credential that names the base URL of the API. If the credential has it, the resource id must name the
+    /// same host; for kinds without a base URL, it is the base URL.
+    #[serde(default)]
+    pub credential_url: Option<String>,
     /// The host names that belong to the vendor; `*` matches any text. A kind with `hosts: listed` accepts them although the
     /// policy does not list them.
     #[serde(default)]
@@ -69,6 +79,7 @@ pub struct ResourceKind {
     #[serde(default)]
     pub examples: Vec<String>,
     /// The regular expression for each part, anchored at both ends.
+    #[serde(default)]
     pub parts: BTreeMap<String, String>,
     /// True if a resource id may also be written as a URL: with a scheme, a query, the default port or a slash at its end,
     /// all of which are left out before it is matched. The fixed text of `ids` then matches in any case.
@@ -191,7 +202,7 @@ pub struct FirstStream {
 }
 
 /// The call that proves which account the credential and the address belong to.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// The name of the kind of resource that this call is for.
@@ -199,23 +210,62 @@ pub struct Identity {
     /// The stream of `source` to read; its first record identifies the account. It is not listed as data.
     pub stream: String,
     /// Fields of the record that must equal a part of the resource id after both are normalized.
+    #[serde(rename = "match", default)]
+    pub matches: Vec<Match>,
+    /// Alternatives: all fields of at least one of them must match, too.
+    #[serde(default)]
+    pub any: Vec<Vec<Match>>,
+    /// True if the stream must yield exactly one record, because a vendor that ignores a filter returns several.
+    #[serde(default)]
+    pub only: bool,
+    /// Fields of the record to copy into the evidence.
+    #[serde(default)]
+    pub show: Vec<String>,
+    /// What it means that the fields do not match, if that is not the resource id's fault.
+    #[serde(default)]
+    pub mismatch: Option<MismatchText>,
+    /// How the identity is proven if the credential is not allowed to read `stream`.
+    #[serde(default)]
+    pub claim: Option<ClaimIdentity>,
+}
+
+/// The text for an identity that does not match. `{met}` stands for the value of the first field that must match.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MismatchText {
+    pub title: String,
+    pub fix: String,
+}
+
+/// An identity that the claims of an accepted access token prove.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimIdentity {
+    /// The stream that is read to see that the vendor accepts the token. Only then are its claims believed, because AAM does
+    /// not verify its signature.
+    pub stream: String,
+    /// Claims that must equal a part of the resource id.
     #[serde(rename = "match")]
     pub matches: Vec<Match>,
-    /// Fields of the record to copy into the evidence.
+    /// Claims to copy into the evidence.
     #[serde(default)]
     pub show: Vec<String>,
 }
 
 /// One field that must match the resource id.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
-    /// JSON pointer to a value of the record.
+    /// JSON pointer to a value of the record. With `*` in place of a key, one of the values must match:
+    /// `/verifiedDomains/*/name`.
     pub field: String,
     /// The expected value, with `{part}` placeholders.
     pub equals: String,
     #[serde(default)]
     pub normal: Normal,
+    /// True if a record without the field is accepted. At least one other field must match then.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// How two texts are normalized before they are compared.
@@ -230,31 +280,12 @@ pub enum Normal {
     First15,
     /// Compares only letters and digits, and ignores case.
     Alphanumeric,
-}
-
-/// How to find out what the credential may do.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Privilege {
-    /// The header of the identity response that lists the grants. Alternatively, `field` is a JSON pointer into its record.
-    #[serde(default)]
-    pub header: String,
-    #[serde(default)]
-    pub field: String,
-    /// The separator between two grants. Whitespace around a grant is removed.
-    #[serde(default)]
-    pub separator: String,
-    /// Grants that only allow reading. `*` matches any text.
-    #[serde(default)]
-    pub ok: Vec<String>,
-    /// Grants that allow more than reading. They take precedence over `ok`.
-    #[serde(default)]
-    pub over: Vec<String>,
-    /// Grants that only allow reading, but reading of content, which AAM does not need. The evidence names them.
-    #[serde(default)]
-    pub content: Vec<String>,
-    /// The reason to show when the vendor does not list the grants.
-    pub absent: String,
+    /// The value that was found begins with the expected one: the host proves the account, and the value is its kind of id.
+    Prefix,
+    /// Compares the hosts of two addresses. Scheme, port, path and case do not matter.
+    Host,
+    /// Compares hosts and paths. Scheme, port, a slash at the end and case do not matter.
+    Url,
 }
 
 /// How to recognize the vendor's error responses.
@@ -292,6 +323,16 @@ pub struct Rule {
     /// Texts of which the body must contain one, ignoring case.
     #[serde(default)]
     pub text: Vec<String>,
+    /// A regular expression that must match somewhere in the body. Its named groups can be used in `title` and `fix`, for
+    /// example `(?P<code>AADSTS[0-9]+)` as `{code}`.
+    #[serde(default)]
+    pub text_pattern: Option<TextPattern>,
+    /// Hosts of which the response must come from one; `*` matches any text.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Authentication methods of which one must be in use.
+    #[serde(default)]
+    pub auth: Vec<String>,
     /// The name of a `model::Class`.
     pub class: String,
     pub title: String,
@@ -313,17 +354,6 @@ pub struct Rule {
     pub wait: Option<u64>,
 }
 
-/// A header that reports how much of a limit all clients of the account have used, for example
-/// `api-usage=18/15000; per-app-api-usage=2/250(appName=x)`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Usage {
-    /// The name of the header.
-    pub header: String,
-    /// The name in front of the equals sign.
-    pub name: String,
-}
-
 /// A rate limit that the vendor reports in response headers. AAM uses only a share of it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -338,18 +368,43 @@ pub struct Limit {
     pub remaining: String,
     #[serde(default)]
     pub reset: String,
-    /// In place of `limit` and `remaining`: a header of the form `NAME=USED/LIMIT`, and the name that counts.
+    /// The header that gives both the used calls and the limit, in place of `limit` and `remaining`.
     #[serde(default)]
     pub usage: Option<Usage>,
     /// The length of the window in seconds, for a vendor that does not say when the window ends. It then begins with the
     /// first call that AAM makes.
     #[serde(default)]
-    pub seconds: Option<u64>,
+    pub lasts: Option<u64>,
     /// The header that names the bucket, if the vendor has several.
     #[serde(default)]
     pub bucket: String,
     /// The share of the limit that AAM may use, from 0 to 1.
     pub share: f64,
+}
+
+/// A header such as `api-usage=18/5000`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    pub header: String,
+    pub pattern: UsagePattern,
+}
+
+/// A regular expression whose first group is the number of used calls and whose second one is the limit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct UsagePattern(pub Regex);
+
+impl TryFrom<String> for UsagePattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<UsagePattern, String> {
+        let pattern = Regex::new(&text).map_err(|error| error.to_string())?;
+        match pattern.captures_len() {
+            3 => Ok(UsagePattern(pattern)),
+            _ => Err(format!("{text} does not have 2 groups, for the used calls and for the limit")),
+        }
+    }
 }
 
 impl Limit {
@@ -358,12 +413,10 @@ impl Limit {
     /// # Errors
     /// Returns a message that names the keys.
     pub fn check(&self) -> Result<(), String> {
-        let Limit { window, limit, reset, usage, seconds, share, .. } = self;
+        let Limit { window, limit, reset, usage, lasts, share, .. } = self;
         match () {
             () if limit.is_empty() == usage.is_none() => Err(format!("the limit of the {window} needs either limit or usage")),
-            () if reset.is_empty() == seconds.is_none() => {
-                Err(format!("the limit of the {window} needs either reset or seconds"))
-            }
+            () if reset.is_empty() == lasts.is_none() => Err(format!("the limit of the {window} needs either reset or lasts")),
             () if !(*share > 0.0 && *share <= 1.0) => {
                 Err(format!("the share of the limit of the {window} is not between 0 and 1"))
             }

@@ -54,7 +54,7 @@ impl Windows {
         let Reported { limit: most, left, ends } = reported(limit, headers, now)?;
         let bucket = find(headers, &limit.bucket).unwrap_or_default();
         let key = format!("{account}|{}|{bucket}", limit.window);
-        let (used, window_ends) = self.add(&key, ends, (limit.seconds, now));
+        let (used, window_ends) = self.add(&key, ends, (limit.lasts, now));
         let share = share(most, limit.share);
         if used < share && left != Some(0) {
             return None;
@@ -71,9 +71,9 @@ impl Windows {
         Some(Spent { wait: wait.clamp(MIN_WAIT, MAX_WAIT), by_source, reason })
     }
 
-    /// Counts a call in the window that ends at `ends`, or in the current one, which lasts `seconds`, if the vendor
+    /// Counts a call in the window that ends at `ends`, or in the current one, which lasts `lasts` seconds, if the vendor
     /// does not say when it ends. Returns the calls of the window and its end.
-    fn add(&self, key: &str, ends: Option<Timestamp>, (seconds, now): (Option<u64>, Timestamp)) -> (u64, Timestamp) {
+    fn add(&self, key: &str, ends: Option<Timestamp>, (lasts, now): (Option<u64>, Timestamp)) -> (u64, Timestamp) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() > MAX_KEYS {
             all.retain(|_, windows| windows.iter().any(|window| window.ends > now));
@@ -89,7 +89,7 @@ impl Windows {
         if windows.len() >= MAX_WINDOWS {
             windows.remove(0);
         }
-        let ends = ends.unwrap_or_else(|| now.plus(Duration::from_secs(seconds.unwrap_or_default())));
+        let ends = ends.unwrap_or_else(|| now.plus(Duration::from_secs(lasts.unwrap_or_default())));
         windows.push(Window { ends, used: 1 });
         (1, ends)
     }
@@ -98,7 +98,12 @@ impl Windows {
 /// Returns what `headers` say about `limit`, or `None` if they do not say enough to count by them.
 fn reported(limit: &Limit, headers: &[(String, String)], now: Timestamp) -> Option<Reported> {
     let (most, left) = match &limit.usage {
-        Some(usage) => usage_of(find(headers, &usage.header)?, &usage.name)?,
+        Some(usage) => {
+            let found = usage.pattern.0.captures(find(headers, &usage.header)?)?;
+            let number = |group: usize| found.get(group)?.as_str().parse::<u64>().ok();
+            let most = number(2)?;
+            (most, Some(most.saturating_sub(number(1)?)))
+        }
         None => (number(find(headers, &limit.limit)?)?, find(headers, &limit.remaining).and_then(number)),
     };
     // [K] Okta reports a limit of 0 with 0 calls left when too many calls run at the same time. That says nothing about the
@@ -106,25 +111,15 @@ fn reported(limit: &Limit, headers: &[(String, String)], now: Timestamp) -> Opti
     if most == 0 {
         return None;
     }
-    let ends = match limit.seconds {
-        Some(_) => None,
-        None => Some(moment(find(headers, &limit.reset)?, now).filter(|at| *at > now)?),
+    let ends = match limit.reset.is_empty() {
+        true => None,
+        false => Some(moment(find(headers, &limit.reset)?, now).filter(|at| *at > now)?),
     };
     Some(Reported { limit: most, left, ends })
 }
 
 fn find<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
     headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
-}
-
-/// Parses the limit and what is left of it from a header such as `api-usage=18/15000; per-app-api-usage=2/250(appName=x)`.
-fn usage_of(text: &str, name: &str) -> Option<(u64, Option<u64>)> {
-    let mut parts = text.split([';', ',']).filter_map(|part| part.trim().split_once('='));
-    let (_, value) = parts.find(|(key, _)| key.trim().eq_ignore_ascii_case(name))?;
-    let (used, most) = value.split_once('/')?;
-    let digits = |text: &str| text.trim().split(|c: char| !c.is_ascii_digit()).next().and_then(|text| text.parse::<u64>().ok());
-    let (used, most) = (digits(used)?, digits(most)?);
-    Some((most, Some(most.saturating_sub(used))))
 }
 
 /// Parses a number of calls. Some vendors add the policy behind it: `100, 100;w=60`.
@@ -142,7 +137,6 @@ fn share(most: u64, share: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::family_spec::Usage;
     use super::*;
     use proptest::prelude::*;
 
@@ -157,7 +151,7 @@ mod tests {
             reset: text("x-reset"),
             bucket: text("x-bucket"),
             usage: None,
-            seconds: None,
+            lasts: None,
             share: 0.10,
         }
     }
@@ -198,8 +192,9 @@ mod tests {
     /// [V] developer.salesforce.com, "Limit Info Header" of the REST API.
     #[test]
     fn a_usage_header_has_no_reset() {
+        let pattern = r"(?:^|[^-])api-usage=(\d+)/(\d+)";
         let daily: Limit = serde_json::from_value(serde_json::json!({
-            "window": "day", "usage": {"header": "sforce-limit-info", "name": "api-usage"}, "seconds": 86_400, "share": 0.10,
+            "window": "day", "usage": {"header": "sforce-limit-info", "pattern": pattern}, "lasts": 86_400, "share": 0.10,
         }))
         .unwrap();
         daily.check().unwrap();
@@ -245,10 +240,13 @@ mod tests {
         let check = |keys: serde_json::Value| {
             serde_json::from_value::<Limit>(keys).map_err(|error| error.to_string()).and_then(|limit| limit.check())
         };
+        let usage = |pattern: &str| serde_json::json!({"header": "x", "pattern": pattern});
         for (keys, expected) in [
             (serde_json::json!({"window": "day", "share": 0.1, "reset": "x"}), "either limit or usage"),
-            (serde_json::json!({"window": "day", "share": 0.1, "limit": "x"}), "either reset or seconds"),
+            (serde_json::json!({"window": "day", "share": 0.1, "limit": "x"}), "either reset or lasts"),
             (serde_json::json!({"window": "day", "share": 0.0, "limit": "x", "reset": "y"}), "not between 0 and 1"),
+            (serde_json::json!({"window": "day", "share": 0.1, "usage": usage("(a)"), "lasts": 5}), "does not have 2 groups"),
+            (serde_json::json!({"window": "day", "share": 0.1, "usage": usage("("), "lasts": 5}), "unclosed group"),
         ] {
             let error = check(keys.clone()).unwrap_err();
             assert!(error.contains(expected), "{keys}: {error}");
@@ -301,31 +299,6 @@ mod tests {
             "a window that is over"
         );
         assert_eq!(Windows::default().count(&limit(), "a", &answer(10, 0, 30, ""), NOW).unwrap().wait, Duration::from_secs(30));
-    }
-
-    #[test]
-    fn the_usage_of_a_moving_day_is_read_from_one_header() {
-        let day = Limit {
-            usage: Some(Usage { header: "sforce-limit-info".to_string(), name: "api-usage".to_string() }),
-            seconds: Some(86_400),
-            share: 0.01,
-            ..limit()
-        };
-        let said = |text: &str| vec![("Sforce-Limit-Info".to_string(), text.to_string())];
-        let windows = Windows::default();
-        for call in 1..=150_u64 {
-            let header = said(&format!("api-usage={}/15000; per-app-api-usage={call}/250(appName=aam)", 1000 + call));
-            let spent = windows.count(&day, "a", &header, NOW.plus(Duration::from_secs(call)));
-            assert_eq!(spent.is_some(), call == 150, "{call}");
-        }
-        let next = NOW.plus(Duration::from_secs(86_402));
-        assert_eq!(windows.count(&day, "a", &said("api-usage=20/15000"), next), None, "the next day");
-        let spent = Windows::default().count(&day, "a", &said("per-app-api-usage=1/250, api-usage=15002/15000"), NOW).unwrap();
-        assert!(spent.by_source, "{spent:?}");
-        assert_eq!(spent.wait, Duration::from_secs(3600));
-        for text in ["", "api-usage", "api-usage=", "api-usage=x/y", "api-usage=7", "per-app-api-usage=1/2"] {
-            assert_eq!(Windows::default().count(&day, "a", &said(text), NOW), None, "{text}");
-        }
     }
 
     proptest! {
