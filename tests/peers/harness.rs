@@ -30,6 +30,8 @@ pub enum Peer {
     Oidc,
     Oauthlib,
     Okta,
+    Salesforce,
+    Servicenow,
 }
 
 impl Peer {
@@ -55,6 +57,8 @@ impl Peer {
             Peer::Oidc => "oidc",
             Peer::Oauthlib => "oauthlib",
             Peer::Okta => "okta",
+            Peer::Salesforce => "salesforce",
+            Peer::Servicenow => "servicenow",
         }
     }
 
@@ -66,7 +70,8 @@ impl Peer {
             Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
                 "URL"
             }
-            Peer::Okta => "RECORDINGS",
+            Peer::Okta | Peer::Salesforce => "RECORDINGS",
+            Peer::Servicenow => "MOCK",
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
