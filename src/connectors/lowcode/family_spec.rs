@@ -168,8 +168,8 @@ pub struct Privilege {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Errors {
-    /// JSON pointers to the vendor's own message in a response body. An error response that has none of them is not in
-    /// the vendor's format, so another service may have sent it.
+    /// JSON pointers to the vendor's own message in a response body, or headers, written like those in `Rule::missing`. An
+    /// error response that has none of them is not in the vendor's format, so another service may have sent it.
     pub words: Vec<String>,
     /// The rules in order; the first match wins. If no rule matches, the HTTP status decides.
     pub rules: Vec<Rule>,
@@ -203,7 +203,8 @@ pub struct Rule {
     pub class: String,
     pub title: String,
     pub fix: String,
-    /// Where the response names the missing permission: JSON pointers, or `header:NAME`.
+    /// Where the response names the missing permission: JSON pointers, `header:NAME`, or `header:NAME;PARAMETER` for one
+    /// parameter of a challenge such as `www-authenticate`.
     #[serde(default)]
     pub missing: Vec<String>,
     /// True if the permissions that `missing` finds are alternatives, of which one is enough.

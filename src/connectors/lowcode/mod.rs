@@ -9,6 +9,7 @@
 pub mod address;
 pub mod binding;
 pub mod calls;
+mod challenge;
 pub mod custom_source;
 mod discovery;
 pub mod errors;
