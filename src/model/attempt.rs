@@ -55,11 +55,12 @@ impl Outcome {
         self.steps.iter().any(|report| report.step == step && report.done())
     }
 
-    /// Returns when the credential ends, as the credential step found, if a person has to replace it.
+    /// Returns when the credential ends, if a person has to replace it: as the place where it is stored says, or as the vendor
+    /// says.
     #[must_use]
     pub fn credential_ends_at(&self) -> Option<Timestamp> {
-        let report = self.steps.iter().find(|report| report.step == Step::Credential)?;
-        Timestamp::parse(report.evidence.get(ENDS_AT)?.as_str()?).ok()
+        let ends_at = |report: &StepReport| Timestamp::parse(report.evidence.get(ENDS_AT)?.as_str()?).ok();
+        self.steps.iter().filter_map(ends_at).min()
     }
 
     /// Returns a digest of the outcome that leaves out times and evidence. If a re-check has the same digest as the attempt

@@ -3,7 +3,9 @@
 use super::address::{self, AddressPolicy, ResourceLocation};
 use super::calls::{self, OfflineHost, Reading};
 use super::custom_source::{CustomResource, CustomSource};
-use super::family_spec::{AuthMethod, Errors, FirstStream, Identity, Limit, Normal, Privilege, ResourceKind};
+use super::family_spec::{
+    AuthMethod, Blind, DescribedSchema, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
+};
 use super::spec::{self, Spec};
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
@@ -77,6 +79,8 @@ pub struct Binding {
     pub identity: Option<Identity>,
     pub privilege: Option<&'static Privilege>,
     pub errors: Option<&'static Errors>,
+    pub schemas: &'static [DescribedSchema],
+    pub blind: Option<&'static Blind>,
     /// True if discovery reads one record of each stream to find out whether the credential may read it. Only families
     /// do this, because they have few streams.
     pub probes: bool,
@@ -179,10 +183,13 @@ impl ParsedResource {
         };
         let mut configs = vec![binding.config.clone()];
         configs.extend(base_urls.into_iter().map(|base_url| with_base_url(&binding.config, &base_url)));
-        let identity = binding.identity.as_ref().map(|identity| identity.stream.as_str());
+        let proofs: Vec<&Identity> = binding.identity.iter().flat_map(Identity::calls).collect();
+        let described = binding.schemas.iter().map(|schema| &schema.from);
+        let proving = proofs.iter().flat_map(|proof| proof.streams.iter().chain([&proof.stream]));
+        let more: BTreeSet<&String> = proving.chain(described).collect();
         let called = |stream: &str| {
             binding.streams.is_empty()
-                || identity == Some(stream)
+                || more.iter().any(|name| *name == stream)
                 || [&binding.streams, &binding.health].iter().any(|names| names.iter().any(|name| name == stream))
         };
         let mut calls: Vec<PlannedCall> = Vec::new();
@@ -304,6 +311,8 @@ impl FamilyResource {
             identity: form.identity.iter().find(|rule| rule.kind == self.kind.name).cloned(),
             privilege: Some(&form.privilege),
             errors: Some(&form.errors),
+            schemas: &form.schemas,
+            blind: form.blind.as_ref(),
             parts: self.location.parts.clone(),
             probes: true,
             secrets_by_spec: false,
@@ -376,8 +385,8 @@ fn posts(family: &Family, rules: &[PostRule], parts: &BTreeMap<String, String>) 
 #[must_use]
 pub fn custom_identity(stream: &str, field: &str, wanted: &str) -> Identity {
     let matches =
-        vec![super::family_spec::Match { field: field.to_string(), equals: wanted.to_string(), normal: Normal::Caseless }];
-    Identity { kind: String::new(), stream: stream.to_string(), matches, show: Vec::new() }
+        vec![Match { field: field.to_string(), equals: wanted.to_string(), normal: Normal::Caseless, ..Match::default() }];
+    Identity { stream: stream.to_string(), matches, ..Identity::default() }
 }
 
 fn unsupported(family: &Family) -> Failure {

@@ -23,6 +23,12 @@ pub struct FamilySpec {
     pub limits: Vec<Limit>,
     #[serde(default)]
     pub posts: Vec<PostRule>,
+    /// Schemas that the vendor describes.
+    #[serde(default)]
+    pub schemas: Vec<DescribedSchema>,
+    /// What it means that all streams of a resource are empty, if a resource of this vendor is never empty.
+    #[serde(default)]
+    pub blind: Option<Blind>,
     /// An Airbyte low-code manifest.
     pub source: Value,
 }
@@ -183,32 +189,81 @@ pub struct FirstStream {
     pub parts: BTreeMap<String, String>,
 }
 
-/// The call that proves which account the credential and the address belong to.
+/// The part of a stream's schema that the vendor describes, for example the attributes that a company added.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct DescribedSchema {
+    /// The stream whose schema it is.
+    pub stream: String,
+    /// The stream of `source` whose first record describes it. If the credential is not allowed to read it, the schema of the
+    /// manifest is used.
+    pub from: String,
+    /// JSON pointers to objects of that record whose keys are the names of fields, and whose values have a `type`.
+    pub fields: Vec<String>,
+    /// JSON pointer to the object of the stream's schema that gets the fields.
+    pub into: String,
+}
+
+/// The failure of a resource whose streams can all be read and are all empty.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blind {
+    pub title: String,
+    pub fix: String,
+}
+
+/// The call that proves which account the credential and the address belong to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The name of the kind of resource that this call is for.
+    /// The name of the kind of resource that this call is for. It is not needed in `or`.
+    #[serde(default)]
     pub kind: String,
     /// The stream of `source` to read; its first record identifies the account. It is not listed as data.
     pub stream: String,
-    /// Fields of the record that must equal a part of the resource id after both are normalized.
-    #[serde(rename = "match")]
+    /// Fields of the record that must equal a part of the resource id after both are normalized. If there are none, a response
+    /// proves that the host accepts the credential, for vendors that give each account a host of its own.
+    #[serde(rename = "match", default)]
     pub matches: Vec<Match>,
     /// Fields of the record to copy into the evidence.
     #[serde(default)]
     pub show: Vec<String>,
+    /// JSON pointer to the time at which the credential ends, for vendors that name it.
+    #[serde(default)]
+    pub ends: Option<String>,
+    /// The calls that can prove the same, in order, if the credential is not allowed to make this one or if the vendor answers
+    /// that its resource does not exist.
+    #[serde(default)]
+    pub or: Vec<Identity>,
+    /// The data streams of a resource that this call proves, if they are not those of its kind.
+    #[serde(default)]
+    pub streams: Vec<String>,
+}
+
+impl Identity {
+    /// Returns this call and those that can prove the same.
+    pub fn calls(&self) -> impl Iterator<Item = &Identity> {
+        std::iter::once(self).chain(&self.or)
+    }
 }
 
 /// One field that must match the resource id.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
-    /// JSON pointer to a value of the record.
+    /// JSON pointer to a value of the record; or `header:NAME`, a header of the response; or `link:REL`, the URL of that
+    /// relation in its `Link` header.
     pub field: String,
     /// The expected value, with `{part}` placeholders.
     pub equals: String,
+    /// Other values that are accepted.
+    #[serde(default)]
+    pub or: Vec<String>,
     #[serde(default)]
     pub normal: Normal,
+    /// True if a response without the field proves nothing and passes.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// How two texts are normalized before they are compared.
@@ -223,6 +278,8 @@ pub enum Normal {
     First15,
     /// Compares only letters and digits, and ignores case.
     Alphanumeric,
+    /// Compares the hosts of two URLs, or a host with that of a URL. The port counts unless it is the default one.
+    Host,
 }
 
 /// How to find out what the credential may do.

@@ -4,29 +4,45 @@ use super::address::fill;
 use super::family_spec::{Identity, Match, Normal};
 use crate::credentials::redact;
 use crate::model::{Class, Evidence, Failure};
+use ::lowcode::bounds::Bounds;
+use ::lowcode::host::HostResponse;
+use ::lowcode::response::Response;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Compares `record` with the parts of the resource id and returns the fields to show.
+/// Compares `record` and the response that it is from with the parts of the resource id, and returns the fields to show.
 ///
 /// # Errors
 /// Returns `WrongService`, which names the value that was found and the expected one. `base_url` says where the base address
 /// is configured, which is wrong if the response does not have the field at all.
 pub fn prove(
     rule: &Identity,
-    record: &Value,
+    (record, response): (&Value, Option<&HostResponse>),
     parts: &BTreeMap<String, String>,
     title: &str,
     base_url: &str,
 ) -> Result<Evidence, Failure> {
     let mut evidence = Evidence::new();
     for field in &rule.matches {
-        let wanted = fill(&field.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
-        let met = text(record.pointer(&field.field));
-        if met.as_deref().map(|met| normal(field.normal, met)) != Some(normal(field.normal, &wanted)) {
-            return Err(other(&field.field, met.as_deref(), &wanted, (title, base_url)));
+        let filled = |text: &String| fill(text, parts).map_err(|part| super::address::unknown_part(&part));
+        let wanted = filled(&field.equals)?;
+        let others = field.or.iter().map(filled).collect::<Result<Vec<_>, _>>()?;
+        let met = found(&field.field, record, response);
+        if met.is_none() && field.optional {
+            continue;
         }
-        evidence.insert("matched".to_string(), format!("{} is {wanted}", name(&field.field)).into());
+        let fits = |wanted: &String| met.as_deref().map(|met| normal(field.normal, met)) == Some(normal(field.normal, wanted));
+        let Some(equal) = std::iter::once(&wanted).chain(&others).find(|wanted| fits(wanted)) else {
+            return Err(other(&field.field, met.as_deref(), &wanted, (title, base_url)));
+        };
+        evidence.insert("matched".to_string(), format!("{} is {equal}", name(&field.field)).into());
+    }
+    if evidence.is_empty() {
+        let host = parts.get("host").map(String::as_str).unwrap_or_default();
+        let matched = format!("host {host}, which accepts the credential; {title} gives each account a host of its own");
+        evidence.insert("matched".to_string(), matched.into());
     }
     for pointer in &rule.show {
         if let Some(value) = text(record.pointer(pointer)) {
@@ -64,6 +80,16 @@ fn other(field: &str, met: Option<&str>, wanted: &str, (title, base_url): (&str,
     )
 }
 
+/// Returns the value of a field of the record, of a header, or of a relation of the `Link` header.
+fn found(field: &str, record: &Value, response: Option<&HostResponse>) -> Option<String> {
+    if let Some(header) = field.strip_prefix("header:") {
+        return response?.header(header).map(|value| redact::scrub_and_cut(value, 200));
+    }
+    let Some(relation) = field.strip_prefix("link:") else { return text(record.pointer(field)) };
+    let links = Response::new(Arc::new(response?.clone()), &Bounds::default()).ok()?.links();
+    links.get(relation)?.get("url")?.as_str().map(|url| redact::scrub_and_cut(url, 200))
+}
+
 /// Normalizes `text` for a comparison.
 fn normal(form: Normal, text: &str) -> String {
     match form {
@@ -71,6 +97,10 @@ fn normal(form: Normal, text: &str) -> String {
         Normal::Caseless => text.to_lowercase(),
         Normal::First15 => text.chars().take(15).collect(),
         Normal::Alphanumeric => text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect(),
+        Normal::Host => {
+            let url = if text.contains("://") { Cow::Borrowed(text) } else { Cow::Owned(format!("https://{text}")) };
+            url::Url::parse(&url).ok().and_then(|url| super::address::host_of(&url)).unwrap_or_else(|| text.to_lowercase())
+        }
     }
 }
 
@@ -95,13 +125,10 @@ mod tests {
     use serde_json::json;
 
     fn proven(normal: Normal, met: &Value, wanted: &str) -> Result<Evidence, Failure> {
-        let rule = Identity {
-            kind: String::new(),
-            stream: String::new(),
-            matches: vec![Match { field: "/login".to_string(), equals: "{org}".to_string(), normal }],
-            show: vec!["/id".to_string(), "/none".to_string()],
-        };
-        prove(&rule, met, &[("org".to_string(), wanted.to_string())].into(), "GitHub", "base_url")
+        let field = Match { field: "/login".to_string(), equals: "{org}".to_string(), normal, ..Match::default() };
+        let show = vec!["/id".to_string(), "/none".to_string()];
+        let rule = Identity { matches: vec![field], show, ..Identity::default() };
+        prove(&rule, (met, None), &[("org".to_string(), wanted.to_string())].into(), "GitHub", "base_url")
     }
 
     #[test]
@@ -114,6 +141,11 @@ mod tests {
             (Normal::First15, "00D000000000002AAA", "00D000000000001", false),
             (Normal::Alphanumeric, "123456_SB1", "123456-sb1", true),
             (Normal::Alphanumeric, "1234567_SB1", "123456-sb1", false),
+            (Normal::Host, "https://Acme.example/api/v1/users?limit=1", "acme.example", true),
+            (Normal::Host, "https://acme.example:443/", "acme.example", true),
+            (Normal::Host, "https://acme.example:8443/", "acme.example", false),
+            (Normal::Host, "https://acme.example.evil/", "acme.example", false),
+            (Normal::Host, "https://acme.example@evil/", "acme.example", false),
         ] {
             assert_eq!(proven(normal, &json!({"login": met}), wanted).is_ok(), fine, "{met} {wanted}");
         }
@@ -129,5 +161,40 @@ mod tests {
         for nothing in [json!({}), json!(null), json!({"login": null}), json!({"login": ["acme"]}), json!({"login": ""})] {
             assert!(proven(Normal::Caseless, &nothing, "acme").unwrap_err().title.contains("no login"), "{nothing}");
         }
+    }
+
+    #[test]
+    fn headers_and_links_prove_a_host_and_may_be_absent() {
+        let field = |field: &str, optional| Match {
+            field: field.to_string(),
+            equals: "{org}.okta.com".to_string(),
+            or: vec!["{host}".to_string()],
+            normal: Normal::Host,
+            optional,
+        };
+        let parts = [("org".to_string(), "acme".to_string()), ("host".to_string(), "127.0.0.1:8080".to_string())].into();
+        let prove = |field: Match, links: &[&str]| {
+            let headers = links.iter().map(|link| ("Link".to_string(), (*link).to_string())).collect();
+            let url = "https://acme.okta.com/api/v1/users".to_string();
+            let response = HostResponse { status: 200, headers, body: "[]".into(), url };
+            let rule = Identity { matches: vec![field], ..Identity::default() };
+            super::prove(&rule, (&Value::Null, Some(&response)), &parts, "Okta", "base_url")
+        };
+        // Okta sends one header for each relation (recordings of its Python package).
+        let next = r#"<https://other.okta.com/api/v1/users?after=2>; rel="next""#;
+        for itself in
+            [r#"<https://acme.okta.com/api/v1/users>; rel="self""#, r#"<http://127.0.0.1:8080/api/v1/users>; rel="self""#]
+        {
+            assert!(prove(field("link:self", false), &[itself, next]).is_ok(), "{itself}");
+        }
+        let other = prove(field("link:self", true), &[r#"<https://other.okta.com/api/v1/users>; rel="self""#]).unwrap_err();
+        assert!(other.title.contains("other.okta.com") && other.title.contains("names acme.okta.com"), "{}", other.title);
+        assert!(prove(field("link:self", false), &[next]).is_err());
+        let alone = prove(field("link:self", true), &[next]).unwrap();
+        assert_eq!(
+            alone["matched"],
+            "host 127.0.0.1:8080, which accepts the credential; Okta gives each account a host of its own"
+        );
+        assert!(prove(field("header:link", true), &[]).is_ok());
     }
 }

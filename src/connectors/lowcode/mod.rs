@@ -11,6 +11,7 @@ pub mod binding;
 pub mod calls;
 mod challenge;
 pub mod custom_source;
+mod described_schema;
 mod discovery;
 pub mod errors;
 pub mod family_spec;
@@ -19,6 +20,7 @@ pub mod identity;
 pub mod limits;
 pub mod open;
 pub mod privilege;
+mod proof;
 pub mod spec;
 pub mod spelling;
 

@@ -6,6 +6,7 @@ use super::errors::{self, ErrorContext};
 use super::family_spec::FirstStream;
 use super::host::{CallerMode, KeptResponse, Rules, SessionHost, failure_of};
 use super::limits::Windows;
+use super::proof::Proof;
 use super::{identity, privilege};
 use crate::clock::Clock;
 use crate::connectors::concurrent::{self, Limits as Concurrency};
@@ -49,6 +50,8 @@ pub(super) struct Resource {
     built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
     /// Whether a response has proven the identity of the resource.
     proven: AtomicBool,
+    /// The data streams of what the identity call proved, if they are not those of the kind.
+    pub(super) proven_streams: Mutex<Option<Vec<String>>>,
     /// The streams of the health step that could not be read although others could.
     pub(super) unhealthy: Mutex<BTreeMap<String, Failure>>,
 }
@@ -78,8 +81,8 @@ pub async fn open(
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
-    let (logins, built, proven, unhealthy) = Default::default();
-    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, unhealthy };
+    let (logins, built, proven, proven_streams, unhealthy) = Default::default();
+    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, proven_streams, unhealthy };
     let Binding { manifest, config, .. } = &resource.binding;
     // A manifest without a spec accepts every config.
     if manifest.root.get("spec").is_some_and(Value::truthy) {
@@ -173,7 +176,7 @@ impl Resource {
     }
 
     /// Reads the first record of the stream `name` and returns it with its response.
-    async fn probe(&self, name: &str) -> Result<(Option<Value>, Option<Arc<KeptResponse>>), Failure> {
+    pub(super) async fn probe(&self, name: &str) -> Result<(Option<Value>, Option<Arc<KeptResponse>>), Failure> {
         let source = self.named(&[name.to_string()])?;
         let stream = source.streams.first().ok_or_else(|| self.empty(name))?;
         let found = self.read(&self.run(), stream, 1, false).await?;
@@ -187,7 +190,11 @@ impl Resource {
             let base_url = address::fill_address(&template, &self.binding.parts).map_err(|part| address::unknown_part(&part))?;
             self.set_config(with_base_url(&self.binding.config, &base_url));
         }
-        self.met(granted).await
+        let met = self.met(granted).await?;
+        if let Some(streams) = self.proven_streams.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.binding.streams = streams;
+        }
+        Ok(met)
     }
 
     /// Changes to the authentication method that is tried after this one. Returns false if there is none.
@@ -262,9 +269,8 @@ impl Resource {
             let reason = "a custom manifest does not say how to read the grants".to_string();
             return Ok((evidence, Privilege::Unknown { reason }));
         };
-        let (record, kept) = self.probe(&rule.stream).await?;
-        let record = record.as_ref().map(json).unwrap_or(Json::Null);
-        evidence.extend(identity::prove(rule, &record, &binding.parts, &binding.title, &binding.base_url)?);
+        let Proof { record, kept, evidence: proven } = self.proof(rule).await?;
+        evidence.extend(proven);
         self.proven.store(true, Ordering::Relaxed);
         let Some(rules) = binding.privilege else {
             let reason = "a custom manifest does not say how to read the grants".to_string();

@@ -54,7 +54,8 @@ impl Spec {
             .flat_map(|kind| &kind.streams)
             .chain(form.auth.iter().map(|way| &way.health))
             .chain(form.auth.iter().filter_map(|way| Some(&way.first.as_ref()?.stream)))
-            .chain(form.identity.iter().map(|rule| &rule.stream));
+            .chain(form.identity.iter().flat_map(Identity::calls).flat_map(|rule| rule.streams.iter().chain([&rule.stream])))
+            .chain(form.schemas.iter().flat_map(|schema| [&schema.stream, &schema.from]));
         if let Some(missing) = asked.into_iter().find(|name| !names.contains(&name.as_str())) {
             return Err(format!("source has no stream {missing}"));
         }
