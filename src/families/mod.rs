@@ -249,7 +249,8 @@ struct File {
 }
 
 /// The keys that only families of the engine `lowcode` have.
-const LOWCODE_KEYS: [&str; 8] = ["address", "auth", "identity", "privilege", "errors", "limits", "posts", "source"];
+pub(crate) const LOWCODE_KEYS: [&str; 9] =
+    ["address", "auth", "identity", "privilege", "errors", "wrong_kinds", "limits", "posts", "source"];
 
 /// Reads the text of one family file.
 ///

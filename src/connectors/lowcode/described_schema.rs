@@ -12,9 +12,8 @@ impl Resource {
     /// Returns a failure of the connection or the login. If only the description cannot be read, the schema stays as it is.
     pub(super) async fn describe(&self, stream: &str, schema: &mut Value, columns: usize) -> Result<(), Failure> {
         for rule in self.binding.schemas.iter().filter(|rule| rule.stream == stream) {
-            match self.probe(&rule.from).await {
-                Ok((Some(record), _)) => add(rule, &json(&record), schema, columns),
-                Ok((None, _)) => {}
+            match self.probe(&rule.from, 1).await {
+                Ok((records, _)) => records.iter().for_each(|record| add(rule, &json(record), schema, columns)),
                 Err(failure) if skippable(&failure) => {}
                 Err(failure) => return Err(failure),
             }

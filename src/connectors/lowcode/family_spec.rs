@@ -4,6 +4,8 @@
 //! name. The `title` and `fix` of a rule may contain `{resource}`, `{stream}`, `{call}` (method, address and path),
 //! `{missing}` and `{granted}`.
 
+pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
+pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
 use crate::model::PostRule;
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,6 +21,9 @@ pub struct FamilySpec {
     pub identity: Vec<Identity>,
     pub privilege: Privilege,
     pub errors: Errors,
+    /// Credentials of other kinds that people store by mistake.
+    #[serde(default)]
+    pub wrong_kinds: Vec<WrongKind>,
     #[serde(default)]
     pub limits: Vec<Limit>,
     #[serde(default)]
@@ -72,6 +77,7 @@ pub struct ResourceKind {
     #[serde(default)]
     pub examples: Vec<String>,
     /// The regular expression for each part, anchored at both ends.
+    #[serde(default)]
     pub parts: BTreeMap<String, String>,
     /// True if a resource id may also be written as a URL: with a scheme, a query, the default port or a slash at its end,
     /// all of which are left out before it is matched. The fixed text of `ids` then matches in any case.
@@ -216,23 +222,35 @@ pub struct Blind {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The name of the kind of resource that this call is for. It is not needed in `or`.
+    /// The name of the kind of resource that this call is for. A call of `or` needs none.
     #[serde(default)]
     pub kind: String,
     /// The stream of `source` to read; its first record identifies the account. It is not listed as data.
     pub stream: String,
-    /// Fields of the record that must equal a part of the resource id after both are normalized. If there are none, a response
-    /// proves that the host accepts the credential, for vendors that give each account a host of its own.
+    /// Fields of the record that must equal a part of the resource id after both are normalized.
     #[serde(rename = "match", default)]
     pub matches: Vec<Match>,
+    /// Alternatives: all fields of at least one of them must match, too.
+    #[serde(default)]
+    pub any: Vec<Vec<Match>>,
+    /// True if the stream must yield exactly one record, because a vendor that ignores a filter returns several.
+    #[serde(default)]
+    pub only: bool,
     /// Fields of the record to copy into the evidence.
     #[serde(default)]
     pub show: Vec<String>,
-    /// JSON pointer to the time at which the credential ends, for vendors that name it.
+    /// How the identity is proven if the credential is not allowed to read `stream`.
+    #[serde(default)]
+    pub claim: Option<ClaimIdentity>,
+    /// True if a response proves the identity although it does not name the account: the vendor gives each account a host of
+    /// its own. What the response names must match nevertheless.
+    #[serde(default)]
+    pub host: bool,
+    /// JSON pointer to the time or the day at which the credential ends, for vendors that name it.
     #[serde(default)]
     pub ends: Option<String>,
-    /// The calls that can prove the same, in order, if the credential is not allowed to make this one or if the vendor answers
-    /// that its resource does not exist.
+    /// Calls that prove the same, in order, if the credential is not allowed to make this one or if the vendor answers that
+    /// its resource does not exist.
     #[serde(default)]
     pub or: Vec<Identity>,
     /// The data streams of a resource that this call proves, if they are not those of its kind.
@@ -241,27 +259,44 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns this call and those that can prove the same.
+    /// Returns this call and those that prove the same.
     pub fn calls(&self) -> impl Iterator<Item = &Identity> {
         std::iter::once(self).chain(&self.or)
     }
+
+    /// Returns the names of all streams that an attempt may read because of this rule.
+    pub fn stream_names(&self) -> impl Iterator<Item = &String> {
+        self.calls().flat_map(|rule| rule.streams.iter().chain([&rule.stream]))
+    }
+}
+
+/// An identity that the claims of an accepted access token prove.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimIdentity {
+    /// The stream that is read to see that the vendor accepts the token. Only then are its claims believed, because AAM does
+    /// not verify its signature.
+    pub stream: String,
+    /// Claims that must equal a part of the resource id.
+    #[serde(rename = "match")]
+    pub matches: Vec<Match>,
+    /// Claims to copy into the evidence.
+    #[serde(default)]
+    pub show: Vec<String>,
 }
 
 /// One field that must match the resource id.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
-    /// JSON pointer to a value of the record; or `header:NAME`, a header of the response; or `link:REL`, the URL of that
-    /// relation in its `Link` header.
+    /// JSON pointer to a value of the record. With `*` in place of a key, one of the values must match:
+    /// `/verifiedDomains/*/name`. `/link:REL` is the URL of that relation in the `Link` header of the response.
     pub field: String,
     /// The expected value, with `{part}` placeholders.
     pub equals: String,
-    /// Other values that are accepted.
-    #[serde(default)]
-    pub or: Vec<String>,
     #[serde(default)]
     pub normal: Normal,
-    /// True if a response without the field proves nothing and passes.
+    /// True if a record without the field is accepted. At least one other field must match then.
     #[serde(default)]
     pub optional: bool,
 }
@@ -278,41 +313,20 @@ pub enum Normal {
     First15,
     /// Compares only letters and digits, and ignores case.
     Alphanumeric,
-    /// Compares the hosts of two URLs, or a host with that of a URL. The port counts unless it is the default one.
+    /// The value that was found begins with the expected one: the host proves the account, and the value is its kind of id.
+    Prefix,
+    /// Compares the hosts of two addresses. Scheme, port, path and case do not matter.
     Host,
-}
-
-/// How to find out what the credential may do.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Privilege {
-    /// The header of the identity response that lists the grants. Alternatively, `field` is a JSON pointer into its record.
-    #[serde(default)]
-    pub header: String,
-    #[serde(default)]
-    pub field: String,
-    /// The separator between two grants. Whitespace around a grant is removed.
-    #[serde(default)]
-    pub separator: String,
-    /// Grants that only allow reading. `*` matches any text.
-    #[serde(default)]
-    pub ok: Vec<String>,
-    /// Grants that allow more than reading. They take precedence over `ok`.
-    #[serde(default)]
-    pub over: Vec<String>,
-    /// Grants that only allow reading, but reading of content, which AAM does not need. The evidence names them.
-    #[serde(default)]
-    pub content: Vec<String>,
-    /// The reason to show when the vendor does not list the grants.
-    pub absent: String,
+    /// Compares hosts and paths. Scheme, port, a slash at the end and case do not matter.
+    Url,
 }
 
 /// How to recognize the vendor's error responses.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Errors {
-    /// JSON pointers to the vendor's own message in a response body, or headers, written like those in `Rule::missing`. An
-    /// error response that has none of them is not in the vendor's format, so another service may have sent it.
+    /// JSON pointers to the vendor's own message in a response body. An error response that has none of them is not in
+    /// the vendor's format, so another service may have sent it.
     pub words: Vec<String>,
     /// The rules in order; the first match wins. If no rule matches, the HTTP status decides.
     pub rules: Vec<Rule>,
@@ -342,12 +356,21 @@ pub struct Rule {
     /// Texts of which the body must contain one, ignoring case.
     #[serde(default)]
     pub text: Vec<String>,
+    /// A regular expression that must match somewhere in the body. Its named groups can be used in `title` and `fix`, for
+    /// example `(?P<code>AADSTS[0-9]+)` as `{code}`.
+    #[serde(default)]
+    pub text_pattern: Option<TextPattern>,
+    /// Hosts of which the response must come from one; `*` matches any text.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Authentication methods of which one must be in use.
+    #[serde(default)]
+    pub auth: Vec<String>,
     /// The name of a `model::Class`.
     pub class: String,
     pub title: String,
     pub fix: String,
-    /// Where the response names the missing permission: JSON pointers, `header:NAME`, or `header:NAME;PARAMETER` for one
-    /// parameter of a challenge such as `www-authenticate`.
+    /// Where the response names the missing permission: JSON pointers, or `header:NAME`.
     #[serde(default)]
     pub missing: Vec<String>,
     /// True if the permissions that `missing` finds are alternatives, of which one is enough.
