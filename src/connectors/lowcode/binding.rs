@@ -309,6 +309,10 @@ impl FamilyResource {
                     config.insert(name.as_str().into(), Value::str(value.as_str()));
                     fixed.insert(format!("credential.{name}"), value);
                 }
+                // What the token says of itself chooses paths: whose roles are asked for, for example.
+                if let Ok(claims) = serde_json::from_value(token.claims.clone()) {
+                    config.insert("claims".into(), claims);
+                }
             }
             // The authentication method is not known yet, so the plan lists the health calls of all methods.
             Authorization::Unknown => {
