@@ -249,8 +249,20 @@ struct File {
 }
 
 /// The keys that only families of the engine `lowcode` have.
-pub(crate) const LOWCODE_KEYS: [&str; 10] =
-    ["address", "auth", "identity", "privilege", "errors", "wrong_kinds", "limits", "posts", "calls", "source"];
+pub(crate) const LOWCODE_KEYS: [&str; 12] = [
+    "address",
+    "auth",
+    "identity",
+    "privilege",
+    "errors",
+    "wrong_kinds",
+    "limits",
+    "posts",
+    "calls",
+    "schemas",
+    "blind",
+    "source",
+];
 
 /// Reads the text of one family file.
 ///

@@ -69,11 +69,12 @@ impl Outcome {
         self.steps.iter().any(|report| report.step == step && report.done())
     }
 
-    /// Returns when the credential ends, as the credential step found, if a person has to replace it.
+    /// Returns when the credential ends, if a person has to replace it: as the place where it is stored says, or as the vendor
+    /// says.
     #[must_use]
     pub fn credential_ends_at(&self) -> Option<Timestamp> {
-        let report = self.steps.iter().find(|report| report.step == Step::Credential)?;
-        Timestamp::parse(report.evidence.get(ENDS_AT)?.as_str()?).ok()
+        let ends_at = |report: &StepReport| Timestamp::parse(report.evidence.get(ENDS_AT)?.as_str()?).ok();
+        self.steps.iter().filter_map(ends_at).min()
     }
 
     /// Returns the secret that ends at [`Outcome::credential_ends_at`], if it is not that of the intent's locator.

@@ -277,6 +277,8 @@ impl CustomResource {
             identity: source.rules.identity.as_ref().map(|rule| custom_identity(&rule.stream, &rule.field, &wanted)),
             privilege: None,
             errors: None,
+            schemas: &[],
+            blind: None,
             probes: false,
             secrets_by_spec: prepared.secrets,
             manifest: Arc::clone(manifest),

@@ -128,6 +128,7 @@ impl Resource {
         }
         let schema = stream.schema.get(run).await.map_err(failed)?;
         let mut json_schema = json(&schema);
+        self.describe(&stream.name, &mut json_schema, bounds.columns).await?;
         if let Some(properties) = json_schema.get_mut("properties").and_then(Json::as_object_mut)
             && properties.len() > bounds.columns
         {
@@ -175,6 +176,10 @@ impl Resource {
             && let Some(failure) = none_readable(denied)
         {
             return Err(failure);
+        }
+        if let Some(blind) = self.binding.blind.filter(|_| rows == 0) {
+            let detail = format!("empty: {}", read.keys().cloned().collect::<Vec<_>>().join(", "));
+            return Err(Failure::new(Class::PermissionDenied, blind.title.clone(), blind.fix.clone()).detail(detail));
         }
         let mut evidence = Evidence::new();
         evidence.insert("streams".into(), read.into());

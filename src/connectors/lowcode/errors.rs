@@ -1,5 +1,6 @@
 //! Turns an error response into a failure, by the family's error rules first and then by the HTTP status. Pure.
 
+use super::challenge;
 use super::family_spec::{Errors, Rule};
 use super::privilege::fits as fits_glob;
 use crate::credentials::redact;
@@ -151,7 +152,7 @@ fn by_rule(
 fn named(places: &[String], response: &ResponseView<'_>, body: &Value) -> Option<String> {
     places.iter().find_map(|place| {
         let text = match place.strip_prefix("header:") {
-            Some(name) => header(response, name).map(str::to_string),
+            Some(name) => in_header(response, name),
             None => match body.pointer(place)? {
                 Value::String(text) => Some(text.clone()),
                 Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
@@ -161,6 +162,15 @@ fn named(places: &[String], response: &ResponseView<'_>, body: &Value) -> Option
         let text: String = text.trim().chars().filter(|c| !c.is_control()).take(200).collect();
         (!text.is_empty()).then_some(text)
     })
+}
+
+/// Returns the header at `place`, which is `NAME`, or `NAME;PARAMETER` for one parameter of a challenge (RFC 9110, section
+/// 11.6.1), for example the scope that `www-authenticate` names.
+fn in_header(response: &ResponseView<'_>, place: &str) -> Option<String> {
+    match place.split_once(';') {
+        Some((name, parameter)) => challenge::parameter(header(response, name)?, parameter),
+        None => header(response, place).map(str::to_string),
+    }
 }
 
 /// Returns the failure for a response that no rule of the family matches, judged by its HTTP status.
@@ -230,7 +240,10 @@ fn message_places(errors: Option<&Errors>) -> &[String] {
 /// response that is not JSON is foreign there.
 fn is_vendor_format(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value) -> bool {
     match message_places(errors) {
-        places if !places.is_empty() => places.iter().any(|place| body.pointer(place).is_some()),
+        places if !places.is_empty() => places.iter().any(|place| match place.strip_prefix("header:") {
+            Some(name) => in_header(response, name).is_some(),
+            None => body.pointer(place).is_some(),
+        }),
         _ => body.is_object() || body.is_array() || response.body.trim_ascii().is_empty(),
     }
 }
@@ -299,7 +312,11 @@ fn call(response: &ResponseView<'_>) -> String {
 /// Returns the call, the status and the vendor's own message in quotes.
 fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value, title: &str) -> String {
     let places = message_places(errors);
-    let mut said: Vec<String> = places.iter().filter_map(|place| plain(body.pointer(place)?)).collect();
+    let at = |place: &String| match place.strip_prefix("header:") {
+        Some(name) => in_header(response, name),
+        None => plain(body.pointer(place)?),
+    };
+    let mut said: Vec<String> = places.iter().filter_map(at).collect();
     if said.is_empty() && places.is_empty() {
         said = ["/message", "/error", "/error/message", "/error_description", "/detail", "/errors/0/message", "/title"]
             .into_iter()

@@ -29,6 +29,12 @@ pub struct FamilySpec {
     pub limits: Vec<Limit>,
     #[serde(default)]
     pub posts: Vec<PostRule>,
+    /// Schemas that the vendor describes.
+    #[serde(default)]
+    pub schemas: Vec<DescribedSchema>,
+    /// What it means that all streams of a resource are empty, if a resource of this vendor is never empty.
+    #[serde(default)]
+    pub blind: Option<Blind>,
     /// The calls that AAM makes at most, if the source's lists fit into one page each.
     #[serde(default)]
     pub calls: Option<CallCounts>,
@@ -201,11 +207,35 @@ pub struct FirstStream {
     pub parts: BTreeMap<String, String>,
 }
 
+/// The part of a stream's schema that the vendor describes, for example the attributes that a company added.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DescribedSchema {
+    /// The stream whose schema it is.
+    pub stream: String,
+    /// The stream of `source` whose first record describes it. If the credential is not allowed to read it, the schema of the
+    /// manifest is used.
+    pub from: String,
+    /// JSON pointers to objects of that record whose keys are the names of fields, and whose values have a `type`.
+    pub fields: Vec<String>,
+    /// JSON pointer to the object of the stream's schema that gets the fields.
+    pub into: String,
+}
+
+/// The failure of a resource whose streams can all be read and are all empty.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blind {
+    pub title: String,
+    pub fix: String,
+}
+
 /// The call that proves which account the credential and the address belong to.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The name of the kind of resource that this call is for.
+    /// The name of the kind of resource that this call is for. A call of `or` needs none.
+    #[serde(default)]
     pub kind: String,
     /// The stream of `source` to read; its first record identifies the account. It is not listed as data.
     pub stream: String,
@@ -227,6 +257,32 @@ pub struct Identity {
     /// How the identity is proven if the credential is not allowed to read `stream`.
     #[serde(default)]
     pub claim: Option<ClaimIdentity>,
+    /// True if a response proves the identity although it does not name the account: the vendor gives each account a host of
+    /// its own. What the response names must match nevertheless.
+    #[serde(default)]
+    pub host: bool,
+    /// JSON pointer to the time or the day at which the credential ends, for vendors that name it.
+    #[serde(default)]
+    pub ends: Option<String>,
+    /// Calls that prove the same, in order, if the credential is not allowed to make this one or if the vendor answers that
+    /// its resource does not exist.
+    #[serde(default)]
+    pub or: Vec<Identity>,
+    /// The data streams of a resource that this call proves, if they are not those of its kind.
+    #[serde(default)]
+    pub streams: Vec<String>,
+}
+
+impl Identity {
+    /// Returns this call and those that prove the same.
+    pub fn calls(&self) -> impl Iterator<Item = &Identity> {
+        std::iter::once(self).chain(&self.or)
+    }
+
+    /// Returns the names of all streams that an attempt may read because of this rule.
+    pub fn stream_names(&self) -> impl Iterator<Item = &String> {
+        self.calls().flat_map(|rule| rule.streams.iter().chain([&rule.stream]))
+    }
 }
 
 /// The text for an identity that does not match. `{met}` stands for the value of the first field that must match.
@@ -257,7 +313,7 @@ pub struct ClaimIdentity {
 #[serde(deny_unknown_fields)]
 pub struct Match {
     /// JSON pointer to a value of the record. With `*` in place of a key, one of the values must match:
-    /// `/verifiedDomains/*/name`.
+    /// `/verifiedDomains/*/name`. `/link:REL` is the URL of that relation in the `Link` header of the response.
     pub field: String,
     /// The expected value, with `{part}` placeholders.
     pub equals: String,
