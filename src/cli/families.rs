@@ -7,6 +7,7 @@ use super::budget::InMemoryDayBudget;
 use super::{CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::clock;
 use crate::connectors::lowcode::{self, custom_source};
+use crate::connectors::snowflake;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::families::{self, CredentialField, Family, Login};
 use crate::model::problem::nearest;
@@ -90,7 +91,9 @@ fn value(family: &Family) -> Value {
 fn examples(family: &Family) -> Vec<String> {
     let spec = lowcode::spec::find(&family.id);
     let kinds = spec.iter().flat_map(|spec| &spec.form.address.kinds);
-    kinds.flat_map(|kind| kind.examples.clone()).collect()
+    let of_account = snowflake::spec::spec().filter(|_| family.engine == "snowflake");
+    let of_account = of_account.iter().flat_map(|spec| spec.address.examples.clone());
+    kinds.flat_map(|kind| kind.examples.clone()).chain(of_account).collect()
 }
 
 /// Returns everything that an intent and a credential of the family need, as text and as JSON.
