@@ -46,7 +46,7 @@ pub struct Family {
     pub oauth: Option<OAuth>,
     /// The part of the file that only the engine reads; it parses it once, in `connectors::lowcode::spec` or
     /// `connectors::snowflake::spec`.
-    pub engine_keys: Option<Value>,
+    pub lowcode: Option<Value>,
     /// The manifest of a custom source. Families that AAM ships have none.
     pub manifest: Option<Arc<ManifestFile>>,
 }
@@ -166,7 +166,7 @@ impl Family {
             login: Vec::new(),
             login_source: "[-] the spec of the manifest names the fields".to_string(),
             oauth: None,
-            engine_keys: None,
+            lowcode: None,
             manifest: None,
         }
     }
@@ -253,7 +253,8 @@ struct File {
 const DESCRIBED_ENGINES: [&str; 2] = ["lowcode", "snowflake"];
 
 /// The keys that only families of these engines have.
-const LOWCODE_KEYS: [&str; 8] = ["address", "auth", "identity", "privilege", "errors", "limits", "posts", "source"];
+pub(crate) const LOWCODE_KEYS: [&str; 9] =
+    ["address", "auth", "identity", "privilege", "errors", "wrong_kinds", "limits", "posts", "source"];
 
 /// Reads the text of one family file.
 ///
@@ -288,7 +289,7 @@ pub fn parse(text: &str) -> Result<Family, String> {
         login: file.login,
         login_source: file.login_source,
         oauth: file.oauth,
-        engine_keys: Some(engine_keys).filter(|keys| !keys.is_empty()).map(Value::Object),
+        lowcode: Some(engine_keys).filter(|keys| !keys.is_empty()).map(Value::Object),
         manifest: None,
     })
 }

@@ -7,6 +7,7 @@
 
 use super::binding::{Authorization, Binding, custom_identity, list_of_streams};
 use super::calls::{self, Address, OfflineHost, Reading};
+use super::login::TokenFacts;
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
@@ -264,6 +265,7 @@ impl CustomResource {
             streams: Vec::new(),
             health: prepared.check.clone(),
             auth: String::new(),
+            token: TokenFacts::default(),
             first: None,
             then_base_url: None,
             otherwise: None,

@@ -105,7 +105,7 @@ impl SnowflakeSpec {
     /// # Errors
     /// Returns a message that describes the defect of the file.
     pub fn from_family(family: &Family) -> Result<SnowflakeSpec, String> {
-        let value = family.engine_keys.clone().ok_or("the file has no keys for the engine")?;
+        let value = family.lowcode.clone().ok_or("the file has no keys for the engine")?;
         let spec: SnowflakeSpec = serde_json::from_value(value).map_err(|error| error.to_string())?;
         let unknown = |rule: &&ErrorRule| !Class::ALL.iter().any(|class| class.as_str() == rule.class);
         match spec.errors.iter().find(unknown) {
