@@ -253,8 +253,8 @@ struct File {
 const DESCRIBED_ENGINES: [&str; 2] = ["lowcode", "snowflake"];
 
 /// The keys that only families of these engines have.
-pub(crate) const LOWCODE_KEYS: [&str; 9] =
-    ["address", "auth", "identity", "privilege", "errors", "wrong_kinds", "limits", "posts", "source"];
+pub(crate) const LOWCODE_KEYS: [&str; 10] =
+    ["address", "auth", "identity", "privilege", "errors", "wrong_kinds", "limits", "posts", "calls", "source"];
 
 /// Reads the text of one family file.
 ///

@@ -24,6 +24,7 @@ pub mod limits;
 pub mod login;
 pub mod open;
 pub mod privilege;
+mod reuse;
 pub mod spec;
 pub mod spelling;
 mod text_spec;
