@@ -7,6 +7,7 @@ mod text;
 use super::budget::InMemoryDayBudget;
 use super::{CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::clock;
+use crate::connectors::lowcode::family_spec::CallCounts;
 use crate::connectors::lowcode::{self, custom_source};
 use crate::connectors::snowflake;
 use crate::egress::{Egress, resolve::SystemLookup};
@@ -97,10 +98,15 @@ fn value(family: &Family) -> Value {
         "id": family.id, "title": family.title, "connects": !family.engine.is_empty(), "engine": family.engine,
         "on_by_default": family.on_by_default, "cap": family.cap, "least_privilege": family.least_privilege,
         "resource_ids": family.resource_ids, "examples": examples(family),
-        "calls": lowcode::spec::find(&family.id).and_then(|spec| spec.form.calls),
+        "calls": call_counts(family),
         "credential": fields(&mut family.credential_fields()),
         "login": family.login.iter().map(login).collect::<Vec<_>>(),
     })
+}
+
+/// Returns the calls of an attempt, if the engine of the family reads them from its file.
+fn call_counts(family: &Family) -> Option<CallCounts> {
+    serde_json::from_value(family.lowcode.as_ref()?.get("calls")?.clone()).ok()
 }
 
 fn examples(family: &Family) -> Vec<String> {

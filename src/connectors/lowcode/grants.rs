@@ -124,6 +124,11 @@ impl Resource {
         }
         let records: Vec<Json> = records.iter().map(json).collect();
         Ok(match privilege::of_records(source, &records) {
+            // One record may name several grants, as a token's scopes do.
+            Some(grants) if !source.separator.is_empty() => {
+                let each = grants.iter().flat_map(|text| privilege::split(text, &source.separator));
+                Yielded::Grants(prefixed(source, each.collect()))
+            }
             Some(grants) => Yielded::Grants(prefixed(source, grants)),
             None => Yielded::Unreadable(format!(
                 "{} is empty: the credential has no such grants, or it is not allowed to see them",

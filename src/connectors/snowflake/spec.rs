@@ -13,6 +13,15 @@ pub struct SnowflakeSpec {
     pub privilege: Privileges,
     pub errors: Vec<ErrorRule>,
     pub posts: Vec<PostRule>,
+    /// The calls of an attempt whose user has two roles, for `aam families`.
+    pub calls: CallCounts,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallCounts {
+    pub onboarding: u32,
+    pub health: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
