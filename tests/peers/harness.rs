@@ -30,6 +30,8 @@ pub enum Peer {
     Oidc,
     Oauthlib,
     Okta,
+    Snowduck,
+    Drivemock,
 }
 
 impl Peer {
@@ -55,6 +57,8 @@ impl Peer {
             Peer::Oidc => "oidc",
             Peer::Oauthlib => "oauthlib",
             Peer::Okta => "okta",
+            Peer::Snowduck => "snowduck",
+            Peer::Drivemock => "drivemock",
         }
     }
 
@@ -66,6 +70,7 @@ impl Peer {
             Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
                 "URL"
             }
+            Peer::Snowduck | Peer::Drivemock => "URL",
             Peer::Okta => "RECORDINGS",
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",

@@ -73,9 +73,9 @@ fn fill(text: &str, message: &str, context: &CallContext) -> String {
         ("{uuid}", uuid),
         ("{account}", context.account.clone()),
         ("{host}", context.host.clone()),
-        ("{user}", known(&context.user, "USER")),
-        ("{role}", known(&context.role, "ROLE")),
-        ("{warehouse}", known(&context.warehouse, "WAREHOUSE")),
+        ("{user}", known(&context.user, "THE_USER")),
+        ("{role}", known(&context.role, "THE_ROLE")),
+        ("{warehouse}", known(&context.warehouse, "THE_WAREHOUSE")),
     ]
     .into_iter()
     .fold(text.to_string(), |text, (name, value)| text.replace(name, &value))
