@@ -12,14 +12,13 @@ use std::sync::{Arc, Mutex};
 const PAT: &str = r#"{"token": "pat-of-the-test-4711", "token_type": "PROGRAMMATIC_ACCESS_TOKEN"}"#;
 
 fn context_row() -> Value {
-    json!([
-        "XY12345", "PROD", "ACME", "AWS_US_EAST_1", "AAM", "AAM_READER", null, "9.38.1", "[\"AAM_READER\", \"PUBLIC\"]", "{}"
-    ])
+    json!(["XY12345", "PROD", "ACME", "AWS_US_EAST_1", "AAM", "AAM_READER", null, "9.38.1", "[\"AAM_READER\", \"PUBLIC\"]", "{}"])
 }
 
 /// The columns and rows of each statement.
 fn results() -> BTreeMap<&'static str, (Vec<&'static str>, Value)> {
-    let grants = vec!["created_on", "privilege", "granted_on", "name", "granted_to", "grantee_name", "grant_option", "granted_by"];
+    let grants =
+        vec!["created_on", "privilege", "granted_on", "name", "granted_to", "grantee_name", "grant_option", "granted_by"];
     let functions = vec![
         "CURRENT_ACCOUNT()",
         "CURRENT_ACCOUNT_NAME()",
@@ -35,7 +34,10 @@ fn results() -> BTreeMap<&'static str, (Vec<&'static str>, Value)> {
     let fixed = r#"{"type":"FIXED","precision":38,"scale":0,"nullable":false}"#;
     let text = r#"{"type":"TEXT","length":200,"byteLength":800,"nullable":true,"fixed":false}"#;
     [
-        ("SELECT CURRENT_ACCOUNT(), CURRENT_ACCOUNT_NAME(), CURRENT_ORGANIZATION_NAME(), CURRENT_REGION()", (functions, json!([context_row()]))),
+        (
+            "SELECT CURRENT_ACCOUNT(), CURRENT_ACCOUNT_NAME(), CURRENT_ORGANIZATION_NAME(), CURRENT_REGION()",
+            (functions, json!([context_row()])),
+        ),
         (
             "SHOW GRANTS TO ROLE \"AAM_READER\" LIMIT 5000",
             (grants.clone(), json!([["t", "USAGE", "DATABASE", "SALES", "ROLE", "AAM_READER", "false", "SECURITYADMIN"]])),
@@ -98,7 +100,8 @@ fn statement(request: &ReceivedRequest) -> Result<String, MockResponse> {
     if request.token.is_empty() {
         return Err(failure(401, "390101", "Authorization header not found in the request data."));
     }
-    let body: Value = serde_json::from_str(&request.body).map_err(|_| failure(400, "390142", "Incoming request does not contain a valid payload."))?;
+    let body: Value = serde_json::from_str(&request.body)
+        .map_err(|_| failure(400, "390142", "Incoming request does not contain a valid payload."))?;
     let id = request.call.split(['?', '&']).find_map(|pair| pair.strip_prefix("requestId="));
     let valid = request.header("content-type").is_some_and(|kind| kind.starts_with("application/json"))
         && request.header("user-agent").is_some_and(|agent| agent.contains('/'))
@@ -143,7 +146,11 @@ async fn an_account_is_proven_and_its_tables_have_their_real_columns() {
         assert_eq!((sample.rows, opened.connector.traffic().calls), (2, 7), "{id}");
     }
     let requests = vendor.requests();
-    assert!(requests.iter().all(|request| request.header("x-snowflake-authorization-token-type") == Some("PROGRAMMATIC_ACCESS_TOKEN")));
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.header("x-snowflake-authorization-token-type") == Some("PROGRAMMATIC_ACCESS_TOKEN"))
+    );
     // The plan names every call.
     assert!(requests.iter().all(|request| request.path() == "/api/v2/statements"));
     let planned = fixture.planned("snowflake", "acme-prod");
@@ -190,14 +197,22 @@ async fn a_queued_statement_is_polled_and_all_partitions_are_read() {
                 result(&columns, &rows, 1)
             }
             Ok(statement) => answer_to(&statement),
-            Err(_) if request.call == format!("GET {handle}?partition=1") => json_response_with(200, &[], &json!({"data": rows()})),
+            Err(_) if request.call == format!("GET {handle}?partition=1") => {
+                json_response_with(200, &[], &json!({"data": rows()}))
+            }
             Err(_) if request.call == format!("GET {handle}") => {
                 let mut polls = polls.lock().unwrap();
                 *polls += 1;
                 match *polls {
-                    1 => json_response_with(202, &[], &json!({"code": "333334", "message": "in progress",
-                        "statementHandle": handle.rsplit('/').next()})),
-                    _ => answer_to("SELECT CURRENT_ACCOUNT(), CURRENT_ACCOUNT_NAME(), CURRENT_ORGANIZATION_NAME(), CURRENT_REGION()"),
+                    1 => json_response_with(
+                        202,
+                        &[],
+                        &json!({"code": "333334", "message": "in progress",
+                        "statementHandle": handle.rsplit('/').next()}),
+                    ),
+                    _ => answer_to(
+                        "SELECT CURRENT_ACCOUNT(), CURRENT_ACCOUNT_NAME(), CURRENT_ORGANIZATION_NAME(), CURRENT_REGION()",
+                    ),
                 }
             }
             Err(refusal) => refusal,
@@ -247,7 +262,9 @@ async fn privileges_and_roles_that_do_more_than_read_are_named() {
         let (roles, grants) = (roles.to_string(), grants.clone());
         let vendor = MockVendor::start(move |_, request| match statement(request) {
             Ok(statement) if statement.starts_with("SELECT") => {
-                let (columns, _) = results().remove("SELECT CURRENT_ACCOUNT(), CURRENT_ACCOUNT_NAME(), CURRENT_ORGANIZATION_NAME(), CURRENT_REGION()").unwrap();
+                let (columns, _) = results()
+                    .remove("SELECT CURRENT_ACCOUNT(), CURRENT_ACCOUNT_NAME(), CURRENT_ORGANIZATION_NAME(), CURRENT_REGION()")
+                    .unwrap();
                 let mut row = context_row();
                 row[8] = roles.as_str().into();
                 result(&columns, &json!([row]), 1)
@@ -261,8 +278,12 @@ async fn privileges_and_roles_that_do_more_than_read_are_named() {
         .await;
         let opened = EngineFixture::at("snowflake", &vendor.base).open("snowflake", "acme-prod", Some(PAT)).await.unwrap();
         match expected {
-            Some(over) => assert_eq!(opened.privilege, Privilege::Over { grants: over.into_iter().map(str::to_string).collect() }),
-            None => assert!(matches!(&opened.privilege, Privilege::Unknown { reason } if reason.contains("SOMETHING NEW ON TABLE"))),
+            Some(over) => {
+                assert_eq!(opened.privilege, Privilege::Over { grants: over.into_iter().map(str::to_string).collect() })
+            }
+            None => {
+                assert!(matches!(&opened.privilege, Privilege::Unknown { reason } if reason.contains("SOMETHING NEW ON TABLE")))
+            }
         }
     }
 }
@@ -271,17 +292,59 @@ async fn privileges_and_roles_that_do_more_than_read_are_named() {
 async fn each_refusal_has_its_class_and_a_fix_that_can_be_pasted() {
     let uuid = "92d86b2e-d652-4d2d-9780-a6ed28b38356";
     for (status, code, message, class, fix) in [
-        (401, "390144", format!("JWT token is invalid. [{uuid}]"), Class::CredentialRejected, format!("SYSTEM$GET_LOGIN_FAILURE_DETAILS('{uuid}')")),
-        (401, "394304", "JWT token is invalid.".into(), Class::CredentialRejected, "ALTER USER THE_USER SET RSA_PUBLIC_KEY".into()),
+        (
+            401,
+            "390144",
+            format!("JWT token is invalid. [{uuid}]"),
+            Class::CredentialRejected,
+            format!("SYSTEM$GET_LOGIN_FAILURE_DETAILS('{uuid}')"),
+        ),
+        (
+            401,
+            "394304",
+            "JWT token is invalid.".into(),
+            Class::CredentialRejected,
+            "ALTER USER THE_USER SET RSA_PUBLIC_KEY".into(),
+        ),
         (401, "394307", "JWT token is invalid.".into(), Class::CredentialRejected, "without region".into()),
-        (401, "390100", "Incorrect username or password was specified.".into(), Class::CredentialRejected, "DESCRIBE USER".into()),
+        (
+            401,
+            "390100",
+            "Incorrect username or password was specified.".into(),
+            Class::CredentialRejected,
+            "DESCRIBE USER".into(),
+        ),
         (401, "390318", format!("OAuth access token expired. [{uuid}]"), Class::CredentialRejected, "consent:NAME".into()),
-        (401, "394400", "Programmatic access token is invalid.".into(), Class::CredentialRejected, "PROGRAMMATIC ACCESS TOKEN".into()),
+        (
+            401,
+            "394400",
+            "Programmatic access token is invalid.".into(),
+            Class::CredentialRejected,
+            "PROGRAMMATIC ACCESS TOKEN".into(),
+        ),
         (401, "390432", "Network policy is required.".into(), Class::PermissionDenied, "never allow 0.0.0.0/0".into()),
         (401, "000000", "Network policy is required.".into(), Class::PermissionDenied, "CREATE NETWORK POLICY".into()),
-        (403, "390422", "Incoming request with IP/Token 198.51.100.7 is not allowed to access Snowflake.".into(), Class::PermissionDenied, "ALTER NETWORK POLICY".into()),
-        (422, "000606", "No active warehouse selected in the current session.".into(), Class::PermissionDenied, "GRANT USAGE ON WAREHOUSE THE_WAREHOUSE TO ROLE THE_ROLE".into()),
-        (422, "000666", "Your free trial has ended and all of your virtual warehouses have been suspended.".into(), Class::Remote, "payment method".into()),
+        (
+            403,
+            "390422",
+            "Incoming request with IP/Token 198.51.100.7 is not allowed to access Snowflake.".into(),
+            Class::PermissionDenied,
+            "ALTER NETWORK POLICY".into(),
+        ),
+        (
+            422,
+            "000606",
+            "No active warehouse selected in the current session.".into(),
+            Class::PermissionDenied,
+            "GRANT USAGE ON WAREHOUSE THE_WAREHOUSE TO ROLE THE_ROLE".into(),
+        ),
+        (
+            422,
+            "000666",
+            "Your free trial has ended and all of your virtual warehouses have been suspended.".into(),
+            Class::Remote,
+            "payment method".into(),
+        ),
         (408, "000630", "Statement reached its statement or warehouse timeout".into(), Class::Remote, "step_timeout".into()),
         (401, "", "strange".into(), Class::CredentialRejected, "credential_locator".into()),
     ] {
@@ -315,18 +378,43 @@ async fn another_account_a_page_and_a_stranger_are_told_apart() {
 #[tokio::test]
 async fn an_unknown_function_and_an_unknown_statement_do_not_end_the_attempt() {
     let vendor = MockVendor::start(|_, request| match statement(request) {
-        Ok(text) if text.contains("CURRENT_AVAILABLE_ROLES") => failure(422, "002140", "SQL compilation error: Unknown function CURRENT_AVAILABLE_ROLES"),
+        Ok(text) if text.contains("CURRENT_AVAILABLE_ROLES") => {
+            failure(422, "002140", "SQL compilation error: Unknown function CURRENT_AVAILABLE_ROLES")
+        }
         Ok(text) if text.starts_with("SELECT CURRENT_ACCOUNT()") => {
             result(&["'XY12345'", "A", "O", "CURRENT_ROLE()"], &json!([["XY12345", "PROD", "ACME", "R"]]), 1)
         }
-        Ok(text) if text.starts_with("SHOW GRANTS") || text.starts_with("SHOW VIEWS") => failure(422, "001003", "SQL compilation error"),
+        Ok(text) if text.starts_with("SHOW GRANTS") || text.starts_with("SHOW VIEWS") => {
+            failure(422, "001003", "SQL compilation error")
+        }
         Ok(text) => answer_to(&text),
         Err(refusal) => refusal,
     })
     .await;
     let opened = EngineFixture::at("snowflake", &vendor.base).open("snowflake", "acme-prod", Some(PAT)).await.unwrap();
-    assert!(matches!(&opened.privilege, Privilege::Unknown { reason } if reason.contains("which roles") && reason.contains("cannot be read")));
+    assert!(
+        matches!(&opened.privilege, Privilege::Unknown { reason } if reason.contains("which roles") && reason.contains("cannot be read"))
+    );
     let (discovery, _) = remaining_steps(&opened).await.unwrap();
     assert_eq!(discovery.catalog.streams.len(), 1);
     assert_eq!(discovery.warning.unwrap().title, "Snowflake does not list all views of the account");
+}
+
+/// Snowflake lists at most 10,000 columns at once, so those of a large account are read by database, schema and table.
+#[tokio::test]
+async fn the_columns_of_a_large_account_are_read_in_parts() {
+    let vendor = MockVendor::start(|_, request| match statement(request) {
+        Ok(text) if ["ACCOUNT", "DATABASE", "SCHEMA"].iter().any(|scope| text.starts_with(&format!("SHOW COLUMNS IN {scope}"))) => {
+            failure(422, "090153", "The result set size exceeded the max number of rows(10000) supported for SHOW statements. Use LIMIT option to limit result set to a smaller number.")
+        }
+        Ok(text) if text == "SHOW COLUMNS IN \"SALES\".\"PUBLIC\".\"ORDERS\"" => answer_to("SHOW COLUMNS IN ACCOUNT"),
+        Ok(text) if text == "SHOW COLUMNS IN \"SALES\".\"PUBLIC\".\"OPEN\"" => failure(422, "002003", "View does not exist or not authorized."),
+        Ok(text) => answer_to(&text),
+        Err(refusal) => refusal,
+    })
+    .await;
+    let opened = EngineFixture::at("snowflake", &vendor.base).open("snowflake", "acme-prod", Some(PAT)).await.unwrap();
+    let (discovery, _) = remaining_steps(&opened).await.unwrap();
+    let names: Vec<&str> = discovery.catalog.streams.iter().map(|stream| stream.name.as_str()).collect();
+    assert_eq!(names, ["OPEN", "ORDERS"], "the answer for one table had the columns of both");
 }

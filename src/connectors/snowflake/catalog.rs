@@ -11,14 +11,14 @@ use crate::connectors::{Bounds, Discovery};
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Evidence, Failure, Stream, SyncMode};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The databases that Snowflake mounts in each account and that have no data of the company.
 const FOREIGN_DATABASES: [&str; 2] = ["SNOWFLAKE", "SNOWFLAKE_SAMPLE_DATA"];
 /// The schema of each database that describes the database itself.
 const INFORMATION_SCHEMA: &str = "INFORMATION_SCHEMA";
-/// The maximum number of databases whose columns are read one by one, if those of the whole account are too many.
-const MAX_COLUMN_CALLS: usize = 3;
+/// The maximum number of statements that list columns: one for the account, and narrower ones if it has too many of them.
+const MAX_COLUMN_CALLS: usize = 6;
 
 /// A table or view, by database, schema and name.
 type Key = (String, String, String);
@@ -118,31 +118,68 @@ fn is_data((database, schema, _): &Key) -> bool {
     !FOREIGN_DATABASES.contains(&database.as_str()) && schema != INFORMATION_SCHEMA
 }
 
-/// Reads the columns of all relations. Returns the failure of a call that left some of them without columns.
-async fn columns(api: &SqlApi, relations: &mut BTreeMap<Key, Relation>, bounds: Bounds) -> Result<Option<Failure>, Failure> {
-    let mut failed = match api.run(COLUMNS).await {
-        Ok(result) => {
-            let whole = !result.truncated && result.len() < MAX_SHOWN;
-            describe(relations, &result, bounds);
-            if whole {
-                return Ok(None);
-            }
-            None
-        }
-        // Snowflake may refuse to list more than 10,000 columns at once.
-        Err(failure) if is_skippable(&failure) => Some(failure),
-        Err(failure) => return Err(failure),
-    };
-    let lacking: BTreeSet<String> =
-        relations.iter().filter(|(_, relation)| relation.columns.is_empty()).map(|(key, _)| key.0.clone()).collect();
-    for database in lacking.iter().take(MAX_COLUMN_CALLS) {
-        match api.run(&statements::columns_of(database)).await {
-            Ok(result) => describe(relations, &result, bounds),
-            Err(failure) if is_skippable(&failure) => failed = Some(failure),
-            Err(failure) => return Err(failure),
+/// What one SHOW COLUMNS covers.
+enum ColumnScope {
+    Account,
+    Database(String),
+    Schema(String, String),
+    Relation(Key),
+}
+
+impl ColumnScope {
+    fn statement(&self) -> String {
+        match self {
+            ColumnScope::Account => COLUMNS.to_string(),
+            ColumnScope::Database(database) => statements::columns_of_database(database),
+            ColumnScope::Schema(database, schema) => statements::columns_of_schema(database, schema),
+            ColumnScope::Relation((database, schema, name)) => statements::columns_of_relation(database, schema, name),
         }
     }
-    Ok(failed)
+
+    /// Returns the next narrower scopes with relations that have no columns yet.
+    fn narrower(&self, relations: &BTreeMap<Key, Relation>) -> Vec<ColumnScope> {
+        let lacking = || relations.iter().filter(|(_, relation)| relation.columns.is_empty()).map(|(key, _)| key);
+        match self {
+            ColumnScope::Account => {
+                let names: BTreeSet<&String> = lacking().map(|(database, ..)| database).collect();
+                names.into_iter().map(|name| ColumnScope::Database(name.clone())).collect()
+            }
+            ColumnScope::Database(database) => {
+                let names: BTreeSet<&String> = lacking().filter(|key| key.0 == *database).map(|key| &key.1).collect();
+                names.into_iter().map(|name| ColumnScope::Schema(database.clone(), name.clone())).collect()
+            }
+            ColumnScope::Schema(database, schema) => {
+                let inside = lacking().filter(|key| key.0 == *database && key.1 == *schema);
+                inside.cloned().map(ColumnScope::Relation).collect()
+            }
+            ColumnScope::Relation(_) => Vec::new(),
+        }
+    }
+}
+
+/// Reads the columns of all relations. Returns the failure of a call that left some of them without columns.
+async fn columns(api: &SqlApi, relations: &mut BTreeMap<Key, Relation>, bounds: Bounds) -> Result<Option<Failure>, Failure> {
+    let (mut open, mut failed) = (VecDeque::from([ColumnScope::Account]), None);
+    for _ in 0..MAX_COLUMN_CALLS {
+        let Some(scope) = open.pop_front() else { break };
+        let whole = match api.run(&scope.statement()).await {
+            Ok(result) => {
+                describe(relations, &result, bounds);
+                !result.truncated && result.len() < MAX_SHOWN
+            }
+            Err(failure) if is_skippable(&failure) => {
+                failed = Some(failure);
+                false
+            }
+            Err(failure) => return Err(failure),
+        };
+        if !whole {
+            // The narrower scopes come first, so that some relations are described whatever the size of the account.
+            scope.narrower(relations).into_iter().rev().for_each(|scope| open.push_front(scope));
+        }
+    }
+    let lacks = relations.values().any(|relation| relation.columns.is_empty());
+    Ok(failed.filter(|_| lacks))
 }
 
 fn describe(relations: &mut BTreeMap<Key, Relation>, result: &ResultSet, bounds: Bounds) {

@@ -153,7 +153,9 @@ mod tests {
             statements::TABLES.to_string(),
             statements::VIEWS.to_string(),
             statements::COLUMNS.to_string(),
-            statements::columns_of("{}").replace("\"{}\"", "{name}"),
+            statements::columns_of_database("{}").replace("\"{}\"", "{name}"),
+            statements::columns_of_schema("{}", "{}").replace("\"{}\"", "{name}"),
+            statements::columns_of_relation("{}", "{}", "{}").replace("\"{}\"", "{name}"),
         ];
         assert_eq!(listed.as_slice(), sent);
     }

@@ -26,7 +26,7 @@ pub const IDENTITY: Selection =
 pub const DATABASES: &str = "SHOW DATABASES LIMIT 100";
 pub const TABLES: &str = "SHOW TABLES IN ACCOUNT LIMIT 1000";
 pub const VIEWS: &str = "SHOW VIEWS IN ACCOUNT LIMIT 1000";
-/// SHOW COLUMNS has no LIMIT; Snowflake returns at most 10,000 rows [V].
+/// SHOW COLUMNS has no LIMIT; Snowflake refuses to list more than 10,000 rows at once [V].
 pub const COLUMNS: &str = "SHOW COLUMNS IN ACCOUNT";
 
 /// The rows that [`TABLES`] and [`VIEWS`] are limited to.
@@ -60,8 +60,20 @@ pub fn grants(role: &str) -> String {
 
 /// The columns of all tables and views of `database`.
 #[must_use]
-pub fn columns_of(database: &str) -> String {
+pub fn columns_of_database(database: &str) -> String {
     format!("SHOW COLUMNS IN DATABASE {}", quoted(database))
+}
+
+/// The columns of all tables and views of a schema.
+#[must_use]
+pub fn columns_of_schema(database: &str, schema: &str) -> String {
+    format!("SHOW COLUMNS IN SCHEMA {}.{}", quoted(database), quoted(schema))
+}
+
+/// The columns of one table or view.
+#[must_use]
+pub fn columns_of_relation(database: &str, schema: &str, name: &str) -> String {
+    format!("SHOW COLUMNS IN {}.{}.{}", quoted(database), quoted(schema), quoted(name))
 }
 
 /// Writes an identifier in double quotes. Inside them, a double quote is written twice.
