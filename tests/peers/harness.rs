@@ -32,6 +32,8 @@ pub enum Peer {
     Okta,
     Salesforce,
     Servicenow,
+    Snowduck,
+    Drivemock,
 }
 
 impl Peer {
@@ -59,6 +61,8 @@ impl Peer {
             Peer::Okta => "okta",
             Peer::Salesforce => "salesforce",
             Peer::Servicenow => "servicenow",
+            Peer::Snowduck => "snowduck",
+            Peer::Drivemock => "drivemock",
         }
     }
 
@@ -70,6 +74,7 @@ impl Peer {
             Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
                 "URL"
             }
+            Peer::Snowduck | Peer::Drivemock => "URL",
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
             Peer::Servicenow => "MOCK",
             Peer::Prism => "GITHUB",
