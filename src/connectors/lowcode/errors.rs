@@ -69,7 +69,7 @@ pub fn classify(errors: Option<&Errors>, response: &ResponseView<'_>, context: &
 pub fn missing(errors: Option<&Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<String> {
     let body: Value = serde_json::from_slice(response.body).unwrap_or(Value::Null);
     let rule = errors?.rules.iter().find(|rule| fits(rule, response, &body, context))?;
-    let missing = named(&rule.missing, response, &body).filter(|_| class(&rule.class) == Some(Class::PermissionDenied))?;
+    let missing = missing_permission(rule, response, &body).filter(|_| class(&rule.class) == Some(Class::PermissionDenied))?;
     Some(if rule.alternatives && missing.contains(',') { format!("one of {missing}") } else { missing })
 }
 
@@ -98,7 +98,7 @@ fn by_rule(
     body: &Value,
     context: &ErrorContext<'_>,
 ) -> Failure {
-    let missing = named(&rule.missing, response, body);
+    let missing = missing_permission(rule, response, body);
     let granted = named(&rule.granted, response, body);
     let mut parts: BTreeMap<String, String> = BTreeMap::new();
     parts.insert("resource".to_string(), context.resource.to_string());
@@ -124,6 +124,12 @@ fn by_rule(
         Class::Throttled => failure.after(Duration::from_secs(rule.wait.unwrap_or(60))),
         _ => failure,
     }
+}
+
+/// Returns the missing permission as the response names it, otherwise as the rule does.
+fn missing_permission(rule: &Rule, response: &ResponseView<'_>, body: &Value) -> Option<String> {
+    let known = Some(&rule.permission).filter(|permission| !permission.is_empty());
+    named(&rule.missing, response, body).or_else(|| known.cloned())
 }
 
 /// Returns the first value found at one of `places`.

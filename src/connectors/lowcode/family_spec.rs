@@ -206,6 +206,9 @@ pub struct Rule {
     /// Where the response names the missing permission: JSON pointers, or `header:NAME`.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// The missing permission, for a response that does not name it.
+    #[serde(default)]
+    pub permission: String,
     /// True if the permissions that `missing` finds are alternatives, of which one is enough.
     #[serde(default)]
     pub alternatives: bool,

@@ -224,6 +224,7 @@ fn token_key(facts: &GrantFacts) -> String {
 fn provided(token: &Cached<Secret>, grant: &GrantFacts, settings: &ConsentSettings) -> ProvidedCredential {
     let mut facts = CredentialFacts::new("consent");
     facts.changeable = true;
+    facts.issued_earlier = token.hit;
     facts.valid_until = token.valid_until();
     facts.ends_at = fixed_end(grant);
     facts.evidence.insert("consent".to_string(), settings.name.as_str().into());
