@@ -141,6 +141,13 @@ impl OAuth {
 }
 
 impl Family {
+    /// Whether some resource ids of the family name a server that the policy has to list in `families.NAME.hosts`.
+    #[must_use]
+    pub fn lists_hosts(&self) -> bool {
+        let kinds = self.lowcode.as_ref().and_then(|keys| keys.pointer("/address/kinds")).and_then(Value::as_array);
+        kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.get("hosts").is_some_and(|hosts| hosts == "listed")))
+    }
+
     /// A custom source, which a company defines with its own manifest. Its vendor's limits are not known, so the budget is
     /// low.
     #[must_use]

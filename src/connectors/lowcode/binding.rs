@@ -1,13 +1,13 @@
 //! Binds one resource to its manifest: the config, the hosts, the POST rules and the probes. Does not use the network.
 
-use super::address::{self, ResourceLocation};
+use super::address::{self, AddressPolicy, ResourceLocation};
 use super::calls::{self, OfflineHost, Reading};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{AuthMethod, Errors, FirstStream, Identity, Limit, Normal, Privilege, ResourceKind};
 use super::spec::{self, Spec};
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
-use crate::credentials::Credential;
+use crate::credentials::{Credential, Secret};
 use crate::egress::PlannedCall;
 use crate::families::Family;
 use crate::model::{Class, Failure, PostRule, Posts, Recipient};
@@ -40,9 +40,8 @@ pub struct FamilyResource {
     id: String,
     location: ResourceLocation,
     kind: &'static ResourceKind,
-    account: String,
-    /// True if the policy names the base URL.
-    reviewed_host: bool,
+    /// `families.NAME.base_url` of the policy.
+    policy_base_url: Option<String>,
 }
 
 /// Everything needed to open a resource.
@@ -64,6 +63,10 @@ pub struct Binding {
     pub auth: String,
     /// The stream whose record becomes part of the config before any other stream is built.
     pub first: Option<FirstStream>,
+    /// The base URL to use once `first` has been read, as a template.
+    pub then_base_url: Option<String>,
+    /// The binding to use if the source rejects the credential with this one.
+    pub otherwise: Option<Box<Binding>>,
     /// The name of the kind of resource; empty for custom sources.
     pub kind: String,
     /// Where the base address of the calls is configured, as people read it.
@@ -112,17 +115,17 @@ impl ParsedResource {
         let Some(spec) = spec::find(&family.id) else {
             return CustomSource::new(family, policy).parse(id, clock).map(ParsedResource::Custom);
         };
-        let base_url = policy.family(&family.id).base_url;
-        let (location, kind) = spec.patterns.locate(&spec.form, id, base_url.as_deref(), &family.title)?;
-        let account = address::fill(&spec.form.address.account, &location.parts).map_err(|part| address::unknown_part(&part))?;
+        let set = policy.family(&family.id);
+        let known =
+            AddressPolicy { family: &family.id, title: &family.title, base_url: set.base_url.as_deref(), hosts: &set.hosts };
+        let (location, kind) = spec.patterns.locate(&spec.form, id, &known)?;
         Ok(ParsedResource::Family(FamilyResource {
             family: Arc::clone(family),
             spec,
             id: id.to_string(),
             location,
             kind,
-            account,
-            reviewed_host: base_url.is_some(),
+            policy_base_url: set.base_url,
         }))
     }
 
@@ -137,7 +140,7 @@ impl ParsedResource {
     #[must_use]
     pub fn account(&self) -> &str {
         match self {
-            ParsedResource::Family(resource) => &resource.account,
+            ParsedResource::Family(resource) => &resource.location.account,
             ParsedResource::Custom(resource) => &resource.account,
         }
     }
@@ -169,9 +172,13 @@ impl ParsedResource {
     #[must_use]
     pub fn planned_calls(&self, clock: &Arc<dyn Clock>) -> Vec<PlannedCall> {
         let Ok(binding) = self.bind(Authorization::Unknown, clock) else { return Vec::new() };
-        let host = OfflineHost(Arc::clone(clock));
-        let bounds = Bounds::default();
-        let reading = Reading { manifest: &binding.manifest.root, config: &binding.config, host: &host, bounds: &bounds };
+        let (host, bounds) = (OfflineHost(Arc::clone(clock)), Bounds::default());
+        let base_urls = match self {
+            ParsedResource::Family(resource) => resource.method_base_urls(),
+            ParsedResource::Custom(_) => Vec::new(),
+        };
+        let mut configs = vec![binding.config.clone()];
+        configs.extend(base_urls.into_iter().map(|base_url| with_base_url(&binding.config, &base_url)));
         let identity = binding.identity.as_ref().map(|identity| identity.stream.as_str());
         let called = |stream: &str| {
             binding.streams.is_empty()
@@ -180,7 +187,11 @@ impl ParsedResource {
         };
         let mut calls: Vec<PlannedCall> = Vec::new();
         let listed = binding.posts.rules.iter().filter_map(|rule| calls::planned("POST", &rule.url));
-        for call in reading.planned(&called).into_iter().chain(listed) {
+        let planned = configs.iter().flat_map(|config| {
+            let reading = Reading { manifest: &binding.manifest.root, config, host: &host, bounds: &bounds };
+            reading.planned(&called)
+        });
+        for call in planned.chain(listed) {
             if !calls.contains(&call) {
                 calls.push(call);
             }
@@ -192,44 +203,85 @@ impl ParsedResource {
 impl FamilyResource {
     /// The host, unless the policy or the family's file names it.
     fn free_hosts(&self) -> Vec<Recipient> {
-        let reviewed = self.reviewed_host || !self.spec.form.address.base_url.contains('{');
-        let url = Some(&self.location.base_url).filter(|_| !reviewed).and_then(|text| url::Url::parse(text).ok());
+        let url = Some(&self.location.base_url).filter(|_| !self.location.reviewed).and_then(|text| url::Url::parse(text).ok());
         url.and_then(|url| Recipient::from_url(&url)).into_iter().collect()
     }
 
+    /// The authentication methods for this kind of resource.
+    fn methods(&self) -> Vec<&'static AuthMethod> {
+        let fits = |method: &&AuthMethod| method.kinds.is_empty() || method.kinds.contains(&self.kind.name);
+        self.spec.form.auth.iter().filter(fits).collect()
+    }
+
+    /// The base URLs that authentication methods have of their own. Parts that a response yields are written as `{name}`.
+    fn method_base_urls(&self) -> Vec<String> {
+        self.methods().iter().filter_map(|method| self.method_base_url(method)).map(|text| self.filled_base_url(&text)).collect()
+    }
+
+    /// Returns the template of the method's own base URL, under this policy.
+    fn method_base_url(&self, method: &AuthMethod) -> Option<String> {
+        let template = method.base_url.as_ref()?;
+        Some(self.policy_base_url.as_ref().map_or(template.clone(), |base_url| address::with_path(base_url, template)))
+    }
+
+    /// Replaces the parts that the resource id has.
+    fn filled_base_url(&self, template: &str) -> String {
+        self.location.parts.iter().fold(template.to_string(), |text, (name, part)| text.replace(&format!("{{{name}}}"), part))
+    }
+
     fn bind(&self, authorization: Authorization<'_>) -> Result<Binding, Failure> {
-        let (family, form) = (&self.family, &self.spec.form);
+        let (family, methods) = (&self.family, self.methods());
         let method = match authorization {
-            Authorization::Known(credential) => auth_method(&form.auth, credential, family)?,
-            Authorization::Unknown => form.auth.last().ok_or_else(|| unsupported(family))?,
+            Authorization::Known(credential) => auth_method(&methods, credential, family)?,
+            Authorization::Unknown => methods.last().ok_or_else(|| unsupported(family))?,
         };
+        let mut binding = self.bind_method(method, authorization)?;
+        let other = methods.iter().find(|other| method.otherwise.as_ref() == Some(&other.name));
+        if let Some(other) = other.filter(|_| matches!(authorization, Authorization::Known(_))) {
+            let other = self.bind_method(other, authorization)?;
+            binding.origins.extend(other.origins.iter().cloned());
+            binding
+                .posts
+                .rules
+                .extend(other.posts.rules.iter().filter(|rule| !binding.posts.rules.contains(rule)).cloned().collect::<Vec<_>>());
+            binding.otherwise = Some(Box::new(other));
+        }
+        Ok(binding)
+    }
+
+    fn bind_method(&self, method: &'static AuthMethod, authorization: Authorization<'_>) -> Result<Binding, Failure> {
+        let (family, form, methods) = (&self.family, &self.spec.form, self.methods());
         let mut config = Dict::default();
         config.insert("auth".into(), Value::str(method.name.as_str()));
         for (name, value) in &self.location.parts {
             config.insert(name.as_str().into(), Value::str(value.as_str()));
         }
+        for (name, url) in &self.location.servers {
+            config.insert(name.as_str().into(), Value::str(url.as_str()));
+        }
         let mut fixed = self.location.parts.clone();
         let mut health = vec![method.health.clone()];
         match authorization {
             Authorization::Known(credential) => {
-                for name in &method.needs {
-                    let value = credential.and_then(|credential| field(credential, name));
-                    fixed.extend(value.iter().map(|value| (format!("credential.{name}"), value.clone())));
-                    config.insert(name.as_str().into(), Value::str(value.unwrap_or_default()));
+                for (name, value) in credential.and_then(|credential| fields(method, credential)).unwrap_or_default() {
+                    config.insert(name.as_str().into(), Value::str(value.as_str()));
+                    fixed.insert(format!("credential.{name}"), value);
                 }
             }
             // The authentication method is not known yet, so the plan lists the health calls of all methods.
             Authorization::Unknown => {
-                health = form.auth.iter().map(|method| method.health.clone()).collect();
-                health.extend(form.auth.iter().filter_map(|method| Some(method.first.as_ref()?.stream.clone())));
-                for name in form.auth.iter().flat_map(|method| &method.needs) {
+                health = methods.iter().map(|method| method.health.clone()).collect();
+                health.extend(methods.iter().filter_map(|method| Some(method.first.as_ref()?.stream.clone())));
+                for name in methods.iter().flat_map(|method| &method.needs) {
                     fixed.insert(format!("credential.{name}"), format!("{{{name}}}"));
                     config.insert(name.as_str().into(), Value::str(format!("{{{name}}}")));
                 }
             }
         }
         let manifest = self.spec.loaded()?;
-        let origin = url::Url::parse(&self.location.base_url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+        let then_base_url = self.method_base_url(method).filter(|_| matches!(authorization, Authorization::Known(_)));
+        let urls = [&self.location.base_url].into_iter().chain(self.location.servers.values()).chain(&then_base_url);
+        let origins = urls.filter_map(|text| Some(url::Url::parse(text).ok()?.origin().ascii_serialization())).collect();
         Ok(Binding {
             title: family.title.clone(),
             resource: self.id.clone(),
@@ -237,14 +289,16 @@ impl FamilyResource {
             list_of_streams: list_of_streams(&manifest),
             manifest,
             config: Value::Dict(config),
-            origins: BTreeSet::from([origin]),
-            account: self.account.clone(),
+            origins,
+            account: self.location.account.clone(),
             posts: posts(family, &form.posts, &fixed),
             limits: form.limits.clone(),
             streams: self.kind.streams.clone(),
             health,
             auth: method.name.clone(),
             first: method.first.clone(),
+            then_base_url,
+            otherwise: None,
             kind: self.kind.name.clone(),
             base_url: format!("families.{}.base_url in the policy (it is {})", family.id, self.location.base_url),
             identity: form.identity.iter().find(|rule| rule.kind == self.kind.name).cloned(),
@@ -257,23 +311,27 @@ impl FamilyResource {
     }
 }
 
+/// Returns the config with another base URL.
+#[must_use]
+pub fn with_base_url(config: &Value, base_url: &str) -> Value {
+    let mut config = config.as_dict().cloned().unwrap_or_else(Dict::default);
+    config.insert("base_url".into(), Value::str(base_url));
+    Value::Dict(config)
+}
+
 /// Returns the first method whose fields the credential has.
 fn auth_method<'f>(
-    methods: &'f [AuthMethod],
+    methods: &[&'f AuthMethod],
     credential: Option<&Credential>,
     family: &Family,
 ) -> Result<&'f AuthMethod, Failure> {
-    let has_fields = |method: &&AuthMethod| {
-        credential.is_some_and(|credential| match credential.plain() {
-            Some(_) => method.needs.len() == 1,
-            None => method.needs.iter().all(|field| credential.field(field).is_some()),
-        })
-    };
+    let has_fields = |method: &&AuthMethod| credential.is_some_and(|credential| fields(method, credential).is_some());
     let has_prefix = |method: &&AuthMethod| {
-        let token = method.needs.first().and_then(|name| field(credential?, name)).unwrap_or_default();
+        let known = credential.and_then(|credential| fields(method, credential)).unwrap_or_default();
+        let token = method.needs.first().and_then(|name| known.get(name)).map(String::as_str).unwrap_or_default();
         method.prefixes.is_empty() || method.prefixes.iter().any(|prefix| token.starts_with(prefix.as_str()))
     };
-    methods.iter().filter(has_fields).find(has_prefix).ok_or_else(|| {
+    methods.iter().copied().filter(has_fields).find(has_prefix).ok_or_else(|| {
         let mut forms: Vec<String> = methods.iter().map(|method| method.needs.join(" and ")).collect();
         forms.dedup();
         Failure::new(
@@ -284,10 +342,23 @@ fn auth_method<'f>(
     })
 }
 
-/// Returns a field of the credential. A credential that is not JSON is used as the only field of its method.
-fn field(credential: &Credential, name: &str) -> Option<String> {
-    let secret = credential.plain().or_else(|| credential.field(name))?;
-    Some(secret.expose().trim().to_string())
+/// Returns the fields that `method` reads, or `None` if a required one is missing. A credential that is not JSON is the only
+/// required field of its method, or a pair of two.
+fn fields(method: &AuthMethod, credential: &Credential) -> Option<BTreeMap<String, String>> {
+    let trimmed = |secret: &Secret| secret.expose().trim().to_string();
+    let by_name = |name: &String| Some((name.clone(), trimmed(credential.field(name)?)));
+    let plain = credential.plain().map(trimmed);
+    let required: Option<BTreeMap<String, String>> = match (plain, method.needs.as_slice()) {
+        (Some(text), [only]) => Some([(only.clone(), text)].into()),
+        (Some(text), [user, password]) if method.is_pair && text.contains(':') => {
+            let (first, second) = text.split_once(':')?;
+            Some([(user.clone(), first.to_string()), (password.clone(), second.to_string())].into())
+        }
+        (_, needs) => needs.iter().map(by_name).collect(),
+    };
+    let mut fields = required?;
+    fields.extend(method.optional.iter().filter_map(by_name));
+    Some(fields)
 }
 
 /// Returns the POST rules with the parts filled in. A rule that names a missing part belongs to another authentication

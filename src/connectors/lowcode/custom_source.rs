@@ -265,6 +265,8 @@ impl CustomResource {
             health: prepared.check.clone(),
             auth: String::new(),
             first: None,
+            then_base_url: None,
+            otherwise: None,
             kind: String::new(),
             base_url: format!("url_base in the manifest {}, or the config keys it uses (resource_ids)", source.file()),
             list_of_streams: list_of_streams(manifest),

@@ -31,12 +31,27 @@ pub struct FamilySpec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Address {
-    /// The base URL of the API. The policy can override it with the family's `base_url`.
+    /// The base URL of the API, for kinds that have none of their own. The policy can override it with the family's
+    /// `base_url`.
+    #[serde(default)]
     pub base_url: String,
     /// The kinds of resources. The first kind that matches the resource id is used.
     pub kinds: Vec<ResourceKind>,
-    /// The account whose quota the calls use.
+    /// The account whose quota the calls use, for kinds that do not name their own.
+    #[serde(default = "host_part")]
     pub account: String,
+    /// Base URLs of the vendor's other servers by name. The name is a key of the manifest's config, and `{server.NAME}` in
+    /// `posts`.
+    #[serde(default)]
+    pub servers: BTreeMap<String, String>,
+    /// The host names that belong to the vendor; `*` matches any text. A kind with `hosts: listed` accepts them although the
+    /// policy does not list them.
+    #[serde(default)]
+    pub vendor_hosts: Vec<String>,
+}
+
+fn host_part() -> String {
+    "{host}".to_string()
 }
 
 /// One kind of resource.
@@ -52,8 +67,60 @@ pub struct ResourceKind {
     pub examples: Vec<String>,
     /// The regular expression for each part, anchored at both ends.
     pub parts: BTreeMap<String, String>,
+    /// True if a resource id may also be written as a URL: with a scheme, a query, the default port or a slash at its end,
+    /// all of which are left out before it is matched. The fixed text of `ids` then matches in any case.
+    #[serde(default)]
+    pub url: bool,
+    /// The parts that match in any case and are used in lower case.
+    #[serde(default)]
+    pub lower: Vec<String>,
+    /// Parts that a resource id does not name, with their values.
+    #[serde(default)]
+    pub set: BTreeMap<String, PartValue>,
+    /// The base URL of this kind, in place of that of `address`.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// The account of this kind, in place of that of `address`.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// Which hosts a resource id of this kind may name.
+    #[serde(default)]
+    pub hosts: HostRule,
     /// The streams of `source` that exist for this kind, in the order in which the tiny sync reads them.
     pub streams: Vec<String>,
+}
+
+/// Which hosts a resource id may name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostRule {
+    /// Those that the patterns of the parts match.
+    #[default]
+    Any,
+    /// Those that `families.NAME.hosts` of the policy lists, and the vendor's own.
+    Listed,
+}
+
+/// The value of a part: a template, or a template whose result is changed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum PartValue {
+    Template(String),
+    Changed(ChangedPart),
+}
+
+/// A template, and how its result is changed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangedPart {
+    pub value: String,
+    /// Texts to replace, with their replacements.
+    #[serde(default)]
+    pub replace: BTreeMap<String, String>,
+    #[serde(default)]
+    pub lower: bool,
+    #[serde(default)]
+    pub upper: bool,
 }
 
 /// One way to authenticate.
@@ -70,6 +137,12 @@ pub struct AuthMethod {
     /// credential may also be plain text.
     #[serde(skip)]
     pub needs: Vec<String>,
+    /// The fields of the way to log in that may be missing. Like `needs`, they become keys of the config.
+    #[serde(skip)]
+    pub optional: Vec<String>,
+    /// True if the credential may be a text of the form `A:B`, whose parts are the required fields in their order.
+    #[serde(skip)]
+    pub is_pair: bool,
     /// If not empty, the method is used only for a credential whose only field begins with one of these texts.
     #[serde(default)]
     pub prefixes: Vec<String>,
@@ -78,6 +151,16 @@ pub struct AuthMethod {
     /// A stream that is read before all others because their requests depend on its record.
     #[serde(default)]
     pub first: Option<FirstStream>,
+    /// The base URL at which credentials of this method work, in place of that of the kind. It may contain parts that
+    /// `first` yields.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// The kinds of resources that the method is for; empty means all.
+    #[serde(default)]
+    pub kinds: Vec<String>,
+    /// The method to try with the same credential if the vendor rejects the credential with this one.
+    #[serde(default)]
+    pub otherwise: Option<String>,
 }
 
 /// A stream whose first record becomes part of the config before any other stream is built.
@@ -95,6 +178,9 @@ pub struct FirstStream {
     /// proves nothing and is not compared.
     #[serde(default)]
     pub matches: BTreeMap<String, Match>,
+    /// Parts that the record yields, with a JSON pointer to each value.
+    #[serde(default)]
+    pub parts: BTreeMap<String, String>,
 }
 
 /// The call that proves which account the credential and the address belong to.

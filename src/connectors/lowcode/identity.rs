@@ -75,7 +75,8 @@ fn normal(form: Normal, text: &str) -> String {
 }
 
 /// Returns a string or number as text, cut so that it is short enough for evidence.
-fn text(value: Option<&Value>) -> Option<String> {
+#[must_use]
+pub fn text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) if !text.is_empty() => Some(redact::scrub_and_cut(text, 200)),
         Value::Number(number) => Some(number.to_string()),

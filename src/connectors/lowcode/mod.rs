@@ -19,6 +19,7 @@ pub mod limits;
 pub mod open;
 pub mod privilege;
 pub mod spec;
+pub mod spelling;
 
 use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine};
 use crate::clock::Clock;

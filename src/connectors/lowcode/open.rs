@@ -1,6 +1,7 @@
 //! An open resource. The interpreter performs all of its steps: identity, privilege, discovery, health and tiny sync.
 
-use super::binding::Binding;
+use super::address;
+use super::binding::{Binding, with_base_url};
 use super::errors::{self, ErrorContext};
 use super::family_spec::FirstStream;
 use super::host::{CallerMode, KeptResponse, Rules, SessionHost, failure_of};
@@ -84,8 +85,14 @@ pub async fn open(
     if manifest.root.get("spec").is_some_and(Value::truthy) {
         spec::validate_config(manifest, config).map_err(|failed| resource.failure("", failed))?;
     }
-    let granted = resource.read_first().await?;
-    let (identity, privilege) = resource.met(granted).await?;
+    let (identity, privilege) = match resource.introduced().await {
+        Err(failure) if failure.class == Class::CredentialRejected && resource.use_other_method() => {
+            // If no method works, the first one says why.
+            let rejected = |other: Failure| if other.class == Class::CredentialRejected { failure.clone() } else { other };
+            resource.introduced().await.map_err(rejected)?
+        }
+        introduced => introduced?,
+    };
     Ok(Opened { connector: Box::new(resource), identity, privilege })
 }
 
@@ -173,21 +180,59 @@ impl Resource {
         Ok((found.into_iter().next(), self.host.last_response(name)))
     }
 
+    /// Reads what the authentication method needs, and proves the identity.
+    async fn introduced(&mut self) -> Result<(Evidence, Privilege), Failure> {
+        let granted = self.read_first().await?;
+        if let Some(template) = self.binding.then_base_url.take() {
+            let base_url = address::fill_address(&template, &self.binding.parts).map_err(|part| address::unknown_part(&part))?;
+            self.set_config(with_base_url(&self.binding.config, &base_url));
+        }
+        self.met(granted).await
+    }
+
+    /// Changes to the authentication method that is tried after this one. Returns false if there is none.
+    fn use_other_method(&mut self) -> bool {
+        let Some(other) = self.binding.otherwise.take() else { return false };
+        let config = other.config.clone();
+        self.binding = *other;
+        self.set_config(config);
+        true
+    }
+
+    fn set_config(&mut self, config: Value) {
+        self.binding.config = config;
+        // The sources that were built so far have the old config.
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Reads the stream that the authentication method needs before all others, and puts its record into the config.
     /// Returns the grants that the record names.
     async fn read_first(&mut self) -> Result<Option<String>, Failure> {
-        let Some(FirstStream { stream, config, grants, matches }) = self.binding.first.clone() else { return Ok(None) };
+        let Some(FirstStream { stream, config, grants, matches, parts }) = self.binding.first.clone() else { return Ok(None) };
         let record = self.probe(&stream).await?.0.unwrap_or_default();
         let granted = privilege::levels(json(&record).pointer(&grants));
         if let Some(rule) = matches.get(&self.binding.kind) {
             identity::same_account(rule, &json(&record), &self.binding.parts, &self.binding.title)?;
         }
+        let found = json(&record);
         let mut whole = self.binding.config.as_dict().cloned().unwrap_or_else(Dict::default);
         whole.insert(config.into(), record);
-        self.binding.config = Value::Dict(whole);
-        // The sources that were built so far have the old config.
-        self.built.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        for (name, pointer) in parts {
+            let value = identity::text(found.pointer(&pointer)).ok_or_else(|| self.no_part(&stream, &pointer))?;
+            whole.insert(name.as_str().into(), Value::str(value.as_str()));
+            self.binding.parts.insert(name, value);
+        }
+        self.set_config(Value::Dict(whole));
         Ok(granted)
+    }
+
+    fn no_part(&self, stream: &str, pointer: &str) -> Failure {
+        let Binding { title, base_url, .. } = &self.binding;
+        Failure::new(
+            Class::WrongService,
+            format!("the response of {title} for {stream} does not have {pointer}"),
+            format!("check that {base_url} is the address of {title}"),
+        )
     }
 
     fn empty(&self, name: &str) -> Failure {

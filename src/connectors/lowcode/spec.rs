@@ -31,7 +31,10 @@ impl Spec {
         for method in &mut form.auth {
             let name = method.login.as_ref().unwrap_or(&method.name);
             let login = family.login.iter().find(|login| login.name == *name);
-            method.needs = login.ok_or_else(|| format!("login has no way {name}"))?.required().map(str::to_string).collect();
+            let login = login.ok_or_else(|| format!("login has no way {name}"))?;
+            method.needs = login.required().map(str::to_string).collect();
+            method.optional = login.fields.iter().filter(|field| field.optional).map(|field| field.name.clone()).collect();
+            method.is_pair = method.needs.len() == 2 && login.plain.as_ref().is_some_and(|form| form.contains(':'));
         }
         Spec::read(form).map(Some)
     }
