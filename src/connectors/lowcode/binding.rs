@@ -57,6 +57,8 @@ pub struct Binding {
     pub limits: Vec<Limit>,
     /// The data streams in the order in which the tiny sync reads them; empty means all streams of the manifest.
     pub streams: Vec<String>,
+    /// True if generated streams are described besides `streams`.
+    pub dynamic: bool,
     /// The streams that the health step reads.
     pub health: Vec<String>,
     /// The name of the authentication method, which the evidence shows.
@@ -294,6 +296,7 @@ impl FamilyResource {
             posts: posts(family, &form.posts, &fixed),
             limits: form.limits.clone(),
             streams: self.kind.streams.clone(),
+            dynamic: self.kind.dynamic,
             health,
             auth: method.name.clone(),
             first: method.first.clone(),

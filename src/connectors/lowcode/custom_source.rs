@@ -262,6 +262,7 @@ impl CustomResource {
             posts: source.posts(),
             limits: Vec::new(),
             streams: Vec::new(),
+            dynamic: false,
             health: prepared.check.clone(),
             auth: String::new(),
             first: None,

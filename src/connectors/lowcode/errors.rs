@@ -30,6 +30,10 @@ pub struct ErrorContext<'a> {
     pub proven: bool,
     /// Where the base address of the calls is configured, as people read it.
     pub base_url: &'a str,
+    /// The kind of the resource; empty for custom sources.
+    pub kind: &'a str,
+    /// The parts of the resource id, which the texts of a rule may contain.
+    pub parts: &'a BTreeMap<String, String>,
 }
 
 /// The maximum number of characters of a vendor's message; longer messages are cut.
@@ -79,6 +83,7 @@ fn fits(rule: &Rule, response: &ResponseView<'_>, body: &Value, context: &ErrorC
     };
     let value = |(pointer, values): (&String, &Vec<Value>)| body.pointer(pointer).is_some_and(|found| values.contains(found));
     (rule.streams.is_empty() || rule.streams.iter().any(|glob| fits_glob(glob, context.stream)))
+        && (rule.kinds.is_empty() || rule.kinds.iter().any(|kind| kind == context.kind))
         && rule.proven.is_none_or(|proven| proven == context.proven)
         && (rule.status.is_empty() || rule.status.contains(&response.status))
         && rule.header.iter().all(header)
@@ -100,7 +105,7 @@ fn by_rule(
 ) -> Failure {
     let missing = missing_permission(rule, response, body);
     let granted = named(&rule.granted, response, body);
-    let mut parts: BTreeMap<String, String> = BTreeMap::new();
+    let mut parts: BTreeMap<String, String> = context.parts.clone();
     parts.insert("resource".to_string(), context.resource.to_string());
     parts.insert("stream".to_string(), context.stream.to_string());
     parts.insert("call".to_string(), call(response));

@@ -88,6 +88,10 @@ pub struct ResourceKind {
     pub hosts: HostRule,
     /// The streams of `source` that exist for this kind, in the order in which the tiny sync reads them.
     pub streams: Vec<String>,
+    /// True if the streams that `dynamic_streams` of `source` generate exist for this kind too. They are described, and the
+    /// tiny sync does not read them.
+    #[serde(default)]
+    pub dynamic: bool,
 }
 
 /// Which hosts a resource id may name.
@@ -269,6 +273,9 @@ pub struct Rule {
     /// stream belongs to the stream `NAME_login_requester`.
     #[serde(default)]
     pub streams: Vec<String>,
+    /// The kinds of resources that the rule is for; empty means any kind.
+    #[serde(default)]
+    pub kinds: Vec<String>,
     /// If present, whether the identity of the resource must have been proven before.
     #[serde(default)]
     pub proven: Option<bool>,

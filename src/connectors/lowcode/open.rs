@@ -406,9 +406,9 @@ impl Resource {
     }
 
     fn error_context<'c>(&'c self, stream: &'c str) -> ErrorContext<'c> {
-        let Binding { title, resource, least_privilege, base_url, .. } = &self.binding;
+        let Binding { title, resource, least_privilege, base_url, kind, parts, .. } = &self.binding;
         let proven = self.proven.load(Ordering::Relaxed);
-        ErrorContext { title, resource, least_privilege, stream, proven, base_url }
+        ErrorContext { title, resource, least_privilege, stream, proven, base_url, kind, parts }
     }
 }
 
