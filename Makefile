@@ -10,7 +10,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 SMOKE_PORT ?= 5090
 AAM_FUZZ_SECONDS ?= 60
-ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc authlib cdk prism openbao oauthlib okta
+ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc authlib cdk prism openbao oauthlib okta graph
 PEERS ?= $(ALL_PEERS)
 # An empty approval would be a wrong one.
 GATE_FLAGS := $(if $(strip $(APPROVE)),--approve "$(strip $(APPROVE))")

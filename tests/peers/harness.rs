@@ -30,6 +30,7 @@ pub enum Peer {
     Oidc,
     Oauthlib,
     Okta,
+    Graph,
 }
 
 impl Peer {
@@ -55,6 +56,7 @@ impl Peer {
             Peer::Oidc => "oidc",
             Peer::Oauthlib => "oauthlib",
             Peer::Okta => "okta",
+            Peer::Graph => "graph",
         }
     }
 
@@ -68,6 +70,7 @@ impl Peer {
             }
             Peer::Okta => "RECORDINGS",
             Peer::Prism => "GITHUB",
+            Peer::Graph => "CHECKED",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",
