@@ -82,6 +82,7 @@ fn value(family: &Family) -> Value {
         "id": family.id, "title": family.title, "connects": !family.engine.is_empty(), "engine": family.engine,
         "on_by_default": family.on_by_default, "cap": family.cap, "least_privilege": family.least_privilege,
         "resource_ids": family.resource_ids, "examples": examples(family),
+        "calls": lowcode::spec::find(&family.id).and_then(|spec| spec.form.calls),
         "credential": fields(&mut family.credential_fields()),
         "login": family.login.iter().map(login).collect::<Vec<_>>(),
     })

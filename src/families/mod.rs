@@ -249,7 +249,7 @@ struct File {
 }
 
 /// The keys that only families of the engine `lowcode` have.
-const LOWCODE_KEYS: [&str; 8] = ["address", "auth", "identity", "privilege", "errors", "limits", "posts", "source"];
+const LOWCODE_KEYS: [&str; 9] = ["address", "auth", "identity", "privilege", "errors", "limits", "posts", "calls", "source"];
 
 /// Reads the text of one family file.
 ///

@@ -37,6 +37,7 @@ pub use prove::{provable, prove};
 use run::{Runner, StepOutput};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What all attempts in the process share.
 pub struct Env {
@@ -176,8 +177,12 @@ async fn from_upsert(
         let bounds = discover::bounds(&job.policy.safe_mode);
         runner.step(Step::Discover, discover::discover(&mut resources, job, (bounds, limits), output)).await?;
         runner.step(Step::Health, health(&resources, limits)).await?;
+        let before = reused_time(&resources);
         output.rows = Some(runner.step(Step::TinySync, tiny_sync(&resources, job)).await?);
-        output.latency_ms = runner.latency_ms(Step::TinySync);
+        // The time that the source took for the rows, also for those that arrived in an earlier step.
+        let reused = reused_time(&resources).saturating_sub(before);
+        let latency = runner.latency_ms(Step::TinySync);
+        output.latency_ms = latency.map(|ms| ms.saturating_add(u64::try_from(reused.as_millis()).unwrap_or(u64::MAX)));
     }
     runner.step(Step::Registry, async { Ok(StepOutput::new((), Evidence::new())) }).await
 }
@@ -217,10 +222,16 @@ async fn upsert(
 async fn health(resources: &[OpenResource], limits: Limits) -> Result<StepOutput<()>, Failure> {
     let checked = concurrent::all(limits, resources.iter().map(|resource| resource.connector.health()).collect()).await?;
     let mut evidence = Evidence::new();
-    for (resource, checked) in resources.iter().zip(checked) {
+    for (resource, mut checked) in resources.iter().zip(checked) {
+        run::note_traffic(&mut checked, resource.connector.traffic());
         evidence.insert(resource.resource_id.clone(), checked.into());
     }
     Ok(StepOutput::new((), run::flat(evidence)))
+}
+
+/// Returns how long the sources took for all responses that were used again so far.
+fn reused_time(resources: &[OpenResource]) -> Duration {
+    resources.iter().map(|resource| resource.connector.traffic().reused_time).sum()
 }
 
 /// Reads at most `max_items` items from all resources together. The resources are read one after the other, because the

@@ -8,6 +8,7 @@ mod support;
 mod api_fixes;
 mod aws_metadata;
 mod aws_roles;
+mod call_counts;
 mod cli_output;
 mod consent_command;
 mod consent_kills;

@@ -18,6 +18,7 @@ pub mod identity;
 pub mod limits;
 pub mod open;
 pub mod privilege;
+mod reuse;
 pub mod spec;
 pub mod spelling;
 

@@ -151,6 +151,14 @@ impl Resource {
         most: usize,
         may_be_empty: bool,
     ) -> Result<Vec<Value>, Failure> {
+        let read = self.read_records(run, stream, most, may_be_empty).await;
+        if read.is_err() {
+            self.host.forget(&stream.name);
+        }
+        read
+    }
+
+    async fn read_records(&self, run: &Run<'_>, stream: &Reader, most: usize, may_be_empty: bool) -> Result<Vec<Value>, Failure> {
         let failed = |failed| self.failure(&stream.name, failed);
         let mut found = Vec::new();
         let mut slices = stream.slices(run).map_err(failed)?;
@@ -338,7 +346,8 @@ impl Resource {
                 read => read?.len(),
             };
             let kept = self.host.last_response(&stream.name);
-            Ok(Ok((records, kept.map(|kept| format!("{} ({})", stream.name, kept.response.status)))))
+            let reused = if kept.as_ref().is_some_and(|kept| kept.reused) { ", reused" } else { "" };
+            Ok(Ok((records, kept.map(|kept| format!("{} ({}{reused})", stream.name, kept.response.status)))))
         })
     }
 

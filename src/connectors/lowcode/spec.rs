@@ -1,7 +1,7 @@
 //! The families of this engine, each parsed once into its specification, its patterns and the manifest's text.
 
 use super::address::Patterns;
-use super::family_spec::FamilySpec;
+use super::family_spec::{FamilySpec, Limit};
 use crate::families::{self, Family};
 use crate::model::{Class, Failure};
 use ::lowcode::bounds::Bounds;
@@ -64,6 +64,7 @@ impl Spec {
         if let Some(rule) = form.errors.rules.iter().find(|rule| super::errors::class(&rule.class).is_none()) {
             return Err(format!("there is no class {}", rule.class));
         }
+        form.limits.iter().try_for_each(Limit::check)?;
         let manifest = form.source.to_string();
         Ok(Spec { form, patterns, manifest, loaded: OnceLock::new() })
     }

@@ -60,6 +60,12 @@ pub fn judge(policy: &Policy, wanted: &CredentialUse<'_>) -> Result<(), Failure>
         );
     }
     let locator = &canonical(&policy.credentials, locator)?;
+    if let Some(purpose) = policy.credentials.reserved_for(locator) {
+        return refuse(
+            format!("{locator} is a secret of AAM itself ({purpose}) and is never sent to a source"),
+            "store the credential of the source elsewhere, and name that place in credential_locator".to_string(),
+        );
+    }
     in_namespace(&policy.credentials, wanted, locator)?;
     let mut first = None;
     for origin in wanted.origins {

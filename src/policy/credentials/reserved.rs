@@ -1,0 +1,45 @@
+//! The secrets with which AAM itself works: they are never a source's credential. This module is pure.
+
+use super::{Credentials, VaultLogin, vault_path};
+use crate::model::Locator;
+
+impl Credentials {
+    /// Returns what AAM itself uses the secret at `locator` for, if the policy names it for the login to the vault or for
+    /// consents. An intent that names such a secret would make AAM send it to a source.
+    ///
+    /// The secrets of service principals are not reserved, because some of them are credentials of sources too: a password, a
+    /// token, an access key.
+    #[must_use]
+    pub fn reserved_for(&self, locator: &Locator) -> Option<&'static str> {
+        let login: Vec<&Locator> = match self.vault.as_ref().map(|vault| &vault.login) {
+            Some(VaultLogin::Token { token }) => vec![token],
+            Some(VaultLogin::Approle { role_id, secret_id, .. }) => vec![role_id, secret_id],
+            Some(VaultLogin::Jwt { token, .. }) => token.iter().collect(),
+            Some(VaultLogin::TokenFile { .. } | VaultLogin::Kubernetes { .. }) | None => Vec::new(),
+        };
+        let clients = self.consents.values().filter_map(|consent| consent.client_secret.as_ref());
+        let is_it = |reserved: &&Locator| self.same_secret(reserved, locator);
+        if login.iter().any(is_it) {
+            return Some("AAM logs in to the vault with it");
+        }
+        if self.consent_store.key.iter().any(|key| is_it(&key)) {
+            return Some("AAM encrypts the grants of owners with it");
+        }
+        clients.into_iter().any(|secret| is_it(&secret)).then_some("AAM proves itself with it when owners consent")
+    }
+
+    /// Whether two locators name the same secret, or one of them a field of the other.
+    fn same_secret(&self, first: &Locator, second: &Locator) -> bool {
+        let place = |locator: &Locator| {
+            let spelled = super::super::grants::canonical(self, locator).unwrap_or_else(|_| locator.clone());
+            match &spelled {
+                Locator::Vault(rest) => {
+                    let base = self.vault.as_ref().and_then(|vault| vault.path.as_deref());
+                    vault_path::VaultPath::parse(rest, base).map_or_else(|_| spelled.to_string(), |path| path.path().to_string())
+                }
+                _ => spelled.to_string(),
+            }
+        };
+        std::mem::discriminant(first) == std::mem::discriminant(second) && place(first) == place(second)
+    }
+}
