@@ -55,6 +55,8 @@ pub struct Binding {
     pub account: String,
     pub posts: Posts,
     pub limits: Vec<Limit>,
+    /// The header `User-Agent`; empty for the one of AAM.
+    pub user_agent: String,
     /// The data streams in the order in which the tiny sync reads them; empty means all streams of the manifest.
     pub streams: Vec<String>,
     /// True if generated streams are described besides `streams`.
@@ -295,6 +297,7 @@ impl FamilyResource {
             account: self.location.account.clone(),
             posts: posts(family, &form.posts, &fixed),
             limits: form.limits.clone(),
+            user_agent: form.user_agent.replace("{version}", env!("CARGO_PKG_VERSION")),
             streams: self.kind.streams.clone(),
             dynamic: self.kind.dynamic,
             health,

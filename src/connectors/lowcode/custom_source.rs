@@ -261,6 +261,7 @@ impl CustomResource {
             account: origins.iter().next().cloned().unwrap_or_else(|| short(id)),
             posts: source.posts(),
             limits: Vec::new(),
+            user_agent: String::new(),
             streams: Vec::new(),
             dynamic: false,
             health: prepared.check.clone(),

@@ -27,6 +27,9 @@ pub struct FamilySpec {
     /// The calls that AAM makes at most, if the source's lists fit into one page each.
     #[serde(default)]
     pub calls: Option<CallCounts>,
+    /// The header `User-Agent` of all calls, if the vendor asks for a form of its own. `{version}` is the version of AAM.
+    #[serde(default)]
+    pub user_agent: String,
     /// An Airbyte low-code manifest.
     pub source: Value,
 }

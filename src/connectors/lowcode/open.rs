@@ -74,6 +74,7 @@ pub async fn open(
         windows,
         account: binding.account.clone(),
         secrets_by_spec: binding.secrets_by_spec,
+        user_agent: binding.user_agent.clone(),
         max_bytes: bounds.body_bytes as u64,
     };
     let host = SessionHost::new(session, clock, rules);
