@@ -1,6 +1,7 @@
 //! `aam families`: lists the source families, says whether this version connects them, and explains one of them.
 
 mod guide;
+mod lint;
 mod text;
 
 use super::budget::InMemoryDayBudget;
@@ -20,14 +21,27 @@ use std::sync::Arc;
 
 /// The options of `aam families`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct FamiliesOptions {
+    #[command(subcommand)]
+    command: Option<FamiliesCommand>,
+
     /// Explain this family or custom source: its resource ids, its least privilege, and the ways to log in with an example
     /// for each form of a credential locator
     family: Option<String>,
 }
 
+#[derive(clap::Subcommand, Debug)]
+enum FamiliesCommand {
+    /// Check a family file or the manifest of a custom source: unknown keys, unbounded streams, POSTs without a reason
+    Lint(lint::LintOptions),
+}
+
 /// Exits with 0, or with 78 if there is no such family.
 pub fn run(options: &FamiliesOptions, common: &CommonOptions) -> CommandResult {
+    if let Some(FamiliesCommand::Lint(options)) = &options.command {
+        return lint::run(options, common);
+    }
     let Some(id) = &options.family else {
         let (text, values) = list();
         common.print(&text, &values);

@@ -249,7 +249,8 @@ struct File {
 }
 
 /// The keys that only families of the engine `lowcode` have.
-const LOWCODE_KEYS: [&str; 9] = ["address", "auth", "identity", "privilege", "errors", "limits", "posts", "calls", "source"];
+pub(crate) const LOWCODE_KEYS: [&str; 11] =
+    ["address", "auth", "identity", "privilege", "errors", "wrong_kinds", "limits", "posts", "calls", "user_agent", "source"];
 
 /// Reads the text of one family file.
 ///

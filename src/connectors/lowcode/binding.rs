@@ -3,11 +3,13 @@
 use super::address::{self, AddressPolicy, ResourceLocation};
 use super::calls::{self, OfflineHost, Reading};
 use super::custom_source::{CustomResource, CustomSource};
-use super::family_spec::{AuthMethod, Errors, FirstStream, Identity, Limit, Normal, Privilege, ResourceKind};
+use super::family_spec::{AuthMethod, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind};
+use super::login::{TokenFacts, auth_method, fields};
 use super::spec::{self, Spec};
+use super::wrong_kind;
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
-use crate::credentials::{Credential, Secret};
+use crate::credentials::Credential;
 use crate::egress::PlannedCall;
 use crate::families::Family;
 use crate::model::{Class, Failure, PostRule, Posts, Recipient};
@@ -65,6 +67,8 @@ pub struct Binding {
     pub health: Vec<String>,
     /// The name of the authentication method, which the evidence shows.
     pub auth: String,
+    /// What the access token itself says.
+    pub token: TokenFacts,
     /// The stream whose record becomes part of the config before any other stream is built.
     pub first: Option<FirstStream>,
     /// The base URL to use once `first` has been read, as a template.
@@ -101,6 +105,16 @@ impl Binding {
     }
 }
 
+impl Binding {
+    /// Returns true if an attempt may read the stream `name`.
+    fn calls_stream(&self, name: &str) -> bool {
+        let identity = self.identity.iter().flat_map(|rule| [Some(&rule.stream), rule.claim.as_ref().map(|claim| &claim.stream)]);
+        let grants = self.privilege.iter().flat_map(|rules| rules.all_sources()).map(|source| &source.stream);
+        self.streams.is_empty()
+            || identity.flatten().chain(grants).chain(&self.streams).chain(&self.health).any(|stream| stream == name)
+    }
+}
+
 /// Returns the names of the static streams of a manifest.
 #[must_use]
 pub fn list_of_streams(manifest: &SharedManifest) -> String {
@@ -116,9 +130,17 @@ impl ParsedResource {
     /// Returns `NotMappable` with the accepted forms of the id, `Misconfigured` if the base URL in the policy is not valid, or
     /// `Unsupported` if a custom source has no manifest.
     pub fn parse(family: &Arc<Family>, policy: &Policy, id: &str, clock: &Arc<dyn Clock>) -> Result<ParsedResource, Failure> {
-        let Some(spec) = spec::find(&family.id) else {
-            return CustomSource::new(family, policy).parse(id, clock).map(ParsedResource::Custom);
-        };
+        match spec::find(&family.id) {
+            Some(spec) => ParsedResource::with_spec(family, spec, policy, id),
+            None => CustomSource::new(family, policy).parse(id, clock).map(ParsedResource::Custom),
+        }
+    }
+
+    /// Parses `id` for a family with this specification.
+    ///
+    /// # Errors
+    /// As for [`ParsedResource::parse`].
+    pub fn with_spec(family: &Arc<Family>, spec: &'static Spec, policy: &Policy, id: &str) -> Result<ParsedResource, Failure> {
         let set = policy.family(&family.id);
         let known =
             AddressPolicy { family: &family.id, title: &family.title, base_url: set.base_url.as_deref(), hosts: &set.hosts };
@@ -175,7 +197,27 @@ impl ParsedResource {
     /// as `{name}`.
     #[must_use]
     pub fn planned_calls(&self, clock: &Arc<dyn Clock>) -> Vec<PlannedCall> {
-        let Ok(binding) = self.bind(Authorization::Unknown, clock) else { return Vec::new() };
+        let (mut calls, listed) = self.planned(clock);
+        calls.extend(listed);
+        let mut unique: Vec<PlannedCall> = Vec::new();
+        for call in calls {
+            if !unique.contains(&call) {
+                unique.push(call);
+            }
+        }
+        unique
+    }
+
+    /// Returns the POSTs of the manifest, and those that are listed.
+    #[must_use]
+    pub fn planned_posts(&self, clock: &Arc<dyn Clock>) -> (Vec<PlannedCall>, Vec<PlannedCall>) {
+        let (calls, listed) = self.planned(clock);
+        (calls.into_iter().filter(|call| call.method == "POST").collect(), listed)
+    }
+
+    /// Returns the calls of the manifest, and the POSTs that are listed.
+    fn planned(&self, clock: &Arc<dyn Clock>) -> (Vec<PlannedCall>, Vec<PlannedCall>) {
+        let Ok(binding) = self.bind(Authorization::Unknown, clock) else { return Default::default() };
         let (host, bounds) = (OfflineHost(Arc::clone(clock)), Bounds::default());
         let base_urls = match self {
             ParsedResource::Family(resource) => resource.method_base_urls(),
@@ -183,24 +225,13 @@ impl ParsedResource {
         };
         let mut configs = vec![binding.config.clone()];
         configs.extend(base_urls.into_iter().map(|base_url| with_base_url(&binding.config, &base_url)));
-        let identity = binding.identity.as_ref().map(|identity| identity.stream.as_str());
-        let called = |stream: &str| {
-            binding.streams.is_empty()
-                || identity == Some(stream)
-                || [&binding.streams, &binding.health].iter().any(|names| names.iter().any(|name| name == stream))
-        };
-        let mut calls: Vec<PlannedCall> = Vec::new();
-        let listed = binding.posts.rules.iter().filter_map(|rule| calls::planned("POST", &rule.url));
+        let called = |stream: &str| binding.calls_stream(stream);
         let planned = configs.iter().flat_map(|config| {
             let reading = Reading { manifest: &binding.manifest.root, config, host: &host, bounds: &bounds };
             reading.planned(&called)
         });
-        for call in planned.chain(listed) {
-            if !calls.contains(&call) {
-                calls.push(call);
-            }
-        }
-        calls
+        let listed = binding.posts.rules.iter().filter_map(|rule| calls::planned("POST", &rule.url)).collect();
+        (planned.collect(), listed)
     }
 }
 
@@ -236,7 +267,10 @@ impl FamilyResource {
     fn bind(&self, authorization: Authorization<'_>) -> Result<Binding, Failure> {
         let (family, methods) = (&self.family, self.methods());
         let method = match authorization {
-            Authorization::Known(credential) => auth_method(&methods, credential, family)?,
+            Authorization::Known(credential) => {
+                let wrong = credential.and_then(|credential| wrong_kind::check(&self.spec.form.wrong_kinds, credential, family));
+                wrong.map_or_else(|| auth_method(&methods, credential, family), Err)?
+            }
             Authorization::Unknown => methods.last().ok_or_else(|| unsupported(family))?,
         };
         let mut binding = self.bind_method(method, authorization)?;
@@ -265,9 +299,12 @@ impl FamilyResource {
         }
         let mut fixed = self.location.parts.clone();
         let mut health = vec![method.health.clone()];
+        let mut token = TokenFacts::default();
         match authorization {
             Authorization::Known(credential) => {
-                for (name, value) in credential.and_then(|credential| fields(method, credential)).unwrap_or_default() {
+                let fields = credential.and_then(|credential| fields(method, credential)).unwrap_or_default();
+                token = TokenFacts::new(fields.values(), credential);
+                for (name, value) in fields {
                     config.insert(name.as_str().into(), Value::str(value.as_str()));
                     fixed.insert(format!("credential.{name}"), value);
                 }
@@ -302,6 +339,7 @@ impl FamilyResource {
             dynamic: self.kind.dynamic,
             health,
             auth: method.name.clone(),
+            token,
             first: method.first.clone(),
             then_base_url,
             otherwise: None,
@@ -325,48 +363,6 @@ pub fn with_base_url(config: &Value, base_url: &str) -> Value {
     Value::Dict(config)
 }
 
-/// Returns the first method whose fields the credential has.
-fn auth_method<'f>(
-    methods: &[&'f AuthMethod],
-    credential: Option<&Credential>,
-    family: &Family,
-) -> Result<&'f AuthMethod, Failure> {
-    let has_fields = |method: &&AuthMethod| credential.is_some_and(|credential| fields(method, credential).is_some());
-    let has_prefix = |method: &&AuthMethod| {
-        let known = credential.and_then(|credential| fields(method, credential)).unwrap_or_default();
-        let token = method.needs.first().and_then(|name| known.get(name)).map(String::as_str).unwrap_or_default();
-        method.prefixes.is_empty() || method.prefixes.iter().any(|prefix| token.starts_with(prefix.as_str()))
-    };
-    methods.iter().copied().filter(has_fields).find(has_prefix).ok_or_else(|| {
-        let mut forms: Vec<String> = methods.iter().map(|method| method.needs.join(" and ")).collect();
-        forms.dedup();
-        Failure::new(
-            Class::CredentialMissing,
-            format!("the credential of {} does not have the required fields", family.title),
-            format!("store a JSON object with {}; aam families {} explains each field", forms.join(", or with "), family.id),
-        )
-    })
-}
-
-/// Returns the fields that `method` reads, or `None` if a required one is missing. A credential that is not JSON is the only
-/// required field of its method, or a pair of two.
-fn fields(method: &AuthMethod, credential: &Credential) -> Option<BTreeMap<String, String>> {
-    let trimmed = |secret: &Secret| secret.expose().trim().to_string();
-    let by_name = |name: &String| Some((name.clone(), trimmed(credential.field(name)?)));
-    let plain = credential.plain().map(trimmed);
-    let required: Option<BTreeMap<String, String>> = match (plain, method.needs.as_slice()) {
-        (Some(text), [only]) => Some([(only.clone(), text)].into()),
-        (Some(text), [user, password]) if method.is_pair && text.contains(':') => {
-            let (first, second) = text.split_once(':')?;
-            Some([(user.clone(), first.to_string()), (password.clone(), second.to_string())].into())
-        }
-        (_, needs) => needs.iter().map(by_name).collect(),
-    };
-    let mut fields = required?;
-    fields.extend(method.optional.iter().filter_map(by_name));
-    Some(fields)
-}
-
 /// Returns the POST rules with the parts filled in. A rule that names a missing part belongs to another authentication
 /// method and is left out.
 fn posts(family: &Family, rules: &[PostRule], parts: &BTreeMap<String, String>) -> Posts {
@@ -382,8 +378,8 @@ fn posts(family: &Family, rules: &[PostRule], parts: &BTreeMap<String, String>) 
 #[must_use]
 pub fn custom_identity(stream: &str, field: &str, wanted: &str) -> Identity {
     let matches =
-        vec![super::family_spec::Match { field: field.to_string(), equals: wanted.to_string(), normal: Normal::Caseless }];
-    Identity { kind: String::new(), stream: stream.to_string(), matches, show: Vec::new() }
+        vec![Match { field: field.to_string(), equals: wanted.to_string(), normal: Normal::Caseless, ..Match::default() }];
+    Identity { stream: stream.to_string(), matches, ..Identity::default() }
 }
 
 fn unsupported(family: &Family) -> Failure {

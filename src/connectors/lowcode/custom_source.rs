@@ -7,6 +7,7 @@
 
 use super::binding::{Authorization, Binding, custom_identity, list_of_streams};
 use super::calls::{self, Address, OfflineHost, Reading};
+use super::login::TokenFacts;
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
@@ -266,6 +267,7 @@ impl CustomResource {
             dynamic: false,
             health: prepared.check.clone(),
             auth: String::new(),
+            token: TokenFacts::default(),
             first: None,
             then_base_url: None,
             otherwise: None,

@@ -34,10 +34,14 @@ pub struct ErrorContext<'a> {
     pub kind: &'a str,
     /// The parts of the resource id, which the texts of a rule may contain.
     pub parts: &'a BTreeMap<String, String>,
+    /// The name of the authentication method; empty for custom sources.
+    pub auth: &'a str,
 }
 
 /// The maximum number of characters of a vendor's message; longer messages are cut.
 const MAX_MESSAGE_CHARS: usize = 400;
+/// The maximum number of characters of a text that a rule takes from a response.
+const MAX_CAPTURED_CHARS: usize = 120;
 
 /// Returns the failure that `response` stands for, or `None` if the response is data.
 #[must_use]
@@ -89,6 +93,23 @@ fn fits(rule: &Rule, response: &ResponseView<'_>, body: &Value, context: &ErrorC
         && rule.header.iter().all(header)
         && rule.body.iter().all(value)
         && (rule.text.is_empty() || says(response.body, &rule.text))
+        && rule.text_pattern.as_ref().is_none_or(|pattern| pattern.0.is_match(&String::from_utf8_lossy(response.body)))
+        && (rule.hosts.is_empty() || host(response).is_some_and(|host| rule.hosts.iter().any(|glob| fits_glob(glob, &host))))
+        && (rule.auth.is_empty() || rule.auth.iter().any(|name| name == context.auth))
+}
+
+/// Returns the host that answered, with the port if it is not the default one.
+fn host(response: &ResponseView<'_>) -> Option<String> {
+    super::address::host_of(&url::Url::parse(response.url).ok()?)
+}
+
+/// Returns what the named groups of the rule's pattern match, by their names.
+fn captured(rule: &Rule, response: &ResponseView<'_>) -> BTreeMap<String, String> {
+    let Some(pattern) = &rule.text_pattern else { return BTreeMap::new() };
+    let body = String::from_utf8_lossy(response.body);
+    let Some(captures) = pattern.0.captures(&body) else { return BTreeMap::new() };
+    let named = pattern.0.capture_names().flatten().filter_map(|name| Some((name, captures.name(name)?.as_str())));
+    named.map(|(name, text)| (name.to_string(), redact::scrub_and_cut(text, MAX_CAPTURED_CHARS))).collect()
 }
 
 fn says(body: &[u8], texts: &[String]) -> bool {
@@ -106,6 +127,7 @@ fn by_rule(
     let missing = missing_permission(rule, response, body);
     let granted = named(&rule.granted, response, body);
     let mut parts: BTreeMap<String, String> = context.parts.clone();
+    parts.extend(captured(rule, response));
     parts.insert("resource".to_string(), context.resource.to_string());
     parts.insert("stream".to_string(), context.stream.to_string());
     parts.insert("call".to_string(), call(response));

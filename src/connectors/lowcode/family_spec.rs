@@ -4,6 +4,8 @@
 //! name. The `title` and `fix` of a rule may contain `{resource}`, `{stream}`, `{call}` (method, address and path),
 //! `{missing}` and `{granted}`.
 
+pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
+pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
 use crate::model::PostRule;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,9 @@ pub struct FamilySpec {
     pub identity: Vec<Identity>,
     pub privilege: Privilege,
     pub errors: Errors,
+    /// Credentials of other kinds that people store by mistake.
+    #[serde(default)]
+    pub wrong_kinds: Vec<WrongKind>,
     #[serde(default)]
     pub limits: Vec<Limit>,
     #[serde(default)]
@@ -73,6 +78,7 @@ pub struct ResourceKind {
     #[serde(default)]
     pub examples: Vec<String>,
     /// The regular expression for each part, anchored at both ends.
+    #[serde(default)]
     pub parts: BTreeMap<String, String>,
     /// True if a resource id may also be written as a URL: with a scheme, a query, the default port or a slash at its end,
     /// all of which are left out before it is matched. The fixed text of `ids` then matches in any case.
@@ -195,7 +201,7 @@ pub struct FirstStream {
 }
 
 /// The call that proves which account the credential and the address belong to.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// The name of the kind of resource that this call is for.
@@ -203,23 +209,51 @@ pub struct Identity {
     /// The stream of `source` to read; its first record identifies the account. It is not listed as data.
     pub stream: String,
     /// Fields of the record that must equal a part of the resource id after both are normalized.
+    #[serde(rename = "match", default)]
+    pub matches: Vec<Match>,
+    /// Alternatives: all fields of at least one of them must match, too.
+    #[serde(default)]
+    pub any: Vec<Vec<Match>>,
+    /// True if the stream must yield exactly one record, because a vendor that ignores a filter returns several.
+    #[serde(default)]
+    pub only: bool,
+    /// Fields of the record to copy into the evidence.
+    #[serde(default)]
+    pub show: Vec<String>,
+    /// How the identity is proven if the credential is not allowed to read `stream`.
+    #[serde(default)]
+    pub claim: Option<ClaimIdentity>,
+}
+
+/// An identity that the claims of an accepted access token prove.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimIdentity {
+    /// The stream that is read to see that the vendor accepts the token. Only then are its claims believed, because AAM does
+    /// not verify its signature.
+    pub stream: String,
+    /// Claims that must equal a part of the resource id.
     #[serde(rename = "match")]
     pub matches: Vec<Match>,
-    /// Fields of the record to copy into the evidence.
+    /// Claims to copy into the evidence.
     #[serde(default)]
     pub show: Vec<String>,
 }
 
 /// One field that must match the resource id.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
-    /// JSON pointer to a value of the record.
+    /// JSON pointer to a value of the record. With `*` in place of a key, one of the values must match:
+    /// `/verifiedDomains/*/name`.
     pub field: String,
     /// The expected value, with `{part}` placeholders.
     pub equals: String,
     #[serde(default)]
     pub normal: Normal,
+    /// True if a record without the field is accepted. At least one other field must match then.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// How two texts are normalized before they are compared.
@@ -234,31 +268,12 @@ pub enum Normal {
     First15,
     /// Compares only letters and digits, and ignores case.
     Alphanumeric,
-}
-
-/// How to find out what the credential may do.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Privilege {
-    /// The header of the identity response that lists the grants. Alternatively, `field` is a JSON pointer into its record.
-    #[serde(default)]
-    pub header: String,
-    #[serde(default)]
-    pub field: String,
-    /// The separator between two grants. Whitespace around a grant is removed.
-    #[serde(default)]
-    pub separator: String,
-    /// Grants that only allow reading. `*` matches any text.
-    #[serde(default)]
-    pub ok: Vec<String>,
-    /// Grants that allow more than reading. They take precedence over `ok`.
-    #[serde(default)]
-    pub over: Vec<String>,
-    /// Grants that only allow reading, but reading of content, which AAM does not need. The evidence names them.
-    #[serde(default)]
-    pub content: Vec<String>,
-    /// The reason to show when the vendor does not list the grants.
-    pub absent: String,
+    /// The value that was found begins with the expected one: the host proves the account, and the value is its kind of id.
+    Prefix,
+    /// Compares the hosts of two addresses. Scheme, port, path and case do not matter.
+    Host,
+    /// Compares hosts and paths. Scheme, port, a slash at the end and case do not matter.
+    Url,
 }
 
 /// How to recognize the vendor's error responses.
@@ -299,6 +314,16 @@ pub struct Rule {
     /// Texts of which the body must contain one, ignoring case.
     #[serde(default)]
     pub text: Vec<String>,
+    /// A regular expression that must match somewhere in the body. Its named groups can be used in `title` and `fix`, for
+    /// example `(?P<code>AADSTS[0-9]+)` as `{code}`.
+    #[serde(default)]
+    pub text_pattern: Option<TextPattern>,
+    /// Hosts of which the response must come from one; `*` matches any text.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Authentication methods of which one must be in use.
+    #[serde(default)]
+    pub auth: Vec<String>,
     /// The name of a `model::Class`.
     pub class: String,
     pub title: String,

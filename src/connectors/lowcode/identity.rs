@@ -1,11 +1,30 @@
 //! Checks that the response of the identity call is for the resource that the resource id names. Pure.
 
 use super::address::fill;
-use super::family_spec::{Identity, Match, Normal};
+use super::family_spec::{Match, Normal};
 use crate::credentials::redact;
 use crate::model::{Class, Evidence, Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use url::Url;
+
+/// The fields that must match, of a record or of the claims of a token.
+#[derive(Clone, Copy)]
+pub struct Proof<'a> {
+    /// All of these must match.
+    pub matches: &'a [Match],
+    /// All of one of these must match, unless there is none.
+    pub any: &'a [Vec<Match>],
+    /// Fields to show.
+    pub show: &'a [String],
+}
+
+/// A field that did not match: its name, its value, and the expected value.
+struct Mismatch {
+    field: String,
+    met: Option<String>,
+    wanted: String,
+}
 
 /// Compares `record` with the parts of the resource id and returns the fields to show.
 ///
@@ -13,27 +32,60 @@ use std::collections::BTreeMap;
 /// Returns `WrongService`, which names the value that was found and the expected one. `base_url` says where the base address
 /// is configured, which is wrong if the response does not have the field at all.
 pub fn prove(
-    rule: &Identity,
+    proof: Proof<'_>,
     record: &Value,
     parts: &BTreeMap<String, String>,
     title: &str,
     base_url: &str,
 ) -> Result<Evidence, Failure> {
-    let mut evidence = Evidence::new();
-    for field in &rule.matches {
-        let wanted = fill(&field.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
-        let met = text(record.pointer(&field.field));
-        if met.as_deref().map(|met| normal(field.normal, met)) != Some(normal(field.normal, &wanted)) {
-            return Err(other(&field.field, met.as_deref(), &wanted, (title, base_url)));
+    let other = |mismatch: Mismatch| other(&mismatch, (title, base_url));
+    let mut matched = compare(proof.matches, record, parts)?.map_err(other)?;
+    if !proof.any.is_empty() {
+        let compared: Vec<_> = proof.any.iter().map(|list| compare(list, record, parts)).collect::<Result<_, _>>()?;
+        let has_field = |mismatch: &Mismatch| mismatch.met.is_some();
+        let (fine, mut wrong): (Vec<_>, Vec<_>) = compared.into_iter().partition(Result::is_ok);
+        match fine.into_iter().flatten().find(|found| !found.is_empty()) {
+            Some(found) => matched.extend(found),
+            // A field that the record has says more than one that it does not have.
+            None => {
+                wrong.sort_by_key(|found| !found.as_ref().err().is_some_and(has_field));
+                return Err(wrong.into_iter().find_map(Result::err).map_or_else(|| nothing_compared(title, base_url), other));
+            }
         }
-        evidence.insert("matched".to_string(), format!("{} is {wanted}", name(&field.field)).into());
     }
-    for pointer in &rule.show {
-        if let Some(value) = text(record.pointer(pointer)) {
+    if matched.is_empty() {
+        return Err(nothing_compared(title, base_url));
+    }
+    let mut evidence = Evidence::new();
+    evidence.insert("matched".to_string(), matched.join(", ").into());
+    for pointer in proof.show {
+        if let Some(value) = pointed(record, pointer).into_iter().find_map(|value| text(Some(value))) {
             evidence.insert(name(pointer), value.into());
         }
     }
     Ok(evidence)
+}
+
+/// Compares each field of `matches`, and returns what matched, or the first field that does not.
+fn compare(
+    matches: &[Match],
+    record: &Value,
+    parts: &BTreeMap<String, String>,
+) -> Result<Result<Vec<String>, Mismatch>, Failure> {
+    let mut matched = Vec::new();
+    for rule in matches {
+        let wanted = fill(&rule.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
+        let found: Vec<String> = pointed(record, &rule.field).into_iter().filter_map(|value| text(Some(value))).collect();
+        let expected = normal(rule.normal, &wanted);
+        if found.iter().any(|met| !expected.is_empty() && is_same(rule.normal, met, &expected)) {
+            let how = if rule.normal == Normal::Prefix { "begins with" } else { "is" };
+            matched.push(format!("{} {how} {wanted}", name(&rule.field)));
+        } else if !found.is_empty() || !rule.optional {
+            let met = (!found.is_empty()).then(|| redact::shortened(&found.join(", "), 200));
+            return Ok(Err(Mismatch { field: name(&rule.field), met, wanted }));
+        }
+    }
+    Ok(Ok(matched))
 }
 
 /// Checks that the account that a credential belongs to is the one that the resource id names. A record without the
@@ -53,10 +105,10 @@ pub fn same_account(rule: &Match, record: &Value, parts: &BTreeMap<String, Strin
     }
 }
 
-fn other(field: &str, met: Option<&str>, wanted: &str, (title, base_url): (&str, &str)) -> Failure {
-    let field = name(field);
+fn other(mismatch: &Mismatch, (title, base_url): (&str, &str)) -> Failure {
+    let Mismatch { field, met, wanted } = mismatch;
     let address = if met.is_none() { format!("; if this is not the API of {title}, correct {base_url}") } else { String::new() };
-    let met = met.map_or(format!("no {field}"), |met| format!("{field} {met}"));
+    let met = met.as_ref().map_or(format!("no {field}"), |met| format!("{field} {met}"));
     Failure::new(
         Class::WrongService,
         format!("{title} answers as {met}, and the resource id names {wanted}"),
@@ -64,14 +116,55 @@ fn other(field: &str, met: Option<&str>, wanted: &str, (title, base_url): (&str,
     )
 }
 
+fn nothing_compared(title: &str, base_url: &str) -> Failure {
+    Failure::new(
+        Class::WrongService,
+        format!("the response of {title} has none of the fields that say which account it is"),
+        format!("if this is not the API of {title}, correct {base_url}"),
+    )
+}
+
+/// Compares a value that was found with the normalized expected one.
+fn is_same(form: Normal, met: &str, expected: &str) -> bool {
+    match form {
+        Normal::Prefix => met.starts_with(expected),
+        _ => normal(form, met) == expected,
+    }
+}
+
 /// Normalizes `text` for a comparison.
 fn normal(form: Normal, text: &str) -> String {
     match form {
-        Normal::Exact => text.to_string(),
+        Normal::Exact | Normal::Prefix => text.to_string(),
         Normal::Caseless => text.to_lowercase(),
         Normal::First15 => text.chars().take(15).collect(),
         Normal::Alphanumeric => text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect(),
+        Normal::Host => host_and_path(text).0,
+        Normal::Url => {
+            let (host, path) = host_and_path(text);
+            format!("{host}{}", path.to_lowercase())
+        }
     }
+}
+
+/// Returns host and path of an address, which may have no scheme. Both are empty if it is not an address.
+fn host_and_path(text: &str) -> (String, String) {
+    let text = text.trim();
+    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("https://{text}")) };
+    let Ok(url) = url else { return (String::new(), String::new()) };
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_lowercase();
+    (host, url.path().trim_end_matches('/').to_string())
+}
+
+/// Returns the values at `pointer`, in which `*` stands for every key or index.
+fn pointed<'v>(value: &'v Value, pointer: &str) -> Vec<&'v Value> {
+    let Some((before, after)) = pointer.split_once("/*") else { return value.pointer(pointer).into_iter().collect() };
+    let children: Vec<&Value> = match value.pointer(before) {
+        Some(Value::Array(items)) => items.iter().collect(),
+        Some(Value::Object(fields)) => fields.values().collect(),
+        _ => Vec::new(),
+    };
+    children.into_iter().flat_map(|child| pointed(child, after)).collect()
 }
 
 /// Returns a string or number as text, cut so that it is short enough for evidence.
@@ -90,18 +183,20 @@ fn name(pointer: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::family_spec::Match;
     use super::*;
     use serde_json::json;
 
+    fn rule(field: &str, normal: Normal, optional: bool) -> Match {
+        Match { field: field.to_string(), equals: "{org}".to_string(), normal, optional }
+    }
+
+    fn judged(matches: &[Match], any: &[Vec<Match>], met: &Value, wanted: &str) -> Result<Evidence, Failure> {
+        let show = ["/id".to_string(), "/none".to_string()];
+        prove(Proof { matches, any, show: &show }, met, &[("org".to_string(), wanted.to_string())].into(), "GitHub", "base_url")
+    }
+
     fn proven(normal: Normal, met: &Value, wanted: &str) -> Result<Evidence, Failure> {
-        let rule = Identity {
-            kind: String::new(),
-            stream: String::new(),
-            matches: vec![Match { field: "/login".to_string(), equals: "{org}".to_string(), normal }],
-            show: vec!["/id".to_string(), "/none".to_string()],
-        };
-        prove(&rule, met, &[("org".to_string(), wanted.to_string())].into(), "GitHub", "base_url")
+        judged(&[rule("/login", normal, false)], &[], met, wanted)
     }
 
     #[test]
@@ -114,9 +209,17 @@ mod tests {
             (Normal::First15, "00D000000000002AAA", "00D000000000001", false),
             (Normal::Alphanumeric, "123456_SB1", "123456-sb1", true),
             (Normal::Alphanumeric, "1234567_SB1", "123456-sb1", false),
+            (Normal::Prefix, "00D000000000001AAA", "00D", true),
+            (Normal::Prefix, "005000000000001AAA", "00D", false),
+            (Normal::Host, "https://Acme.example:8443/x/", "acme.example", true),
+            (Normal::Host, "https://acme.example.evil.example", "acme.example", false),
+            (Normal::Host, "https://acme.example@evil.example", "acme.example", false),
+            (Normal::Url, "http://acme.example/Jira/", "acme.example:8443/jira", true),
+            (Normal::Url, "http://acme.example/other", "acme.example/jira", false),
         ] {
             assert_eq!(proven(normal, &json!({"login": met}), wanted).is_ok(), fine, "{met} {wanted}");
         }
+        assert!(proven(Normal::Host, &json!({"login": "::"}), "//").is_err(), "two texts that are not addresses");
     }
 
     #[test]
@@ -129,5 +232,37 @@ mod tests {
         for nothing in [json!({}), json!(null), json!({"login": null}), json!({"login": ["acme"]}), json!({"login": ""})] {
             assert!(proven(Normal::Caseless, &nothing, "acme").unwrap_err().title.contains("no login"), "{nothing}");
         }
+    }
+
+    #[test]
+    fn one_of_several_values_or_alternatives_is_enough() {
+        let domains = [rule("/verifiedDomains/*/name", Normal::Caseless, false)];
+        let tenant = json!({"id": "t1", "verifiedDomains": [{"name": "acme.example"}, {"name": "Acme.onmicrosoft.example"}]});
+        let evidence = judged(&domains, &[], &tenant, "acme.onmicrosoft.example").unwrap();
+        assert_eq!(evidence["matched"], "verifiedDomains.*.name is acme.onmicrosoft.example");
+        let failure = judged(&domains, &[], &tenant, "evil.example").unwrap_err();
+        assert!(failure.title.contains("acme.example, Acme.onmicrosoft.example"), "{failure:?}");
+        for nothing in
+            [json!({"verifiedDomains": []}), json!({"verifiedDomains": [{}]}), json!({"verifiedDomains": "x"}), json!({})]
+        {
+            assert!(judged(&domains, &[], &nothing, "acme.example").is_err(), "{nothing}");
+        }
+        let any = [vec![rule("/id", Normal::Exact, false)], domains.to_vec()];
+        for wanted in ["t1", "acme.example"] {
+            assert!(judged(&[], &any, &tenant, wanted).is_ok(), "{wanted}");
+        }
+        assert_eq!(judged(&[], &any, &tenant, "t2").unwrap_err().title, "GitHub answers as id t1, and the resource id names t2");
+        assert!(judged(&[], &any, &json!({}), "t2").unwrap_err().fix.contains("base_url"));
+    }
+
+    #[test]
+    fn an_optional_field_may_be_missing_but_not_all_fields() {
+        let matches = [rule("/login", Normal::Exact, false), rule("/host", Normal::Host, true)];
+        assert!(judged(&matches, &[], &json!({"login": "acme"}), "acme").is_ok());
+        assert!(judged(&matches, &[], &json!({"login": "acme", "host": "https://acme/"}), "acme").is_ok());
+        assert!(judged(&matches, &[], &json!({"login": "acme", "host": "https://other/"}), "acme").is_err());
+        let all_optional = [rule("/login", Normal::Exact, true)];
+        assert!(judged(&all_optional, &[], &json!({}), "acme").unwrap_err().title.contains("none of the fields"));
+        assert!(judged(&[], &[all_optional.to_vec()], &json!({}), "acme").unwrap_err().title.contains("none of the fields"));
     }
 }

@@ -1,18 +1,15 @@
 //! An open resource. The interpreter performs all of its steps: identity, privilege, discovery, health and tiny sync.
 
-use super::address;
-use super::binding::{Binding, with_base_url};
+use super::binding::Binding;
 use super::errors::{self, ErrorContext};
-use super::family_spec::FirstStream;
 use super::host::{CallerMode, KeptResponse, Rules, SessionHost, failure_of};
 use super::limits::Windows;
-use super::{identity, privilege};
 use crate::clock::Clock;
 use crate::connectors::concurrent::{self, Limits as Concurrency};
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::redact;
 use crate::egress::{Session, Traffic};
-use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
+use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::Policy;
 use ::lowcode::bounds::Bounds as Limits;
 use ::lowcode::context::{Context, Limits as Stops, Run};
@@ -22,7 +19,7 @@ use ::lowcode::source::{Source, SourceBuilder};
 use ::lowcode::spec;
 use ::lowcode::stream::Stream as Reader;
 use ::lowcode::tokens::SharedLogins;
-use ::lowcode::value::{Dict, Value};
+use ::lowcode::value::Value;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -46,9 +43,9 @@ pub(super) struct Resource {
     logins: Arc<SharedLogins>,
     /// The sources built from the manifest so far, by the names of their streams; an empty list of names stands for all
     /// streams. The steps share them, and with them the access tokens that OAuth clients hold.
-    built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
+    pub(super) built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
     /// Whether a response has proven the identity of the resource.
-    proven: AtomicBool,
+    pub(super) proven: AtomicBool,
     /// The streams of the health step that could not be read although others could.
     pub(super) unhealthy: Mutex<BTreeMap<String, Failure>>,
 }
@@ -181,110 +178,21 @@ impl Resource {
         }
     }
 
-    /// Reads the first record of the stream `name` and returns it with its response.
-    async fn probe(&self, name: &str) -> Result<(Option<Value>, Option<Arc<KeptResponse>>), Failure> {
+    /// Reads at most `most` records of the stream `name` and returns them with the last response.
+    pub(super) async fn probe(&self, name: &str, most: usize) -> Result<(Vec<Value>, Option<Arc<KeptResponse>>), Failure> {
         let source = self.named(&[name.to_string()])?;
         let stream = source.streams.first().ok_or_else(|| self.empty(name))?;
-        let found = self.read(&self.run(), stream, 1, false).await?;
-        Ok((found.into_iter().next(), self.host.last_response(name)))
+        let found = self.read(&self.run(), stream, most, false).await?;
+        Ok((found, self.host.last_response(name)))
     }
 
-    /// Reads what the authentication method needs, and proves the identity.
-    async fn introduced(&mut self) -> Result<(Evidence, Privilege), Failure> {
-        let granted = self.read_first().await?;
-        if let Some(template) = self.binding.then_base_url.take() {
-            let base_url = address::fill_address(&template, &self.binding.parts).map_err(|part| address::unknown_part(&part))?;
-            self.set_config(with_base_url(&self.binding.config, &base_url));
-        }
-        self.met(granted).await
-    }
-
-    /// Changes to the authentication method that is tried after this one. Returns false if there is none.
-    fn use_other_method(&mut self) -> bool {
-        let Some(other) = self.binding.otherwise.take() else { return false };
-        let config = other.config.clone();
-        self.binding = *other;
-        self.set_config(config);
-        true
-    }
-
-    fn set_config(&mut self, config: Value) {
-        self.binding.config = config;
-        // The sources that were built so far have the old config.
-        self.built.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// Reads the stream that the authentication method needs before all others, and puts its record into the config.
-    /// Returns the grants that the record names.
-    async fn read_first(&mut self) -> Result<Option<String>, Failure> {
-        let Some(FirstStream { stream, config, grants, matches, parts }) = self.binding.first.clone() else { return Ok(None) };
-        let record = self.probe(&stream).await?.0.unwrap_or_default();
-        let granted = privilege::levels(json(&record).pointer(&grants));
-        if let Some(rule) = matches.get(&self.binding.kind) {
-            identity::same_account(rule, &json(&record), &self.binding.parts, &self.binding.title)?;
-        }
-        let found = json(&record);
-        let mut whole = self.binding.config.as_dict().cloned().unwrap_or_else(Dict::default);
-        whole.insert(config.into(), record);
-        for (name, pointer) in parts {
-            let value = identity::text(found.pointer(&pointer)).ok_or_else(|| self.no_part(&stream, &pointer))?;
-            whole.insert(name.as_str().into(), Value::str(value.as_str()));
-            self.binding.parts.insert(name, value);
-        }
-        self.set_config(Value::Dict(whole));
-        Ok(granted)
-    }
-
-    fn no_part(&self, stream: &str, pointer: &str) -> Failure {
-        let Binding { title, base_url, .. } = &self.binding;
-        Failure::new(
-            Class::WrongService,
-            format!("the response of {title} for {stream} does not have {pointer}"),
-            format!("check that {base_url} is the address of {title}"),
-        )
-    }
-
-    fn empty(&self, name: &str) -> Failure {
+    pub(super) fn empty(&self, name: &str) -> Failure {
         let Binding { title, list_of_streams, .. } = &self.binding;
         Failure::new(
             Class::Misconfigured,
             format!("the manifest of {title} does not have the stream {name}"),
             format!("name a stream of the manifest: {list_of_streams}"),
         )
-    }
-
-    async fn met(&self, granted: Option<String>) -> Result<(Evidence, Privilege), Failure> {
-        let binding = &self.binding;
-        let mut evidence = Evidence::new();
-        let hosts: Vec<&str> = binding.origins.iter().map(String::as_str).collect();
-        evidence.insert("hosts".into(), hosts.join(", ").into());
-        if !binding.auth.is_empty() {
-            evidence.insert("auth".into(), binding.auth.clone().into());
-        }
-        let Some(rule) = &binding.identity else {
-            evidence.extend(self.checked().await?);
-            let note = format!(
-                "matched: host and check; no call proves whose data it is (manifests.sources.{}.identity in the policy names one)",
-                binding.title
-            );
-            evidence.insert("identity".into(), note.into());
-            let reason = "a custom manifest does not say how to read the grants".to_string();
-            return Ok((evidence, Privilege::Unknown { reason }));
-        };
-        let (record, kept) = self.probe(&rule.stream).await?;
-        let record = record.as_ref().map(json).unwrap_or(Json::Null);
-        evidence.extend(identity::prove(rule, &record, &binding.parts, &binding.title, &binding.base_url)?);
-        self.proven.store(true, Ordering::Relaxed);
-        let Some(rules) = binding.privilege else {
-            let reason = "a custom manifest does not say how to read the grants".to_string();
-            return Ok((evidence, Privilege::Unknown { reason }));
-        };
-        let grants = granted.or_else(|| privilege::grants(rules, kept.as_deref().map(|kept| &kept.response), &record));
-        let content = privilege::content(rules, grants.as_deref());
-        if !content.is_empty() {
-            evidence.insert("reads_content".into(), content.into());
-        }
-        Ok((evidence, privilege::verdict(rules, grants.as_deref())))
     }
 
     /// Returns how many of `streams` may be read at the same time: only one if they share a token, a parent or a rate
@@ -298,7 +206,7 @@ impl Resource {
     }
 
     /// Reads one record of each stream of the health step. The step passes if at least one of them can be read.
-    async fn checked(&self) -> Result<Evidence, Failure> {
+    pub(super) async fn checked(&self) -> Result<Evidence, Failure> {
         let names = &self.binding.health;
         let source = match names.is_empty() {
             true => Arc::new(self.sources().first_streams(&self.run(), 1, &[]).await.map_err(|failed| self.failure("", failed))?),
@@ -416,9 +324,9 @@ impl Resource {
     }
 
     fn error_context<'c>(&'c self, stream: &'c str) -> ErrorContext<'c> {
-        let Binding { title, resource, least_privilege, base_url, kind, parts, .. } = &self.binding;
+        let Binding { title, resource, least_privilege, base_url, auth, kind, parts, .. } = &self.binding;
         let proven = self.proven.load(Ordering::Relaxed);
-        ErrorContext { title, resource, least_privilege, stream, proven, base_url, kind, parts }
+        ErrorContext { title, resource, least_privilege, stream, proven, base_url, auth, kind, parts }
     }
 }
 

@@ -49,12 +49,27 @@ impl Spec {
             .as_array()
             .map(|streams| streams.iter().filter_map(|stream| stream["name"].as_str()).collect())
             .unwrap_or_default();
+        if form.privilege.all_sources().any(|source| !source.is_valid()) {
+            return Err("a source of privilege names one of header, field, claim, granted, and stream with grants".to_string());
+        }
+        if let Some(rule) = form.identity.iter().find(|rule| rule.matches.is_empty() && rule.any.is_empty()) {
+            return Err(format!("the identity of {} compares nothing", rule.kind));
+        }
+        if let Some(method) = form
+            .auth
+            .iter()
+            .find(|method| method.otherwise.as_ref().is_some_and(|name| !form.auth.iter().any(|other| other.name == *name)))
+        {
+            return Err(format!("auth has no method for the otherwise of {}", method.name));
+        }
         let kinds = || form.address.kinds.iter();
         let asked = kinds()
             .flat_map(|kind| &kind.streams)
             .chain(form.auth.iter().map(|way| &way.health))
             .chain(form.auth.iter().filter_map(|way| Some(&way.first.as_ref()?.stream)))
-            .chain(form.identity.iter().map(|rule| &rule.stream));
+            .chain(form.identity.iter().map(|rule| &rule.stream))
+            .chain(form.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream)))
+            .chain(form.privilege.all_sources().map(|source| &source.stream).filter(|name| !name.is_empty()));
         if let Some(missing) = asked.into_iter().find(|name| !names.contains(&name.as_str())) {
             return Err(format!("source has no stream {missing}"));
         }

@@ -34,6 +34,7 @@ use keys::StoreKeys;
 use links::Reason;
 use refresh::Unsaved;
 pub use revoke::{RevokedAtVendor, RevokedGrant};
+pub use scopes::split as split_scopes;
 use settings::ConsentSettings;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -234,7 +235,8 @@ fn provided(token: &Cached<Secret>, grant: &GrantFacts, settings: &ConsentSettin
     facts.evidence.insert("cached".to_string(), token.hit.into());
     let asked: Vec<String> = settings.scopes().map(str::to_string).collect();
     facts.warning = token.stale.clone().or_else(|| scopes::warning(&settings.name, &asked, &grant.scopes, &settings.family));
-    ProvidedCredential { credential: Credential::read(token.value.as_ref().clone()), facts }
+    let credential = Credential::read(token.value.as_ref().clone()).with_granted(grant.scopes.clone());
+    ProvidedCredential { credential, facts }
 }
 
 /// Returns the end of the grant if a person has to give it again then. An end that each refresh moves is left out. Whether it
