@@ -253,7 +253,7 @@ struct File {
 const DESCRIBED_ENGINES: [&str; 2] = ["lowcode", "snowflake"];
 
 /// The keys that only families of these engines have.
-pub(crate) const LOWCODE_KEYS: [&str; 12] = [
+pub(crate) const LOWCODE_KEYS: [&str; 13] = [
     "address",
     "auth",
     "identity",
@@ -265,6 +265,7 @@ pub(crate) const LOWCODE_KEYS: [&str; 12] = [
     "calls",
     "schemas",
     "blind",
+    "user_agent",
     "source",
 ];
 

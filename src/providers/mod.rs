@@ -65,6 +65,9 @@ pub struct CredentialFacts {
     pub provider: &'static str,
     /// True if another reading could give another credential, so that one the source rejects is read anew once.
     pub changeable: bool,
+    /// True if the credential was issued before this attempt. Its permissions are those of that moment, so one that lacks a
+    /// permission is issued anew once.
+    pub issued_earlier: bool,
     /// When it ends; AAM renews or replaces it before.
     pub valid_until: Option<Timestamp>,
     /// When it ends, if a person has to replace it.

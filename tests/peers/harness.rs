@@ -34,6 +34,7 @@ pub enum Peer {
     Servicenow,
     Snowduck,
     Drivemock,
+    Graph,
 }
 
 impl Peer {
@@ -63,6 +64,7 @@ impl Peer {
             Peer::Servicenow => "servicenow",
             Peer::Snowduck => "snowduck",
             Peer::Drivemock => "drivemock",
+            Peer::Graph => "graph",
         }
     }
 
@@ -78,6 +80,7 @@ impl Peer {
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
             Peer::Servicenow => "MOCK",
             Peer::Prism => "GITHUB",
+            Peer::Graph => "CHECKED",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

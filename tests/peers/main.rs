@@ -1,6 +1,6 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
-//! oidc-provider, Authlib, oauthlib, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao and
+//! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao and
 //! Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
@@ -19,6 +19,7 @@ mod dashboard;
 mod drive;
 mod fastapi;
 mod frameworks;
+mod graph;
 mod lowcode_cdk;
 mod lowcode_families;
 mod netsuite;
@@ -44,6 +45,7 @@ fn main() -> std::process::ExitCode {
         drive::tests(),
         fastapi::tests(),
         frameworks::tests(),
+        graph::tests(),
         lowcode_cdk::tests(),
         lowcode_families::tests(),
         netsuite::tests(),

@@ -62,10 +62,14 @@ pub struct Binding {
     pub account: String,
     pub posts: Posts,
     pub limits: Vec<Limit>,
+    /// The header `User-Agent`; empty for the one of AAM.
+    pub user_agent: String,
     /// The data streams in the order in which the tiny sync reads them; empty means all streams of the manifest.
     pub streams: Vec<String>,
     /// If present, the streams are generated from a response of the source, and this many of them are described.
     pub generated: Option<usize>,
+    /// True if generated streams are described besides `streams`.
+    pub dynamic: bool,
     /// The streams that the health step reads.
     pub health: Vec<String>,
     /// The name of the authentication method, which the evidence shows.
@@ -375,8 +379,10 @@ impl FamilyResource {
             account: location.account,
             posts: posts(family, &form.posts, &fixed),
             limits: form.limits.clone(),
+            user_agent: form.user_agent.replace("{version}", env!("CARGO_PKG_VERSION")),
             streams: self.kind.streams.clone(),
             generated: self.kind.generated,
+            dynamic: self.kind.dynamic,
             health,
             auth: method.name.clone(),
             token,

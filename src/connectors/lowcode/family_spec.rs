@@ -38,6 +38,9 @@ pub struct FamilySpec {
     /// The calls that AAM makes at most, if the source's lists fit into one page each.
     #[serde(default)]
     pub calls: Option<CallCounts>,
+    /// The header `User-Agent` of all calls, if the vendor asks for a form of its own. `{version}` is the version of AAM.
+    #[serde(default)]
+    pub user_agent: String,
     /// An Airbyte low-code manifest.
     pub source: Value,
 }
@@ -112,6 +115,10 @@ pub struct ResourceKind {
     /// that discovery describes. `streams` then only names those that come first if they exist.
     #[serde(default)]
     pub generated: Option<usize>,
+    /// True if the streams that `dynamic_streams` of `source` generate exist for this kind too. They are described, and the
+    /// tiny sync does not read them.
+    #[serde(default)]
+    pub dynamic: bool,
 }
 
 /// Which hosts a resource id may name.
@@ -363,6 +370,9 @@ pub struct Rule {
     /// stream belongs to the stream `NAME_login_requester`.
     #[serde(default)]
     pub streams: Vec<String>,
+    /// The kinds of resources that the rule is for; empty means any kind.
+    #[serde(default)]
+    pub kinds: Vec<String>,
     /// If present, whether the identity of the resource must have been proven before.
     #[serde(default)]
     pub proven: Option<bool>,
@@ -396,6 +406,9 @@ pub struct Rule {
     /// Where the response names the missing permission: JSON pointers, or `header:NAME`.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// The missing permission, for a response that does not name it.
+    #[serde(default)]
+    pub permission: String,
     /// True if the permissions that `missing` finds are alternatives, of which one is enough.
     #[serde(default)]
     pub alternatives: bool,

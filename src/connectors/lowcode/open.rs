@@ -80,6 +80,7 @@ pub async fn open(
         windows,
         account: binding.account.clone(),
         secrets_by_spec: binding.secrets_by_spec,
+        user_agent: binding.user_agent.clone(),
         max_bytes: bounds.body_bytes as u64,
     };
     let host = SessionHost::new(session, clock, rules);
@@ -278,9 +279,9 @@ impl Resource {
     }
 
     fn error_context<'c>(&'c self, stream: &'c str) -> ErrorContext<'c> {
-        let Binding { title, resource, least_privilege, base_url, auth, .. } = &self.binding;
+        let Binding { title, resource, least_privilege, base_url, auth, kind, parts, .. } = &self.binding;
         let proven = self.proven.load(Ordering::Relaxed);
-        ErrorContext { title, resource, least_privilege, stream, proven, base_url, auth }
+        ErrorContext { title, resource, least_privilege, stream, proven, base_url, auth, kind, parts }
     }
 }
 

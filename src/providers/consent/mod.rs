@@ -224,6 +224,7 @@ fn token_key(facts: &GrantFacts) -> String {
 fn provided(token: &Cached<Secret>, grant: &GrantFacts, settings: &ConsentSettings) -> ProvidedCredential {
     let mut facts = CredentialFacts::new("consent");
     facts.changeable = true;
+    facts.issued_earlier = token.hit;
     facts.valid_until = token.valid_until();
     facts.ends_at = fixed_end(grant);
     facts.ending_secret = facts.ends_at.map(|_| EndingSecret::Consent(settings.name.clone()));

@@ -195,6 +195,7 @@ fn provided(cached: &Cached<Minted>, name: &str, principal: &Principal) -> Provi
     let minted = &cached.value;
     let mut facts = CredentialFacts::new("sp");
     facts.changeable = true;
+    facts.issued_earlier = cached.hit;
     facts.valid_until = cached.valid_until();
     facts.ends_at = end_of_day(principal.text("expires")).or(minted.key_ends_at);
     facts.ending_secret = facts.ends_at.map(|_| EndingSecret::Principal(name.to_string()));
