@@ -6,6 +6,7 @@ mod locators;
 mod text;
 
 use crate::connectors::lowcode::binding::list_of_streams;
+use crate::connectors::lowcode::family_spec::{CallCounts, ResourceKind};
 use crate::connectors::lowcode::spec::{self, Spec};
 use crate::families::{CredentialField, Family, Login, OAuth};
 use crate::model::Cap;
@@ -194,7 +195,11 @@ impl OAuthGuide {
 impl FamilySummary {
     #[must_use]
     pub fn new(family: &Family) -> FamilySummary {
-        let calls = spec::find(&family.id).and_then(|spec| spec.form.calls);
+        let keys = family.lowcode.as_ref();
+        // Each engine has its own keys, and the counts have the same form in all of them.
+        let calls = keys.and_then(|keys| serde_json::from_value::<CallCounts>(keys.get("calls")?.clone()).ok());
+        let listed = keys.and_then(|keys| keys.pointer("/address/examples")).and_then(serde_json::Value::as_array);
+        let listed = listed.into_iter().flatten().filter_map(|example| example.as_str()).map(str::to_string);
         FamilySummary {
             id: family.id.to_string(),
             title: family.title.clone(),
@@ -202,7 +207,7 @@ impl FamilySummary {
             engine: family.engine.clone(),
             on_by_default: family.on_by_default,
             resource_ids: family.resource_ids.trim().to_string(),
-            examples: kinds(family).into_iter().flat_map(|kind| kind.examples).collect(),
+            examples: kinds(family).into_iter().flat_map(|kind| kind.examples).chain(listed).collect(),
             least_privilege: family.least_privilege.trim().to_string(),
             cap: family.cap.clone(),
             credential: family.credential_fields().map(FieldGuide::new).collect(),
@@ -235,7 +240,7 @@ impl FamilyGuide {
 
 /// The kinds of resources of a family whose manifest names its streams.
 fn kinds(family: &Family) -> Vec<KindGuide> {
-    let kind = |spec: &Spec, kind: &crate::connectors::lowcode::family_spec::ResourceKind| KindGuide {
+    let kind = |spec: &Spec, kind: &ResourceKind| KindGuide {
         name: kind.name.clone(),
         examples: kind.examples.clone(),
         base_url: kind.base_url(&spec.form).to_string(),
