@@ -299,6 +299,6 @@ impl Scope {
     }
 
     fn value(&self) -> Value {
-        Value::from_iter(self.names.iter().map(|(name, value)| (name.clone(), value.clone())))
+        Value::from_pairs(self.names.iter().map(|(name, value)| (name.clone(), value.clone())))
     }
 }
