@@ -79,10 +79,9 @@ fn every_scope_only_reads() {
         }
         if let Some(spec) = spec::find(&family.id) {
             let rules = &spec.form.privilege;
-            let separator = if rules.separator.is_empty() { "," } else { &rules.separator };
-            let grants = oauth.principal_scopes().join(separator);
-            assert_eq!(privilege::verdict(rules, Some(&grants)), Privilege::Ok, "{}: {grants}", family.id);
-            assert!(privilege::content(rules, Some(&grants)).is_empty(), "{}: {grants} read content", family.id);
+            let grants = oauth.principal_scopes();
+            assert_eq!(privilege::verdict(rules, &grants), Privilege::Ok, "{}: {grants:?}", family.id);
+            assert!(privilege::content(rules, &grants).is_empty(), "{}: {grants:?} read content", family.id);
         }
     }
     assert_eq!(not_only_reading, BTreeSet::from(NOT_ONLY_READING));

@@ -50,7 +50,7 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
     let readable = root.is_some() || problems.is_empty();
     let empty = yaml::Node { place: crate::model::FilePlace { line: 1, column: 1 }, kind: yaml::NodeKind::Map(Vec::new()) };
     let root = root.unwrap_or(empty);
-    let mut reader = Reader { problems, custom_sources: BTreeSet::new(), allows_custom_sources: false };
+    let mut reader = Reader { problems, custom_sources: BTreeSet::new(), allows_custom_sources: false, secrets: Vec::new() };
     let policy = if readable { top(&mut reader, &root, Digest::from_bytes(text.as_bytes())) } else { None };
     let mut problems = reader.problems;
     match policy {

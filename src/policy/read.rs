@@ -4,7 +4,7 @@ mod scalars;
 
 use super::yaml::{MAX_PROBLEMS, MAX_SHOWN_CHARS, Node, NodeKind, shown, step};
 use crate::model::problem;
-use crate::model::{FilePlace, Problem};
+use crate::model::{FilePlace, Locator, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A value and its JSON pointer.
@@ -36,6 +36,8 @@ pub struct Reader {
     pub custom_sources: BTreeSet<String>,
     /// True if the policy names a folder of manifests, whose file names are source types too.
     pub allows_custom_sources: bool,
+    /// Where the policy's own secrets are stored, with the place that says so.
+    pub secrets: Vec<(Locator, String, FilePlace)>,
 }
 
 /// Lists are compared item by item, so their length is limited.

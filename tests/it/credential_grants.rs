@@ -3,6 +3,7 @@
 
 use crate::support::daemon::{ApiResponse, Daemon, Workspace, intent, intent_with_locator, stdout, until};
 use crate::support::leaky_service::{Canary, LeakyService};
+use crate::support::manifests::things_manifest;
 use aam::credentials::Secret;
 use serde_json::{Value, json};
 
@@ -221,30 +222,7 @@ async fn a_database_and_an_object_store_need_their_host_too() {
 
 /// A custom source whose calls go to `authority`.
 fn manifest(authority: &str) -> String {
-    r#"
-version: 0.90.0
-type: DeclarativeSource
-check: {type: CheckStream, stream_names: [things]}
-streams:
-  - type: DeclarativeStream
-    name: things
-    schema_loader: {type: InlineSchemaLoader, schema: {type: object}}
-    retriever:
-      type: SimpleRetriever
-      requester:
-        type: HttpRequester
-        url_base: "http://AUTHORITY"
-        path: /things
-        authenticator: {type: BearerAuthenticator, api_token: "{{ config['api_token'] }}"}
-      record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: []}}
-spec:
-  type: Spec
-  connection_specification:
-    type: object
-    required: [domain, api_token]
-    properties: {domain: {type: string}, port: {type: string}, api_token: {type: string, airbyte_secret: true}}
-"#
-    .replace("AUTHORITY", authority)
+    things_manifest(authority, &["api_token", "domain", "port"])
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::support::daemon::{Workspace, intent_with_locator, until};
 use crate::support::lowcode_families::{MockVendor, json_response_with};
+use crate::support::manifests::things_manifest;
 use crate::support::vendors::*;
 use serde_json::{Value, json};
 
@@ -138,37 +139,12 @@ async fn a_signer_of_another_origin_signs_nothing_and_says_so() {
     .await;
 }
 
-/// A manifest that knows nothing about signatures.
-const MANIFEST: &str = r#"
-version: 0.90.0
-type: DeclarativeSource
-check: {type: CheckStream, stream_names: [things]}
-streams:
-  - type: DeclarativeStream
-    name: things
-    schema_loader: {type: InlineSchemaLoader, schema: {type: object}}
-    retriever:
-      type: SimpleRetriever
-      requester:
-        type: HttpRequester
-        url_base: "http://AUTHORITY"
-        path: /things
-        authenticator: {type: BearerAuthenticator, api_token: "{{ config['token'] }}"}
-      record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: []}}
-spec:
-  type: Spec
-  connection_specification:
-    type: object
-    required: [token]
-    properties: {token: {type: string, airbyte_secret: true}}
-"#;
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manifest_needs_nothing_of_its_own_for_signed_requests() {
     let vendor = okta(OktaDpop::RequiredWithApiNonce).await;
     let mut workspace = Workspace::new();
     std::fs::create_dir(workspace.path("policy/manifests")).expect("a folder");
-    workspace.replace("policy/manifests/acme_things.yaml", MANIFEST.replace("AUTHORITY", vendor.host()).as_bytes());
+    workspace.replace("policy/manifests/acme_things.yaml", things_manifest(vendor.host(), &["token"]).as_bytes());
     workspace.write_policy(&format!(
         "allowlist: [acme_things]\nmanifests: {{dir: \"{}\"}}\ncredentials:\n  principals:\n    \
          okta: {{kind: okta, org: \"{}\", client_id: {CLIENT_ID}, key: env:K, dpop: true, scopes: [okta.users.read]}}\n",

@@ -10,6 +10,7 @@ pub mod described_service;
 pub mod github;
 pub mod leaky_service;
 pub mod lowcode_families;
+pub mod manifests;
 pub mod minting;
 pub mod network;
 pub mod oauth_vendor;

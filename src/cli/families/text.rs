@@ -14,6 +14,13 @@ pub fn text(family: &Family, examples: &[String], forms: &[FormGuide]) -> String
     let shown = if examples.is_empty() { String::new() } else { format!("; for example {}", examples.join(", ")) };
     let _ = writeln!(out, "resource_ids: {}{shown}", family.resource_ids.trim());
     let _ = writeln!(out, "least privilege: {}", family.least_privilege.trim());
+    if let Some(calls) = super::call_counts(family) {
+        let _ = writeln!(
+            out,
+            "calls: {} to onboard a connection, {} to check it, if each list fits into one page",
+            calls.onboarding, calls.health
+        );
+    }
     if family.login.is_empty() {
         out += "credential: none; leave credential_locator out\n";
         return out;

@@ -9,16 +9,30 @@
 pub mod address;
 pub mod binding;
 pub mod calls;
+mod credential_url;
+mod challenge;
 pub mod custom_source;
+mod described_schema;
+#[cfg(test)]
+mod desk_tests;
 mod discovery;
 pub mod errors;
 pub mod family_spec;
+mod grant_spec;
+mod grants;
+mod health;
 pub mod host;
 pub mod identity;
+mod introduction;
 pub mod limits;
+pub mod login;
 pub mod open;
 pub mod privilege;
+mod reuse;
 pub mod spec;
+pub mod spelling;
+mod text_spec;
+pub mod wrong_kind;
 
 use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine};
 use crate::clock::Clock;

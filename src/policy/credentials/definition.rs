@@ -38,7 +38,7 @@ impl Credentials {
             Locator::Unknown(_) => Value::Null,
         };
         let needed: Vec<Value> = self.needed(locator).iter().map(|locator| self.definition_value(locator)).collect();
-        json!([locator.scheme(), own, needed])
+        json!([locator.scheme(), own, needed, self.reserved_for(locator)])
     }
 
     /// Returns the locators of the policy that are read to resolve `locator`: the key of a principal, the secret with which

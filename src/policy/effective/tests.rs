@@ -209,18 +209,21 @@ fn consent() -> impl Strategy<Value = ConsentPolicy> {
 fn credentials() -> impl Strategy<Value = Credentials> {
     let maps =
         (btree_map("[A-Za-z0-9][A-Za-z0-9_./-]{0,8}", principal(), 0..3), btree_map("[a-z][a-z0-9]{0,8}", consent(), 0..3));
-    (maps, proptest::option::of(vault()), proptest::option::of(locator()), caps_entry(), caps_entry()).prop_map(
-        |((principals, consents), vault, key, vault_cap, tokens)| Credentials {
-            secrets_dir: "var/other secrets".into(),
-            files: vec!["/etc/aam".into()],
-            consent_store: ConsentStore { key, ..Default::default() },
-            vault,
-            principals,
-            consents,
-            caps: CredentialCaps { vault: vault_cap, tokens },
-            ..Default::default()
-        },
-    )
+    let parts = (maps, proptest::option::of(vault()), proptest::option::of(locator()), caps_entry(), caps_entry());
+    let credentials = parts.prop_map(|((principals, consents), vault, key, vault_cap, tokens)| Credentials {
+        secrets_dir: "var/other secrets".into(),
+        files: vec!["/etc/aam".into(), "a".into()],
+        consent_store: ConsentStore { key, ..Default::default() },
+        vault,
+        principals,
+        consents,
+        caps: CredentialCaps { vault: vault_cap, tokens },
+        ..Default::default()
+    });
+    credentials.prop_filter("a vault that is named is described", |credentials| {
+        let named = serde_json::json!([credentials.principals, credentials.consents, credentials.consent_store]).to_string();
+        credentials.vault.is_some() || !named.contains("vault:")
+    })
 }
 
 fn grant() -> impl Strategy<Value = CredentialGrant> {
@@ -249,7 +252,7 @@ fn set() -> impl Strategy<Value = FamilyPolicy> {
     );
     let path = proptest::option::of("/[a-z?=&%~]{0,8}");
     (url, proptest::option::of(name()), path, unique(text())).prop_map(|(base_url, region, health_path, deny_operations)| {
-        FamilyPolicy { base_url, region, health_path, deny_operations, services: Vec::new() }
+        FamilyPolicy { base_url, hosts: Vec::new(), region, health_path, deny_operations, services: Vec::new() }
     })
 }
 

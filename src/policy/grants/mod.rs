@@ -60,6 +60,12 @@ pub fn judge(policy: &Policy, wanted: &CredentialUse<'_>) -> Result<(), Failure>
         );
     }
     let locator = &canonical(&policy.credentials, locator)?;
+    if let Some(purpose) = policy.credentials.reserved_for(locator) {
+        return refuse(
+            format!("{locator} is a secret of AAM itself ({purpose}) and is never sent to a source"),
+            "name the place of the source's own credential in credential_locator: for a service principal sp:NAME, for a consent consent:NAME".to_string(),
+        );
+    }
     in_namespace(&policy.credentials, wanted, locator)?;
     let mut first = None;
     for origin in wanted.origins {

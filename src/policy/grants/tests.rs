@@ -142,6 +142,32 @@ fn every_spelling_of_a_secret_is_judged_as_one() {
 }
 
 #[test]
+fn the_secrets_of_aam_itself_are_never_the_credential_of_a_source() {
+    let policy = policy(
+        "credentials: {files: [/srv/creds], vault: {address: \"https://v.example\", path: kv/aam, login: {method: approle, role_id: \"env:ROLE\", secret_id: \"file:/srv/creds/secret-id\"}}, consent_store: {key: \"vault:consent#key\"}, consents: {gh: {family: github, client_id: a, client_secret: \"env:GH_SECRET\", redirect: \"https://aam.example/consent/callback\"}}, principals: {z: {kind: zoom, account_id: a, client_id: b, secret: \"env:ZOOM_SECRET\"}, s: {kind: basic, username: a, password: \"env:PASSWORD\"}}}\napi: {tokens: [TOKEN]}"
+            .replace("TOKEN", &token_entry(", locators: [\"env:*\", \"file:/srv/creds/*\", \"vault:kv/aam/*\"]"))
+            .as_str(),
+    );
+    for (locator, purpose) in [
+        ("env:ROLE", "logs in to the vault"),
+        ("file:/srv//creds/./secret-id", "logs in to the vault"),
+        ("vault:consent", "encrypts the grants"),
+        ("vault:kv/aam/consent#key", "encrypts the grants"),
+        ("env:GH_SECRET", "when owners consent"),
+        ("env:ZOOM_SECRET", "a service principal"),
+    ] {
+        for origin in ["folder:a.json", "api:admin", "api:aod"] {
+            let refused = ask(&policy, &[origin], locator, &[]).expect_err(locator);
+            assert_eq!(refused.class, Class::CredentialMissing);
+            assert!(refused.title.contains("a secret of AAM itself") && refused.title.contains(purpose), "{refused:?}");
+        }
+    }
+    for locator in ["env:ROLES", "env:PASSWORD", "file:/srv/creds/secret-id-2", "vault:consents#key"] {
+        assert!(ask(&policy, &["folder:a.json"], locator, &[]).is_ok(), "{locator}");
+    }
+}
+
+#[test]
 fn a_host_pattern_means_one_port_and_the_encrypted_protocol() {
     let matches = |pattern: &str, url: &str| HostPattern::parse(pattern).unwrap().matches(&to(url));
     for (pattern, url) in [

@@ -1,6 +1,8 @@
 //! The section `credentials`.
 
-use super::super::credentials::{ConsentStore, CredentialCaps, Credentials, DEFAULT_KV_TTL, VaultLogin, VaultPath, VaultPolicy};
+use super::super::credentials::{
+    ConsentStore, CredentialCaps, Credentials, DEFAULT_KV_TTL, VaultLogin, VaultPath, VaultPolicy, file_path,
+};
 use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::shown;
 use super::consents::{consent_store, consents};
@@ -26,7 +28,7 @@ pub fn credentials(r: &mut Reader, spot: &Spot<'_>) -> Option<Credentials> {
             }
         }
     }
-    Some(Credentials {
+    let credentials = Credentials {
         namespaces,
         secrets_dir: r.field(&fields, "secrets_dir", default.secrets_dir, folder),
         files: r.field(&fields, "files", Vec::new(), |r, spot| r.unique(spot, "folders", folder)),
@@ -35,7 +37,30 @@ pub fn credentials(r: &mut Reader, spot: &Spot<'_>) -> Option<Credentials> {
         consents: r.field(&fields, "consents", BTreeMap::new(), consents),
         consent_store: r.field(&fields, "consent_store", ConsentStore::default(), consent_store),
         caps: r.field(&fields, "caps", CredentialCaps::default(), caps),
-    })
+    };
+    check_secrets(r, &credentials, fields.get("vault").is_some());
+    Some(credentials)
+}
+
+/// Reports secrets of the policy itself that could never be read: files outside of `files`, and secrets of a vault that is
+/// not described.
+fn check_secrets(r: &mut Reader, credentials: &Credentials, has_vault: bool) {
+    for (locator, pointer, place) in std::mem::take(&mut r.secrets) {
+        match &locator {
+            Locator::File(path) => {
+                if let Err(failure) = file_path::find(path, &credentials.files) {
+                    r.report_at(&pointer, place, failure.title, failure.fix);
+                }
+            }
+            Locator::Vault(_) if !has_vault => r.report_at(
+                &pointer,
+                place,
+                format!("{locator} cannot be read, because the policy does not describe a vault"),
+                "write credentials.vault with address and login, or name env:NAME or file:PATH",
+            ),
+            _ => {}
+        }
+    }
 }
 
 /// Reads the path of a folder. The root directory is refused, because every file would lie below it.
@@ -66,6 +91,7 @@ pub(super) fn locator(r: &mut Reader, spot: &Spot<'_>) -> Option<Locator> {
                 );
                 return None;
             }
+            r.secrets.push((locator.clone(), spot.pointer.clone(), spot.node.place));
             Some(locator)
         }
         Ok(locator) if LOCATOR_SCHEMES.contains(&locator.scheme()) => {

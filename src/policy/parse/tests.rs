@@ -342,3 +342,24 @@ api:
 fn following_the_hints_of_a_broken_policy_makes_it_valid() {
     assert_eq!(parse(FIXED, "p").map(drop), Ok(()));
 }
+
+#[test]
+fn a_secret_of_the_policy_that_could_never_be_read_is_reported_where_it_stands() {
+    let problems = |credentials: &str| {
+        let text = format!("version: 1\nallowlist: [openapi]\ncredentials: {{{credentials}}}\n");
+        let all: Vec<_> = parse(&text, "p").err().unwrap_or_default().iter().map(ToString::to_string).collect();
+        all.join("\n")
+    };
+    let principal = |key: &str| {
+        format!("principals: {{a: {{kind: oauth2_client, token_url: \"https://a.example/t\", client_id: c, secret: \"{key}\"}}}}")
+    };
+    let outside = problems(&principal("file:/srv/keys/a"));
+    assert!(outside.contains("/credentials/principals/a/secret") && outside.contains("does not list any folder"), "{outside}");
+    assert!(outside.contains("files: [\"/srv/keys\"]"), "{outside}");
+    assert_eq!(problems(&format!("files: [/srv/keys], {}", principal("file:/srv/keys/a"))), "");
+    let without_vault = problems(&principal("vault:kv/a#b"));
+    assert!(without_vault.contains("does not describe a vault"), "{without_vault}");
+    let vault = "vault: {address: \"https://v.example\", login: {method: token, token: \"env:T\"}}";
+    assert_eq!(problems(&format!("{vault}, {}", principal("vault:kv/a#b"))), "");
+    assert!(problems("consent_store: {key: \"file:/srv/keys/k\"}").contains("/credentials/consent_store/key"));
+}
