@@ -32,6 +32,9 @@ pub enum Peer {
     Okta,
     Salesforce,
     Servicenow,
+    Snowduck,
+    Drivemock,
+    Graph,
 }
 
 impl Peer {
@@ -59,6 +62,9 @@ impl Peer {
             Peer::Okta => "okta",
             Peer::Salesforce => "salesforce",
             Peer::Servicenow => "servicenow",
+            Peer::Snowduck => "snowduck",
+            Peer::Drivemock => "drivemock",
+            Peer::Graph => "graph",
         }
     }
 
@@ -70,9 +76,11 @@ impl Peer {
             Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
                 "URL"
             }
+            Peer::Snowduck | Peer::Drivemock => "URL",
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
             Peer::Servicenow => "MOCK",
             Peer::Prism => "GITHUB",
+            Peer::Graph => "CHECKED",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

@@ -64,7 +64,7 @@ pub struct GrantSource {
     #[serde(default)]
     pub when: BTreeMap<String, Value>,
     /// The separator between the grants of a text. Without one, claims and granted scopes are separated by whitespace, and
-    /// headers and fields as `privilege.separator` says.
+    /// headers and fields as `privilege.separator` says; the text of a stream's record is one grant.
     #[serde(default)]
     pub separator: String,
     /// A text to put before each grant of this source.

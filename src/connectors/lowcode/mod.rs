@@ -10,7 +10,9 @@ pub mod address;
 pub mod binding;
 pub mod calls;
 mod credential_url;
+mod challenge;
 pub mod custom_source;
+mod described_schema;
 #[cfg(test)]
 mod desk_tests;
 mod discovery;
