@@ -249,7 +249,7 @@ struct File {
 }
 
 /// The keys that only families of the engine `lowcode` have.
-pub(crate) const LOWCODE_KEYS: [&str; 12] = [
+pub(crate) const LOWCODE_KEYS: [&str; 13] = [
     "address",
     "auth",
     "identity",
@@ -261,6 +261,7 @@ pub(crate) const LOWCODE_KEYS: [&str; 12] = [
     "calls",
     "schemas",
     "blind",
+    "ends",
     "source",
 ];
 
