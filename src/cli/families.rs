@@ -7,7 +7,9 @@ mod text;
 use super::budget::InMemoryDayBudget;
 use super::{CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::clock;
+use crate::connectors::lowcode::family_spec::CallCounts;
 use crate::connectors::lowcode::{self, custom_source};
+use crate::connectors::snowflake;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::families::{self, CredentialField, Family, Login};
 use crate::model::problem::nearest;
@@ -96,16 +98,23 @@ fn value(family: &Family) -> Value {
         "id": family.id, "title": family.title, "connects": !family.engine.is_empty(), "engine": family.engine,
         "on_by_default": family.on_by_default, "cap": family.cap, "least_privilege": family.least_privilege,
         "resource_ids": family.resource_ids, "examples": examples(family),
-        "calls": lowcode::spec::find(&family.id).and_then(|spec| spec.form.calls),
+        "calls": call_counts(family),
         "credential": fields(&mut family.credential_fields()),
         "login": family.login.iter().map(login).collect::<Vec<_>>(),
     })
 }
 
+/// Returns the calls of an attempt, if the engine of the family reads them from its file.
+fn call_counts(family: &Family) -> Option<CallCounts> {
+    serde_json::from_value(family.lowcode.as_ref()?.get("calls")?.clone()).ok()
+}
+
 fn examples(family: &Family) -> Vec<String> {
     let spec = lowcode::spec::find(&family.id);
     let kinds = spec.iter().flat_map(|spec| &spec.form.address.kinds);
-    kinds.flat_map(|kind| kind.examples.clone()).collect()
+    let of_account = snowflake::spec::spec().filter(|_| family.engine == "snowflake");
+    let of_account = of_account.iter().flat_map(|spec| spec.address.examples.clone());
+    kinds.flat_map(|kind| kind.examples.clone()).chain(of_account).collect()
 }
 
 /// Returns everything that an intent and a credential of the family need, as text and as JSON.

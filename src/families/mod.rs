@@ -44,7 +44,8 @@ pub struct Family {
     pub login_source: String,
     /// How tokens of the family are minted and asked for. `None` if the family does not use OAuth 2.
     pub oauth: Option<OAuth>,
-    /// The part of the file that only the engine `lowcode` reads; it parses it once, in `connectors::lowcode::spec`.
+    /// The part of the file that only the engine reads; it parses it once, in `connectors::lowcode::spec` or
+    /// `connectors::snowflake::spec`.
     pub lowcode: Option<Value>,
     /// The manifest of a custom source. Families that AAM ships have none.
     pub manifest: Option<Arc<ManifestFile>>,
@@ -248,8 +249,11 @@ struct File {
     oauth: Option<OAuth>,
 }
 
-/// The keys that only families of the engine `lowcode` have.
-pub(crate) const LOWCODE_KEYS: [&str; 13] = [
+/// The engines that read further keys of a family file.
+const DESCRIBED_ENGINES: [&str; 2] = ["lowcode", "snowflake"];
+
+/// The keys that only families of these engines have.
+pub(crate) const LOWCODE_KEYS: [&str; 14] = [
     "address",
     "auth",
     "identity",
@@ -262,6 +266,7 @@ pub(crate) const LOWCODE_KEYS: [&str; 13] = [
     "schemas",
     "blind",
     "ends",
+    "user_agent",
     "source",
 ];
 
@@ -275,11 +280,15 @@ pub fn parse(text: &str) -> Result<Family, String> {
     let Value::Object(mut keys) = serde_json::to_value(yaml).map_err(|error| error.to_string())? else {
         return Err("a family file is a mapping".to_owned());
     };
-    let lowcode: Map<String, Value> =
+    let engine_keys: Map<String, Value> =
         LOWCODE_KEYS.iter().filter_map(|key| Some(((*key).to_string(), keys.remove(*key)?))).collect();
     let file: File = serde_json::from_value(Value::Object(keys)).map_err(|error| error.to_string())?;
-    if (file.engine == "lowcode") == lowcode.is_empty() {
-        return Err(format!("the engine lowcode needs the keys {}; other engines do not have them", LOWCODE_KEYS.join(", ")));
+    if DESCRIBED_ENGINES.contains(&file.engine.as_str()) == engine_keys.is_empty() {
+        return Err(format!(
+            "the engines {} need some of the keys {}; other engines do not have them",
+            DESCRIBED_ENGINES.join(" and "),
+            LOWCODE_KEYS.join(", ")
+        ));
     }
     Ok(Family {
         id: file.id.into(),
@@ -294,7 +303,7 @@ pub fn parse(text: &str) -> Result<Family, String> {
         login: file.login,
         login_source: file.login_source,
         oauth: file.oauth,
-        lowcode: Some(lowcode).filter(|keys| !keys.is_empty()).map(Value::Object),
+        lowcode: Some(engine_keys).filter(|keys| !keys.is_empty()).map(Value::Object),
         manifest: None,
     })
 }

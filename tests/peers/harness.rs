@@ -30,6 +30,11 @@ pub enum Peer {
     Oidc,
     Oauthlib,
     Okta,
+    Salesforce,
+    Servicenow,
+    Snowduck,
+    Drivemock,
+    Graph,
 }
 
 impl Peer {
@@ -55,6 +60,11 @@ impl Peer {
             Peer::Oidc => "oidc",
             Peer::Oauthlib => "oauthlib",
             Peer::Okta => "okta",
+            Peer::Salesforce => "salesforce",
+            Peer::Servicenow => "servicenow",
+            Peer::Snowduck => "snowduck",
+            Peer::Drivemock => "drivemock",
+            Peer::Graph => "graph",
         }
     }
 
@@ -66,8 +76,11 @@ impl Peer {
             Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
                 "URL"
             }
-            Peer::Okta => "RECORDINGS",
+            Peer::Snowduck | Peer::Drivemock => "URL",
+            Peer::Okta | Peer::Salesforce => "RECORDINGS",
+            Peer::Servicenow => "MOCK",
             Peer::Prism => "GITHUB",
+            Peer::Graph => "CHECKED",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

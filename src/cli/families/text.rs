@@ -2,7 +2,6 @@
 
 use super::guide::{FormExample, FormGuide, json_credential};
 use super::support;
-use crate::connectors::lowcode;
 use crate::families::{Family, Login, OAuth};
 use std::fmt::Write;
 
@@ -15,7 +14,7 @@ pub fn text(family: &Family, examples: &[String], forms: &[FormGuide]) -> String
     let shown = if examples.is_empty() { String::new() } else { format!("; for example {}", examples.join(", ")) };
     let _ = writeln!(out, "resource_ids: {}{shown}", family.resource_ids.trim());
     let _ = writeln!(out, "least privilege: {}", family.least_privilege.trim());
-    if let Some(calls) = lowcode::spec::find(&family.id).and_then(|spec| spec.form.calls) {
+    if let Some(calls) = super::call_counts(family) {
         let _ = writeln!(
             out,
             "calls: {} to onboard a connection, {} to check it, if each list fits into one page",

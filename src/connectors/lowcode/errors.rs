@@ -31,6 +31,10 @@ pub struct ErrorContext<'a> {
     pub proven: bool,
     /// Where the base address of the calls is configured, as people read it.
     pub base_url: &'a str,
+    /// The kind of the resource; empty for custom sources.
+    pub kind: &'a str,
+    /// The parts of the resource id, which the texts of a rule may contain.
+    pub parts: &'a BTreeMap<String, String>,
     /// The name of the authentication method; empty for custom sources.
     pub auth: &'a str,
 }
@@ -74,7 +78,7 @@ pub fn classify(errors: Option<&Errors>, response: &ResponseView<'_>, context: &
 pub fn missing(errors: Option<&Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<String> {
     let body: Value = serde_json::from_slice(response.body).unwrap_or(Value::Null);
     let rule = errors?.rules.iter().find(|rule| fits(rule, response, &body, context))?;
-    let missing = named(&rule.missing, response, &body).filter(|_| class(&rule.class) == Some(Class::PermissionDenied))?;
+    let missing = missing_permission(rule, response, &body).filter(|_| class(&rule.class) == Some(Class::PermissionDenied))?;
     Some(if rule.alternatives && missing.contains(',') { format!("one of {missing}") } else { missing })
 }
 
@@ -84,6 +88,7 @@ fn fits(rule: &Rule, response: &ResponseView<'_>, body: &Value, context: &ErrorC
     };
     let value = |(pointer, values): (&String, &Vec<Value>)| body.pointer(pointer).is_some_and(|found| values.contains(found));
     (rule.streams.is_empty() || rule.streams.iter().any(|glob| fits_glob(glob, context.stream)))
+        && (rule.kinds.is_empty() || rule.kinds.iter().any(|kind| kind == context.kind))
         && rule.proven.is_none_or(|proven| proven == context.proven)
         && (rule.status.is_empty() || rule.status.contains(&response.status))
         && rule.header.iter().all(header)
@@ -120,9 +125,10 @@ fn by_rule(
     body: &Value,
     context: &ErrorContext<'_>,
 ) -> Failure {
-    let missing = named(&rule.missing, response, body);
+    let missing = missing_permission(rule, response, body);
     let granted = named(&rule.granted, response, body);
-    let mut parts = captured(rule, response);
+    let mut parts: BTreeMap<String, String> = context.parts.clone();
+    parts.extend(captured(rule, response));
     parts.insert("resource".to_string(), context.resource.to_string());
     parts.insert("stream".to_string(), context.stream.to_string());
     parts.insert("call".to_string(), call(response));
@@ -146,6 +152,12 @@ fn by_rule(
         Class::Throttled => failure.after(Duration::from_secs(rule.wait.unwrap_or(60))),
         _ => failure,
     }
+}
+
+/// Returns the missing permission as the response names it, otherwise as the rule does.
+fn missing_permission(rule: &Rule, response: &ResponseView<'_>, body: &Value) -> Option<String> {
+    let known = Some(&rule.permission).filter(|permission| !permission.is_empty());
+    named(&rule.missing, response, body).or_else(|| known.cloned())
 }
 
 /// Returns the first value found at one of `places`.

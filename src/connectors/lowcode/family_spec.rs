@@ -41,6 +41,9 @@ pub struct FamilySpec {
     /// The calls that AAM makes at most, if the source's lists fit into one page each.
     #[serde(default)]
     pub calls: Option<CallCounts>,
+    /// The header `User-Agent` of all calls, if the vendor asks for a form of its own. `{version}` is the version of AAM.
+    #[serde(default)]
+    pub user_agent: String,
     /// An Airbyte low-code manifest.
     pub source: Value,
 }
@@ -62,6 +65,10 @@ pub struct Address {
     /// `posts`.
     #[serde(default)]
     pub servers: BTreeMap<String, String>,
+    /// The field of the credential that names the base URL of the API. If the credential has it, the resource id must name the
+    /// same host; for kinds without a base URL, it is the base URL.
+    #[serde(default)]
+    pub credential_url: Option<String>,
     /// The host names that belong to the vendor; `*` matches any text. A kind with `hosts: listed` accepts them although the
     /// policy does not list them.
     #[serde(default)]
@@ -107,6 +114,14 @@ pub struct ResourceKind {
     pub hosts: HostRule,
     /// The streams of `source` that exist for this kind, in the order in which the tiny sync reads them.
     pub streams: Vec<String>,
+    /// If present, the streams are those that `source.dynamic_streams` generates, and this is the maximum number of them
+    /// that discovery describes. `streams` then only names those that come first if they exist.
+    #[serde(default)]
+    pub generated: Option<usize>,
+    /// True if the streams that `dynamic_streams` of `source` generate exist for this kind too. They are described, and the
+    /// tiny sync does not read them.
+    #[serde(default)]
+    pub dynamic: bool,
 }
 
 /// Which hosts a resource id may name.
@@ -256,6 +271,9 @@ pub struct Identity {
     /// Fields of the record to copy into the evidence.
     #[serde(default)]
     pub show: Vec<String>,
+    /// What it means that the fields do not match, if that is not the resource id's fault.
+    #[serde(default)]
+    pub mismatch: Option<MismatchText>,
     /// How the identity is proven if the credential is not allowed to read `stream`.
     #[serde(default)]
     pub claim: Option<ClaimIdentity>,
@@ -282,6 +300,14 @@ impl Identity {
     pub fn stream_names(&self) -> impl Iterator<Item = &String> {
         self.calls().flat_map(|rule| rule.streams.iter().chain([&rule.stream]))
     }
+}
+
+/// The text for an identity that does not match. `{met}` stands for the value of the first field that must match.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MismatchText {
+    pub title: String,
+    pub fix: String,
 }
 
 /// An identity that the claims of an accepted access token prove.
@@ -354,6 +380,9 @@ pub struct Rule {
     /// stream belongs to the stream `NAME_login_requester`.
     #[serde(default)]
     pub streams: Vec<String>,
+    /// The kinds of resources that the rule is for; empty means any kind.
+    #[serde(default)]
+    pub kinds: Vec<String>,
     /// If present, whether the identity of the resource must have been proven before.
     #[serde(default)]
     pub proven: Option<bool>,
@@ -387,6 +416,9 @@ pub struct Rule {
     /// Where the response names the missing permission: JSON pointers, or `header:NAME`.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// The missing permission, for a response that does not name it.
+    #[serde(default)]
+    pub permission: String,
     /// True if the permissions that `missing` finds are alternatives, of which one is enough.
     #[serde(default)]
     pub alternatives: bool,

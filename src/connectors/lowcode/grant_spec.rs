@@ -28,6 +28,9 @@ pub struct Privilege {
     /// Grants that allow more than reading. They take precedence over `ok`.
     #[serde(default)]
     pub over: Vec<String>,
+    /// Grants that take away the right to write, whatever the others allow.
+    #[serde(default)]
+    pub read_only: Vec<String>,
     /// Grants that only allow reading, but reading of content, which AAM does not need. The evidence names them.
     #[serde(default)]
     pub content: Vec<String>,
@@ -61,7 +64,7 @@ pub struct GrantSource {
     #[serde(default)]
     pub when: BTreeMap<String, Value>,
     /// The separator between the grants of a text. Without one, claims and granted scopes are separated by whitespace, and
-    /// headers and fields as `privilege.separator` says.
+    /// headers and fields as `privilege.separator` says; the text of a stream's record is one grant.
     #[serde(default)]
     pub separator: String,
     /// A text to put before each grant of this source.

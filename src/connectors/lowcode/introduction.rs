@@ -164,7 +164,8 @@ impl Resource {
         let seen = identity::with_links(record, kept.map(|kept| &kept.response));
         let mut evidence = match rule.host && !identity::names_account(proof, &seen) {
             true => identity::by_host(parts, title),
-            false => identity::prove(proof, &seen, parts, title, base_url)?,
+            false => identity::prove(proof, &seen, parts, title, base_url)
+                .map_err(|failure| identity::explained(rule, record, failure))?,
         };
         evidence.extend(identity::shown(proof, &seen));
         Ok(evidence)

@@ -10,6 +10,7 @@ pub mod address;
 pub mod binding;
 pub mod calls;
 mod challenge;
+mod credential_url;
 pub mod custom_source;
 mod described_schema;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub mod errors;
 pub mod family_spec;
 mod grant_spec;
 mod grants;
+mod health;
 pub mod host;
 pub mod identity;
 mod introduction;

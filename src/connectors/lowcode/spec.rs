@@ -26,7 +26,7 @@ impl Spec {
     /// # Errors
     /// Returns a message that describes the defect of the file. A test parses all family files.
     pub fn from_family(family: &Family) -> Result<Option<Spec>, String> {
-        let Some(value) = &family.lowcode else { return Ok(None) };
+        let Some(value) = family.lowcode.as_ref().filter(|_| family.engine == "lowcode") else { return Ok(None) };
         let mut form: FamilySpec = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
         for method in &mut form.auth {
             let name = method.login.as_ref().unwrap_or(&method.name);
@@ -65,6 +65,7 @@ impl Spec {
         }
         let kinds = || form.address.kinds.iter();
         let asked = kinds()
+            .filter(|kind| kind.generated.is_none())
             .flat_map(|kind| &kind.streams)
             .chain(form.auth.iter().map(|way| &way.health))
             .chain(form.auth.iter().filter_map(|way| Some(&way.first.as_ref()?.stream)))

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# google-drive-mock: a mock of the Drive API v3 with two fixed tokens: drivemock.sh start DIR | stop DIR
+#
+# DIR/env: URL, the address below which about and files are.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/lib.sh"
+
+command=${1:?start or stop}
+dir=${2:?a directory}
+
+stop() {
+  end "$dir/drivemock.pid" google-drive-mock
+}
+
+start() {
+  local modules port
+  mkdir -p "$dir"
+  modules=$(npm_modules google-drive-mock-1.2.0 google-drive-mock@1.2.0 cors express)
+  port=$(free_port)
+  NODE_PATH=$modules setsid node -e \
+    'require(process.argv[2] + "/google-drive-mock").startServer(Number(process.argv[1]), "127.0.0.1")' \
+    "$port" "$modules" google-drive-mock >"$dir/drivemock.log" 2>&1 </dev/null &
+  echo $! >"$dir/drivemock.pid"
+  await_http "$dir/drivemock.pid" "http://127.0.0.1:$port/" "$dir/drivemock.log" || { stop; return 1; }
+  echo "URL=http://127.0.0.1:$port/drive/v3" >"$dir/env"
+}
+
+case $command in
+  start | stop) "$command" ;;
+  *) echo "usage: $0 start|stop DIR" >&2; exit 64 ;;
+esac
