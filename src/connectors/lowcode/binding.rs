@@ -5,7 +5,7 @@ use super::calls::{self, OfflineHost, Reading};
 use super::credential_url::{PLACEHOLDER, UrlRule};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
-    AuthMethod, Blind, DescribedSchema, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
+    AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
 };
 use super::login::{TokenFacts, auth_method, fields};
 use super::spec::{self, Spec};
@@ -94,6 +94,7 @@ pub struct Binding {
     pub errors: Option<&'static Errors>,
     pub schemas: &'static [DescribedSchema],
     pub blind: Option<&'static Blind>,
+    pub ends: Option<&'static EndSource>,
     /// True if discovery reads one record of each stream to find out whether the credential may read it. Only families
     /// do this, because they have few streams.
     pub probes: bool,
@@ -396,6 +397,7 @@ impl FamilyResource {
             errors: Some(&form.errors),
             schemas: &form.schemas,
             blind: form.blind.as_ref(),
+            ends: form.ends.as_ref(),
             parts: location.parts,
             // A generated stream is described by a call of its own, which proves that it may be read.
             probes: self.kind.generated.is_none(),

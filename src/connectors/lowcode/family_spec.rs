@@ -32,6 +32,9 @@ pub struct FamilySpec {
     /// Schemas that the vendor describes.
     #[serde(default)]
     pub schemas: Vec<DescribedSchema>,
+    /// Where the vendor names the time or the day at which the credential ends.
+    #[serde(default)]
+    pub ends: Option<EndSource>,
     /// What it means that all streams of a resource are empty, if a resource of this vendor is never empty.
     #[serde(default)]
     pub blind: Option<Blind>,
@@ -229,6 +232,16 @@ pub struct DescribedSchema {
     pub into: String,
 }
 
+/// Where the vendor names the end of the credential.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndSource {
+    /// A stream that is read for another reason; it is not read for this.
+    pub stream: String,
+    /// JSON pointer into its response.
+    pub field: String,
+}
+
 /// The failure of a resource whose streams can all be read and are all empty.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -268,9 +281,6 @@ pub struct Identity {
     /// its own. What the response names must match nevertheless.
     #[serde(default)]
     pub host: bool,
-    /// JSON pointer to the time or the day at which the credential ends, for vendors that name it.
-    #[serde(default)]
-    pub ends: Option<String>,
     /// Calls that prove the same, in order, if the credential is not allowed to make this one or if the vendor answers that
     /// its resource does not exist.
     #[serde(default)]

@@ -30,11 +30,21 @@ pub fn of_records(source: &GrantSource, records: &[Json]) -> Option<Vec<String>>
         return None;
     }
     let counts = |record: &&Json| source.when.iter().all(|(pointer, value)| record.pointer(pointer) == Some(value));
-    let grant = |record: &Json| filled(&source.grants, record).unwrap_or_else(|| "(a record without a name)".to_string());
-    let mut grants: Vec<String> = records.iter().filter(counts).map(grant).collect();
+    let of_record = |record: &Json| match array(&source.grants, record) {
+        Some(list) => list,
+        None => vec![filled(&source.grants, record).unwrap_or_else(|| "(a record without a name)".to_string())],
+    };
+    let mut grants: Vec<String> = records.iter().filter(counts).flat_map(of_record).collect();
     grants.sort_unstable();
     grants.dedup();
     Some(grants)
+}
+
+/// Returns the texts of a list, if `template` is the pointer to it.
+fn array(template: &str, record: &Json) -> Option<Vec<String>> {
+    let pointer = template.strip_prefix('{')?.strip_suffix('}')?;
+    let list = record.pointer(pointer)?.as_array()?;
+    Some(list.iter().filter_map(Json::as_str).map(str::to_string).collect())
 }
 
 /// Replaces each JSON pointer in braces by the text that it points to.
