@@ -17,6 +17,8 @@ pub mod errors;
 pub mod family_spec;
 mod grant_spec;
 mod grants;
+#[cfg(test)]
+mod graph_tests;
 pub mod host;
 pub mod identity;
 mod introduction;
