@@ -1,7 +1,7 @@
 //! Binds one resource to its manifest: the config, the hosts, the POST rules and the probes. Does not use the network.
 
 use super::address::{self, AddressPolicy, ResourceLocation};
-use super::calls::{self, OfflineHost, Reading};
+use super::calls::{self, GeneratedStreams, OfflineHost, Reading};
 use super::credential_url::{PLACEHOLDER, UrlRule};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
@@ -237,10 +237,18 @@ impl ParsedResource {
         };
         let mut configs = vec![binding.config.clone()];
         configs.extend(base_urls.into_iter().map(|base_url| with_base_url(&binding.config, &base_url)));
+        if let ParsedResource::Family(resource) = self {
+            configs.extend(resource.methods().iter().map(|method| with_text(&binding.config, "auth", &method.name)));
+        }
         let called = |stream: &str| binding.calls_stream(stream);
+        let generated = match (binding.streams.is_empty(), binding.dynamic) {
+            (true, _) => GeneratedStreams::Read,
+            (false, true) => GeneratedStreams::Described,
+            (false, false) => GeneratedStreams::None,
+        };
         let planned = configs.iter().flat_map(|config| {
             let reading = Reading { manifest: &binding.manifest.root, config, host: &host, bounds: &bounds };
-            reading.planned(&called)
+            reading.planned(&called, generated)
         });
         let listed = binding.posts.rules.iter().filter_map(|rule| calls::planned("POST", &rule.url)).collect();
         (planned.collect(), listed)
@@ -409,8 +417,13 @@ impl FamilyResource {
 /// Returns the config with another base URL.
 #[must_use]
 pub fn with_base_url(config: &Value, base_url: &str) -> Value {
+    with_text(config, "base_url", base_url)
+}
+
+/// Returns the config with another value of `key`.
+fn with_text(config: &Value, key: &str, text: &str) -> Value {
     let mut config = config.as_dict().cloned().unwrap_or_else(Dict::default);
-    config.insert("base_url".into(), Value::str(base_url));
+    config.insert(key.into(), Value::str(text));
     Value::Dict(config)
 }
 

@@ -180,6 +180,9 @@ pub struct AuthMethod {
     /// If not empty, the method is used only for a credential whose only field begins with one of these texts.
     #[serde(default)]
     pub prefixes: Vec<String>,
+    /// If present, a JSON pointer into the claims of the access token. The method is used only for a token that has it.
+    #[serde(default)]
+    pub claim: Option<String>,
     /// The stream of `source` that is read to prove that the credential works. It is not listed as data.
     pub health: String,
     /// A stream that is read before all others because their requests depend on its record.
