@@ -26,8 +26,10 @@ fn recordings() -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let calls: Vec<Value> = serde_json::from_str(&text).unwrap();
     let part = |call: &Value, name: &str| call[name].as_str().unwrap_or_default().to_string();
-    let below = |uri: &str| uri.split("/services/data/").nth(1).and_then(|rest| rest.split_once('/')).map(|(_, rest)| rest.to_string());
-    let fine = calls.iter().filter(|call| call["status"] == 200 && !call["recording"].as_str().unwrap().contains("PersonAccount"));
+    let below =
+        |uri: &str| uri.split("/services/data/").nth(1).and_then(|rest| rest.split_once('/')).map(|(_, rest)| rest.to_string());
+    let fine =
+        calls.iter().filter(|call| call["status"] == 200 && !call["recording"].as_str().unwrap().contains("PersonAccount"));
     fine.filter_map(|call| Some((below(&part(call, "uri"))?, part(call, "body")))).collect()
 }
 
@@ -47,10 +49,18 @@ fn rows(recordings: &BTreeMap<String, String>, object: &str) -> Vec<Value> {
 
 fn answer(recordings: &BTreeMap<String, String>, request: &ReceivedRequest) -> MockResponse {
     let Some(below) = request.call.strip_prefix("GET /services/data/v60.0/") else {
-        return (404, vec![("content-type", "application/json".into())], r#"[{"errorCode":"NOT_FOUND","message":"The requested resource does not exist"}]"#.into());
+        return (
+            404,
+            vec![("content-type", "application/json".into())],
+            r#"[{"errorCode":"NOT_FOUND","message":"The requested resource does not exist"}]"#.into(),
+        );
     };
     if request.token != "00D0xORGID00000!recorded.token.of.the.test" {
-        return (401, vec![("content-type", "application/json".into())], r#"[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]"#.into());
+        return (
+            401,
+            vec![("content-type", "application/json".into())],
+            r#"[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]"#.into(),
+        );
     }
     let query: BTreeMap<String, String> =
         url::form_urlencoded::parse(below.split_once('?').map_or("", |(_, query)| query).as_bytes()).into_owned().collect();
@@ -64,7 +74,11 @@ fn answer(recordings: &BTreeMap<String, String>, request: &ReceivedRequest) -> M
     }
     match recordings.get(below) {
         Some(body) => json_response(body),
-        None => (404, vec![("content-type", "application/json".into())], r#"[{"errorCode":"NOT_FOUND","message":"The requested resource does not exist"}]"#.into()),
+        None => (
+            404,
+            vec![("content-type", "application/json".into())],
+            r#"[{"errorCode":"NOT_FOUND","message":"The requested resource does not exist"}]"#.into(),
+        ),
     }
 }
 
@@ -87,7 +101,8 @@ async fn recorded_answers_become_a_connection() {
     assert!(discovery.catalog.truncated, "the organization has more objects than are described");
     for stream in &discovery.catalog.streams {
         let recorded = parsed(&recordings[&format!("sobjects/{}/describe", stream.name)]);
-        let fields: BTreeSet<&str> = recorded["fields"].as_array().unwrap().iter().map(|field| field["name"].as_str().unwrap()).collect();
+        let fields: BTreeSet<&str> =
+            recorded["fields"].as_array().unwrap().iter().map(|field| field["name"].as_str().unwrap()).collect();
         let columns: BTreeSet<&str> = stream.json_schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(columns, fields, "{}", stream.name);
         for field in recorded["fields"].as_array().unwrap() {

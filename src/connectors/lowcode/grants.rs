@@ -129,10 +129,9 @@ impl Resource {
         let is_cut = records.len() > MAX_GRANT_RECORDS;
         let records: Vec<Json> = records.iter().map(json).collect();
         Ok(match privilege::of_records(source, &records) {
-            Some(grants) if is_cut => Yielded::Part(
-                prefixed(source, grants),
-                format!("{} names more than {MAX_GRANT_RECORDS} grants", source.stream),
-            ),
+            Some(grants) if is_cut => {
+                Yielded::Part(prefixed(source, grants), format!("{} names more than {MAX_GRANT_RECORDS} grants", source.stream))
+            }
             Some(grants) => Yielded::Grants(prefixed(source, grants)),
             None => Yielded::Unreadable(format!(
                 "{} is empty: the credential has no such grants, or it is not allowed to see them",

@@ -54,8 +54,12 @@ mod tests {
             ("server_error", "the database is down", false),
             ("invalid_scope", "access_denied", false),
         ] {
-            let refusal =
-                TokenRefusal { error: error.to_string(), description: description.to_string(), status: 401, ..TokenRefusal::default() };
+            let refusal = TokenRefusal {
+                error: error.to_string(),
+                description: description.to_string(),
+                status: 401,
+                ..TokenRefusal::default()
+            };
             assert_eq!(refusals(&instance, &refusal).is_some(), known, "{error} {description}");
             assert!(refusals(&other, &refusal).is_none());
         }
