@@ -409,8 +409,15 @@ impl FamilyResource {
             parts: location.parts,
             // A generated stream is described by a call of its own, which proves that it may be read.
             probes: self.kind.generated.is_none(),
-            secrets_by_spec: false,
+            secrets_by_spec: method.is_pair && method.needs.get(1).is_some_and(|field| self.marks_secret(field)),
         })
+    }
+
+    /// Whether the manifest's spec marks `field` as a secret. The user name of a pair is not one, but a credential that is the
+    /// text `USERNAME:PASSWORD` does not say so; a vendor may want it in the URL.
+    fn marks_secret(&self, field: &str) -> bool {
+        let properties = self.spec.form.source.pointer("/spec/connection_specification/properties");
+        properties.is_some_and(|properties| properties[field]["airbyte_secret"] == true)
     }
 }
 
