@@ -32,6 +32,8 @@ pub enum Peer {
     Okta,
     Snowduck,
     Drivemock,
+    Salesforce,
+    Servicenow,
 }
 
 impl Peer {
@@ -59,6 +61,8 @@ impl Peer {
             Peer::Okta => "okta",
             Peer::Snowduck => "snowduck",
             Peer::Drivemock => "drivemock",
+            Peer::Salesforce => "salesforce",
+            Peer::Servicenow => "servicenow",
         }
     }
 
@@ -71,7 +75,8 @@ impl Peer {
                 "URL"
             }
             Peer::Snowduck | Peer::Drivemock => "URL",
-            Peer::Okta => "RECORDINGS",
+            Peer::Okta | Peer::Salesforce => "RECORDINGS",
+            Peer::Servicenow => "MOCK",
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",

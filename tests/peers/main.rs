@@ -1,6 +1,6 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
-//! oidc-provider, Authlib, oauthlib, recorded answers of Okta, snowduck, google-drive-mock, OpenBao and Chromium.
+//! oidc-provider, Authlib, oauthlib, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao and Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -24,6 +24,8 @@ mod netsuite;
 mod object_store;
 mod okta_recordings;
 mod principals;
+mod salesforce;
+mod servicenow;
 mod snowflake;
 mod sql;
 mod vault;
@@ -47,6 +49,8 @@ fn main() -> std::process::ExitCode {
         object_store::tests(),
         okta_recordings::tests(),
         principals::tests(),
+        salesforce::tests(),
+        servicenow::tests(),
         snowflake::tests(),
         sql::tests(),
         sql::faults::tests(),

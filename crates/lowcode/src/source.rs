@@ -153,6 +153,24 @@ impl<'a> SourceBuilder<'a> {
         Ok(Source { streams: self.build_all(chosen, &nodes, built)?, generated })
     }
 
+    /// Builds those of the generated streams that `choose` selects: it receives the names of all of them and returns the
+    /// indexes of those to build, in the order of the result. Also returns how many streams there are in all.
+    ///
+    /// # Errors
+    /// Fails like [`SourceBuilder::all_streams`].
+    pub async fn generated_streams(
+        &self,
+        run: &Run<'_>,
+        choose: &(dyn Fn(&[&str]) -> Vec<usize> + Sync),
+    ) -> Result<(Source, usize), Failed> {
+        let made = dynamic::nodes(&self.ctx, run).await?;
+        let names: Vec<&str> = made.iter().map(|it| text(&it.node, "name").unwrap_or_default()).collect();
+        let chosen: Vec<&dynamic::Made> = choose(&names).into_iter().filter_map(|index| made.get(index)).collect();
+        let nodes: Vec<_> = chosen.iter().map(|it| Node { value: Cow::Borrowed(&it.node), index: None }).collect();
+        let generated = chosen.iter().map(|it| (text(&it.node, "name").unwrap_or_default().to_owned(), it.of.clone())).collect();
+        Ok((Source { streams: self.build_all(&nodes, &nodes, &[])?, generated }, made.len()))
+    }
+
     /// Builds the static streams called by `names`. Returns `None` if one of them is not a static stream.
     ///
     /// # Errors

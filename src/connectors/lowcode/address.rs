@@ -1,5 +1,6 @@
 //! Maps a resource id to the URL of an API, and extracts the parts of the id that the family's templates use. Pure.
 
+use super::credential_url::PLACEHOLDER;
 use super::family_spec::{FamilySpec, ResourceKind};
 use super::privilege::fits;
 use super::spelling::{self, SpelledId};
@@ -146,7 +147,11 @@ impl ResourceKind {
     /// Returns the template of the base URL.
     #[must_use]
     pub fn base_url<'f>(&'f self, form: &'f FamilySpec) -> &'f str {
-        self.base_url.as_deref().unwrap_or(&form.address.base_url)
+        match (&self.base_url, &form.address.credential_url) {
+            (Some(own), _) => own,
+            (None, Some(_)) if form.address.base_url.is_empty() => PLACEHOLDER,
+            (None, _) => &form.address.base_url,
+        }
     }
 }
 

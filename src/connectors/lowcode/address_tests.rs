@@ -188,3 +188,37 @@ fn a_family_without_servers_of_companies_refuses_the_key() {
     .unwrap_err();
     assert!(problems[0].hint.contains("acme_desk.acme.example"), "{problems:?}");
 }
+
+#[test]
+fn ids_of_salesforce_and_servicenow_as_people_have_them() {
+    for (id, kind, base_url) in [
+        ("org_00D5g000004XyZaEAK", "organization", super::super::credential_url::PLACEHOLDER),
+        ("00D5g000004XyZa", "organization", super::super::credential_url::PLACEHOLDER),
+        ("acme.my.salesforce.com", "my_domain", "https://acme.my.salesforce.com"),
+        ("https://ACME.my.salesforce.com/", "my_domain", "https://acme.my.salesforce.com"),
+        ("acme--uat.sandbox.my.salesforce.com", "my_domain", "https://acme--uat.sandbox.my.salesforce.com"),
+        ("acme--uat.cs42.my.salesforce.com", "my_domain", "https://acme--uat.cs42.my.salesforce.com"),
+        ("acme-dev-ed.develop.my.salesforce.com", "my_domain", "https://acme-dev-ed.develop.my.salesforce.com"),
+        ("https://acme.lightning.force.com/lightning/o/Account/list?filterName=x", "my_domain", "https://acme.my.salesforce.com"),
+        ("acme--uat.sandbox.lightning.force.com", "my_domain", "https://acme--uat.sandbox.my.salesforce.com"),
+        ("https://acme.my.salesforce-setup.com/lightning/setup/SetupOneHome/home", "my_domain", "https://acme.my.salesforce.com"),
+        ("acme.my.salesforce.mil", "defense", "https://acme.my.salesforce.mil"),
+    ] {
+        let (found, at) = locate("salesforce", id, None).unwrap();
+        assert_eq!((found.as_str(), at.base_url.as_str()), (kind, base_url), "{id}");
+    }
+    for id in ["00D5g000004XyZ", "org_005g000004XyZaEAK", "acme", "acme.my.salesforce.com.evil.example", "login.salesforce.com"] {
+        assert!(locate("salesforce", id, None).is_err(), "{id}");
+    }
+    for (id, base_url) in [
+        ("acme", "https://acme.service-now.com"),
+        ("ACME.service-now.com", "https://acme.service-now.com"),
+        ("https://dev12345.service-now.com/now/nav/ui/home", "https://dev12345.service-now.com"),
+        ("acme.servicenowservices.com", "https://acme.servicenowservices.com"),
+    ] {
+        assert_eq!(locate("servicenow", id, None).unwrap().1.base_url, base_url, "{id}");
+    }
+    for id in ["acme.service-now.com.evil.example", "-acme", "a_b"] {
+        assert!(locate("servicenow", id, None).is_err(), "{id}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::address::{self, AddressPolicy, ResourceLocation};
 use super::calls::{self, OfflineHost, Reading};
+use super::credential_url::{PLACEHOLDER, UrlRule};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{AuthMethod, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind};
 use super::login::{TokenFacts, auth_method, fields};
@@ -13,7 +14,7 @@ use crate::credentials::Credential;
 use crate::egress::PlannedCall;
 use crate::families::Family;
 use crate::model::{Class, Failure, PostRule, Posts, Recipient};
-use crate::policy::Policy;
+use crate::policy::{ListedServer, Policy};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::source::SharedManifest;
 use ::lowcode::value::{Dict, Value};
@@ -44,6 +45,8 @@ pub struct FamilyResource {
     kind: &'static ResourceKind,
     /// `families.NAME.base_url` of the policy.
     policy_base_url: Option<String>,
+    /// `families.NAME.hosts` of the policy.
+    policy_hosts: Vec<ListedServer>,
 }
 
 /// Everything needed to open a resource.
@@ -59,6 +62,8 @@ pub struct Binding {
     pub limits: Vec<Limit>,
     /// The data streams in the order in which the tiny sync reads them; empty means all streams of the manifest.
     pub streams: Vec<String>,
+    /// If present, the streams are generated from a response of the source, and this many of them are described.
+    pub generated: Option<usize>,
     /// The streams that the health step reads.
     pub health: Vec<String>,
     /// The name of the authentication method, which the evidence shows.
@@ -148,6 +153,7 @@ impl ParsedResource {
             location,
             kind,
             policy_base_url: set.base_url,
+            policy_hosts: set.hosts,
         }))
     }
 
@@ -260,6 +266,35 @@ impl FamilyResource {
         self.location.parts.iter().fold(template.to_string(), |text, (name, part)| text.replace(&format!("{{{name}}}"), part))
     }
 
+    /// Returns where the resource is, which the credential may say.
+    fn location(&self, authorization: Authorization<'_>) -> Result<ResourceLocation, Failure> {
+        let address = &self.spec.form.address;
+        let Some(field) = address.credential_url.as_deref().filter(|_| self.policy_base_url.is_none()) else {
+            return Ok(self.location.clone());
+        };
+        let credential = match authorization {
+            Authorization::Known(credential) => credential,
+            Authorization::Unknown if self.location.base_url == PLACEHOLDER => {
+                let mut location = self.location.clone();
+                location.parts.insert("base_url".to_string(), format!("https://{{{field}}}"));
+                return Ok(location);
+            }
+            Authorization::Unknown => return Ok(self.location.clone()),
+        };
+        let named = credential.and_then(|credential| credential.field(field)).map(|secret| secret.expose().trim().to_string());
+        let example = address.kinds.iter().find(|kind| kind.base_url.is_some()).and_then(|kind| kind.examples.first());
+        let rule = UrlRule {
+            field,
+            family: &self.family.id,
+            title: &self.family.title,
+            resource: &self.id,
+            example: example.map(String::as_str).unwrap_or_default(),
+            vendor_hosts: &address.vendor_hosts,
+            listed: &self.policy_hosts,
+        };
+        rule.located(&self.location, named.as_deref())
+    }
+
     fn bind(&self, authorization: Authorization<'_>) -> Result<Binding, Failure> {
         let (family, methods) = (&self.family, self.methods());
         let method = match authorization {
@@ -285,15 +320,16 @@ impl FamilyResource {
 
     fn bind_method(&self, method: &'static AuthMethod, authorization: Authorization<'_>) -> Result<Binding, Failure> {
         let (family, form, methods) = (&self.family, &self.spec.form, self.methods());
+        let location = self.location(authorization)?;
         let mut config = Dict::default();
         config.insert("auth".into(), Value::str(method.name.as_str()));
-        for (name, value) in &self.location.parts {
+        for (name, value) in &location.parts {
             config.insert(name.as_str().into(), Value::str(value.as_str()));
         }
-        for (name, url) in &self.location.servers {
+        for (name, url) in &location.servers {
             config.insert(name.as_str().into(), Value::str(url.as_str()));
         }
-        let mut fixed = self.location.parts.clone();
+        let mut fixed = location.parts.clone();
         let mut health = vec![method.health.clone()];
         let mut token = TokenFacts::default();
         match authorization {
@@ -317,7 +353,7 @@ impl FamilyResource {
         }
         let manifest = self.spec.loaded()?;
         let then_base_url = self.method_base_url(method).filter(|_| matches!(authorization, Authorization::Known(_)));
-        let urls = [&self.location.base_url].into_iter().chain(self.location.servers.values()).chain(&then_base_url);
+        let urls = [&location.base_url].into_iter().chain(location.servers.values()).chain(&then_base_url);
         let origins = urls.filter_map(|text| Some(url::Url::parse(text).ok()?.origin().ascii_serialization())).collect();
         Ok(Binding {
             title: family.title.clone(),
@@ -327,10 +363,11 @@ impl FamilyResource {
             manifest,
             config: Value::Dict(config),
             origins,
-            account: self.location.account.clone(),
+            account: location.account,
             posts: posts(family, &form.posts, &fixed),
             limits: form.limits.clone(),
             streams: self.kind.streams.clone(),
+            generated: self.kind.generated,
             health,
             auth: method.name.clone(),
             token,
@@ -338,12 +375,13 @@ impl FamilyResource {
             then_base_url,
             otherwise: None,
             kind: self.kind.name.clone(),
-            base_url: format!("families.{}.base_url in the policy (it is {})", family.id, self.location.base_url),
+            base_url: format!("families.{}.base_url in the policy (it is {})", family.id, location.base_url),
             identity: form.identity.iter().find(|rule| rule.kind == self.kind.name).cloned(),
             privilege: Some(&form.privilege),
             errors: Some(&form.errors),
-            parts: self.location.parts.clone(),
-            probes: true,
+            parts: location.parts,
+            // A generated stream is described by a call of its own, which proves that it may be read.
+            probes: self.kind.generated.is_none(),
             secrets_by_spec: false,
         })
     }

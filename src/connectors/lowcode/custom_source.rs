@@ -263,6 +263,7 @@ impl CustomResource {
             posts: source.posts(),
             limits: Vec::new(),
             streams: Vec::new(),
+            generated: None,
             health: prepared.check.clone(),
             auth: String::new(),
             token: TokenFacts::default(),

@@ -1,8 +1,9 @@
 //! Discovery and the tiny sync of an open resource. A stream that cannot be read does not hide the others: it is skipped,
 //! and the catalog says why and which permission is missing.
 
+use super::binding::Binding;
 use super::open::{MAX_STREAMS, Resource, json, reason, skippable};
-use crate::connectors::concurrent;
+use crate::connectors::concurrent::{self, Limits as Concurrency};
 use crate::connectors::{Bounds, DENIED, Discovery, Sample};
 use crate::model::catalog::{SkippedStream, Stream, SyncMode};
 use crate::model::{Catalog, Class, Evidence, Failure};
@@ -12,11 +13,15 @@ use ::lowcode::source::Source;
 use ::lowcode::stream::Stream as Reader;
 use futures_util::FutureExt;
 use serde_json::Value as Json;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 impl Resource {
     async fn streams(&self) -> Result<Arc<Source>, Failure> {
         let names = &self.binding.streams;
+        if let Some(limit) = self.binding.generated {
+            return self.generated(names, limit).await;
+        }
         if !names.is_empty() {
             return self.named(names);
         }
@@ -28,8 +33,41 @@ impl Resource {
         Ok(self.keep(names, all.map_err(|failed| self.failure("", failed))?))
     }
 
+    /// Returns at most `limit` of the streams that the source generates: first those called by `names`, then the others by
+    /// name, so that the choice does not depend on the order in which the source lists them.
+    async fn generated(&self, names: &[String], limit: usize) -> Result<Arc<Source>, Failure> {
+        if let Some(known) = self.known(names) {
+            return Ok(known);
+        }
+        let choose = |found: &[&str]| {
+            let place = |name: &str| names.iter().position(|wanted| wanted == name).unwrap_or(usize::MAX);
+            let mut indexes: Vec<usize> = (0..found.len()).collect();
+            indexes.sort_by_key(|&index| (place(found[index]), found[index]));
+            indexes.truncate(limit);
+            indexes
+        };
+        let generated = self.sources().generated_streams(&self.run(), &choose).await;
+        let (source, total) = generated.map_err(|failed| self.failure("", failed))?;
+        self.generated_total.store(total, Ordering::Relaxed);
+        Ok(self.keep(names, source))
+    }
+
+    /// Returns the failure for a source that lists its streams and does not name one: it lists only those that the credential
+    /// may read.
+    fn blind(&self) -> Failure {
+        let Binding { title, resource, least_privilege, .. } = &self.binding;
+        Failure::new(
+            Class::PermissionDenied,
+            format!("{title} lists no stream of {resource} that this credential may read"),
+            format!("least privilege: {least_privilege}; then aam heal"),
+        )
+    }
+
     pub(super) async fn discovered(&self, bounds: Bounds) -> Result<Discovery, Failure> {
         let source = self.streams().await?;
+        if self.binding.generated.is_some() && source.streams.is_empty() {
+            return Err(self.blind());
+        }
         let run = &self.run();
         let mut catalog = Catalog::default();
         let mut denied = Vec::new();
@@ -43,7 +81,10 @@ impl Resource {
                 break;
             }
             // Without probes, streams are described one after the other, because they may share the calls that this makes.
-            let limits = self.concurrency(if self.binding.probes { &next } else { &[] });
+            let limits = match self.binding.generated {
+                Some(_) => Concurrency::in_step(self.host.concurrency(), self.bounds.time),
+                None => self.concurrency(if self.binding.probes { &next } else { &[] }),
+            };
             let describe = next.iter().map(|stream| self.described(run, stream, bounds).map(or_skipped).boxed()).collect();
             for (stream, described) in next.iter().zip(concurrent::all(limits, describe).await?) {
                 match described {
@@ -63,6 +104,11 @@ impl Resource {
             return Err(failure);
         }
         let mut evidence = Evidence::new();
+        if self.binding.generated.is_some() {
+            let total = self.generated_total.load(Ordering::Relaxed);
+            catalog.truncated |= total > source.streams.len();
+            evidence.insert("listed".into(), total.into());
+        }
         evidence.insert("skipped".into(), catalog.skipped.len().into());
         Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
     }

@@ -53,6 +53,10 @@ pub struct Address {
     /// `posts`.
     #[serde(default)]
     pub servers: BTreeMap<String, String>,
+    /// The field of the credential that names the base URL of the API. If the credential has it, the resource id must name the
+    /// same host; for kinds without a base URL, it is the base URL.
+    #[serde(default)]
+    pub credential_url: Option<String>,
     /// The host names that belong to the vendor; `*` matches any text. A kind with `hosts: listed` accepts them although the
     /// policy does not list them.
     #[serde(default)]
@@ -98,6 +102,10 @@ pub struct ResourceKind {
     pub hosts: HostRule,
     /// The streams of `source` that exist for this kind, in the order in which the tiny sync reads them.
     pub streams: Vec<String>,
+    /// If present, the streams are those that `source.dynamic_streams` generates, and this is the maximum number of them
+    /// that discovery describes. `streams` then only names those that come first if they exist.
+    #[serde(default)]
+    pub generated: Option<usize>,
 }
 
 /// Which hosts a resource id may name.
@@ -213,9 +221,20 @@ pub struct Identity {
     /// Fields of the record to copy into the evidence.
     #[serde(default)]
     pub show: Vec<String>,
+    /// What it means that the fields do not match, if that is not the resource id's fault.
+    #[serde(default)]
+    pub mismatch: Option<MismatchText>,
     /// How the identity is proven if the credential is not allowed to read `stream`.
     #[serde(default)]
     pub claim: Option<ClaimIdentity>,
+}
+
+/// The text for an identity that does not match. `{met}` stands for the value of the first field that must match.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MismatchText {
+    pub title: String,
+    pub fix: String,
 }
 
 /// An identity that the claims of an accepted access token prove.

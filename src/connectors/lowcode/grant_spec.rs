@@ -28,6 +28,9 @@ pub struct Privilege {
     /// Grants that allow more than reading. They take precedence over `ok`.
     #[serde(default)]
     pub over: Vec<String>,
+    /// Grants that take away the right to write, whatever the others allow.
+    #[serde(default)]
+    pub read_only: Vec<String>,
     /// Grants that only allow reading, but reading of content, which AAM does not need. The evidence names them.
     #[serde(default)]
     pub content: Vec<String>,

@@ -23,6 +23,8 @@ pub(super) struct IdentityResponse<'a> {
 /// What one source yields.
 enum Yielded {
     Grants(Vec<String>),
+    /// Only some of the grants, and why.
+    Part(Vec<String>, String),
     /// The source does not exist for this credential.
     Absent,
     /// The source exists and does not say it; why.
@@ -60,6 +62,11 @@ impl Resource {
             for (at, part) in std::iter::once(source).chain(&source.and).enumerate() {
                 match self.yielded(rules, part, identity).await? {
                     Yielded::Grants(more) => grants.extend(more),
+                    Yielded::Part(more, reason) => {
+                        grants.extend(more);
+                        complete = false;
+                        reasons.push(reason);
+                    }
                     Yielded::Absent => {
                         complete = false;
                         if at == 0 {
@@ -119,15 +126,16 @@ impl Resource {
             }
             Err(failure) => return Err(failure),
         };
-        if records.len() > MAX_GRANT_RECORDS {
-            return Ok(Yielded::Unreadable(format!("{} names more than {MAX_GRANT_RECORDS} grants", source.stream)));
-        }
+        let is_cut = records.len() > MAX_GRANT_RECORDS;
         let records: Vec<Json> = records.iter().map(json).collect();
         Ok(match privilege::of_records(source, &records) {
             // One record may name several grants, as a token's scopes do.
-            Some(grants) if !source.separator.is_empty() => {
+            Some(grants) if !source.separator.is_empty() && !is_cut => {
                 let each = grants.iter().flat_map(|text| privilege::split(text, &source.separator));
                 Yielded::Grants(prefixed(source, each.collect()))
+            }
+            Some(grants) if is_cut => {
+                Yielded::Part(prefixed(source, grants), format!("{} names more than {MAX_GRANT_RECORDS} grants", source.stream))
             }
             Some(grants) => Yielded::Grants(prefixed(source, grants)),
             None => Yielded::Unreadable(format!(

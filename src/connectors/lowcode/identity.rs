@@ -1,7 +1,7 @@
 //! Checks that the response of the identity call is for the resource that the resource id names. Pure.
 
 use super::address::fill;
-use super::family_spec::{Match, Normal};
+use super::family_spec::{Identity, Match, Normal};
 use crate::credentials::redact;
 use crate::model::{Class, Evidence, Failure};
 use serde_json::Value;
@@ -86,6 +86,16 @@ fn compare(
         }
     }
     Ok(Ok(matched))
+}
+
+/// Returns `failure` with the text that the family has for a record that does not match.
+#[must_use]
+pub fn explained(rule: &Identity, record: &Value, failure: Failure) -> Failure {
+    let Some(mismatch) = rule.mismatch.as_ref().filter(|_| failure.class == Class::WrongService) else { return failure };
+    let met = rule.matches.first().and_then(|field| text(record.pointer(&field.field)));
+    let parts = [("met".to_string(), met.unwrap_or_else(|| "nothing".to_string()))].into();
+    let filled = |text: &str| fill(text, &parts).unwrap_or_else(|_| text.to_string());
+    Failure::new(failure.class, filled(&mismatch.title), filled(&mismatch.fix)).detail(failure.title)
 }
 
 /// Checks that the account that a credential belongs to is the one that the resource id names. A record without the

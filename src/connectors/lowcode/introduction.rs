@@ -100,7 +100,8 @@ impl Resource {
                 }
                 let record = records.first().map(json).unwrap_or(Json::Null);
                 let proof = Proof { matches: &rule.matches, any: &rule.any, show: &rule.show };
-                evidence.extend(identity::prove(proof, &record, &binding.parts, &binding.title, &binding.base_url)?);
+                let proven = identity::prove(proof, &record, &binding.parts, &binding.title, &binding.base_url);
+                evidence.extend(proven.map_err(|failure| identity::explained(rule, &record, failure))?);
                 (record, kept)
             }
         };

@@ -9,6 +9,7 @@
 pub mod address;
 pub mod binding;
 pub mod calls;
+mod credential_url;
 pub mod custom_source;
 #[cfg(test)]
 mod desk_tests;
@@ -17,6 +18,7 @@ pub mod errors;
 pub mod family_spec;
 mod grant_spec;
 mod grants;
+mod health;
 pub mod host;
 pub mod identity;
 mod introduction;

@@ -5,7 +5,7 @@ use super::errors::{self, ErrorContext};
 use super::host::{CallerMode, KeptResponse, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use crate::clock::Clock;
-use crate::connectors::concurrent::{self, Limits as Concurrency};
+use crate::connectors::concurrent::Limits as Concurrency;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::redact;
 use crate::egress::{Session, Traffic};
@@ -23,7 +23,7 @@ use ::lowcode::value::Value;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,10 +33,13 @@ pub(super) const MAX_STREAMS: usize = 3;
 const MAX_SLICES: usize = 5;
 const MAX_PAGES: usize = 12;
 
+/// The maximum number of streams that a source may list for `generated`.
+const MAX_LISTED_STREAMS: usize = 20_000;
+
 /// An open resource.
 pub(super) struct Resource {
     pub(super) binding: Binding,
-    host: SessionHost,
+    pub(super) host: SessionHost,
     pub(super) bounds: Limits,
     secrets: Secrets,
     /// The access tokens that logins returned, which all streams and steps of the attempt share.
@@ -46,6 +49,8 @@ pub(super) struct Resource {
     pub(super) built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
     /// Whether a response has proven the identity of the resource.
     pub(super) proven: AtomicBool,
+    /// The number of streams that the source generates, of which only some are described.
+    pub(super) generated_total: AtomicUsize,
     /// The streams of the health step that could not be read although others could.
     pub(super) unhealthy: Mutex<BTreeMap<String, Failure>>,
 }
@@ -63,7 +68,9 @@ pub async fn open(
 ) -> Result<Opened, Failure> {
     let records = usize::try_from(policy.safe_mode.max_items).unwrap_or(20);
     let time = policy.safe_mode.step_timeout;
-    let bounds = Limits { records, time, calls: 40, ..Limits::default() };
+    // A source may list far more streams than are described: their names are read, but only the chosen ones are built.
+    let streams = if binding.generated.is_some() { MAX_LISTED_STREAMS } else { Limits::default().streams };
+    let bounds = Limits { records, time, calls: 40, streams, ..Limits::default() };
     let rules = Rules {
         mode: CallerMode::Daemon,
         origins: binding.origins.clone(),
@@ -75,8 +82,8 @@ pub async fn open(
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
-    let (logins, built, proven, unhealthy) = Default::default();
-    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, unhealthy };
+    let (logins, built, proven, generated_total, unhealthy) = Default::default();
+    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, generated_total, unhealthy };
     let Binding { manifest, config, .. } = &resource.binding;
     // A manifest without a spec accepts every config.
     if manifest.root.get("spec").is_some_and(Value::truthy) {
@@ -194,69 +201,14 @@ impl Resource {
         )
     }
 
-    /// Returns how many of `streams` may be read at the same time: only one if they share a token, a parent or a rate
-    /// limit, because concurrent reads would then make more calls.
+    /// Returns how many of `streams` may be read at the same time: only one if each of them would get a token of its own, or
+    /// if the manifest limits the rate of its requests.
     pub(super) fn concurrency(&self, streams: &[&Reader]) -> Concurrency {
         let Binding { manifest, config, .. } = &self.binding;
         let names = streams.iter().map(|stream| stream.name.as_str());
         let several = streams.len() > 1 && self.host.concurrency() > 1;
         let calls = if several && manifest.reads_are_independent(config, names) { self.host.concurrency() } else { 1 };
         Concurrency::in_step(calls, self.bounds.time)
-    }
-
-    /// Reads one record of each stream of the health step. The step passes if at least one of them can be read.
-    pub(super) async fn checked(&self) -> Result<Evidence, Failure> {
-        let names = &self.binding.health;
-        let source = match names.is_empty() {
-            true => Arc::new(self.sources().first_streams(&self.run(), 1, &[]).await.map_err(|failed| self.failure("", failed))?),
-            false => self.named(names)?,
-        };
-        let run = &self.run();
-        let streams: Vec<&Reader> = source.streams.iter().take(MAX_STREAMS).map(|stream| &**stream).collect();
-        let reads = streams.iter().map(|stream| self.check(run, stream)).collect();
-        let (mut records, mut read, mut unhealthy) = (0, Vec::new(), BTreeMap::new());
-        for (stream, found) in streams.iter().zip(concurrent::all(self.concurrency(&streams), reads).await?) {
-            match found {
-                Ok((count, status)) => {
-                    records += count;
-                    read.extend(status);
-                }
-                Err(failure) => drop(unhealthy.insert(stream.name.clone(), failure)),
-            }
-        }
-        if unhealthy.len() == streams.len()
-            && let Some(failure) = unhealthy.values().next()
-        {
-            return Err(failure.clone());
-        }
-        let mut evidence = Evidence::new();
-        evidence.insert("read".into(), read.join(", ").into());
-        evidence.insert("records".into(), records.into());
-        if !unhealthy.is_empty() {
-            let reasons = unhealthy.iter().map(|(name, failure)| (name.clone(), reason(failure).into()));
-            evidence.insert("not_readable".into(), Json::Object(reasons.collect()));
-        }
-        *self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner) = unhealthy;
-        Ok(evidence)
-    }
-
-    /// Reads at most one record of `stream`. Returns the number of records, and a text with the stream's name and the
-    /// status of its response; or the failure, if other streams can be read nevertheless.
-    #[allow(clippy::type_complexity)]
-    fn check<'s>(
-        &'s self,
-        run: &'s Run<'s>,
-        stream: &'s Reader,
-    ) -> BoxFuture<'s, Result<Result<(usize, Option<String>), Failure>, Failure>> {
-        Box::pin(async move {
-            let records = match self.read(run, stream, 1, false).await {
-                Err(failure) if skippable(&failure) => return Ok(Err(failure)),
-                read => read?.len(),
-            };
-            let kept = self.host.last_response(&stream.name);
-            let reused = if kept.as_ref().is_some_and(|kept| kept.reused) { ", reused" } else { "" };
-            Ok(Ok((records, kept.map(|kept| format!("{} ({}{reused})", stream.name, kept.response.status)))))
-        })
     }
 
     /// Converts the interpreter's error to a failure. A failure of egress is returned unchanged, and an error response of

@@ -64,6 +64,7 @@ impl Spec {
         }
         let kinds = || form.address.kinds.iter();
         let asked = kinds()
+            .filter(|kind| kind.generated.is_none())
             .flat_map(|kind| &kind.streams)
             .chain(form.auth.iter().map(|way| &way.health))
             .chain(form.auth.iter().filter_map(|way| Some(&way.first.as_ref()?.stream)))

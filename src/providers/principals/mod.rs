@@ -17,6 +17,7 @@ mod oauth2_client;
 mod okta;
 mod refusal;
 mod salesforce;
+mod servicenow;
 mod snowflake;
 pub(super) mod token_request;
 mod token_response;

@@ -2,6 +2,7 @@
 
 use super::issued::token_credential;
 use super::refusal::RefusalRule;
+use super::servicenow;
 use super::token_request::{IssuedToken, NoToken, TokenRefusal, TokenRequest};
 use super::{MintContext, Minted};
 use crate::credentials::Secret;
@@ -208,7 +209,8 @@ fn refused(context: &MintContext<'_>, auth: &str, refusal: &TokenRefusal) -> Fai
         let fix = format!("correct credentials.principals.{}.token_url in the policy", context.name);
         return Failure::new(Class::NotFound, title, fix).detail(refusal.description);
     }
-    context.refusals_with(host, OAUTH_REFUSALS, &values).failure(&context.refusal(&refusal))
+    let own = context.endpoint("token_url", "").ok().and_then(|endpoint| servicenow::refusals(&endpoint, &refusal));
+    context.refusals_with(host, own.unwrap_or(OAUTH_REFUSALS), &values).failure(&context.refusal(&refusal))
 }
 
 /// The host of the token endpoint, with its port if it is not the usual one.
