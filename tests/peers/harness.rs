@@ -30,10 +30,11 @@ pub enum Peer {
     Oidc,
     Oauthlib,
     Okta,
-    Snowduck,
-    Drivemock,
     Salesforce,
     Servicenow,
+    Snowduck,
+    Drivemock,
+    Graph,
 }
 
 impl Peer {
@@ -59,10 +60,11 @@ impl Peer {
             Peer::Oidc => "oidc",
             Peer::Oauthlib => "oauthlib",
             Peer::Okta => "okta",
-            Peer::Snowduck => "snowduck",
-            Peer::Drivemock => "drivemock",
             Peer::Salesforce => "salesforce",
             Peer::Servicenow => "servicenow",
+            Peer::Snowduck => "snowduck",
+            Peer::Drivemock => "drivemock",
+            Peer::Graph => "graph",
         }
     }
 
@@ -78,6 +80,7 @@ impl Peer {
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
             Peer::Servicenow => "MOCK",
             Peer::Prism => "GITHUB",
+            Peer::Graph => "CHECKED",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

@@ -1,6 +1,7 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
-//! oidc-provider, Authlib, oauthlib, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao and Chromium.
+//! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao and
+//! Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -18,6 +19,7 @@ mod dashboard;
 mod drive;
 mod fastapi;
 mod frameworks;
+mod graph;
 mod lowcode_cdk;
 mod lowcode_families;
 mod netsuite;
@@ -43,6 +45,7 @@ fn main() -> std::process::ExitCode {
         drive::tests(),
         fastapi::tests(),
         frameworks::tests(),
+        graph::tests(),
         lowcode_cdk::tests(),
         lowcode_families::tests(),
         netsuite::tests(),

@@ -4,7 +4,9 @@ use super::address::{self, AddressPolicy, ResourceLocation};
 use super::calls::{self, OfflineHost, Reading};
 use super::credential_url::{PLACEHOLDER, UrlRule};
 use super::custom_source::{CustomResource, CustomSource};
-use super::family_spec::{AuthMethod, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind};
+use super::family_spec::{
+    AuthMethod, Blind, DescribedSchema, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
+};
 use super::login::{TokenFacts, auth_method, fields};
 use super::spec::{self, Spec};
 use super::wrong_kind;
@@ -60,10 +62,14 @@ pub struct Binding {
     pub account: String,
     pub posts: Posts,
     pub limits: Vec<Limit>,
+    /// The header `User-Agent`; empty for the one of AAM.
+    pub user_agent: String,
     /// The data streams in the order in which the tiny sync reads them; empty means all streams of the manifest.
     pub streams: Vec<String>,
     /// If present, the streams are generated from a response of the source, and this many of them are described.
     pub generated: Option<usize>,
+    /// True if generated streams are described besides `streams`.
+    pub dynamic: bool,
     /// The streams that the health step reads.
     pub health: Vec<String>,
     /// The name of the authentication method, which the evidence shows.
@@ -86,6 +92,8 @@ pub struct Binding {
     pub identity: Option<Identity>,
     pub privilege: Option<&'static Privilege>,
     pub errors: Option<&'static Errors>,
+    pub schemas: &'static [DescribedSchema],
+    pub blind: Option<&'static Blind>,
     /// True if discovery reads one record of each stream to find out whether the credential may read it. Only families
     /// do this, because they have few streams.
     pub probes: bool,
@@ -109,10 +117,11 @@ impl Binding {
 impl Binding {
     /// Returns true if an attempt may read the stream `name`.
     fn calls_stream(&self, name: &str) -> bool {
-        let identity = self.identity.iter().flat_map(|rule| [Some(&rule.stream), rule.claim.as_ref().map(|claim| &claim.stream)]);
+        let claimed = self.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream));
+        let described = self.schemas.iter().map(|schema| &schema.from);
+        let identity = self.identity.iter().flat_map(Identity::stream_names).chain(claimed).chain(described);
         let grants = self.privilege.iter().flat_map(|rules| rules.all_sources()).map(|source| &source.stream);
-        self.streams.is_empty()
-            || identity.flatten().chain(grants).chain(&self.streams).chain(&self.health).any(|stream| stream == name)
+        self.streams.is_empty() || identity.chain(grants).chain(&self.streams).chain(&self.health).any(|stream| stream == name)
     }
 }
 
@@ -340,6 +349,10 @@ impl FamilyResource {
                     config.insert(name.as_str().into(), Value::str(value.as_str()));
                     fixed.insert(format!("credential.{name}"), value);
                 }
+                // What the token says of itself chooses paths: whose roles are asked for, for example.
+                if let Ok(claims) = serde_json::from_value(token.claims.clone()) {
+                    config.insert("claims".into(), claims);
+                }
             }
             // The authentication method is not known yet, so the plan lists the health calls of all methods.
             Authorization::Unknown => {
@@ -366,8 +379,10 @@ impl FamilyResource {
             account: location.account,
             posts: posts(family, &form.posts, &fixed),
             limits: form.limits.clone(),
+            user_agent: form.user_agent.replace("{version}", env!("CARGO_PKG_VERSION")),
             streams: self.kind.streams.clone(),
             generated: self.kind.generated,
+            dynamic: self.kind.dynamic,
             health,
             auth: method.name.clone(),
             token,
@@ -379,6 +394,8 @@ impl FamilyResource {
             identity: form.identity.iter().find(|rule| rule.kind == self.kind.name).cloned(),
             privilege: Some(&form.privilege),
             errors: Some(&form.errors),
+            schemas: &form.schemas,
+            blind: form.blind.as_ref(),
             parts: location.parts,
             // A generated stream is described by a call of its own, which proves that it may be read.
             probes: self.kind.generated.is_none(),

@@ -51,6 +51,8 @@ pub(super) struct Resource {
     pub(super) proven: AtomicBool,
     /// The number of streams that the source generates, of which only some are described.
     pub(super) generated_total: AtomicUsize,
+    /// The data streams of what the identity call proved, if they are not those of the kind.
+    pub(super) proven_streams: Mutex<Option<Vec<String>>>,
     /// The streams of the health step that could not be read although others could.
     pub(super) unhealthy: Mutex<BTreeMap<String, Failure>>,
 }
@@ -78,12 +80,14 @@ pub async fn open(
         windows,
         account: binding.account.clone(),
         secrets_by_spec: binding.secrets_by_spec,
+        user_agent: binding.user_agent.clone(),
         max_bytes: bounds.body_bytes as u64,
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
-    let (logins, built, proven, generated_total, unhealthy) = Default::default();
-    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, generated_total, unhealthy };
+    let (logins, built, proven, generated_total, proven_streams, unhealthy) = Default::default();
+    let mut resource =
+        Resource { binding, host, bounds, secrets, logins, built, proven, generated_total, proven_streams, unhealthy };
     let Binding { manifest, config, .. } = &resource.binding;
     // A manifest without a spec accepts every config.
     if manifest.root.get("spec").is_some_and(Value::truthy) {
@@ -275,9 +279,9 @@ impl Resource {
     }
 
     fn error_context<'c>(&'c self, stream: &'c str) -> ErrorContext<'c> {
-        let Binding { title, resource, least_privilege, base_url, auth, .. } = &self.binding;
+        let Binding { title, resource, least_privilege, base_url, auth, kind, parts, .. } = &self.binding;
         let proven = self.proven.load(Ordering::Relaxed);
-        ErrorContext { title, resource, least_privilege, stream, proven, base_url, auth }
+        ErrorContext { title, resource, least_privilege, stream, proven, base_url, auth, kind, parts }
     }
 }
 
