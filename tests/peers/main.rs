@@ -29,6 +29,7 @@ mod principals;
 mod salesforce;
 mod servicenow;
 mod snowflake;
+mod snowflake_description;
 mod sql;
 mod vault;
 mod vendor_assertions;
@@ -55,6 +56,7 @@ fn main() -> std::process::ExitCode {
         salesforce::tests(),
         servicenow::tests(),
         snowflake::tests(),
+        snowflake_description::tests(),
         sql::tests(),
         sql::faults::tests(),
         sql::mariadb::tests(),

@@ -1,11 +1,11 @@
 //! Binds one resource to its manifest: the config, the hosts, the POST rules and the probes. Does not use the network.
 
 use super::address::{self, AddressPolicy, ResourceLocation};
-use super::calls::{self, OfflineHost, Reading};
+use super::calls::{self, GeneratedStreams, OfflineHost, Reading};
 use super::credential_url::{PLACEHOLDER, UrlRule};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
-    AuthMethod, Blind, DescribedSchema, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
+    AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
 };
 use super::login::{TokenFacts, auth_method, fields};
 use super::spec::{self, Spec};
@@ -94,6 +94,7 @@ pub struct Binding {
     pub errors: Option<&'static Errors>,
     pub schemas: &'static [DescribedSchema],
     pub blind: Option<&'static Blind>,
+    pub ends: Option<&'static EndSource>,
     /// True if discovery reads one record of each stream to find out whether the credential may read it. Only families
     /// do this, because they have few streams.
     pub probes: bool,
@@ -236,10 +237,18 @@ impl ParsedResource {
         };
         let mut configs = vec![binding.config.clone()];
         configs.extend(base_urls.into_iter().map(|base_url| with_base_url(&binding.config, &base_url)));
+        if let ParsedResource::Family(resource) = self {
+            configs.extend(resource.methods().iter().map(|method| with_text(&binding.config, "auth", &method.name)));
+        }
         let called = |stream: &str| binding.calls_stream(stream);
+        let generated = match (binding.streams.is_empty(), binding.dynamic) {
+            (true, _) => GeneratedStreams::Read,
+            (false, true) => GeneratedStreams::Described,
+            (false, false) => GeneratedStreams::None,
+        };
         let planned = configs.iter().flat_map(|config| {
             let reading = Reading { manifest: &binding.manifest.root, config, host: &host, bounds: &bounds };
-            reading.planned(&called)
+            reading.planned(&called, generated)
         });
         let listed = binding.posts.rules.iter().filter_map(|rule| calls::planned("POST", &rule.url)).collect();
         (planned.collect(), listed)
@@ -396,19 +405,32 @@ impl FamilyResource {
             errors: Some(&form.errors),
             schemas: &form.schemas,
             blind: form.blind.as_ref(),
+            ends: form.ends.as_ref(),
             parts: location.parts,
             // A generated stream is described by a call of its own, which proves that it may be read.
             probes: self.kind.generated.is_none(),
-            secrets_by_spec: false,
+            secrets_by_spec: method.is_pair && method.needs.get(1).is_some_and(|field| self.marks_secret(field)),
         })
+    }
+
+    /// Whether the manifest's spec marks `field` as a secret. The user name of a pair is not one, but a credential that is the
+    /// text `USERNAME:PASSWORD` does not say so; a vendor may want it in the URL.
+    fn marks_secret(&self, field: &str) -> bool {
+        let properties = self.spec.form.source.pointer("/spec/connection_specification/properties");
+        properties.is_some_and(|properties| properties[field]["airbyte_secret"] == true)
     }
 }
 
 /// Returns the config with another base URL.
 #[must_use]
 pub fn with_base_url(config: &Value, base_url: &str) -> Value {
+    with_text(config, "base_url", base_url)
+}
+
+/// Returns the config with another value of `key`.
+fn with_text(config: &Value, key: &str, text: &str) -> Value {
     let mut config = config.as_dict().cloned().unwrap_or_else(Dict::default);
-    config.insert("base_url".into(), Value::str(base_url));
+    config.insert(key.into(), Value::str(text));
     Value::Dict(config)
 }
 

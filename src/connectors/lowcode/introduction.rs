@@ -2,14 +2,14 @@
 
 use super::address;
 use super::binding::{Binding, with_base_url};
-use super::family_spec::{FirstStream, Identity};
+use super::family_spec::{EndSource, FirstStream, Identity};
 use super::grants::IdentityResponse;
 use super::host::KeptResponse;
 use super::identity::{self, Proof};
 use super::open::{Resource, json, reason};
 use super::privilege;
 use crate::model::attempt::ENDS_AT;
-use crate::model::{Class, Evidence, Failure, Privilege};
+use crate::model::{Class, Evidence, Failure, Privilege, Timestamp};
 use ::lowcode::value::{Dict, Value};
 use serde_json::Value as Json;
 use std::sync::atomic::Ordering;
@@ -114,6 +114,9 @@ impl Resource {
         if !content.is_empty() {
             evidence.insert("reads_content".into(), content.into());
         }
+        if let Some(end) = binding.ends.and_then(|source| self.named_end(source)) {
+            evidence.insert(ENDS_AT.to_string(), end.rfc3339().into());
+        }
         Ok((evidence, verdict))
     }
 
@@ -148,6 +151,13 @@ impl Resource {
         }
     }
 
+    /// Returns the end of the credential that the last response of a stream names.
+    fn named_end(&self, source: &EndSource) -> Option<Timestamp> {
+        let kept = self.last_response(&source.stream).filter(|kept| kept.response.status == 200)?;
+        let body: Json = serde_json::from_slice(&kept.response.body).ok()?;
+        identity::end(body.pointer(&source.field)?.as_str()?)
+    }
+
     fn compared(&self, rule: &Identity, record: &Json, kept: Option<&KeptResponse>) -> Result<Evidence, Failure> {
         let Binding { parts, title, base_url, .. } = &self.binding;
         let proof = Proof { matches: &rule.matches, any: &rule.any, show: &rule.show };
@@ -158,9 +168,6 @@ impl Resource {
                 .map_err(|failure| identity::explained(rule, record, failure))?,
         };
         evidence.extend(identity::shown(proof, &seen));
-        if let Some(end) = rule.ends.as_deref().and_then(|pointer| identity::end(record.pointer(pointer)?.as_str()?)) {
-            evidence.insert(ENDS_AT.to_string(), end.rfc3339().into());
-        }
         Ok(evidence)
     }
 

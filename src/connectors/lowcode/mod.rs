@@ -20,6 +20,8 @@ pub mod errors;
 pub mod family_spec;
 mod grant_spec;
 mod grants;
+#[cfg(test)]
+mod graph_tests;
 mod health;
 pub mod host;
 pub mod identity;

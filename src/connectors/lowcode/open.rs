@@ -272,6 +272,10 @@ impl Resource {
         Some(self.host.throttled(wait, &failure.detail))
     }
 
+    pub(super) fn last_response(&self, stream: &str) -> Option<Arc<KeptResponse>> {
+        self.host.last_response(stream)
+    }
+
     /// Returns the permission that the last response of `stream` names as missing.
     pub(super) fn missing(&self, stream: &str) -> Option<String> {
         let kept = self.host.last_response(stream)?;
