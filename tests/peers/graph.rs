@@ -94,7 +94,10 @@ async fn azure_identity_accepts_the_sandbox() {
     let users = "/users?$select=id,accountEnabled,userType&$top=5";
     let read = azure_identity(CLIENT, "entra-sandbox-secret", &["/organization", users]).await;
     assert_eq!(read["answers"]["/organization"]["items"][0]["id"], TENANT);
-    assert_eq!((&read["answers"][users]["pages"], read["answers"][users]["items"].as_array().map(Vec::len)), (&json!(3), Some(12)));
+    assert_eq!(
+        (&read["answers"][users]["pages"], read["answers"][users]["items"].as_array().map(Vec::len)),
+        (&json!(3), Some(12))
+    );
     let groups = azure_identity("535fb089-9ff3-47b6-9bfb-4f1264799806", "entra-sandbox-secret", &["/users"]).await;
     assert_eq!(groups["answers"]["/users"], json!({"status": 403, "pages": 0, "items": ["Authorization_RequestDenied"]}));
     let site = "/sites/acme.sharepoint.com:/sites/Marketing";

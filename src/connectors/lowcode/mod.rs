@@ -9,8 +9,8 @@
 pub mod address;
 pub mod binding;
 pub mod calls;
-mod credential_url;
 mod challenge;
+mod credential_url;
 pub mod custom_source;
 mod described_schema;
 #[cfg(test)]
