@@ -3,14 +3,16 @@
 #   APPROVE="CONTINUE 90 RUN"  approves a run that the gate would stop
 #   PORT=5000                  the port of the daemon
 #   SMOKE_PORT=5090            the port of the smoke run's own daemon
+#   SANDBOX_PORT=5091          the port of the daemon of `make sandbox`
 #   PEERS="postgres moto"      the servers that `make peers` starts; default: all of them
 #   CARGO_TARGET_DIR=DIR       where everything is built; default: what cargo's configuration says, else target
 
 SHELL := /bin/bash
 CARGO ?= cargo
 SMOKE_PORT ?= 5090
+SANDBOX_PORT ?= 5091
 AAM_FUZZ_SECONDS ?= 60
-ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc authlib cdk prism openbao oauthlib okta salesforce $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow)
+ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi)
 PEERS ?= $(ALL_PEERS)
 # An empty approval would be a wrong one.
 GATE_FLAGS := $(if $(strip $(APPROVE)),--approve "$(strip $(APPROVE))")
@@ -52,6 +54,10 @@ heal: release ## Have the running daemon check at once every connection that is 
 run: release ## Run the daemon in the foreground
 	@mkdir -p intents
 	$(RELEASE) serve
+
+sandbox: debug ## Start the vendor sandbox and a daemon, and watch one connection of each family become ACTIVE
+	$(CARGO) build --locked -p aam-sandbox
+	python3 scripts/sandbox.py --aam $(DEBUG) --sandbox $(TARGET)/debug/aam-sandbox --port $(SANDBOX_PORT)
 
 unit: needs-build ## Run cargo test: all tests that need no server
 	$(CARGO) test --locked --workspace

@@ -21,7 +21,7 @@ pub mod state;
 pub mod step;
 pub mod text;
 
-pub use attempt::{Outcome, Scope};
+pub use attempt::{EndingSecret, Outcome, Scope};
 pub use call::PlannedCall;
 pub use cap::Cap;
 pub use catalog::{Catalog, Drift, Stream, SyncMode};

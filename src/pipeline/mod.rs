@@ -27,7 +27,7 @@ use crate::egress::{BudgetReservation, Caller, Egress, Signing};
 use crate::families::CustomSources;
 use crate::memory_budget::AttemptMemory;
 use crate::model::catalog::SkippedStream;
-use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Origin, Outcome, Scope, Step};
+use crate::model::{Catalog, Class, ConnectionId, Drift, Evidence, Failure, Intent, Origin, Outcome, Scope, Step};
 use crate::policy::Policy;
 use crate::providers::{Providers, Reading};
 use futures_util::future::BoxFuture;
@@ -144,9 +144,12 @@ async fn steps(
     let bound = runner.step(Step::Allowlist, async { preflight::allowlist(job, bound) }).await?;
     let provided = runner.step(Step::Credential, preflight::credential(env, job, &bound, Reading::Cached)).await?;
     let changeable = provided.as_ref().filter(|provided| provided.facts.changeable).map(|provided| provided.credential.clone());
+    let issued_earlier = provided.as_ref().is_some_and(|provided| provided.facts.issued_earlier);
     let credential = provided.map(|provided| provided.credential);
     let passed = from_upsert(env, job, (bound, credential), runner, output).await;
-    let (None, Some(rejected), true) = (passed, changeable, runner.credential_rejected()) else { return passed };
+    // A token keeps the permissions that it was issued with: one that was granted since needs a new token.
+    let replace = runner.failed_with(Class::CredentialRejected) || issued_earlier && runner.failed_with(Class::PermissionDenied);
+    let (None, Some(rejected), true) = (passed, changeable, replace) else { return passed };
     let bound = preflight::bind(&env.engines, &job.policy, &job.sources, &job.intent).ok()?;
     let read = preflight::credential(env, job, &bound, Reading::Anew);
     let anew = runner.again(read, |step| step.value.as_ref().is_some_and(|provided| provided.credential != rejected)).await??;

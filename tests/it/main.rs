@@ -59,6 +59,7 @@ mod principals_shared;
 mod retry_counts;
 mod secrets_command;
 mod signed_requests;
+mod snowflake;
 mod sql_faults;
 mod vault_hostile;
 mod vendor_canaries;

@@ -32,6 +32,10 @@ pub enum Peer {
     Okta,
     Salesforce,
     Servicenow,
+    Snowduck,
+    Drivemock,
+    Sqlapi,
+    Graph,
 }
 
 impl Peer {
@@ -59,6 +63,10 @@ impl Peer {
             Peer::Okta => "okta",
             Peer::Salesforce => "salesforce",
             Peer::Servicenow => "servicenow",
+            Peer::Snowduck => "snowduck",
+            Peer::Drivemock => "drivemock",
+            Peer::Sqlapi => "sqlapi",
+            Peer::Graph => "graph",
         }
     }
 
@@ -70,9 +78,11 @@ impl Peer {
             Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
                 "URL"
             }
+            Peer::Snowduck | Peer::Drivemock => "URL",
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
-            Peer::Servicenow => "MOCK",
+            Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
+            Peer::Graph => "CHECKED",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

@@ -117,7 +117,10 @@ impl Exchange<'_> {
 
     /// The value that the request carries in this form.
     fn sent(&self, form: &SchemeForm) -> Option<String> {
-        let value = self.request.header(&form.header)?;
+        let value = match &form.field {
+            Some(field) => self.request.form(field)?,
+            None => self.request.header(&form.header)?,
+        };
         if let Some(when) = &form.when
             && !when.holds(&self.scope(None)).unwrap_or(false)
         {

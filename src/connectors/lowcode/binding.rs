@@ -1,10 +1,12 @@
 //! Binds one resource to its manifest: the config, the hosts, the POST rules and the probes. Does not use the network.
 
 use super::address::{self, AddressPolicy, ResourceLocation};
-use super::calls::{self, OfflineHost, Reading};
+use super::calls::{self, GeneratedStreams, OfflineHost, Reading};
 use super::credential_url::{PLACEHOLDER, UrlRule};
 use super::custom_source::{CustomResource, CustomSource};
-use super::family_spec::{AuthMethod, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind};
+use super::family_spec::{
+    AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
+};
 use super::login::{TokenFacts, auth_method, fields};
 use super::spec::{self, Spec};
 use super::wrong_kind;
@@ -60,10 +62,14 @@ pub struct Binding {
     pub account: String,
     pub posts: Posts,
     pub limits: Vec<Limit>,
+    /// The header `User-Agent`; empty for the one of AAM.
+    pub user_agent: String,
     /// The data streams in the order in which the tiny sync reads them; empty means all streams of the manifest.
     pub streams: Vec<String>,
     /// If present, the streams are generated from a response of the source, and this many of them are described.
     pub generated: Option<usize>,
+    /// True if generated streams are described besides `streams`.
+    pub dynamic: bool,
     /// The streams that the health step reads.
     pub health: Vec<String>,
     /// The name of the authentication method, which the evidence shows.
@@ -86,6 +92,9 @@ pub struct Binding {
     pub identity: Option<Identity>,
     pub privilege: Option<&'static Privilege>,
     pub errors: Option<&'static Errors>,
+    pub schemas: &'static [DescribedSchema],
+    pub blind: Option<&'static Blind>,
+    pub ends: Option<&'static EndSource>,
     /// True if discovery reads one record of each stream to find out whether the credential may read it. Only families
     /// do this, because they have few streams.
     pub probes: bool,
@@ -109,10 +118,11 @@ impl Binding {
 impl Binding {
     /// Returns true if an attempt may read the stream `name`.
     fn calls_stream(&self, name: &str) -> bool {
-        let identity = self.identity.iter().flat_map(|rule| [Some(&rule.stream), rule.claim.as_ref().map(|claim| &claim.stream)]);
+        let claimed = self.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream));
+        let described = self.schemas.iter().map(|schema| &schema.from);
+        let identity = self.identity.iter().flat_map(Identity::stream_names).chain(claimed).chain(described);
         let grants = self.privilege.iter().flat_map(|rules| rules.all_sources()).map(|source| &source.stream);
-        self.streams.is_empty()
-            || identity.flatten().chain(grants).chain(&self.streams).chain(&self.health).any(|stream| stream == name)
+        self.streams.is_empty() || identity.chain(grants).chain(&self.streams).chain(&self.health).any(|stream| stream == name)
     }
 }
 
@@ -227,10 +237,18 @@ impl ParsedResource {
         };
         let mut configs = vec![binding.config.clone()];
         configs.extend(base_urls.into_iter().map(|base_url| with_base_url(&binding.config, &base_url)));
+        if let ParsedResource::Family(resource) = self {
+            configs.extend(resource.methods().iter().map(|method| with_text(&binding.config, "auth", &method.name)));
+        }
         let called = |stream: &str| binding.calls_stream(stream);
+        let generated = match (binding.streams.is_empty(), binding.dynamic) {
+            (true, _) => GeneratedStreams::Read,
+            (false, true) => GeneratedStreams::Described,
+            (false, false) => GeneratedStreams::None,
+        };
         let planned = configs.iter().flat_map(|config| {
             let reading = Reading { manifest: &binding.manifest.root, config, host: &host, bounds: &bounds };
-            reading.planned(&called)
+            reading.planned(&called, generated)
         });
         let listed = binding.posts.rules.iter().filter_map(|rule| calls::planned("POST", &rule.url)).collect();
         (planned.collect(), listed)
@@ -340,6 +358,10 @@ impl FamilyResource {
                     config.insert(name.as_str().into(), Value::str(value.as_str()));
                     fixed.insert(format!("credential.{name}"), value);
                 }
+                // What the token says of itself chooses paths: whose roles are asked for, for example.
+                if let Ok(claims) = serde_json::from_value(token.claims.clone()) {
+                    config.insert("claims".into(), claims);
+                }
             }
             // The authentication method is not known yet, so the plan lists the health calls of all methods.
             Authorization::Unknown => {
@@ -366,8 +388,10 @@ impl FamilyResource {
             account: location.account,
             posts: posts(family, &form.posts, &fixed),
             limits: form.limits.clone(),
+            user_agent: form.user_agent.replace("{version}", env!("CARGO_PKG_VERSION")),
             streams: self.kind.streams.clone(),
             generated: self.kind.generated,
+            dynamic: self.kind.dynamic,
             health,
             auth: method.name.clone(),
             token,
@@ -379,6 +403,9 @@ impl FamilyResource {
             identity: form.identity.iter().find(|rule| rule.kind == self.kind.name).cloned(),
             privilege: Some(&form.privilege),
             errors: Some(&form.errors),
+            schemas: &form.schemas,
+            blind: form.blind.as_ref(),
+            ends: form.ends.as_ref(),
             parts: location.parts,
             // A generated stream is described by a call of its own, which proves that it may be read.
             probes: self.kind.generated.is_none(),
@@ -397,8 +424,13 @@ impl FamilyResource {
 /// Returns the config with another base URL.
 #[must_use]
 pub fn with_base_url(config: &Value, base_url: &str) -> Value {
+    with_text(config, "base_url", base_url)
+}
+
+/// Returns the config with another value of `key`.
+fn with_text(config: &Value, key: &str, text: &str) -> Value {
     let mut config = config.as_dict().cloned().unwrap_or_else(Dict::default);
-    config.insert("base_url".into(), Value::str(base_url));
+    config.insert(key.into(), Value::str(text));
     Value::Dict(config)
 }
 

@@ -18,19 +18,23 @@ use std::sync::{Arc, PoisonError};
 
 impl Resource {
     async fn streams(&self) -> Result<Arc<Source>, Failure> {
-        let names = &self.binding.streams;
+        let Binding { streams: names, dynamic, .. } = &self.binding;
         if let Some(limit) = self.binding.generated {
             return self.generated(names, limit).await;
         }
-        if !names.is_empty() {
+        if !names.is_empty() && !dynamic {
             return self.named(names);
         }
         if let Some(known) = self.known(names) {
             return Ok(known);
         }
         let built = self.built();
-        let all = self.sources().first_streams(&self.run(), usize::MAX, &built).await;
-        Ok(self.keep(names, all.map_err(|failed| self.failure("", failed))?))
+        let all = self.sources().first_streams(&self.run(), usize::MAX, &built).await.map_err(|failed| self.failure("", failed));
+        match all {
+            // What the streams are generated from cannot be read. The stream of that data says so.
+            Err(failure) if *dynamic && skippable(&failure) => self.named(names),
+            all => Ok(self.keep(names, all?)),
+        }
     }
 
     /// Returns at most `limit` of the streams that the source generates: first those called by `names`, then the others by
@@ -72,7 +76,7 @@ impl Resource {
         let mut catalog = Catalog::default();
         let mut denied = Vec::new();
         let streams: Vec<&Reader> =
-            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
+            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name, &source)).collect();
         let mut streams = streams.into_iter();
         // A skipped stream does not count towards the bound, so another one takes its place.
         while catalog.streams.len() < bounds.streams {
@@ -113,21 +117,31 @@ impl Resource {
         Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
     }
 
-    /// Returns false for the identity stream of a custom manifest. The streams that a family lists are all data.
-    fn is_data(&self, name: &str) -> bool {
-        let probe = self.binding.identity.as_ref().is_some_and(|rule| rule.stream == name);
-        !self.binding.streams.is_empty() || !probe
+    /// Returns true for the streams of data, whether `source` describes or generates them.
+    fn is_data(&self, name: &str, source: &Source) -> bool {
+        self.is_sampled(name) || self.binding.dynamic && source.generated.iter().any(|(generated, _)| generated == name)
+    }
+
+    /// Returns true for the streams that the tiny sync may read: those that a family lists, and all of a custom manifest
+    /// except its identity stream.
+    fn is_sampled(&self, name: &str) -> bool {
+        let Binding { streams, identity, .. } = &self.binding;
+        match streams.is_empty() {
+            true => identity.as_ref().is_none_or(|rule| rule.stream != name),
+            false => streams.iter().any(|listed| listed == name),
+        }
     }
 
     async fn described(&self, run: &Run<'_>, stream: &Reader, bounds: Bounds) -> Result<Stream, Failure> {
         let failed = |failed| self.failure(&stream.name, failed);
-        if self.binding.probes {
+        if self.binding.probes && self.is_sampled(&stream.name) {
             self.read(run, stream, 1, true).await?;
         } else if let Some(failure) = self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner).get(&stream.name) {
             return Err(failure.clone());
         }
         let schema = stream.schema.get(run).await.map_err(failed)?;
         let mut json_schema = json(&schema);
+        self.describe(&stream.name, &mut json_schema, bounds.columns).await?;
         if let Some(properties) = json_schema.get_mut("properties").and_then(Json::as_object_mut)
             && properties.len() > bounds.columns
         {
@@ -176,6 +190,10 @@ impl Resource {
         {
             return Err(failure);
         }
+        if let Some(blind) = self.binding.blind.filter(|_| rows == 0) {
+            let detail = format!("empty: {}", read.keys().cloned().collect::<Vec<_>>().join(", "));
+            return Err(Failure::new(Class::PermissionDenied, blind.title.clone(), blind.fix.clone()).detail(detail));
+        }
         let mut evidence = Evidence::new();
         evidence.insert("streams".into(), read.into());
         if !skipped.is_empty() {
@@ -194,7 +212,7 @@ impl Resource {
     fn in_order<'s>(&self, source: &'s Source) -> Vec<&'s Reader> {
         let wanted = if self.binding.streams.is_empty() { &self.binding.health } else { &self.binding.streams };
         let mut streams: Vec<&Reader> =
-            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
+            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_sampled(&stream.name)).collect();
         streams.sort_by_key(|stream| wanted.iter().position(|name| *name == stream.name).unwrap_or(usize::MAX));
         streams
     }

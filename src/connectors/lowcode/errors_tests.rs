@@ -19,6 +19,8 @@ fn judge(family: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Opt
         stream: "teams",
         proven: true,
         base_url: "families.x.base_url in the policy",
+        kind: "",
+        parts: &BTreeMap::new(),
         auth: "token",
     };
     classify(Some(&spec.form.errors), &heard, &asked)

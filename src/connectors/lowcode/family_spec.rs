@@ -5,10 +5,10 @@
 //! `{missing}` and `{granted}`.
 
 pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
+pub use super::limit_spec::{CallCounts, Limit, Usage, UsagePattern};
 pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
 use crate::model::PostRule;
-use regex::Regex;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -29,9 +29,21 @@ pub struct FamilySpec {
     pub limits: Vec<Limit>,
     #[serde(default)]
     pub posts: Vec<PostRule>,
+    /// Schemas that the vendor describes.
+    #[serde(default)]
+    pub schemas: Vec<DescribedSchema>,
+    /// Where the vendor names the time or the day at which the credential ends.
+    #[serde(default)]
+    pub ends: Option<EndSource>,
+    /// What it means that all streams of a resource are empty, if a resource of this vendor is never empty.
+    #[serde(default)]
+    pub blind: Option<Blind>,
     /// The calls that AAM makes at most, if the source's lists fit into one page each.
     #[serde(default)]
     pub calls: Option<CallCounts>,
+    /// The header `User-Agent` of all calls, if the vendor asks for a form of its own. `{version}` is the version of AAM.
+    #[serde(default)]
+    pub user_agent: String,
     /// An Airbyte low-code manifest.
     pub source: Value,
 }
@@ -106,6 +118,10 @@ pub struct ResourceKind {
     /// that discovery describes. `streams` then only names those that come first if they exist.
     #[serde(default)]
     pub generated: Option<usize>,
+    /// True if the streams that `dynamic_streams` of `source` generate exist for this kind too. They are described, and the
+    /// tiny sync does not read them.
+    #[serde(default)]
+    pub dynamic: bool,
 }
 
 /// Which hosts a resource id may name.
@@ -164,6 +180,9 @@ pub struct AuthMethod {
     /// If not empty, the method is used only for a credential whose only field begins with one of these texts.
     #[serde(default)]
     pub prefixes: Vec<String>,
+    /// If present, a JSON pointer into the claims of the access token. The method is used only for a token that has it.
+    #[serde(default)]
+    pub claim: Option<String>,
     /// The stream of `source` that is read to prove that the credential works. It is not listed as data.
     pub health: String,
     /// A stream that is read before all others because their requests depend on its record.
@@ -201,11 +220,45 @@ pub struct FirstStream {
     pub parts: BTreeMap<String, String>,
 }
 
+/// The part of a stream's schema that the vendor describes, for example the attributes that a company added.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DescribedSchema {
+    /// The stream whose schema it is.
+    pub stream: String,
+    /// The stream of `source` whose first record describes it. If the credential is not allowed to read it, the schema of the
+    /// manifest is used.
+    pub from: String,
+    /// JSON pointers to objects of that record whose keys are the names of fields, and whose values have a `type`.
+    pub fields: Vec<String>,
+    /// JSON pointer to the object of the stream's schema that gets the fields.
+    pub into: String,
+}
+
+/// Where the vendor names the end of the credential.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndSource {
+    /// A stream that is read for another reason; it is not read for this.
+    pub stream: String,
+    /// JSON pointer into its response.
+    pub field: String,
+}
+
+/// The failure of a resource whose streams can all be read and are all empty.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blind {
+    pub title: String,
+    pub fix: String,
+}
+
 /// The call that proves which account the credential and the address belong to.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The name of the kind of resource that this call is for.
+    /// The name of the kind of resource that this call is for. A call of `or` needs none.
+    #[serde(default)]
     pub kind: String,
     /// The stream of `source` to read; its first record identifies the account. It is not listed as data.
     pub stream: String,
@@ -227,6 +280,29 @@ pub struct Identity {
     /// How the identity is proven if the credential is not allowed to read `stream`.
     #[serde(default)]
     pub claim: Option<ClaimIdentity>,
+    /// True if a response proves the identity although it does not name the account: the vendor gives each account a host of
+    /// its own. What the response names must match nevertheless.
+    #[serde(default)]
+    pub host: bool,
+    /// Calls that prove the same, in order, if the credential is not allowed to make this one or if the vendor answers that
+    /// its resource does not exist.
+    #[serde(default)]
+    pub or: Vec<Identity>,
+    /// The data streams of a resource that this call proves, if they are not those of its kind.
+    #[serde(default)]
+    pub streams: Vec<String>,
+}
+
+impl Identity {
+    /// Returns this call and those that prove the same.
+    pub fn calls(&self) -> impl Iterator<Item = &Identity> {
+        std::iter::once(self).chain(&self.or)
+    }
+
+    /// Returns the names of all streams that an attempt may read because of this rule.
+    pub fn stream_names(&self) -> impl Iterator<Item = &String> {
+        self.calls().flat_map(|rule| rule.streams.iter().chain([&rule.stream]))
+    }
 }
 
 /// The text for an identity that does not match. `{met}` stands for the value of the first field that must match.
@@ -257,7 +333,7 @@ pub struct ClaimIdentity {
 #[serde(deny_unknown_fields)]
 pub struct Match {
     /// JSON pointer to a value of the record. With `*` in place of a key, one of the values must match:
-    /// `/verifiedDomains/*/name`.
+    /// `/verifiedDomains/*/name`. `/link:REL` is the URL of that relation in the `Link` header of the response.
     pub field: String,
     /// The expected value, with `{part}` placeholders.
     pub equals: String,
@@ -307,6 +383,9 @@ pub struct Rule {
     /// stream belongs to the stream `NAME_login_requester`.
     #[serde(default)]
     pub streams: Vec<String>,
+    /// The kinds of resources that the rule is for; empty means any kind.
+    #[serde(default)]
+    pub kinds: Vec<String>,
     /// If present, whether the identity of the resource must have been proven before.
     #[serde(default)]
     pub proven: Option<bool>,
@@ -340,6 +419,9 @@ pub struct Rule {
     /// Where the response names the missing permission: JSON pointers, or `header:NAME`.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// The missing permission, for a response that does not name it.
+    #[serde(default)]
+    pub permission: String,
     /// True if the permissions that `missing` finds are alternatives, of which one is enough.
     #[serde(default)]
     pub alternatives: bool,
@@ -352,85 +434,4 @@ pub struct Rule {
     /// For `throttled`, the seconds to wait if the response does not say how long.
     #[serde(default)]
     pub wait: Option<u64>,
-}
-
-/// A rate limit that the vendor reports in response headers. AAM uses only a share of it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limit {
-    /// The length of the window as shown to people, for example `hour` or `day`.
-    pub window: String,
-    /// The header that gives the limit. `remaining` and `reset` are also names of response headers; a vendor that does not
-    /// send them has no such key.
-    #[serde(default)]
-    pub limit: String,
-    #[serde(default)]
-    pub remaining: String,
-    #[serde(default)]
-    pub reset: String,
-    /// The header that gives both the used calls and the limit, in place of `limit` and `remaining`.
-    #[serde(default)]
-    pub usage: Option<Usage>,
-    /// The length of the window in seconds, for a vendor that does not say when the window ends. It then begins with the
-    /// first call that AAM makes.
-    #[serde(default)]
-    pub lasts: Option<u64>,
-    /// The header that names the bucket, if the vendor has several.
-    #[serde(default)]
-    pub bucket: String,
-    /// The share of the limit that AAM may use, from 0 to 1.
-    pub share: f64,
-}
-
-/// A header such as `api-usage=18/5000`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Usage {
-    pub header: String,
-    pub pattern: UsagePattern,
-}
-
-/// A regular expression whose first group is the number of used calls and whose second one is the limit.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub struct UsagePattern(pub Regex);
-
-impl TryFrom<String> for UsagePattern {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<UsagePattern, String> {
-        let pattern = Regex::new(&text).map_err(|error| error.to_string())?;
-        match pattern.captures_len() {
-            3 => Ok(UsagePattern(pattern)),
-            _ => Err(format!("{text} does not have 2 groups, for the used calls and for the limit")),
-        }
-    }
-}
-
-impl Limit {
-    /// Checks that the keys go together.
-    ///
-    /// # Errors
-    /// Returns a message that names the keys.
-    pub fn check(&self) -> Result<(), String> {
-        let Limit { window, limit, reset, usage, lasts, share, .. } = self;
-        match () {
-            () if limit.is_empty() == usage.is_none() => Err(format!("the limit of the {window} needs either limit or usage")),
-            () if reset.is_empty() == lasts.is_none() => Err(format!("the limit of the {window} needs either reset or lasts")),
-            () if !(*share > 0.0 && *share <= 1.0) => {
-                Err(format!("the share of the limit of the {window} is not between 0 and 1"))
-            }
-            () => Ok(()),
-        }
-    }
-}
-
-/// The calls that AAM makes to a source whose lists fit into one page each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct CallCounts {
-    /// Until a new connection is ACTIVE, without the calls that fetch the credential.
-    pub onboarding: u64,
-    /// For a check of an existing connection, which reads no metadata.
-    pub health: u64,
 }

@@ -34,6 +34,9 @@ pub struct Privilege {
     /// Grants that only allow reading, but reading of content, which AAM does not need. The evidence names them.
     #[serde(default)]
     pub content: Vec<String>,
+    /// Grants whose reach is decided elsewhere, so that the name does not say what they allow, with the reason to show.
+    #[serde(default)]
+    pub elsewhere: BTreeMap<String, String>,
     /// The reason to show when the vendor does not list the grants.
     pub absent: String,
 }
@@ -64,7 +67,7 @@ pub struct GrantSource {
     #[serde(default)]
     pub when: BTreeMap<String, Value>,
     /// The separator between the grants of a text. Without one, claims and granted scopes are separated by whitespace, and
-    /// headers and fields as `privilege.separator` says.
+    /// headers and fields as `privilege.separator` says; the text of a stream's record is one grant.
     #[serde(default)]
     pub separator: String,
     /// A text to put before each grant of this source.

@@ -129,10 +129,20 @@ impl Resource {
         let is_cut = records.len() > MAX_GRANT_RECORDS;
         let records: Vec<Json> = records.iter().map(json).collect();
         Ok(match privilege::of_records(source, &records) {
-            Some(grants) if is_cut => {
-                Yielded::Part(prefixed(source, grants), format!("{} names more than {MAX_GRANT_RECORDS} grants", source.stream))
+            Some(grants) => {
+                // One record may name several grants, as a token's scopes do.
+                let grants = match source.separator.is_empty() {
+                    true => grants,
+                    false => grants.iter().flat_map(|text| privilege::split(text, &source.separator)).collect(),
+                };
+                match is_cut {
+                    true => Yielded::Part(
+                        prefixed(source, grants),
+                        format!("{} names more than {MAX_GRANT_RECORDS} grants", source.stream),
+                    ),
+                    false => Yielded::Grants(prefixed(source, grants)),
+                }
             }
-            Some(grants) => Yielded::Grants(prefixed(source, grants)),
             None => Yielded::Unreadable(format!(
                 "{} is empty: the credential has no such grants, or it is not allowed to see them",
                 source.stream

@@ -59,6 +59,8 @@ pub struct Rules {
     /// True if the manifest's spec marks the secrets. Otherwise, every text of the credential is treated as a secret unless
     /// its field is known to be harmless.
     pub secrets_by_spec: bool,
+    /// The header `User-Agent`; empty for the one of AAM.
+    pub user_agent: String,
     /// The largest body that is read, in bytes.
     pub max_bytes: u64,
 }

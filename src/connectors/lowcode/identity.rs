@@ -3,9 +3,13 @@
 use super::address::fill;
 use super::family_spec::{Identity, Match, Normal};
 use crate::credentials::redact;
-use crate::model::{Class, Evidence, Failure};
+use crate::model::{Class, Evidence, Failure, Timestamp};
+use ::lowcode::bounds::Bounds;
+use ::lowcode::host::HostResponse;
+use ::lowcode::response::Response;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use url::Url;
 
 /// The fields that must match, of a record or of the claims of a token.
@@ -56,14 +60,52 @@ pub fn prove(
     if matched.is_empty() {
         return Err(nothing_compared(title, base_url));
     }
-    let mut evidence = Evidence::new();
+    let mut evidence = shown(proof, record);
     evidence.insert("matched".to_string(), matched.join(", ").into());
-    for pointer in proof.show {
-        if let Some(value) = pointed(record, pointer).into_iter().find_map(|value| text(Some(value))) {
-            evidence.insert(name(pointer), value.into());
+    Ok(evidence)
+}
+
+/// Returns the fields to show.
+#[must_use]
+pub fn shown(proof: Proof<'_>, record: &Value) -> Evidence {
+    let value = |pointer: &String| pointed(record, pointer).into_iter().find_map(|value| text(Some(value)));
+    proof.show.iter().filter_map(|pointer| Some((name(pointer), value(pointer)?.into()))).collect()
+}
+
+/// Returns true if `record` has one of the fields that say which account it is.
+#[must_use]
+pub fn names_account(proof: Proof<'_>, record: &Value) -> bool {
+    let mut fields = proof.matches.iter().chain(proof.any.iter().flatten());
+    fields.any(|rule| pointed(record, &rule.field).into_iter().any(|value| text(Some(value)).is_some()))
+}
+
+/// Returns the evidence for an account that has a host of its own, which accepts the credential.
+#[must_use]
+pub fn by_host(parts: &BTreeMap<String, String>, title: &str) -> Evidence {
+    let host = parts.get("host").map(String::as_str).unwrap_or_default();
+    let matched = format!("host {host}, which accepts the credential; {title} gives each account a host of its own");
+    [("matched".to_string(), matched.into())].into_iter().collect()
+}
+
+/// Returns `record` with the relations of the response's `Link` header as the fields `link:REL`.
+#[must_use]
+pub fn with_links(record: &Value, response: Option<&HostResponse>) -> Value {
+    let mut seen = record.as_object().cloned().unwrap_or_default();
+    let links = response.and_then(|response| Some(Response::new(Arc::new(response.clone()), &Bounds::default()).ok()?.links()));
+    if let Some(links) = links.as_ref().and_then(::lowcode::value::Value::as_dict) {
+        for (relation, link) in links.iter() {
+            if let Some(url) = link.get("url").and_then(::lowcode::value::Value::as_str) {
+                seen.insert(format!("link:{relation}"), url.into());
+            }
         }
     }
-    Ok(evidence)
+    Value::Object(seen)
+}
+
+/// Parses the end of a credential, which is a time or a day. A credential that ends on a day is not valid on that day.
+#[must_use]
+pub fn end(text: &str) -> Option<Timestamp> {
+    Timestamp::parse(text).or_else(|_| Timestamp::parse(&format!("{text}T00:00:00Z"))).ok()
 }
 
 /// Compares each field of `matches`, and returns what matched, or the first field that does not.
@@ -274,5 +316,42 @@ mod tests {
         let all_optional = [rule("/login", Normal::Exact, true)];
         assert!(judged(&all_optional, &[], &json!({}), "acme").unwrap_err().title.contains("none of the fields"));
         assert!(judged(&[], &[all_optional.to_vec()], &json!({}), "acme").unwrap_err().title.contains("none of the fields"));
+    }
+
+    #[test]
+    fn links_prove_a_host_and_may_be_absent() {
+        let any = ["{org}.okta.com", "{host}"].map(|equals| {
+            vec![Match { field: "/link:self".to_string(), equals: equals.to_string(), normal: Normal::Host, ..Match::default() }]
+        });
+        let parts = [("org", "acme"), ("host", "127.0.0.1:8080")].map(|(name, part)| (name.to_string(), part.to_string())).into();
+        let proof = Proof { matches: &[], any: &any, show: &[] };
+        let seen = |links: &[&str]| {
+            let headers = links.iter().map(|link| ("Link".to_string(), (*link).to_string())).collect();
+            let url = "https://acme.okta.com/api/v1/users".to_string();
+            with_links(&Value::Null, Some(&HostResponse { status: 200, headers, body: "[]".into(), url }))
+        };
+        // Okta sends one header for each relation (recordings of its Python package).
+        let next = r#"<https://other.okta.com/api/v1/users?after=2>; rel="next""#;
+        for itself in
+            [r#"<https://acme.okta.com/api/v1/users>; rel="self""#, r#"<http://127.0.0.1:8080/api/v1/users>; rel="self""#]
+        {
+            assert!(prove(proof, &seen(&[itself, next]), &parts, "Okta", "base_url").is_ok(), "{itself}");
+        }
+        let other = seen(&[r#"<https://other.okta.com/api/v1/users>; rel="self""#]);
+        assert!(names_account(proof, &other));
+        let failure = prove(proof, &other, &parts, "Okta", "base_url").unwrap_err();
+        assert!(failure.title.contains("other.okta.com") && failure.title.contains("names acme.okta.com"), "{}", failure.title);
+        assert!(!names_account(proof, &seen(&[next])));
+        let matched = "host 127.0.0.1:8080, which accepts the credential; Okta gives each account a host of its own";
+        assert_eq!(by_host(&parts, "Okta")["matched"], matched);
+    }
+
+    #[test]
+    fn ends_are_times_or_days() {
+        assert_eq!(end("2026-08-15").map(Timestamp::rfc3339), end("2026-08-15T00:00:00Z").map(Timestamp::rfc3339));
+        assert!(end("2026-08-15").is_some());
+        for nothing in ["", "never", "2026-13-45", "T00:00:00Z"] {
+            assert_eq!(end(nothing), None, "{nothing}");
+        }
     }
 }

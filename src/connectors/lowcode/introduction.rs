@@ -2,16 +2,25 @@
 
 use super::address;
 use super::binding::{Binding, with_base_url};
-use super::family_spec::{FirstStream, Identity};
+use super::family_spec::{EndSource, FirstStream, Identity};
 use super::grants::IdentityResponse;
+use super::host::KeptResponse;
 use super::identity::{self, Proof};
 use super::open::{Resource, json, reason};
 use super::privilege;
-use crate::model::{Class, Evidence, Failure, Privilege};
+use crate::model::attempt::ENDS_AT;
+use crate::model::{Class, Evidence, Failure, Privilege, Timestamp};
 use ::lowcode::value::{Dict, Value};
 use serde_json::Value as Json;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+/// What proved the identity of a resource.
+struct Proven {
+    record: Json,
+    kept: Option<Arc<KeptResponse>>,
+    evidence: Evidence,
+}
 
 impl Resource {
     /// Reads what the authentication method needs, and proves the identity.
@@ -21,7 +30,11 @@ impl Resource {
             let base_url = address::fill_address(&template, &self.binding.parts).map_err(|part| address::unknown_part(&part))?;
             self.set_config(with_base_url(&self.binding.config, &base_url));
         }
-        self.met(granted).await
+        let met = self.met(granted).await?;
+        if let Some(streams) = self.proven_streams.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.binding.streams = streams;
+        }
+        Ok(met)
     }
 
     /// Changes to the authentication method that is tried after this one. Returns false if there is none.
@@ -88,23 +101,8 @@ impl Resource {
             let reason = "a custom manifest does not say how to read the grants".to_string();
             return Ok((evidence, Privilege::Unknown { reason }));
         };
-        let (record, kept) = match self.probe(&rule.stream, usize::from(rule.only) + 1).await {
-            Err(denied) if denied.class == Class::PermissionDenied && rule.claim.is_some() => {
-                evidence.extend(self.claimed(rule, denied).await?);
-                (Json::Null, None)
-            }
-            probed => {
-                let (records, kept) = probed?;
-                if records.len() > 1 && rule.only {
-                    return Err(self.ambiguous(&rule.stream));
-                }
-                let record = records.first().map(json).unwrap_or(Json::Null);
-                let proof = Proof { matches: &rule.matches, any: &rule.any, show: &rule.show };
-                let proven = identity::prove(proof, &record, &binding.parts, &binding.title, &binding.base_url);
-                evidence.extend(proven.map_err(|failure| identity::explained(rule, &record, failure))?);
-                (record, kept)
-            }
-        };
+        let Proven { record, kept, evidence: proven } = self.proven_by(rule).await?;
+        evidence.extend(proven);
         self.proven.store(true, Ordering::Relaxed);
         let Some(rules) = binding.privilege else {
             let reason = "a custom manifest does not say how to read the grants".to_string();
@@ -116,7 +114,61 @@ impl Resource {
         if !content.is_empty() {
             evidence.insert("reads_content".into(), content.into());
         }
+        if let Some(end) = binding.ends.and_then(|source| self.named_end(source)) {
+            evidence.insert(ENDS_AT.to_string(), end.rfc3339().into());
+        }
         Ok((evidence, verdict))
+    }
+
+    /// Makes the calls of `rule` until one of them is allowed, and compares its response with the resource id.
+    async fn proven_by(&self, rule: &Identity) -> Result<Proven, Failure> {
+        let mut refused = Vec::new();
+        for call in rule.calls() {
+            let (records, kept) = match self.probe(&call.stream, usize::from(call.only) + 1).await {
+                Ok(read) => read,
+                Err(failure) if matches!(failure.class, Class::PermissionDenied | Class::NotFound) => {
+                    refused.push(failure);
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            if records.len() > 1 && call.only {
+                return Err(self.ambiguous(&call.stream));
+            }
+            let record = records.first().map(json).unwrap_or(Json::Null);
+            let evidence = self.compared(call, &record, kept.as_deref())?;
+            if !call.streams.is_empty() {
+                *self.proven_streams.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.streams.clone());
+            }
+            return Ok(Proven { record, kept, evidence });
+        }
+        let failure = most_useful(refused).unwrap_or_else(no_call);
+        match failure.class {
+            Class::PermissionDenied if rule.claim.is_some() => {
+                Ok(Proven { record: Json::Null, kept: None, evidence: self.claimed(rule, failure).await? })
+            }
+            _ => Err(failure),
+        }
+    }
+
+    /// Returns the end of the credential that the last response of a stream names.
+    fn named_end(&self, source: &EndSource) -> Option<Timestamp> {
+        let kept = self.last_response(&source.stream).filter(|kept| kept.response.status == 200)?;
+        let body: Json = serde_json::from_slice(&kept.response.body).ok()?;
+        identity::end(body.pointer(&source.field)?.as_str()?)
+    }
+
+    fn compared(&self, rule: &Identity, record: &Json, kept: Option<&KeptResponse>) -> Result<Evidence, Failure> {
+        let Binding { parts, title, base_url, .. } = &self.binding;
+        let proof = Proof { matches: &rule.matches, any: &rule.any, show: &rule.show };
+        let seen = identity::with_links(record, kept.map(|kept| &kept.response));
+        let mut evidence = match rule.host && !identity::names_account(proof, &seen) {
+            true => identity::by_host(parts, title),
+            false => identity::prove(proof, &seen, parts, title, base_url)
+                .map_err(|failure| identity::explained(rule, record, failure))?,
+        };
+        evidence.extend(identity::shown(proof, &seen));
+        Ok(evidence)
     }
 
     /// Proves the identity by the claims of the token, which the vendor accepted. `denied` is the failure of the identity call.
@@ -139,5 +191,34 @@ impl Resource {
             format!("{title} returns several records for {stream}, so it does not say whose credential this is"),
             format!("let the credential read the fields that the call filters by; least privilege: {least_privilege}"),
         )
+    }
+}
+
+/// Returns the failure to show if no call was allowed. A missing permission can be granted, so it is shown before a resource
+/// that was not found; and the calls after the first one need less.
+fn most_useful(refused: Vec<Failure>) -> Option<Failure> {
+    let (denied, others): (Vec<_>, Vec<_>) = refused.into_iter().partition(|failure| failure.class == Class::PermissionDenied);
+    denied.into_iter().take(2).last().or(others.into_iter().next())
+}
+
+fn no_call() -> Failure {
+    Failure::new(Class::Bug, "the family has no identity call", "report this as a defect of AAM")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failure_of_the_call_that_needs_least_is_shown() {
+        let shown = |failures: &[(Class, &'static str)]| {
+            let failures = failures.iter().map(|(class, title)| Failure::new(*class, *title, "fix")).collect();
+            most_useful(failures).map(|failure| failure.title.to_string())
+        };
+        assert_eq!(shown(&[]), None);
+        let (denied, absent) = (Class::PermissionDenied, Class::NotFound);
+        assert_eq!(shown(&[(denied, "org"), (denied, "users"), (denied, "groups")]).as_deref(), Some("users"));
+        assert_eq!(shown(&[(absent, "project"), (absent, "group")]).as_deref(), Some("project"));
+        assert_eq!(shown(&[(absent, "project"), (denied, "group")]).as_deref(), Some("group"));
     }
 }

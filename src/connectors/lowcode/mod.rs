@@ -9,8 +9,10 @@
 pub mod address;
 pub mod binding;
 pub mod calls;
+mod challenge;
 mod credential_url;
 pub mod custom_source;
+mod described_schema;
 #[cfg(test)]
 mod desk_tests;
 mod discovery;
@@ -18,9 +20,13 @@ pub mod errors;
 pub mod family_spec;
 mod grant_spec;
 mod grants;
+#[cfg(test)]
+mod graph_tests;
+mod health;
 pub mod host;
 pub mod identity;
 mod introduction;
+mod limit_spec;
 pub mod limits;
 pub mod login;
 pub mod open;

@@ -5,7 +5,7 @@ use super::errors::{self, ErrorContext};
 use super::host::{CallerMode, KeptResponse, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use crate::clock::Clock;
-use crate::connectors::concurrent::{self, Limits as Concurrency};
+use crate::connectors::concurrent::Limits as Concurrency;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::redact;
 use crate::egress::{Session, Traffic};
@@ -51,6 +51,8 @@ pub(super) struct Resource {
     pub(super) proven: AtomicBool,
     /// The number of streams that the source generates, of which only some are described.
     pub(super) generated_total: AtomicUsize,
+    /// The data streams of what the identity call proved, if they are not those of the kind.
+    pub(super) proven_streams: Mutex<Option<Vec<String>>>,
     /// The streams of the health step that could not be read although others could.
     pub(super) unhealthy: Mutex<BTreeMap<String, Failure>>,
 }
@@ -78,12 +80,14 @@ pub async fn open(
         windows,
         account: binding.account.clone(),
         secrets_by_spec: binding.secrets_by_spec,
+        user_agent: binding.user_agent.clone(),
         max_bytes: bounds.body_bytes as u64,
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
-    let (logins, built, proven, generated_total, unhealthy) = Default::default();
-    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, generated_total, unhealthy };
+    let (logins, built, proven, generated_total, proven_streams, unhealthy) = Default::default();
+    let mut resource =
+        Resource { binding, host, bounds, secrets, logins, built, proven, generated_total, proven_streams, unhealthy };
     let Binding { manifest, config, .. } = &resource.binding;
     // A manifest without a spec accepts every config.
     if manifest.root.get("spec").is_some_and(Value::truthy) {
@@ -201,69 +205,14 @@ impl Resource {
         )
     }
 
-    /// Returns how many of `streams` may be read at the same time: only one if they share a token, a parent or a rate
-    /// limit, because concurrent reads would then make more calls.
+    /// Returns how many of `streams` may be read at the same time: only one if each of them would get a token of its own, or
+    /// if the manifest limits the rate of its requests.
     pub(super) fn concurrency(&self, streams: &[&Reader]) -> Concurrency {
         let Binding { manifest, config, .. } = &self.binding;
         let names = streams.iter().map(|stream| stream.name.as_str());
         let several = streams.len() > 1 && self.host.concurrency() > 1;
         let calls = if several && manifest.reads_are_independent(config, names) { self.host.concurrency() } else { 1 };
         Concurrency::in_step(calls, self.bounds.time)
-    }
-
-    /// Reads one record of each stream of the health step. The step passes if at least one of them can be read.
-    pub(super) async fn checked(&self) -> Result<Evidence, Failure> {
-        let names = &self.binding.health;
-        let source = match names.is_empty() {
-            true => Arc::new(self.sources().first_streams(&self.run(), 1, &[]).await.map_err(|failed| self.failure("", failed))?),
-            false => self.named(names)?,
-        };
-        let run = &self.run();
-        let streams: Vec<&Reader> = source.streams.iter().take(MAX_STREAMS).map(|stream| &**stream).collect();
-        let reads = streams.iter().map(|stream| self.check(run, stream)).collect();
-        let (mut records, mut read, mut unhealthy) = (0, Vec::new(), BTreeMap::new());
-        for (stream, found) in streams.iter().zip(concurrent::all(self.concurrency(&streams), reads).await?) {
-            match found {
-                Ok((count, status)) => {
-                    records += count;
-                    read.extend(status);
-                }
-                Err(failure) => drop(unhealthy.insert(stream.name.clone(), failure)),
-            }
-        }
-        if unhealthy.len() == streams.len()
-            && let Some(failure) = unhealthy.values().next()
-        {
-            return Err(failure.clone());
-        }
-        let mut evidence = Evidence::new();
-        evidence.insert("read".into(), read.join(", ").into());
-        evidence.insert("records".into(), records.into());
-        if !unhealthy.is_empty() {
-            let reasons = unhealthy.iter().map(|(name, failure)| (name.clone(), reason(failure).into()));
-            evidence.insert("not_readable".into(), Json::Object(reasons.collect()));
-        }
-        *self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner) = unhealthy;
-        Ok(evidence)
-    }
-
-    /// Reads at most one record of `stream`. Returns the number of records, and a text with the stream's name and the
-    /// status of its response; or the failure, if other streams can be read nevertheless.
-    #[allow(clippy::type_complexity)]
-    fn check<'s>(
-        &'s self,
-        run: &'s Run<'s>,
-        stream: &'s Reader,
-    ) -> BoxFuture<'s, Result<Result<(usize, Option<String>), Failure>, Failure>> {
-        Box::pin(async move {
-            let records = match self.read(run, stream, 1, false).await {
-                Err(failure) if skippable(&failure) => return Ok(Err(failure)),
-                read => read?.len(),
-            };
-            let kept = self.host.last_response(&stream.name);
-            let reused = if kept.as_ref().is_some_and(|kept| kept.reused) { ", reused" } else { "" };
-            Ok(Ok((records, kept.map(|kept| format!("{} ({}{reused})", stream.name, kept.response.status)))))
-        })
     }
 
     /// Converts the interpreter's error to a failure. A failure of egress is returned unchanged, and an error response of
@@ -328,6 +277,10 @@ impl Resource {
         Some(Failure { fix, ..throttled })
     }
 
+    pub(super) fn last_response(&self, stream: &str) -> Option<Arc<KeptResponse>> {
+        self.host.last_response(stream)
+    }
+
     /// Returns the permission that the last response of `stream` names as missing.
     pub(super) fn missing(&self, stream: &str) -> Option<String> {
         let kept = self.host.last_response(stream)?;
@@ -335,9 +288,9 @@ impl Resource {
     }
 
     fn error_context<'c>(&'c self, stream: &'c str) -> ErrorContext<'c> {
-        let Binding { title, resource, least_privilege, base_url, auth, .. } = &self.binding;
+        let Binding { title, resource, least_privilege, base_url, auth, kind, parts, .. } = &self.binding;
         let proven = self.proven.load(Ordering::Relaxed);
-        ErrorContext { title, resource, least_privilege, stream, proven, base_url, auth }
+        ErrorContext { title, resource, least_privilege, stream, proven, base_url, auth, kind, parts }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The families of this engine, each parsed once into its specification, its patterns and the manifest's text.
 
 use super::address::Patterns;
-use super::family_spec::{FamilySpec, Limit};
+use super::family_spec::{FamilySpec, Identity, Limit};
 use crate::families::{self, Family};
 use crate::model::{Class, Failure};
 use ::lowcode::bounds::Bounds;
@@ -26,7 +26,7 @@ impl Spec {
     /// # Errors
     /// Returns a message that describes the defect of the file. A test parses all family files.
     pub fn from_family(family: &Family) -> Result<Option<Spec>, String> {
-        let Some(value) = &family.lowcode else { return Ok(None) };
+        let Some(value) = family.lowcode.as_ref().filter(|_| family.engine == "lowcode") else { return Ok(None) };
         let mut form: FamilySpec = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
         for method in &mut form.auth {
             let name = method.login.as_ref().unwrap_or(&method.name);
@@ -52,7 +52,8 @@ impl Spec {
         if form.privilege.all_sources().any(|source| !source.is_valid()) {
             return Err("a source of privilege names one of header, field, claim, granted, and stream with grants".to_string());
         }
-        if let Some(rule) = form.identity.iter().find(|rule| rule.matches.is_empty() && rule.any.is_empty()) {
+        let compares_nothing = |rule: &&Identity| rule.matches.is_empty() && rule.any.is_empty() && !rule.host;
+        if let Some(rule) = form.identity.iter().flat_map(Identity::calls).find(compares_nothing) {
             return Err(format!("the identity of {} compares nothing", rule.kind));
         }
         if let Some(method) = form
@@ -68,7 +69,8 @@ impl Spec {
             .flat_map(|kind| &kind.streams)
             .chain(form.auth.iter().map(|way| &way.health))
             .chain(form.auth.iter().filter_map(|way| Some(&way.first.as_ref()?.stream)))
-            .chain(form.identity.iter().map(|rule| &rule.stream))
+            .chain(form.identity.iter().flat_map(Identity::stream_names))
+            .chain(form.schemas.iter().flat_map(|schema| [&schema.stream, &schema.from]))
             .chain(form.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream)))
             .chain(form.privilege.all_sources().map(|source| &source.stream).filter(|name| !name.is_empty()));
         if let Some(missing) = asked.into_iter().find(|name| !names.contains(&name.as_str())) {

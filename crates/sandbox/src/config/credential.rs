@@ -30,7 +30,9 @@ pub struct Scheme {
 }
 
 pub struct SchemeForm {
+    /// The header with the credential, unless `field` names a field of the form in the body.
     pub header: String,
+    pub field: Option<String>,
     pub prefixes: Vec<String>,
     pub basic: bool,
     /// The form is used only if this holds.
@@ -128,7 +130,11 @@ pub fn schemes(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Scheme> {
         let mut forms = Vec::new();
         for node in node.one_or_more(problems) {
             let Some(mut fields) = node.fields(problems) else { continue };
-            let header = fields.required("header", problems).and_then(|node| node.text(problems)).unwrap_or_default();
+            let field = fields.text("form", problems);
+            let header = match field {
+                Some(_) => String::new(),
+                None => fields.required("header", problems).and_then(|node| node.text(problems)).unwrap_or_default(),
+            };
             let basic = fields.flag("basic", problems);
             let mut prefixes = fields.texts("prefix", problems);
             if prefixes.is_empty() {
@@ -139,7 +145,7 @@ pub fn schemes(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Scheme> {
             }
             let when = fields.get("when").map(|node| Template::new(&node, problems));
             fields.finish(problems);
-            forms.push(SchemeForm { header: header.to_ascii_lowercase(), prefixes, basic, when });
+            forms.push(SchemeForm { header: header.to_ascii_lowercase(), field, prefixes, basic, when });
         }
         schemes.push(Scheme { kind: kind.to_owned(), forms, assertion });
     }

@@ -42,7 +42,7 @@ fn the_fixes_of_a_custom_source_remove_its_findings() {
 
 #[test]
 fn the_families_of_this_version_have_no_findings() {
-    for family in families::all().iter().filter(|family| family.lowcode.is_some() && !family.id.starts_with("acme_")) {
+    for family in families::all().iter().filter(|family| &*family.engine == "lowcode" && !family.id.starts_with("acme_")) {
         let path = format!("{}/src/families/{}.yaml", env!("CARGO_MANIFEST_DIR"), family.id);
         assert_eq!(lint(&std::fs::read_to_string(path).unwrap(), &family.id, None), [], "{}", family.id);
     }

@@ -23,11 +23,14 @@ impl SessionHost {
         if self.rules.mode == CallerMode::Daemon && (request.secret_in_url || has_known_secret) {
             return Err(secret_in_url(&url));
         }
+        let own = Some(&self.rules.user_agent).filter(|text| !text.is_empty());
+        let own = own.map(|text| ("user-agent".to_string(), Secret::new(text.clone())));
         let headers = request
             .headers
             .into_iter()
             .filter(|(name, _)| !CLIENT_HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header)))
             .map(|(name, value)| (name.to_ascii_lowercase(), Secret::new(value)))
+            .chain(own)
             .collect();
         let max_bytes = self.rules.max_bytes;
         let method = match request.method.as_str() {
