@@ -117,7 +117,7 @@ fn plain_token(plain: &Secret) -> Result<Login, Failure> {
     Ok(Login::Token { token: Secret::new(text.to_string()), token_type: type_by_form(text), user: None })
 }
 
-/// The failure for a JSON object that has no token and is no key pair.
+/// The failure for a JSON object that has neither a token nor a key pair.
 fn no_token(credential: &Credential) -> Failure {
     let has = |names: &[&str]| credential.any(names).is_some();
     match () {
