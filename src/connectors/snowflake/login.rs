@@ -57,10 +57,8 @@ impl Login {
             let fix = format!("set account of the service principal to {}, or correct the resource id", resource.display());
             return Err(Failure::new(Class::WrongService, title, fix));
         }
-        let token_type = match text("token_type") {
-            Some(named) => token_type(&named),
-            None => type_by_form(&token),
-        };
+        // What is not a type of Snowflake, such as the `Bearer` of a token endpoint, says nothing.
+        let token_type = text("token_type").and_then(|named| token_type(&named)).or_else(|| type_by_form(&token));
         Ok(Login::Token { token: Secret::new(token), token_type, user: text("user") })
     }
 
