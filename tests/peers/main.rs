@@ -24,6 +24,7 @@ mod lowcode_cdk;
 mod lowcode_families;
 mod netsuite;
 mod object_store;
+mod okta;
 mod okta_recordings;
 mod principals;
 mod salesforce;
@@ -50,6 +51,7 @@ fn main() -> std::process::ExitCode {
         lowcode_families::tests(),
         netsuite::tests(),
         object_store::tests(),
+        okta::tests(),
         okta_recordings::tests(),
         principals::tests(),
         salesforce::tests(),
