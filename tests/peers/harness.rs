@@ -35,6 +35,7 @@ pub enum Peer {
     Snowduck,
     Drivemock,
     Graph,
+    Gitlab,
 }
 
 impl Peer {
@@ -65,6 +66,7 @@ impl Peer {
             Peer::Snowduck => "snowduck",
             Peer::Drivemock => "drivemock",
             Peer::Graph => "graph",
+            Peer::Gitlab => "gitlab",
         }
     }
 
@@ -81,6 +83,7 @@ impl Peer {
             Peer::Servicenow => "MOCK",
             Peer::Prism => "GITHUB",
             Peer::Graph => "CHECKED",
+            Peer::Gitlab => "CONNECTOR",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

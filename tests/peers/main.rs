@@ -19,6 +19,7 @@ mod dashboard;
 mod drive;
 mod fastapi;
 mod frameworks;
+mod gitlab;
 mod graph;
 mod lowcode_cdk;
 mod lowcode_families;
@@ -46,6 +47,7 @@ fn main() -> std::process::ExitCode {
         drive::tests(),
         fastapi::tests(),
         frameworks::tests(),
+        gitlab::tests(),
         graph::tests(),
         lowcode_cdk::tests(),
         lowcode_families::tests(),
