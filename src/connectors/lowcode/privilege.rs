@@ -153,7 +153,9 @@ mod tests {
     /// Every scope and permission that the vendors document has a verdict, and it is the one in the table.
     #[test]
     fn every_known_scope_has_its_verdict() {
-        for (family, at_least) in [("github", 140), ("slack", 140), ("salesforce", 34), ("servicenow", 20)] {
+        for (family, at_least) in
+            [("github", 140), ("slack", 140), ("salesforce", 34), ("servicenow", 20), ("okta", 195), ("gitlab", 28)]
+        {
             let table = format!("{}/tests/data/scopes/{family}.txt", env!("CARGO_MANIFEST_DIR"));
             let table = std::fs::read_to_string(table).unwrap();
             let lines: Vec<&str> = table.lines().filter(|line| !line.starts_with('#')).collect();
@@ -192,6 +194,16 @@ mod tests {
         assert_eq!(listed(Some(&json!("a b")), ""), Some(vec!["a".to_string(), "b".to_string()]));
         assert_eq!(listed(Some(&json!(["a b", 1])), ""), Some(vec!["a b".to_string()]));
         assert_eq!((listed(Some(&json!(7)), ""), listed(None, "")), (None, None));
+    }
+
+    #[test]
+    fn a_record_may_list_its_grants() {
+        let source = GrantSource { stream: "token".to_string(), grants: "{/scopes}".to_string(), ..GrantSource::default() };
+        let record = serde_json::json!({"scopes": ["read_api", "read_user", 7]});
+        assert_eq!(of_records(&source, &[record]).unwrap(), ["read_api", "read_user"]);
+        assert_eq!(of_records(&source, &[serde_json::json!({"scopes": "read_api"})]).unwrap(), ["read_api"]);
+        assert_eq!(of_records(&source, &[serde_json::json!({"scopes": []})]).unwrap(), Vec::<String>::new());
+        assert_eq!(of_records(&source, &[serde_json::json!({})]).unwrap(), ["(a record without a name)"]);
     }
 
     #[test]
