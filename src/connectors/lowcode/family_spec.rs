@@ -180,7 +180,9 @@ pub struct AuthMethod {
     /// If not empty, the method is used only for a credential whose only field begins with one of these texts.
     #[serde(default)]
     pub prefixes: Vec<String>,
-    /// The stream of `source` that is read to prove that the credential works. It is not listed as data.
+    /// The stream of `source` that is read to prove that the credential works. It is not listed as data. Empty: the call that
+    /// proved the identity is repeated.
+    #[serde(default)]
     pub health: String,
     /// A stream that is read before all others because their requests depend on its record.
     #[serde(default)]
