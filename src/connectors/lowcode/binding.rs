@@ -307,7 +307,9 @@ impl FamilyResource {
                     fixed.insert(format!("credential.{name}"), value);
                 }
                 // What the token says of itself chooses paths: whose roles are asked for, for example.
-                if let Ok(claims) = serde_json::from_value(token.claims.clone()) {
+                if token.claims.is_object()
+                    && let Ok(claims) = serde_json::from_value(token.claims.clone())
+                {
                     config.insert("claims".into(), claims);
                 }
             }
