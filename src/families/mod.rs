@@ -263,7 +263,7 @@ struct File {
 pub(crate) const DESCRIBED_ENGINES: [&str; 2] = ["lowcode", "snowflake"];
 
 /// The keys that only families of these engines have.
-pub(crate) const LOWCODE_KEYS: [&str; 13] = [
+pub(crate) const LOWCODE_KEYS: [&str; 14] = [
     "address",
     "auth",
     "identity",
@@ -275,6 +275,7 @@ pub(crate) const LOWCODE_KEYS: [&str; 13] = [
     "calls",
     "schemas",
     "blind",
+    "ends",
     "user_agent",
     "source",
 ];

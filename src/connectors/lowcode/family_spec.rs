@@ -32,6 +32,9 @@ pub struct FamilySpec {
     /// Schemas that the vendor describes.
     #[serde(default)]
     pub schemas: Vec<DescribedSchema>,
+    /// Where the vendor names the time or the day at which the credential ends.
+    #[serde(default)]
+    pub ends: Option<EndSource>,
     /// What it means that all streams of a resource are empty, if a resource of this vendor is never empty.
     #[serde(default)]
     pub blind: Option<Blind>,
@@ -177,6 +180,9 @@ pub struct AuthMethod {
     /// If not empty, the method is used only for a credential whose only field begins with one of these texts.
     #[serde(default)]
     pub prefixes: Vec<String>,
+    /// If present, a JSON pointer into the claims of the access token. The method is used only for a token that has it.
+    #[serde(default)]
+    pub claim: Option<String>,
     /// The stream of `source` that is read to prove that the credential works. It is not listed as data.
     pub health: String,
     /// A stream that is read before all others because their requests depend on its record.
@@ -229,6 +235,16 @@ pub struct DescribedSchema {
     pub into: String,
 }
 
+/// Where the vendor names the end of the credential.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndSource {
+    /// A stream that is read for another reason; it is not read for this.
+    pub stream: String,
+    /// JSON pointer into its response.
+    pub field: String,
+}
+
 /// The failure of a resource whose streams can all be read and are all empty.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -268,9 +284,6 @@ pub struct Identity {
     /// its own. What the response names must match nevertheless.
     #[serde(default)]
     pub host: bool,
-    /// JSON pointer to the time or the day at which the credential ends, for vendors that name it.
-    #[serde(default)]
-    pub ends: Option<String>,
     /// Calls that prove the same, in order, if the credential is not allowed to make this one or if the vendor answers that
     /// its resource does not exist.
     #[serde(default)]

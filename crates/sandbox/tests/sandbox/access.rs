@@ -109,7 +109,7 @@ async fn what_the_file_does_not_describe_is_a_violation() {
             404,
             "with what this one contains",
         ),
-        (bearer("GET", "https://acme.vendor.test/v1/broken"), 500, "division"),
+        (bearer("GET", "https://acme.vendor.test/v1/broken"), 500, "unable to calculate 1 / 0"),
     ];
     for (request, status, violation) in cases {
         let answer = running.send(request).await;

@@ -86,7 +86,7 @@ fn other_mistakes_are_found() {
         let found = problems(&format!("{others}{change}\n"));
         assert!(found.iter().any(|problem| problem.contains(message)), "{change}: {found:#?}");
     }
-    assert!(problems("a: [").iter().any(|problem| problem.contains("v.yaml:1:") && problem.contains("not valid YAML")));
+    assert!(problems("a: [").iter().any(|problem| problem.starts_with("v.yaml:") && problem.contains("not valid YAML")));
     assert!(problems("x").iter().any(|problem| problem.contains("expected a mapping")));
     assert!(problems("").iter().any(|problem| problem.contains("expected a mapping")));
 }

@@ -1,7 +1,7 @@
 //! Unknown keys and values of the wrong type in a family file, all of them instead of the first.
 
 use crate::connectors::lowcode::family_spec::{
-    Address, AuthMethod, Errors, Identity, Limit, Privilege, ResourceKind, Rule, WrongKind,
+    Address, AuthMethod, Blind, CallCounts, DescribedSchema, Errors, Identity, Limit, Privilege, ResourceKind, Rule, WrongKind,
 };
 use crate::families::{self, DESCRIBED_ENGINES, LOWCODE_KEYS};
 use crate::model::problem::nearest;
@@ -38,6 +38,9 @@ pub fn unknown(mut value: Value) -> (Value, Vec<Problem>) {
     items::<WrongKind>(&mut value, "/wrong_kinds", &mut findings);
     items::<Limit>(&mut value, "/limits", &mut findings);
     items::<PostRule>(&mut value, "/posts", &mut findings);
+    items::<DescribedSchema>(&mut value, "/schemas", &mut findings);
+    section::<Blind>(&mut value, "/blind", &mut findings);
+    section::<CallCounts>(&mut value, "/calls", &mut findings);
     section::<Address>(&mut value, "/address", &mut findings);
     section::<Privilege>(&mut value, "/privilege", &mut findings);
     section::<Errors>(&mut value, "/errors", &mut findings);
