@@ -20,8 +20,15 @@ const PROGRAMMATIC: &str = "PROGRAMMATIC_ACCESS_TOKEN";
 /// A credential that was checked for its form. Nothing was sent yet.
 pub enum Login {
     /// The credential has the private key, which is parsed when it signs.
-    KeyPair { user: String, credential: Credential },
-    Token { token: Secret, token_type: Option<&'static str>, user: Option<String> },
+    KeyPair {
+        user: String,
+        credential: Credential,
+    },
+    Token {
+        token: Secret,
+        token_type: Option<&'static str>,
+        user: Option<String>,
+    },
 }
 
 /// What is sent with each request.
@@ -247,7 +254,8 @@ mod tests {
             (r#"{"user":"aam","private_key":"ssh-rsa AAAA"}"#, "is a public key"),
         ] {
             let resource = AccountResource::parse("acme-prod").unwrap();
-            let authorized = read(text).and_then(|login| login.authorize(&resource, Timestamp::parse("2026-01-01T00:00:00Z").unwrap()));
+            let authorized =
+                read(text).and_then(|login| login.authorize(&resource, Timestamp::parse("2026-01-01T00:00:00Z").unwrap()));
             let Err(failure) = authorized else { panic!("{text}") };
             assert_eq!(failure.class, Class::CredentialMissing, "{text}");
             assert!(failure.title.contains(expected), "{text}: {}", failure.title);
