@@ -44,6 +44,8 @@ pub struct Family {
     pub login_source: String,
     /// How an administrator of the source grants the least privilege, step by step.
     pub how_to_grant: Vec<String>,
+    /// Why a field may be missing although it exists, and what to do then. Messages of schema changes show it.
+    pub hidden_fields: Option<String>,
     /// What was run to prove that the family works, each with the name of the test.
     pub proof: Vec<String>,
     /// How tokens of the family are minted and asked for. `None` if the family does not use OAuth 2.
@@ -170,6 +172,7 @@ impl Family {
             login: Vec::new(),
             login_source: "[-] the spec of the manifest names the fields".to_string(),
             how_to_grant: Vec::new(),
+            hidden_fields: None,
             proof: Vec::new(),
             oauth: None,
             lowcode: None,
@@ -254,6 +257,8 @@ struct File {
     #[serde(default)]
     how_to_grant: Vec<String>,
     #[serde(default)]
+    hidden_fields: Option<String>,
+    #[serde(default)]
     proof: Vec<String>,
     #[serde(default)]
     oauth: Option<OAuth>,
@@ -313,6 +318,7 @@ pub fn parse(text: &str) -> Result<Family, String> {
         login: file.login,
         login_source: file.login_source,
         how_to_grant: file.how_to_grant,
+        hidden_fields: file.hidden_fields,
         proof: file.proof,
         oauth: file.oauth,
         lowcode: Some(engine_keys).filter(|keys| !keys.is_empty()).map(Value::Object),

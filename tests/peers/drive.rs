@@ -55,7 +55,7 @@ async fn the_client_of_google_accepts_the_sandbox() {
     assert_eq!(read["own_files"], 0, "without corpora only the files of the user are searched");
     assert_eq!(read["customer"], "C03az79cb");
     assert_eq!(read["without_fields"], json!([400, "required"]));
-    assert_eq!(read["drives"], json!([403, "insufficientPermissions"]), "drives.list needs drive.readonly");
+    assert_eq!(read["drives"], json!([403, "ACCESS_TOKEN_SCOPE_INSUFFICIENT"]), "drives.list needs drive.readonly");
     assert_eq!(read["unknown_file"], json!([404, "notFound"]));
     assert!(read["other_scope"].as_str().is_some_and(|text| text.contains("unauthorized_client")), "{read}");
 }

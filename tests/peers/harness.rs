@@ -36,6 +36,7 @@ pub enum Peer {
     Drivemock,
     Sqlapi,
     Graph,
+    Gitlab,
 }
 
 impl Peer {
@@ -67,6 +68,7 @@ impl Peer {
             Peer::Drivemock => "drivemock",
             Peer::Sqlapi => "sqlapi",
             Peer::Graph => "graph",
+            Peer::Gitlab => "gitlab",
         }
     }
 
@@ -83,6 +85,7 @@ impl Peer {
             Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
             Peer::Graph => "CHECKED",
+            Peer::Gitlab => "CONNECTOR",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

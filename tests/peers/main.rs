@@ -19,11 +19,13 @@ mod dashboard;
 mod drive;
 mod fastapi;
 mod frameworks;
+mod gitlab;
 mod graph;
 mod lowcode_cdk;
 mod lowcode_families;
 mod netsuite;
 mod object_store;
+mod okta;
 mod okta_recordings;
 mod principals;
 mod salesforce;
@@ -46,11 +48,13 @@ fn main() -> std::process::ExitCode {
         drive::tests(),
         fastapi::tests(),
         frameworks::tests(),
+        gitlab::tests(),
         graph::tests(),
         lowcode_cdk::tests(),
         lowcode_families::tests(),
         netsuite::tests(),
         object_store::tests(),
+        okta::tests(),
         okta_recordings::tests(),
         principals::tests(),
         salesforce::tests(),

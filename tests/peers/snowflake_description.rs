@@ -36,6 +36,7 @@ async fn the_sandbox_answers_as_the_description_of_snowflake_says() {
     assert_eq!(opened.privilege, Privilege::Ok);
     let (discovery, sample) = remaining_steps(&opened).await.expect("the other steps");
     assert_eq!((discovery.catalog.streams.len(), sample.rows), (13, 13));
-    let wrong = fixture.open("snowflake", "acme-prod", Some(r#"{"token": "nobody", "token_type": "PROGRAMMATIC_ACCESS_TOKEN"}"#)).await;
+    let wrong =
+        fixture.open("snowflake", "acme-prod", Some(r#"{"token": "nobody", "token_type": "PROGRAMMATIC_ACCESS_TOKEN"}"#)).await;
     assert_eq!(wrong.err().map(|failure| failure.class), Some(Class::CredentialRejected));
 }

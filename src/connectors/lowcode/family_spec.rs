@@ -183,7 +183,9 @@ pub struct AuthMethod {
     /// If present, a JSON pointer into the claims of the access token. The method is used only for a token that has it.
     #[serde(default)]
     pub claim: Option<String>,
-    /// The stream of `source` that is read to prove that the credential works. It is not listed as data.
+    /// The stream of `source` that is read to prove that the credential works. It is not listed as data. Empty: the call that
+    /// proved the identity is repeated.
+    #[serde(default)]
     pub health: String,
     /// A stream that is read before all others because their requests depend on its record.
     #[serde(default)]

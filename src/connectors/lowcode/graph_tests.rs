@@ -4,14 +4,20 @@
 use super::address::AddressPolicy;
 use super::binding::ParsedResource;
 use super::errors::{ErrorContext, ResponseView, classify};
-use super::spec;
+use super::login::auth_method;
+use super::{spec, wrong_kind};
 use crate::clock::{Clock, SystemClock};
+use crate::credentials::{Credential, Secret};
 use crate::model::{Class, Failure};
 use crate::policy::parse::parse;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const TENANT: &str = "6babcaad-604b-40ac-a9d7-9fd97c0b779f";
+const CLIENT: &str = "535fb089-9ff3-47b6-9bfb-4f1264799865";
 
 /// The kind, the host of the base URL and the parts of a resource id.
 fn located(family: &str, id: &str) -> Result<(String, String, BTreeMap<String, String>), Failure> {
@@ -347,4 +353,43 @@ fn answers_of_graph_become_failures_with_their_remedy() {
     let json = &grant[grant.find(r#"{"roles""#).unwrap()..=grant.rfind('}').unwrap()];
     let json: serde_json::Value = serde_json::from_str(json).expect("a body to paste");
     assert_eq!(json["roles"][0], "read");
+}
+
+/// An access token with these claims, whose signature is not checked.
+fn token(claims: &serde_json::Value) -> Credential {
+    let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+    Credential::read(Secret::new(format!("e30.{payload}.c2ln")))
+}
+
+#[test]
+fn a_token_says_itself_what_it_is_for() {
+    let family = crate::families::find("m365_sharepoint").unwrap();
+    let form = &spec::find("m365_sharepoint").unwrap().form;
+    let methods: Vec<_> = form.auth.iter().collect();
+    let method = |claims: serde_json::Value| auth_method(&methods, Some(&token(&claims)), family).unwrap().name.clone();
+    assert_eq!(method(json!({"scp": "Sites.Read.All User.Read"})), "delegated");
+    assert_eq!(method(json!({"roles": ["Sites.Read.All"]})), "token");
+    let opaque = Credential::read(Secret::new("opaque-token-of-the-test".to_string()));
+    assert_eq!(auth_method(&methods, Some(&opaque), family).unwrap().name, "token");
+
+    let wrong = |claims: serde_json::Value| wrong_kind::check(&form.wrong_kinds, &token(&claims), family);
+    for audience in ["https://graph.microsoft.com", "https://graph.microsoft.us/", "00000003-0000-0000-c000-000000000000"] {
+        assert!(wrong(json!({"aud": audience})).is_none(), "{audience}");
+    }
+    for audience in [
+        "https://acme.sharepoint.com",
+        "00000003-0000-0ff1-ce00-000000000000/acme.sharepoint.com@6babcaad-604b-40ac-a9d7-9fd97c0b779f",
+        "https://management.azure.com/",
+        "https://graph.windows.net/",
+    ] {
+        let failure = wrong(json!({"aud": audience})).unwrap_or_else(|| panic!("{audience}"));
+        assert!(failure.title.contains("another resource than Microsoft Graph"), "{}", failure.title);
+    }
+    assert!(wrong(json!({"aud": CLIENT, "nonce": "n"})).unwrap().title.contains("ID token"));
+    let secret = format!("qWg8Q~{}", "a".repeat(34));
+    for (text, name) in [(CLIENT, "the id of an application"), (secret.as_str(), "client secret")] {
+        let stored = Credential::read(Secret::new(text.to_string()));
+        let failure = wrong_kind::check(&form.wrong_kinds, &stored, family).unwrap_or_else(|| panic!("{name}"));
+        assert!(failure.title.contains(name) && failure.fix.contains("kind: entra"), "{failure:?}");
+    }
 }

@@ -141,7 +141,7 @@ impl Resource {
             }
             let record = records.first().map(json).unwrap_or(Json::Null);
             let evidence = self.compared(call, &record, kept.as_deref())?;
-            if !rule.or.is_empty() {
+            if !rule.or.is_empty() || self.binding.health.iter().any(String::is_empty) {
                 *self.proven_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.clone());
             }
             return Ok(Proven { record, kept, evidence });

@@ -205,6 +205,16 @@ mod tests {
     }
 
     #[test]
+    fn a_record_may_list_its_grants() {
+        let source = GrantSource { stream: "token".to_string(), grants: "{/scopes}".to_string(), ..GrantSource::default() };
+        let record = serde_json::json!({"scopes": ["read_api", "read_user", 7]});
+        assert_eq!(of_records(&source, &[record]).unwrap(), ["read_api", "read_user"]);
+        assert_eq!(of_records(&source, &[serde_json::json!({"scopes": "read_api"})]).unwrap(), ["read_api"]);
+        assert_eq!(of_records(&source, &[serde_json::json!({"scopes": []})]).unwrap(), Vec::<String>::new());
+        assert_eq!(of_records(&source, &[serde_json::json!({})]).unwrap(), ["(a record without a name)"]);
+    }
+
+    #[test]
     fn a_star_stands_for_any_text() {
         for (glob, text, fine) in [
             ("a", "a", true),
