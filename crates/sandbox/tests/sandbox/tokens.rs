@@ -36,7 +36,9 @@ async fn a_client_proves_itself_by_form_or_header() {
 async fn clients_that_do_not_prove_themselves_are_refused() {
     let running = start().await;
     let grant = ("grant_type", "client_credentials");
-    let cases: &[(&[(&str, &str)], u16, &str, &str)] = &[
+    // Form, status, error and description.
+    type RefusedForm<'a> = (&'a [(&'a str, &'a str)], u16, &'a str, &'a str);
+    let cases: &[RefusedForm<'_>] = &[
         (&[grant], 401, "invalid_client", "missing"),
         (&[grant, ("client_id", "app")], 401, "invalid_client", "missing"),
         (&[grant, ("client_id", "app"), ("client_secret", "wrong")], 401, "invalid_client", "secret"),
