@@ -34,6 +34,7 @@ pub enum Peer {
     Servicenow,
     Snowduck,
     Drivemock,
+    Sqlapi,
     Graph,
     Gitlab,
 }
@@ -65,6 +66,7 @@ impl Peer {
             Peer::Servicenow => "servicenow",
             Peer::Snowduck => "snowduck",
             Peer::Drivemock => "drivemock",
+            Peer::Sqlapi => "sqlapi",
             Peer::Graph => "graph",
             Peer::Gitlab => "gitlab",
         }
@@ -80,7 +82,7 @@ impl Peer {
             }
             Peer::Snowduck | Peer::Drivemock => "URL",
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
-            Peer::Servicenow => "MOCK",
+            Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
             Peer::Graph => "CHECKED",
             Peer::Gitlab => "CONNECTOR",

@@ -31,6 +31,7 @@ mod principals;
 mod salesforce;
 mod servicenow;
 mod snowflake;
+mod snowflake_description;
 mod sql;
 mod vault;
 mod vendor_assertions;
@@ -59,6 +60,7 @@ fn main() -> std::process::ExitCode {
         salesforce::tests(),
         servicenow::tests(),
         snowflake::tests(),
+        snowflake_description::tests(),
         sql::tests(),
         sql::faults::tests(),
         sql::mariadb::tests(),

@@ -64,6 +64,11 @@ impl Patterns {
     /// Returns a message that names the id if one of its parts does not have a pattern, or if the pattern is not valid; or
     /// the kind, if it does not have a base URL.
     pub fn compile(form: &FamilySpec) -> Result<Patterns, String> {
+        // Only the host of the base URL may depend on the resource id, because only that one is checked as a recipient.
+        let others = form.address.servers.values().chain(form.auth.iter().filter_map(|method| method.base_url.as_ref()));
+        if let Some(url) = others.into_iter().find(|url| authority(url).contains('{')) {
+            return Err(format!("the host of {url} must not depend on the resource id"));
+        }
         let one = |kind: &ResourceKind| {
             let base_url = kind.base_url(form);
             if base_url.is_empty() {

@@ -269,7 +269,12 @@ impl Resource {
         // Only the family's rules recognize this rate limit, so egress must be informed: no call of this account is sent
         // until the wait is over.
         let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(60_000));
-        Some(self.host.throttled(wait, &failure.detail))
+        let throttled = self.host.throttled(wait, &format!("{}: {}", failure.title, failure.detail));
+        let fix = match failure.fix.starts_with("no action is required") {
+            true => throttled.fix,
+            false => format!("{}; {}", failure.fix, throttled.fix),
+        };
+        Some(Failure { fix, ..throttled })
     }
 
     pub(super) fn last_response(&self, stream: &str) -> Option<Arc<KeptResponse>> {
