@@ -62,8 +62,8 @@ async fn airbyte_s_connector_accepts_the_sandbox() {
         std::fs::write(&path, config.to_string()).unwrap();
         let ran = Command::new(variable("GITLAB", "CONNECTOR")).args(["check", "--config"]).arg(&path).output().await.unwrap();
         let lines = String::from_utf8_lossy(&ran.stdout).into_owned();
-        let messages = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let found = messages.filter(|message| message["type"] == "CONNECTION_STATUS").last();
+        let mut messages = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let found = messages.rfind(|message| message["type"] == "CONNECTION_STATUS");
         assert_eq!(found.map(|message| message["connectionStatus"]["status"].clone()), Some(json!(status)), "{lines}");
     }
 }

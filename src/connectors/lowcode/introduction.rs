@@ -202,7 +202,7 @@ impl Resource {
 /// that was not found; and the calls after the first one need less.
 fn most_useful(refused: Vec<Failure>) -> Option<Failure> {
     let (denied, others): (Vec<_>, Vec<_>) = refused.into_iter().partition(|failure| failure.class == Class::PermissionDenied);
-    denied.into_iter().take(2).last().or(others.into_iter().next())
+    denied.into_iter().take(2).next_back().or(others.into_iter().next())
 }
 
 fn no_call() -> Failure {
