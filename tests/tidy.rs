@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 18] = [
     &["registry"],
     &["providers"],
     &["connectors"],
-    &["pipeline"],
+    &["pipeline", "family_guide"],
     &["reconcile"],
     &["server"],
     &["daemon"],

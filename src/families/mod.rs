@@ -42,6 +42,12 @@ pub struct Family {
     pub login: Vec<Login>,
     /// The source of `login`, with its mark.
     pub login_source: String,
+    /// How an administrator of the source grants the least privilege, step by step.
+    pub how_to_grant: Vec<String>,
+    /// Why a field may be missing although it exists, and what to do then. Messages of schema changes show it.
+    pub hidden_fields: Option<String>,
+    /// What was run to prove that the family works, each with the name of the test.
+    pub proof: Vec<String>,
     /// How tokens of the family are minted and asked for. `None` if the family does not use OAuth 2.
     pub oauth: Option<OAuth>,
     /// The part of the file that only the engine reads; it parses it once, in `connectors::lowcode::spec` or
@@ -165,6 +171,9 @@ impl Family {
             privilege_source: "[-] the manifest names what is read".to_string(),
             login: Vec::new(),
             login_source: "[-] the spec of the manifest names the fields".to_string(),
+            how_to_grant: Vec::new(),
+            hidden_fields: None,
+            proof: Vec::new(),
             oauth: None,
             lowcode: None,
             manifest: None,
@@ -246,14 +255,20 @@ struct File {
     login: Vec<Login>,
     login_source: String,
     #[serde(default)]
+    how_to_grant: Vec<String>,
+    #[serde(default)]
+    hidden_fields: Option<String>,
+    #[serde(default)]
+    proof: Vec<String>,
+    #[serde(default)]
     oauth: Option<OAuth>,
 }
 
 /// The engines that read further keys of a family file.
-const DESCRIBED_ENGINES: [&str; 2] = ["lowcode", "snowflake"];
+pub(crate) const DESCRIBED_ENGINES: [&str; 2] = ["lowcode", "snowflake"];
 
 /// The keys that only families of these engines have.
-pub(crate) const LOWCODE_KEYS: [&str; 13] = [
+pub(crate) const LOWCODE_KEYS: [&str; 14] = [
     "address",
     "auth",
     "identity",
@@ -265,6 +280,7 @@ pub(crate) const LOWCODE_KEYS: [&str; 13] = [
     "calls",
     "schemas",
     "blind",
+    "ends",
     "user_agent",
     "source",
 ];
@@ -301,6 +317,9 @@ pub fn parse(text: &str) -> Result<Family, String> {
         privilege_source: file.privilege_source,
         login: file.login,
         login_source: file.login_source,
+        how_to_grant: file.how_to_grant,
+        hidden_fields: file.hidden_fields,
+        proof: file.proof,
         oauth: file.oauth,
         lowcode: Some(engine_keys).filter(|keys| !keys.is_empty()).map(Value::Object),
         manifest: None,

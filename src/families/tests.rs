@@ -55,7 +55,7 @@ fn one_file_is_all_that_a_family_needs() {
     // `aam families` and `aam check --effective` print it.
     let (lines, values) = crate::cli::families::list();
     assert!(lines.lines().any(|line| line.starts_with("acme_wiki ") && line.ends_with("Acme Wiki")), "{lines}");
-    assert!(values.iter().any(|value| value["id"] == "acme_wiki" && value["connects"] == true));
+    assert!(values.iter().any(|value| value.id == "acme_wiki" && value.connects));
     let bare = parse_policy("version: 1\nallowlist: []\n", "policy.yaml").unwrap();
     assert!(crate::policy::effective::effective(&bare, &caps()).contains("# acme_wiki: {per_second: 1, burst: 12"));
 

@@ -34,7 +34,9 @@ pub enum Peer {
     Servicenow,
     Snowduck,
     Drivemock,
+    Sqlapi,
     Graph,
+    Gitlab,
 }
 
 impl Peer {
@@ -64,7 +66,9 @@ impl Peer {
             Peer::Servicenow => "servicenow",
             Peer::Snowduck => "snowduck",
             Peer::Drivemock => "drivemock",
+            Peer::Sqlapi => "sqlapi",
             Peer::Graph => "graph",
+            Peer::Gitlab => "gitlab",
         }
     }
 
@@ -78,9 +82,10 @@ impl Peer {
             }
             Peer::Snowduck | Peer::Drivemock => "URL",
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
-            Peer::Servicenow => "MOCK",
+            Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
             Peer::Graph => "CHECKED",
+            Peer::Gitlab => "CONNECTOR",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

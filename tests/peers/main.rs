@@ -19,16 +19,19 @@ mod dashboard;
 mod drive;
 mod fastapi;
 mod frameworks;
+mod gitlab;
 mod graph;
 mod lowcode_cdk;
 mod lowcode_families;
 mod netsuite;
 mod object_store;
+mod okta;
 mod okta_recordings;
 mod principals;
 mod salesforce;
 mod servicenow;
 mod snowflake;
+mod snowflake_description;
 mod sql;
 mod vault;
 mod vendor_assertions;
@@ -45,16 +48,19 @@ fn main() -> std::process::ExitCode {
         drive::tests(),
         fastapi::tests(),
         frameworks::tests(),
+        gitlab::tests(),
         graph::tests(),
         lowcode_cdk::tests(),
         lowcode_families::tests(),
         netsuite::tests(),
         object_store::tests(),
+        okta::tests(),
         okta_recordings::tests(),
         principals::tests(),
         salesforce::tests(),
         servicenow::tests(),
         snowflake::tests(),
+        snowflake_description::tests(),
         sql::tests(),
         sql::faults::tests(),
         sql::mariadb::tests(),

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 peer_tests! {
-    [Snowduck]: an_account_of_snowduck_is_read, the_token_has_the_claims_of_the_connector;
+    [Snowduck]: an_account_of_snowduck_is_read, the_token_has_the_claims_of_the_connector, the_sandbox_accepts_the_token_of_the_connector;
 }
 
 fn snowduck(name: &str) -> String {
@@ -53,15 +53,15 @@ fn part(token: &str, at: usize) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).expect("base64")).expect("JSON")
 }
 
-/// The token that the connector of Snowflake signs.
-fn token_of_connector(account: &str, user: &str) -> String {
+/// The token that the connector of Snowflake signs with `key`.
+fn token_of_connector(account: &str, user: &str, key: &str) -> String {
     let mut child = Command::new(snowduck("PYTHON"))
         .args([&snowduck("TOKEN_SCRIPT"), account, user])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("python");
-    child.stdin.take().expect("stdin").write_all(vendor_key().as_bytes()).expect("the key");
+    child.stdin.take().expect("stdin").write_all(key.as_bytes()).expect("the key");
     let output = child.wait_with_output().expect("the token");
     assert!(output.status.success());
     String::from_utf8(output.stdout).expect("text")
@@ -79,7 +79,7 @@ async fn the_token_has_the_claims_of_the_connector() {
         let credential = json!({"user": "aam_reader", "private_key": vendor_key()}).to_string();
         let fixture = EngineFixture::at("snowflake", &vendor.base);
         assert!(fixture.open("snowflake", id, Some(&credential)).await.is_err());
-        let (own, theirs) = (vendor.requests().remove(0).token, token_of_connector(account, "aam_reader"));
+        let (own, theirs) = (vendor.requests().remove(0).token, token_of_connector(account, "aam_reader", &vendor_key()));
         for claim in ["iss", "sub"] {
             assert_eq!(part(&own, 1)[claim], part(&theirs, 1)[claim], "{id} {claim}");
         }
@@ -90,5 +90,26 @@ async fn the_token_has_the_claims_of_the_connector() {
             let difference = part(&own, 1)[claim].as_i64().unwrap() - part(&theirs, 1)[claim].as_i64().unwrap();
             assert!(difference.abs() <= 30, "{id} {claim}: {difference} s");
         }
+    }
+}
+
+/// The sandbox's Snowflake verifies tokens as Snowflake does: it accepts those of the connector, and of no other key or user.
+async fn the_sandbox_accepts_the_token_of_the_connector() {
+    let text = std::fs::read_to_string(snowduck("CREDENTIALS")).expect("the credentials of the sandbox");
+    let credentials: Value = serde_json::from_str(&text).expect("JSON");
+    let key = credentials["snowflake"]["key_pair"]["private_key"].as_str().expect("a key").to_string();
+    let fixture = EngineFixture::at("snowflake", &snowduck("SANDBOX"));
+    for (account, user, key, fine) in [
+        ("acme-prod", "AAM", &key, true),
+        ("acme-prod", "AAM", &vendor_key(), false),
+        ("acme-prod", "STRANGER", &key, false),
+        ("acme-dev", "AAM", &key, false),
+    ] {
+        let credential = json!({"token": token_of_connector(account, user, key).trim(), "token_type": "KEYPAIR_JWT"});
+        let opened = fixture.open("snowflake", "acme-prod", Some(&credential.to_string())).await;
+        assert_eq!(opened.is_ok(), fine, "{account} {user}: {:?}", opened.err());
+        let own = json!({"user": user, "private_key": key}).to_string();
+        let opened = fixture.open("snowflake", account, Some(&own)).await;
+        assert_eq!(opened.is_ok(), fine, "{account} {user}: {:?}", opened.err());
     }
 }

@@ -12,6 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The items that one dataset may have.
 const MAX_ITEMS: u64 = 100_000;
 
+/// When more datasets are cached, all are generated anew.
+const MAX_CACHED_DATASETS: usize = 2000;
+
 /// Datasets that use each other are generated this deep.
 const MAX_DEPTH: usize = 8;
 
@@ -179,7 +182,12 @@ impl Data {
             return Ok(Arc::clone(items));
         }
         let items = Arc::new(self.generate(name)?);
-        locked(&self.cache).insert(key, Arc::clone(&items));
+        let mut cache = locked(&self.cache);
+        // Names of hosts can be anything where a pattern captures more than the account.
+        if cache.len() >= MAX_CACHED_DATASETS {
+            cache.clear();
+        }
+        cache.insert(key, Arc::clone(&items));
         Ok(items)
     }
 

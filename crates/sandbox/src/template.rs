@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// The instructions that one template may execute, so that a loop cannot occupy the sandbox.
+/// Undefined names are empty, and texts are not escaped, because most of them are JSON.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
@@ -88,7 +88,10 @@ fn call_method(state: &mut State, value: &Value, method: &str, args: &[Value]) -
         return Ok(found);
     }
     match (method, value.kind()) {
-        ("get", ValueKind::Map | ValueKind::Undefined) => {
+        // What is missing has no parts either, as for attributes: `json.statement.startswith('SELECT')`.
+        ("get", ValueKind::Undefined) => Ok(args.get(1).cloned().unwrap_or(Value::UNDEFINED)),
+        (_, ValueKind::Undefined) => Ok(Value::UNDEFINED),
+        ("get", ValueKind::Map) => {
             let found = args.first().map_or(Ok(Value::UNDEFINED), |key| value.get_item(key))?;
             let default = args.get(1).cloned().unwrap_or(Value::from(()));
             Ok(if found.is_undefined() { default } else { found })

@@ -59,7 +59,7 @@ pub fn run(options: &LintOptions, common: &CommonOptions) -> CommandResult {
 pub(super) fn lint(text: &str, name: &str, policy: Option<&Policy>) -> Vec<Problem> {
     let mut findings = match parsed(text) {
         Ok(value) if is_family(&value) => family(value, name),
-        Ok(_) => manifest(text, name, policy),
+        Ok(value) => manifest(text, &value, name, policy),
         Err(problem) => vec![problem],
     };
     let places = yaml::locate(text, findings.iter().map(|finding| finding.pointer.as_str()).collect::<Vec<_>>());
@@ -111,7 +111,7 @@ fn family(value: Value, name: &str) -> Vec<Problem> {
     findings.extend(facts::marks(&family));
     if let Some(source) = value.get("source") {
         match load::load(&source.to_string(), "source", &Bounds::default()) {
-            Ok(manifest) => findings.extend(of_family(&family, &manifest)),
+            Ok(manifest) => findings.extend(of_family(&family, &manifest, source)),
             Err(problems) => findings.extend(problems.iter().map(|problem| of_manifest(problem, "/source"))),
         }
     }
@@ -119,12 +119,12 @@ fn family(value: Value, name: &str) -> Vec<Problem> {
 }
 
 /// The findings of a family whose manifest loads.
-fn of_family(family: &Family, manifest: &Manifest) -> Vec<Problem> {
+fn of_family(family: &Family, manifest: &Manifest, source: &Value) -> Vec<Problem> {
     let mut findings: Vec<Problem> = manifest.unsupported.iter().map(|problem| of_manifest(problem, "/source")).collect();
     match Spec::from_family(family) {
         Ok(Some(spec)) => {
             let data: Vec<&str> = spec.form.address.kinds.iter().flat_map(|kind| &kind.streams).map(String::as_str).collect();
-            findings.extend(streams::findings(manifest, "/source", &|name| data.contains(&name)));
+            findings.extend(streams::findings(manifest, ("/source", source), &|name| data.contains(&name)));
             findings.extend(facts::errors(&spec.form.errors));
             // The command reads one family, and its engine keeps specifications until the process ends.
             findings.extend(facts::posts(family, Box::leak(Box::new(spec))));
@@ -155,13 +155,13 @@ fn of_manifest(problem: &::lowcode::problem::Problem, prefix: &str) -> Problem {
 }
 
 /// The findings of a custom source.
-fn manifest(text: &str, name: &str, policy: Option<&Policy>) -> Vec<Problem> {
+fn manifest(text: &str, written: &Value, name: &str, policy: Option<&Policy>) -> Vec<Problem> {
     let manifest = match load::load(text, name, &Bounds::default()) {
         Ok(manifest) => manifest,
         Err(problems) => return problems.iter().map(|problem| of_manifest(problem, "")).collect(),
     };
     let mut findings: Vec<Problem> = manifest.unsupported.iter().map(|problem| of_manifest(problem, "")).collect();
-    findings.extend(streams::findings(&manifest, "", &|_| true));
+    findings.extend(streams::findings(&manifest, ("", written), &|_| true));
     let rules = policy.map(|policy| policy.manifests.source(name)).unwrap_or_default();
     findings.extend(streams::custom_posts(&manifest, name, &rules.posts));
     if rules.identity.is_none() {

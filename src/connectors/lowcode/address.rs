@@ -64,6 +64,11 @@ impl Patterns {
     /// Returns a message that names the id if one of its parts does not have a pattern, or if the pattern is not valid; or
     /// the kind, if it does not have a base URL.
     pub fn compile(form: &FamilySpec) -> Result<Patterns, String> {
+        // Only the host of the base URL may depend on the resource id, because only that one is checked as a recipient.
+        let others = form.address.servers.values().chain(form.auth.iter().filter_map(|method| method.base_url.as_ref()));
+        if let Some(url) = others.into_iter().find(|url| authority(url).contains('{')) {
+            return Err(format!("the host of {url} must not depend on the resource id"));
+        }
         let one = |kind: &ResourceKind| {
             let base_url = kind.base_url(form);
             if base_url.is_empty() {
@@ -108,8 +113,8 @@ impl Patterns {
         let template = kind.base_url(form);
         if let Some(part) = kind.server_part(template).filter(|_| server.is_none() && policy.base_url.is_none()) {
             let named = parts.get(part).map(String::as_str).unwrap_or_default();
-            let host = named.rsplit_once(':').map_or(named, |(host, _)| host);
-            if !form.address.vendor_hosts.iter().any(|glob| fits(glob, host)) {
+            // The vendor's own hosts have no other port than that of the protocol.
+            if !form.address.vendor_hosts.iter().any(|glob| fits(glob, named)) {
                 return Err(not_listed(&spelling::server_text(named, spelled.plain_http), policy));
             }
         }

@@ -1,11 +1,10 @@
 //! Binds one resource to its manifest: the config, the hosts, the POST rules and the probes. Does not use the network.
 
 use super::address::{self, AddressPolicy, ResourceLocation};
-use super::calls::{self, OfflineHost, Reading};
-use super::credential_url::{PLACEHOLDER, UrlRule};
+use super::calls::{self, GeneratedStreams, OfflineHost, Reading};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
-    AuthMethod, Blind, DescribedSchema, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
+    AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
 };
 use super::login::{TokenFacts, auth_method, fields};
 use super::spec::{self, Spec};
@@ -40,15 +39,15 @@ pub enum ParsedResource {
 
 /// A resource of one of AAM's built-in families.
 pub struct FamilyResource {
-    family: Arc<Family>,
-    spec: &'static Spec,
-    id: String,
-    location: ResourceLocation,
-    kind: &'static ResourceKind,
+    pub(super) family: Arc<Family>,
+    pub(super) spec: &'static Spec,
+    pub(super) id: String,
+    pub(super) location: ResourceLocation,
+    pub(super) kind: &'static ResourceKind,
     /// `families.NAME.base_url` of the policy.
-    policy_base_url: Option<String>,
+    pub(super) policy_base_url: Option<String>,
     /// `families.NAME.hosts` of the policy.
-    policy_hosts: Vec<ListedServer>,
+    pub(super) policy_hosts: Vec<ListedServer>,
 }
 
 /// Everything needed to open a resource.
@@ -94,6 +93,7 @@ pub struct Binding {
     pub errors: Option<&'static Errors>,
     pub schemas: &'static [DescribedSchema],
     pub blind: Option<&'static Blind>,
+    pub ends: Option<&'static EndSource>,
     /// True if discovery reads one record of each stream to find out whether the credential may read it. Only families
     /// do this, because they have few streams.
     pub probes: bool,
@@ -236,10 +236,18 @@ impl ParsedResource {
         };
         let mut configs = vec![binding.config.clone()];
         configs.extend(base_urls.into_iter().map(|base_url| with_base_url(&binding.config, &base_url)));
+        if let ParsedResource::Family(resource) = self {
+            configs.extend(resource.methods().iter().map(|method| with_text(&binding.config, "auth", &method.name)));
+        }
         let called = |stream: &str| binding.calls_stream(stream);
+        let generated = match (binding.streams.is_empty() || binding.generated.is_some(), binding.dynamic) {
+            (true, _) => GeneratedStreams::Read,
+            (false, true) => GeneratedStreams::Described,
+            (false, false) => GeneratedStreams::None,
+        };
         let planned = configs.iter().flat_map(|config| {
             let reading = Reading { manifest: &binding.manifest.root, config, host: &host, bounds: &bounds };
-            reading.planned(&called)
+            reading.planned(&called, generated)
         });
         let listed = binding.posts.rules.iter().filter_map(|rule| calls::planned("POST", &rule.url)).collect();
         (planned.collect(), listed)
@@ -247,61 +255,10 @@ impl ParsedResource {
 }
 
 impl FamilyResource {
-    /// The host, unless the policy or the family's file names it.
-    fn free_hosts(&self) -> Vec<Recipient> {
-        let url = Some(&self.location.base_url).filter(|_| !self.location.reviewed).and_then(|text| url::Url::parse(text).ok());
-        url.and_then(|url| Recipient::from_url(&url)).into_iter().collect()
-    }
-
     /// The authentication methods for this kind of resource.
-    fn methods(&self) -> Vec<&'static AuthMethod> {
+    pub(super) fn methods(&self) -> Vec<&'static AuthMethod> {
         let fits = |method: &&AuthMethod| method.kinds.is_empty() || method.kinds.contains(&self.kind.name);
         self.spec.form.auth.iter().filter(fits).collect()
-    }
-
-    /// The base URLs that authentication methods have of their own. Parts that a response yields are written as `{name}`.
-    fn method_base_urls(&self) -> Vec<String> {
-        self.methods().iter().filter_map(|method| self.method_base_url(method)).map(|text| self.filled_base_url(&text)).collect()
-    }
-
-    /// Returns the template of the method's own base URL, under this policy.
-    fn method_base_url(&self, method: &AuthMethod) -> Option<String> {
-        let template = method.base_url.as_ref()?;
-        Some(self.policy_base_url.as_ref().map_or(template.clone(), |base_url| address::with_path(base_url, template)))
-    }
-
-    /// Replaces the parts that the resource id has.
-    fn filled_base_url(&self, template: &str) -> String {
-        self.location.parts.iter().fold(template.to_string(), |text, (name, part)| text.replace(&format!("{{{name}}}"), part))
-    }
-
-    /// Returns where the resource is, which the credential may say.
-    fn location(&self, authorization: Authorization<'_>) -> Result<ResourceLocation, Failure> {
-        let address = &self.spec.form.address;
-        let Some(field) = address.credential_url.as_deref().filter(|_| self.policy_base_url.is_none()) else {
-            return Ok(self.location.clone());
-        };
-        let credential = match authorization {
-            Authorization::Known(credential) => credential,
-            Authorization::Unknown if self.location.base_url == PLACEHOLDER => {
-                let mut location = self.location.clone();
-                location.parts.insert("base_url".to_string(), format!("https://{{{field}}}"));
-                return Ok(location);
-            }
-            Authorization::Unknown => return Ok(self.location.clone()),
-        };
-        let named = credential.and_then(|credential| credential.field(field)).map(|secret| secret.expose().trim().to_string());
-        let example = address.kinds.iter().find(|kind| kind.base_url.is_some()).and_then(|kind| kind.examples.first());
-        let rule = UrlRule {
-            field,
-            family: &self.family.id,
-            title: &self.family.title,
-            resource: &self.id,
-            example: example.map(String::as_str).unwrap_or_default(),
-            vendor_hosts: &address.vendor_hosts,
-            listed: &self.policy_hosts,
-        };
-        rule.located(&self.location, named.as_deref())
     }
 
     fn bind(&self, authorization: Authorization<'_>) -> Result<Binding, Failure> {
@@ -350,7 +307,9 @@ impl FamilyResource {
                     fixed.insert(format!("credential.{name}"), value);
                 }
                 // What the token says of itself chooses paths: whose roles are asked for, for example.
-                if let Ok(claims) = serde_json::from_value(token.claims.clone()) {
+                if token.claims.is_object()
+                    && let Ok(claims) = serde_json::from_value(token.claims.clone())
+                {
                     config.insert("claims".into(), claims);
                 }
             }
@@ -396,10 +355,11 @@ impl FamilyResource {
             errors: Some(&form.errors),
             schemas: &form.schemas,
             blind: form.blind.as_ref(),
+            ends: form.ends.as_ref(),
             parts: location.parts,
             // A generated stream is described by a call of its own, which proves that it may be read.
             probes: self.kind.generated.is_none(),
-            secrets_by_spec: false,
+            secrets_by_spec: method.is_pair && method.needs.get(1).is_some_and(|field| self.marks_secret(field)),
         })
     }
 }
@@ -407,8 +367,13 @@ impl FamilyResource {
 /// Returns the config with another base URL.
 #[must_use]
 pub fn with_base_url(config: &Value, base_url: &str) -> Value {
+    with_text(config, "base_url", base_url)
+}
+
+/// Returns the config with another value of `key`.
+fn with_text(config: &Value, key: &str, text: &str) -> Value {
     let mut config = config.as_dict().cloned().unwrap_or_else(Dict::default);
-    config.insert("base_url".into(), Value::str(base_url));
+    config.insert(key.into(), Value::str(text));
     Value::Dict(config)
 }
 

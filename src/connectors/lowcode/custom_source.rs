@@ -281,6 +281,7 @@ impl CustomResource {
             errors: None,
             schemas: &[],
             blind: None,
+            ends: None,
             probes: false,
             secrets_by_spec: prepared.secrets,
             manifest: Arc::clone(manifest),

@@ -5,10 +5,10 @@
 //! `{missing}` and `{granted}`.
 
 pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
+pub use super::limit_spec::{CallCounts, Limit, Usage, UsagePattern};
 pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
 use crate::model::PostRule;
-use regex::Regex;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -32,6 +32,9 @@ pub struct FamilySpec {
     /// Schemas that the vendor describes.
     #[serde(default)]
     pub schemas: Vec<DescribedSchema>,
+    /// Where the vendor names the time or the day at which the credential ends.
+    #[serde(default)]
+    pub ends: Option<EndSource>,
     /// What it means that all streams of a resource are empty, if a resource of this vendor is never empty.
     #[serde(default)]
     pub blind: Option<Blind>,
@@ -177,7 +180,12 @@ pub struct AuthMethod {
     /// If not empty, the method is used only for a credential whose only field begins with one of these texts.
     #[serde(default)]
     pub prefixes: Vec<String>,
-    /// The stream of `source` that is read to prove that the credential works. It is not listed as data.
+    /// If present, a JSON pointer into the claims of the access token. The method is used only for a token that has it.
+    #[serde(default)]
+    pub claim: Option<String>,
+    /// The stream of `source` that is read to prove that the credential works. It is not listed as data. Empty: the call that
+    /// proved the identity is repeated.
+    #[serde(default)]
     pub health: String,
     /// A stream that is read before all others because their requests depend on its record.
     #[serde(default)]
@@ -229,6 +237,16 @@ pub struct DescribedSchema {
     pub into: String,
 }
 
+/// Where the vendor names the end of the credential.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndSource {
+    /// A stream that is read for another reason; it is not read for this.
+    pub stream: String,
+    /// JSON pointer into its response.
+    pub field: String,
+}
+
 /// The failure of a resource whose streams can all be read and are all empty.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -268,9 +286,6 @@ pub struct Identity {
     /// its own. What the response names must match nevertheless.
     #[serde(default)]
     pub host: bool,
-    /// JSON pointer to the time or the day at which the credential ends, for vendors that name it.
-    #[serde(default)]
-    pub ends: Option<String>,
     /// Calls that prove the same, in order, if the credential is not allowed to make this one or if the vendor answers that
     /// its resource does not exist.
     #[serde(default)]
@@ -421,85 +436,4 @@ pub struct Rule {
     /// For `throttled`, the seconds to wait if the response does not say how long.
     #[serde(default)]
     pub wait: Option<u64>,
-}
-
-/// A rate limit that the vendor reports in response headers. AAM uses only a share of it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limit {
-    /// The length of the window as shown to people, for example `hour` or `day`.
-    pub window: String,
-    /// The header that gives the limit. `remaining` and `reset` are also names of response headers; a vendor that does not
-    /// send them has no such key.
-    #[serde(default)]
-    pub limit: String,
-    #[serde(default)]
-    pub remaining: String,
-    #[serde(default)]
-    pub reset: String,
-    /// The header that gives both the used calls and the limit, in place of `limit` and `remaining`.
-    #[serde(default)]
-    pub usage: Option<Usage>,
-    /// The length of the window in seconds, for a vendor that does not say when the window ends. It then begins with the
-    /// first call that AAM makes.
-    #[serde(default)]
-    pub lasts: Option<u64>,
-    /// The header that names the bucket, if the vendor has several.
-    #[serde(default)]
-    pub bucket: String,
-    /// The share of the limit that AAM may use, from 0 to 1.
-    pub share: f64,
-}
-
-/// A header such as `api-usage=18/5000`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Usage {
-    pub header: String,
-    pub pattern: UsagePattern,
-}
-
-/// A regular expression whose first group is the number of used calls and whose second one is the limit.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub struct UsagePattern(pub Regex);
-
-impl TryFrom<String> for UsagePattern {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<UsagePattern, String> {
-        let pattern = Regex::new(&text).map_err(|error| error.to_string())?;
-        match pattern.captures_len() {
-            3 => Ok(UsagePattern(pattern)),
-            _ => Err(format!("{text} does not have 2 groups, for the used calls and for the limit")),
-        }
-    }
-}
-
-impl Limit {
-    /// Checks that the keys go together.
-    ///
-    /// # Errors
-    /// Returns a message that names the keys.
-    pub fn check(&self) -> Result<(), String> {
-        let Limit { window, limit, reset, usage, lasts, share, .. } = self;
-        match () {
-            () if limit.is_empty() == usage.is_none() => Err(format!("the limit of the {window} needs either limit or usage")),
-            () if reset.is_empty() == lasts.is_none() => Err(format!("the limit of the {window} needs either reset or lasts")),
-            () if !(*share > 0.0 && *share <= 1.0) => {
-                Err(format!("the share of the limit of the {window} is not between 0 and 1"))
-            }
-            () => Ok(()),
-        }
-    }
-}
-
-/// The calls that AAM makes to a source whose lists fit into one page each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct CallCounts {
-    /// Until a new connection is ACTIVE, without the calls that fetch the credential.
-    pub onboarding: u64,
-    /// For a check of an existing connection, which reads no metadata.
-    pub health: u64,
 }

@@ -34,6 +34,9 @@ pub struct Privilege {
     /// Grants that only allow reading, but reading of content, which AAM does not need. The evidence names them.
     #[serde(default)]
     pub content: Vec<String>,
+    /// Grants whose reach is decided elsewhere, so that the name does not say what they allow, with the reason to show.
+    #[serde(default)]
+    pub elsewhere: BTreeMap<String, String>,
     /// The reason to show when the vendor does not list the grants.
     pub absent: String,
 }

@@ -2,14 +2,14 @@
 
 use super::address;
 use super::binding::{Binding, with_base_url};
-use super::family_spec::{FirstStream, Identity};
+use super::family_spec::{EndSource, FirstStream, Identity};
 use super::grants::IdentityResponse;
 use super::host::KeptResponse;
 use super::identity::{self, Proof};
 use super::open::{Resource, json, reason};
 use super::privilege;
 use crate::model::attempt::ENDS_AT;
-use crate::model::{Class, Evidence, Failure, Privilege};
+use crate::model::{Class, Evidence, Failure, Privilege, Timestamp};
 use ::lowcode::value::{Dict, Value};
 use serde_json::Value as Json;
 use std::sync::atomic::Ordering;
@@ -31,8 +31,12 @@ impl Resource {
             self.set_config(with_base_url(&self.binding.config, &base_url));
         }
         let met = self.met(granted).await?;
-        if let Some(streams) = self.proven_streams.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            self.binding.streams = streams;
+        // Only the call that proved the identity is known to be allowed, so the health step repeats it.
+        if let Some(call) = self.proven_by.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.binding.health = vec![call.stream];
+            if !call.streams.is_empty() {
+                self.binding.streams = call.streams;
+            }
         }
         Ok(met)
     }
@@ -101,7 +105,7 @@ impl Resource {
             let reason = "a custom manifest does not say how to read the grants".to_string();
             return Ok((evidence, Privilege::Unknown { reason }));
         };
-        let Proven { record, kept, evidence: proven } = self.proven_by(rule).await?;
+        let Proven { record, kept, evidence: proven } = self.prove(rule).await?;
         evidence.extend(proven);
         self.proven.store(true, Ordering::Relaxed);
         let Some(rules) = binding.privilege else {
@@ -114,11 +118,14 @@ impl Resource {
         if !content.is_empty() {
             evidence.insert("reads_content".into(), content.into());
         }
+        if let Some(end) = binding.ends.and_then(|source| self.named_end(source)) {
+            evidence.insert(ENDS_AT.to_string(), end.rfc3339().into());
+        }
         Ok((evidence, verdict))
     }
 
     /// Makes the calls of `rule` until one of them is allowed, and compares its response with the resource id.
-    async fn proven_by(&self, rule: &Identity) -> Result<Proven, Failure> {
+    async fn prove(&self, rule: &Identity) -> Result<Proven, Failure> {
         let mut refused = Vec::new();
         for call in rule.calls() {
             let (records, kept) = match self.probe(&call.stream, usize::from(call.only) + 1).await {
@@ -134,8 +141,8 @@ impl Resource {
             }
             let record = records.first().map(json).unwrap_or(Json::Null);
             let evidence = self.compared(call, &record, kept.as_deref())?;
-            if !call.streams.is_empty() {
-                *self.proven_streams.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.streams.clone());
+            if !rule.or.is_empty() || self.binding.health.iter().any(String::is_empty) {
+                *self.proven_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.clone());
             }
             return Ok(Proven { record, kept, evidence });
         }
@@ -148,6 +155,13 @@ impl Resource {
         }
     }
 
+    /// Returns the end of the credential that the last response of a stream names.
+    fn named_end(&self, source: &EndSource) -> Option<Timestamp> {
+        let kept = self.last_response(&source.stream).filter(|kept| kept.response.status == 200)?;
+        let body: Json = serde_json::from_slice(&kept.response.body).ok()?;
+        identity::end(body.pointer(&source.field)?.as_str()?)
+    }
+
     fn compared(&self, rule: &Identity, record: &Json, kept: Option<&KeptResponse>) -> Result<Evidence, Failure> {
         let Binding { parts, title, base_url, .. } = &self.binding;
         let proof = Proof { matches: &rule.matches, any: &rule.any, show: &rule.show };
@@ -158,9 +172,6 @@ impl Resource {
                 .map_err(|failure| identity::explained(rule, record, failure))?,
         };
         evidence.extend(identity::shown(proof, &seen));
-        if let Some(end) = rule.ends.as_deref().and_then(|pointer| identity::end(record.pointer(pointer)?.as_str()?)) {
-            evidence.insert(ENDS_AT.to_string(), end.rfc3339().into());
-        }
         Ok(evidence)
     }
 
@@ -191,7 +202,7 @@ impl Resource {
 /// that was not found; and the calls after the first one need less.
 fn most_useful(refused: Vec<Failure>) -> Option<Failure> {
     let (denied, others): (Vec<_>, Vec<_>) = refused.into_iter().partition(|failure| failure.class == Class::PermissionDenied);
-    denied.into_iter().take(2).last().or(others.into_iter().next())
+    denied.into_iter().take(2).next_back().or(others.into_iter().next())
 }
 
 fn no_call() -> Failure {

@@ -49,7 +49,13 @@ pub fn auth_method<'f>(
         let token = method.needs.first().and_then(|name| known.get(name)).map(String::as_str).unwrap_or_default();
         method.prefixes.is_empty() || method.prefixes.iter().any(|prefix| token.starts_with(prefix.as_str()))
     };
-    methods.iter().copied().filter(has_fields).find(has_prefix).ok_or_else(|| {
+    let has_claim = |method: &&AuthMethod| {
+        let known = || credential.and_then(|credential| fields(method, credential)).unwrap_or_default();
+        let named = |pointer: &String| TokenFacts::new(known().values(), credential).claims.pointer(pointer).is_some();
+        method.claim.as_ref().is_none_or(named)
+    };
+    let fits = |method: &&AuthMethod| has_prefix(method) && has_claim(method);
+    methods.iter().copied().filter(has_fields).find(fits).ok_or_else(|| {
         let mut forms: Vec<String> = methods.iter().map(|method| method.needs.join(" and ")).collect();
         forms.dedup();
         Failure::new(

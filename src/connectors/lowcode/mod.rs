@@ -17,13 +17,17 @@ mod described_schema;
 mod desk_tests;
 mod discovery;
 pub mod errors;
+mod family_location;
 pub mod family_spec;
 mod grant_spec;
 mod grants;
+#[cfg(test)]
+mod graph_tests;
 mod health;
 pub mod host;
 pub mod identity;
 mod introduction;
+mod limit_spec;
 pub mod limits;
 pub mod login;
 pub mod open;

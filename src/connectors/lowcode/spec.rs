@@ -67,7 +67,7 @@ impl Spec {
         let asked = kinds()
             .filter(|kind| kind.generated.is_none())
             .flat_map(|kind| &kind.streams)
-            .chain(form.auth.iter().map(|way| &way.health))
+            .chain(form.auth.iter().map(|way| &way.health).filter(|name| !name.is_empty()))
             .chain(form.auth.iter().filter_map(|way| Some(&way.first.as_ref()?.stream)))
             .chain(form.identity.iter().flat_map(Identity::stream_names))
             .chain(form.schemas.iter().flat_map(|schema| [&schema.stream, &schema.from]))

@@ -51,6 +51,9 @@ pub struct WrongKind {
     /// The values that fields have.
     #[serde(default)]
     pub values: BTreeMap<String, WholePattern>,
+    /// The values that claims of an access token have, by JSON pointer.
+    #[serde(default)]
+    pub claims: BTreeMap<String, WholePattern>,
     /// What to store instead.
     pub fix: String,
 }

@@ -4,6 +4,7 @@
 //! place; and a secret of one vendor would be sent to another.
 
 use super::family_spec::{WholePattern, WrongKind};
+use super::login::TokenFacts;
 use crate::credentials::Credential;
 use crate::families::{Family, Login};
 use crate::model::{Class, Failure};
@@ -88,7 +89,18 @@ fn fits(kind: &WrongKind, credential: &Credential, family: &Family) -> bool {
                 name => named(pattern, name),
             }
     });
+    let claims = if kind.claims.is_empty() {
+        serde_json::Value::Null
+    } else {
+        let texts: Vec<String> = credential.values().map(|secret| secret.expose().trim().to_string()).collect();
+        TokenFacts::new(texts.iter(), None).claims
+    };
+    let claim = |(pointer, pattern): (&String, &WholePattern)| match claims.pointer(pointer) {
+        Some(serde_json::Value::String(text)) => matches(pattern, text),
+        _ => false,
+    };
     pattern
+        && kind.claims.iter().all(claim)
         && kind.fields.iter().all(|name| credential.field(name).is_some())
         && !kind.without.iter().any(|name| credential.field(name).is_some())
         && kind.values.iter().all(|(name, pattern)| named(pattern, name))

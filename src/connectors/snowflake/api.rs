@@ -11,10 +11,11 @@ use super::result_set::{ResultSet, partitions};
 use super::spec::SnowflakeSpec;
 use crate::connectors::json_memory;
 use crate::credentials::Secret;
-use crate::egress::{HttpRequest, HttpResponse, Method, Session, Traffic};
+use crate::egress::{HttpRequest, HttpResponse, Method, Session, Traffic, is_too_long};
 use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -47,6 +48,8 @@ pub struct SqlApi {
     /// When the running step began.
     step: Mutex<Instant>,
     step_timeout: Duration,
+    /// The HTTP status of the last response.
+    last_status: AtomicU16,
 }
 
 impl SqlApi {
@@ -70,6 +73,7 @@ impl SqlApi {
             context: Mutex::new(context),
             step: Mutex::new(Instant::now()),
             step_timeout,
+            last_status: AtomicU16::new(0),
         }
     }
 
@@ -81,6 +85,12 @@ impl SqlApi {
     /// What is known for messages.
     pub fn context(&self) -> MutexGuard<'_, CallContext> {
         self.context.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the last statement was refused because it does not compile or may not be run.
+    #[must_use]
+    pub fn statement_was_refused(&self) -> bool {
+        self.last_status.load(Ordering::Relaxed) == 422
     }
 
     #[must_use]
@@ -119,7 +129,7 @@ impl SqlApi {
             let again = match &sent {
                 Ok(response) => matches!(response.status, 502..=504),
                 // The response was lost, or the connection failed; a timeout leaves no time for another try.
-                Err(failure) => matches!(failure.class, Class::Network | Class::Remote),
+                Err(failure) => matches!(failure.class, Class::Network | Class::Remote) && !is_too_long(failure),
             };
             if !again || turn >= MAX_RESUBMISSIONS || self.left() < self.step_timeout / 2 {
                 return sent;
@@ -171,7 +181,11 @@ impl SqlApi {
         if let Some(token_type) = token_type {
             headers.push(("x-snowflake-authorization-token-type".to_string(), Secret::new((*token_type).to_string())));
         }
-        self.session.http(HttpRequest { method, url, headers, max_bytes: MAX_BODY_BYTES, follow_redirects: true }).await
+        self.last_status.store(0, Ordering::Relaxed);
+        let request = HttpRequest { method, url, headers, max_bytes: MAX_BODY_BYTES, follow_redirects: true };
+        let response = self.session.http(request).await?;
+        self.last_status.store(response.status, Ordering::Relaxed);
+        Ok(response)
     }
 
     /// Waits until the statement of `response` is done and returns its result.

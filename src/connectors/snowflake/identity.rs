@@ -38,10 +38,8 @@ pub async fn prove(api: &SqlApi, resource: &AccountResource) -> Result<(SessionV
 /// Reads the context functions. A server that does not know one of them is asked for those that prove the identity.
 async fn read(api: &SqlApi) -> Result<SessionValues, Failure> {
     let (selection, result) = match api.run(&CONTEXT.sql()).await {
-        // 422 is the answer to a statement that does not compile. Nothing else has class `Remote` and a code of the compiler.
-        Err(failure) if failure.class == Class::Remote && failure.detail.contains("answered 422") => {
-            (IDENTITY, api.run(&IDENTITY.sql()).await?)
-        }
+        // 422 is the answer to a statement that does not compile, whatever code a server gives to an unknown function.
+        Err(_) if api.statement_was_refused() => (IDENTITY, api.run(&IDENTITY.sql()).await?),
         read => (CONTEXT, read?),
     };
     Ok(values(selection, &result))

@@ -19,8 +19,16 @@ const PROGRAMMATIC: &str = "PROGRAMMATIC_ACCESS_TOKEN";
 
 /// A credential that was checked for its form. Nothing was sent yet.
 pub enum Login {
-    KeyPair { user: String, key: PrivateKey },
-    Token { token: Secret, token_type: Option<&'static str>, user: Option<String> },
+    /// The credential has the private key, which is parsed when it signs.
+    KeyPair {
+        user: String,
+        credential: Credential,
+    },
+    Token {
+        token: Secret,
+        token_type: Option<&'static str>,
+        user: Option<String>,
+    },
 }
 
 /// What is sent with each request.
@@ -47,8 +55,7 @@ impl Login {
             return plain_token(plain);
         }
         if let (Some(user), Some(_)) = (text("user"), credential.field("private_key")) {
-            let key = PrivateKey::from_credential(credential, None).map_err(|unusable| unusable_key(&unusable))?;
-            return Ok(Login::KeyPair { user, key });
+            return Ok(Login::KeyPair { user, credential: credential.clone() });
         }
         let Some(token) = text("token") else { return Err(no_token(credential)) };
         if let Some(account) = text("account").filter(|account| !is_same_account(account, resource)) {
@@ -57,21 +64,20 @@ impl Login {
             let fix = format!("set account of the service principal to {}, or correct the resource id", resource.display());
             return Err(Failure::new(Class::WrongService, title, fix));
         }
-        let token_type = match text("token_type") {
-            Some(named) => token_type(&named),
-            None => type_by_form(&token),
-        };
+        // What is not a type of Snowflake, such as the `Bearer` of a token endpoint, says nothing.
+        let token_type = text("token_type").and_then(|named| token_type(&named)).or_else(|| type_by_form(&token));
         Ok(Login::Token { token: Secret::new(token), token_type, user: text("user") })
     }
 
     /// Signs the token of a key pair.
     ///
     /// # Errors
-    /// Returns `CredentialMissing` if Snowflake does not accept keys of this type.
+    /// Returns `CredentialMissing` if the private key cannot be read, or if Snowflake does not accept keys of its type.
     pub fn authorize(self, resource: &AccountResource, now: Timestamp) -> Result<Authorization, Failure> {
         let mut evidence = Evidence::new();
         let (token, token_type, user) = match self {
-            Login::KeyPair { user, key } => {
+            Login::KeyPair { user, credential } => {
+                let key = PrivateKey::from_credential(&credential, None).map_err(|unusable| unusable_key(&unusable))?;
                 let signed =
                     key_pair_token(&key, &resource.token_account, &user, now).map_err(|unusable| unusable_key(&unusable))?;
                 evidence.insert("auth".into(), "key_pair".into());
@@ -117,7 +123,7 @@ fn plain_token(plain: &Secret) -> Result<Login, Failure> {
     Ok(Login::Token { token: Secret::new(text.to_string()), token_type: type_by_form(text), user: None })
 }
 
-/// The failure for a JSON object that has no token and is no key pair.
+/// The failure for a JSON object that has neither a token nor a key pair.
 fn no_token(credential: &Credential) -> Failure {
     let has = |names: &[&str]| credential.any(names).is_some();
     match () {
@@ -247,7 +253,10 @@ mod tests {
             (r#"{"api_key":"a"}"#, "does not have the required fields"),
             (r#"{"user":"aam","private_key":"ssh-rsa AAAA"}"#, "is a public key"),
         ] {
-            let Err(failure) = read(text) else { panic!("{text}") };
+            let resource = AccountResource::parse("acme-prod").unwrap();
+            let authorized =
+                read(text).and_then(|login| login.authorize(&resource, Timestamp::parse("2026-01-01T00:00:00Z").unwrap()));
+            let Err(failure) = authorized else { panic!("{text}") };
             assert_eq!(failure.class, Class::CredentialMissing, "{text}");
             assert!(failure.title.contains(expected), "{text}: {}", failure.title);
         }

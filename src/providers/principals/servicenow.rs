@@ -1,5 +1,5 @@
 //! What the refusals of ServiceNow's token endpoint mean for the kind `oauth2_client`: an instance answers several causes with
-//! the same words, and none of them is the one that RFC 6749 has for it.
+//! the same text, and none of their codes is the one that RFC 6749 has for it.
 //!
 //! Sources: servicenow.com/docs, "Client credentials" (Brazil) [V]; refractionPOINT/documentation#283 [R]; the answer
 //! `server_error` with `access_denied` for a client that is not known is reported by many users [K].

@@ -70,11 +70,16 @@ impl Mood {
                 None | Some("*") => {}
                 Some(text) => {
                     all = false;
-                    // A `*` at the end stands for anything.
-                    let text = text.strip_suffix('*').map_or_else(|| text.to_owned(), |text| format!("{text}{{rest*}}"));
-                    match Pattern::path(&text) {
-                        Ok(pattern) => paths.push(pattern),
-                        Err(error) => problems.add(&node.pointer, error),
+                    // A `*` at the end stands for anything, also for nothing.
+                    let forms = match text.strip_suffix('*') {
+                        Some(text) => vec![text.to_owned(), format!("{text}{{rest*}}")],
+                        None => vec![text.to_owned()],
+                    };
+                    for form in forms {
+                        match Pattern::path(&form) {
+                            Ok(pattern) => paths.push(pattern),
+                            Err(error) => problems.add(&node.pointer, error),
+                        }
                     }
                 }
             }

@@ -1,9 +1,9 @@
 //! Unknown keys and values of the wrong type in a family file, all of them instead of the first.
 
 use crate::connectors::lowcode::family_spec::{
-    Address, AuthMethod, Errors, Identity, Limit, Privilege, ResourceKind, Rule, WrongKind,
+    Address, AuthMethod, Blind, CallCounts, DescribedSchema, Errors, Identity, Limit, Privilege, ResourceKind, Rule, WrongKind,
 };
-use crate::families::{self, LOWCODE_KEYS};
+use crate::families::{self, DESCRIBED_ENGINES, LOWCODE_KEYS};
 use crate::model::problem::nearest;
 use crate::model::{PostRule, Problem};
 use serde::de::DeserializeOwned;
@@ -20,13 +20,16 @@ pub fn unknown(mut value: Value) -> (Value, Vec<Problem>) {
         if let Some(keys) = general.as_object_mut() {
             keys.retain(|key, _| !LOWCODE_KEYS.contains(&key.as_str()));
             // The parser demands the keys of the engine, which are checked below.
-            if keys.get("engine").is_some_and(|engine| engine == "lowcode") {
+            if keys.get("engine").and_then(Value::as_str).is_some_and(|engine| DESCRIBED_ENGINES.contains(&engine)) {
                 keys.insert("engine".to_string(), "".into());
             }
         }
         families::parse(&general.to_string()).err()
     };
     strip(&mut value, "", &general, &mut findings);
+    if value.get("engine").is_none_or(|engine| engine != "lowcode") {
+        return (value, findings);
+    }
     // The parts of a section come before the section, because they have the more exact place.
     items::<ResourceKind>(&mut value, "/address/kinds", &mut findings);
     items::<Rule>(&mut value, "/errors/rules", &mut findings);
@@ -35,6 +38,9 @@ pub fn unknown(mut value: Value) -> (Value, Vec<Problem>) {
     items::<WrongKind>(&mut value, "/wrong_kinds", &mut findings);
     items::<Limit>(&mut value, "/limits", &mut findings);
     items::<PostRule>(&mut value, "/posts", &mut findings);
+    items::<DescribedSchema>(&mut value, "/schemas", &mut findings);
+    section::<Blind>(&mut value, "/blind", &mut findings);
+    section::<CallCounts>(&mut value, "/calls", &mut findings);
     section::<Address>(&mut value, "/address", &mut findings);
     section::<Privilege>(&mut value, "/privilege", &mut findings);
     section::<Errors>(&mut value, "/errors", &mut findings);

@@ -21,11 +21,12 @@ pub fn names(manifest: &Manifest) -> Vec<String> {
     streams.iter().filter_map(|stream| stream["name"].as_str()).map(str::to_string).collect()
 }
 
-/// The findings of the streams for whose name `is_data` returns true. `prefix` is the pointer of the manifest in the file.
-pub fn findings(manifest: &Manifest, prefix: &str, is_data: &dyn Fn(&str) -> bool) -> Vec<Problem> {
+/// The findings of the streams for whose name `is_data` returns true. `prefix` is the pointer of the manifest in the file, and
+/// `written` is the manifest before it was loaded, because loading empties its metadata.
+pub fn findings(manifest: &Manifest, (prefix, written): (&str, &Value), is_data: &dyn Fn(&str) -> bool) -> Vec<Problem> {
     let root = root(manifest);
-    let single: Vec<&str> =
-        root["metadata"]["aam"]["single"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let single = written.pointer("/metadata/aam/single").and_then(Value::as_array);
+    let single: Vec<&str> = single.into_iter().flatten().filter_map(Value::as_str).collect();
     let streams = root["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut found = Vec::new();
     for name in single.iter().filter(|name| !streams.iter().any(|stream| stream["name"] == **name)) {

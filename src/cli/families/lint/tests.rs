@@ -35,9 +35,24 @@ fn the_fixes_of_a_custom_source_remove_its_findings() {
     let left = lint(&text, "acme_crm", Some(&policy));
     assert_eq!(left.len(), 2, "{left:?}");
     let fixed = text
-        .replace("path: /accounts}", "path: /accounts, request_parameters: {per_page: 20}}")
+        .replace("path: /accounts}", "path: /accounts, request_parameters: {per_page: \"20\"}}")
         .replace("properties: {}", "properties: {id: {type: string}}");
     assert_eq!(lint(&fixed, "acme_crm", Some(&policy)), []);
+    let single = text.replace("properties: {}", "properties: {id: {type: string}}");
+    let single = single.replace("definitions:", "metadata: {aam: {single: [accounts]}}\ndefinitions:");
+    assert_eq!(lint(&single, "acme_crm", Some(&policy)), []);
+    let misspelt = lint(&single.replace("[accounts]}}", "[account]}}"), "acme_crm", Some(&policy));
+    assert!(misspelt.iter().any(|finding| finding.message == "there is no stream account"), "{misspelt:?}");
+}
+
+#[test]
+fn the_documented_example_has_no_findings() {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let docs = std::fs::read_to_string(format!("{folder}/docs/families.md")).unwrap();
+    let entry = docs.split("```yaml\n").find(|block| block.contains("    hubspot:\n")).unwrap().split("```").next().unwrap();
+    let policy = parse(&format!("version: 1\n{entry}"), "docs/families.md").unwrap();
+    let text = std::fs::read_to_string(format!("{folder}/docs/examples/hubspot.yaml")).unwrap();
+    assert_eq!(lint(&text, "hubspot", Some(&policy)), []);
 }
 
 #[test]
