@@ -9,9 +9,9 @@ use crate::intake::check::Checked;
 use crate::intake::wire::INTENT_FILE_NAMES;
 use crate::intake::{Limits, check};
 use crate::model::text::counted;
-use crate::model::{Origin, Problem, State};
+use crate::model::{Origin, Problem, State, Timestamp};
 use crate::pipeline;
-use crate::policy::{LoadedPolicy, Policy, effective, grants::summary};
+use crate::policy::{LoadedPolicy, Policy, Principal, effective, grants::summary};
 use crate::policy_loader;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -39,6 +39,7 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
             let file = common.policy.display().to_string();
             let roots = policy_loader::root_problems(&loaded.policy).into_iter();
             let roots = roots.chain(policy_loader::credential_folder_problems(&loaded.policy));
+            let roots = roots.chain(ended_principals(&loaded.policy, clock::from_env().now()));
             let roots = roots.map(|problem| problem.in_file(&file));
             let warnings = roots.chain(expected_states(&common.intents, &intents, loaded)).collect();
             (loaded.sources.problems.clone(), warnings, summary::summary(&loaded.policy))
@@ -79,6 +80,19 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     });
     common.print(&text, &value);
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) })
+}
+
+/// The service principals whose key or secret has ended, by the day that the policy names. They are still used, because the
+/// secret may have been replaced and only the day may be old.
+fn ended_principals(policy: &Policy, now: Timestamp) -> Vec<Problem> {
+    let ended = policy.credentials.principals.iter().filter(|(_, principal)| principal.expires().is_some_and(|end| end <= now));
+    let problem = |(name, principal): (&String, &Principal)| {
+        let day = principal.text("expires").unwrap_or_default();
+        let message = format!("the key or secret of the service principal {name} ended on {day}");
+        Problem::new(format!("/credentials/principals/{name}/expires"), message)
+            .hint("create a new one at the vendor, store it in place of the old one, and write the day on which it ends")
+    };
+    ended.map(problem).collect()
 }
 
 /// The failure that encrypted calls would have if a file with certificate authorities cannot be used.

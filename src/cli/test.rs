@@ -1,4 +1,4 @@
-//! `aam test FILE`: runs the pipeline on the intents of a file, without writing anything.
+//! `aam test FILE`: runs the pipeline on the intents of a file, without writing to the registry.
 
 use super::budget::InMemoryDayBudget;
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET, terminal};
@@ -86,7 +86,13 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
         }));
     }
     env.providers.close().await;
-    text.push_str("nothing was written\n");
+    text.push_str(&match env.providers.consents().written_file() {
+        None => "nothing was written\n".to_string(),
+        // A vendor that rotates refresh tokens accepts each only once, so the new one must not be lost.
+        Some(file) => {
+            format!("nothing was written to the registry; {} has the new token of a consent that was refreshed\n", file.display())
+        }
+    });
     common.print(&text, &values);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
 }

@@ -129,6 +129,12 @@ pub trait Connector: Send + Sync {
     /// Makes an authenticated call and reports what was checked.
     fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>>;
 
+    /// Whether the last successful [`Connector::health`] made a call with the credential that the source accepted. It is
+    /// false only for a source that answers the probe also without a credential.
+    fn accepted_credential(&self) -> bool {
+        true
+    }
+
     /// Reads at most `max_items` items of one stream and counts them.
     fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>>;
 

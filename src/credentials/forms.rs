@@ -74,6 +74,14 @@ pub fn unprotectable(credential: &Credential) -> Option<Unprotectable> {
         .find_map(|value| judge(value.expose()))
 }
 
+/// Whether the name of a field says that its value is a secret.
+#[must_use]
+pub fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let ends = ["pass", "password", "passphrase", "secret", "token", "pwd", "key", "pin"];
+    !HARMLESS.contains(name.as_str()) && ends.iter().any(|end| name.ends_with(end))
+}
+
 /// Whether removing the value would remove an ordinary word from every text.
 fn is_common(value: &str) -> bool {
     COMMON_VALUES.contains(value.to_ascii_lowercase().as_str())
@@ -108,6 +116,30 @@ pub fn field_values(name: &str, value: &str) -> Vec<Zeroizing<String>> {
     values(value)
 }
 
+/// Returns the lines of a value with many lines that are secret on their own, one each line. The lines of a PEM key may appear
+/// separately. Returns `None` for a value with few lines, whose lines are among its [`values`].
+#[must_use]
+pub fn many_lines(value: &str) -> Option<Zeroizing<String>> {
+    let value = value.trim();
+    if value.lines().count() <= MAX_SINGLE_LINES {
+        return None;
+    }
+    let mut lines = Zeroizing::new(String::with_capacity(value.len() + 1));
+    for line in secret_lines(value) {
+        lines.push_str(line);
+        lines.push('\n');
+    }
+    Some(lines).filter(|lines| !lines.is_empty())
+}
+
+/// The lines that are long enough to be a part of a key.
+fn secret_lines(value: &str) -> impl Iterator<Item = &str> {
+    value.lines().map(str::trim).filter(|line| line.len() >= 16 && !line.starts_with("-----"))
+}
+
+/// The number of lines of a value up to which each is looked for in every form, not only as it is.
+const MAX_SINGLE_LINES: usize = 8;
+
 /// Returns the value itself and the parts of it that are secret on their own.
 #[must_use]
 pub fn values(value: &str) -> Vec<Zeroizing<String>> {
@@ -123,9 +155,8 @@ pub fn values(value: &str) -> Vec<Zeroizing<String>> {
     };
     add(value);
     add(value.trim());
-    // The lines of a PEM key may appear separately.
-    if value.trim().contains('\n') {
-        value.lines().map(str::trim).filter(|line| line.len() >= 16 && !line.starts_with("-----")).for_each(&mut add);
+    if (2..=MAX_SINGLE_LINES).contains(&value.trim().lines().count()) {
+        secret_lines(value).for_each(&mut add);
     }
     if let Some(password) = password_of(value.trim()) {
         add(&password);

@@ -4,7 +4,7 @@
 //! an attempt. When the last holder drops it, its value is wiped. The automata that find it cannot be wiped; they are dropped when enough
 //! of their secrets are forgotten.
 
-use super::{forms, views};
+use super::{forms, long, views};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,9 +18,19 @@ const MIN_FORGOTTEN: usize = 16;
 /// and would match too many texts.
 const MIN_CUT_BYTES: usize = 6;
 
+/// How a secret is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Appearance {
+    /// As a whole, in every form.
+    Whole,
+    /// Each of its lines, as it is. Escapes are undone in the text.
+    Lines,
+}
+
 /// A secret that is in use. All who hold the same value share it.
 pub struct KnownSecret {
     value: Zeroizing<String>,
+    appearance: Appearance,
     finder: Option<AhoCorasick>,
     digest: [u8; 32],
     store: Weak<Store>,
@@ -30,7 +40,30 @@ impl KnownSecret {
     /// Adds the places of `text` that show the secret.
     fn find(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
         if let Some(finder) = &self.finder {
-            found.extend(finder.find_overlapping_iter(text).map(|hit| hit.range()));
+            found.extend(finder.find_overlapping_iter(text).map(|hit| self.whole(text, hit.range())));
+        }
+    }
+
+    /// Returns what is searched for.
+    fn patterns(&self) -> Vec<String> {
+        match self.appearance {
+            Appearance::Whole => forms::all(long::head(&self.value)).into_iter().collect(),
+            Appearance::Lines => self.value.lines().map(str::to_string).collect(),
+        }
+    }
+
+    /// The number of bytes of what is searched for.
+    #[cfg(test)]
+    pub fn pattern_bytes(&self) -> usize {
+        self.patterns().iter().map(String::len).sum()
+    }
+
+    /// Returns the range in which `text` shows the secret, if a pattern of it was found in `range`.
+    fn whole(&self, text: &[u8], range: Range<usize>) -> Range<usize> {
+        let rest = self.value.get(long::head(&self.value).len()..).unwrap_or_default();
+        match self.appearance {
+            Appearance::Whole if !rest.is_empty() => range.start..long::end_of(text, range.end, rest),
+            _ => range,
         }
     }
 
@@ -38,7 +71,8 @@ impl KnownSecret {
     /// with an ellipsis or quotes behind it.
     pub fn cut_off_at_end(&self, text: &str) -> Option<Range<usize>> {
         let end = text.trim_end_matches(['.', '\u{2026}', '"', '\'', '`', ')', ']', '}', '\\', ' ']).len();
-        let (text, value) = (text.as_bytes().get(..end)?, self.value.as_bytes());
+        // The head of a long secret is found as it is, with all that follows.
+        let (text, value) = (text.as_bytes().get(..end)?, long::head(&self.value).as_bytes());
         let longest = value.len().saturating_sub(1).min(text.len());
         let cut =
             (MIN_CUT_BYTES..=longest).rev().find(|length| value.get(..*length).is_some_and(|start| text.ends_with(start)))?;
@@ -47,6 +81,9 @@ impl KnownSecret {
 
     /// The number of bytes that the longest form of the secret can take in a text.
     pub fn longest_form(&self) -> usize {
+        if self.appearance == Appearance::Lines {
+            return self.value.lines().map(str::len).max().unwrap_or_default().saturating_mul(12);
+        }
         // A character that is escaped twice takes up to twelve times its bytes.
         self.value.len().saturating_mul(12)
     }
@@ -68,6 +105,8 @@ pub fn find<'a>(text: &str, secrets: impl Iterator<Item = &'a Arc<KnownSecret>> 
 /// Several secrets and the automaton that finds them.
 struct Tier {
     secrets: Vec<Weak<KnownSecret>>,
+    /// By pattern, the place of its secret in `secrets`.
+    owners: Vec<usize>,
     finder: AhoCorasick,
 }
 
@@ -91,18 +130,29 @@ struct StoreState {
 impl Store {
     /// Makes `value` known as long as the result is held. Returns `None` for a value that is too short to be found.
     pub fn learn(self: &Arc<Store>, value: &str) -> Option<Arc<KnownSecret>> {
+        self.learn_as(value, Appearance::Whole)
+    }
+
+    /// Makes each line of `lines` known, as it is.
+    pub fn learn_lines(self: &Arc<Store>, lines: &str) -> Option<Arc<KnownSecret>> {
+        self.learn_as(lines, Appearance::Lines)
+    }
+
+    fn learn_as(self: &Arc<Store>, value: &str, appearance: Appearance) -> Option<Arc<KnownSecret>> {
         if value.len() < forms::MIN_SECRET_BYTES {
             return None;
         }
-        let digest = crate::model::Digest::from_bytes(value.as_bytes()).0;
+        let kind: &[u8] = if appearance == Appearance::Lines { b"lines" } else { b"" };
+        let digest = crate::model::Digest::from_parts(&[value.as_bytes(), kind]).0;
         let mut state = self.lock();
         if let Some(known) = state.known.get(&digest).and_then(Weak::upgrade) {
             return Some(known);
         }
         let value = Zeroizing::new(value.to_string());
+        let mut secret = KnownSecret { value, appearance, finder: None, digest, store: Arc::downgrade(self) };
         // This automaton is small and lives only as long as the secret, so it should be quick to build.
-        let finder = automaton([value.as_str()].into_iter(), AhoCorasickKind::NoncontiguousNFA);
-        let secret = Arc::new(KnownSecret { value, finder, digest, store: Arc::downgrade(self) });
+        secret.finder = automaton(secret.patterns(), AhoCorasickKind::NoncontiguousNFA);
+        let secret = Arc::new(secret);
         state.known.insert(digest, Arc::downgrade(&secret));
         let alive = self.add(&secret);
         drop(state);
@@ -162,7 +212,11 @@ impl Store {
         }
         views::find(text, |view, found| {
             for tier in tiers.iter() {
-                found.extend(tier.finder.find_overlapping_iter(view).map(|hit| hit.range()));
+                found.extend(tier.finder.find_overlapping_iter(view).map(|hit| {
+                    let owner = tier.owners.get(hit.pattern().as_usize()).and_then(|owner| tier.secrets.get(*owner));
+                    // A secret that was forgotten meanwhile is not looked for any more.
+                    owner.and_then(Weak::upgrade).map_or(hit.range(), |secret| secret.whole(view, hit.range()))
+                }));
             }
         })
     }
@@ -187,15 +241,19 @@ impl Store {
 
 impl Tier {
     fn new(secrets: &[Arc<KnownSecret>]) -> Option<Tier> {
-        let finder = automaton(secrets.iter().map(|secret| secret.value.as_str()), AhoCorasickKind::ContiguousNFA)?;
-        Some(Tier { secrets: secrets.iter().map(Arc::downgrade).collect(), finder })
+        let (mut patterns, mut owners) = (Vec::new(), Vec::new());
+        for (at, secret) in secrets.iter().enumerate() {
+            patterns.extend(secret.patterns());
+            owners.resize(patterns.len(), at);
+        }
+        let finder = automaton(patterns, AhoCorasickKind::ContiguousNFA)?;
+        Some(Tier { secrets: secrets.iter().map(Arc::downgrade).collect(), owners, finder })
     }
 }
 
-/// Builds the automaton that finds every form of `values`. Case is ignored, because servers write hexadecimal digits,
-/// base32 and the names of headers in either case.
-fn automaton<'a>(values: impl Iterator<Item = &'a str>, kind: AhoCorasickKind) -> Option<AhoCorasick> {
-    let mut patterns: Vec<String> = values.flat_map(forms::all).collect();
+/// Builds the automaton that finds `patterns`. Case is ignored, because servers write hexadecimal digits, base32 and the
+/// names of headers in either case.
+fn automaton(mut patterns: Vec<String>, kind: AhoCorasickKind) -> Option<AhoCorasick> {
     // Building the automaton fails only if it needs more than four billion states.
     let mut builder = AhoCorasick::builder();
     builder.match_kind(MatchKind::Standard).ascii_case_insensitive(true).kind(Some(kind));

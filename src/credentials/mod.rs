@@ -8,6 +8,7 @@ mod forms;
 pub mod jwt;
 mod known;
 mod known_end;
+mod long;
 pub mod private_key;
 pub mod redact;
 pub mod secret;
@@ -21,5 +22,5 @@ pub const MAX_SECRET_BYTES: u64 = 64 << 10;
 
 pub use forms::{MIN_SECRET_BYTES, Unprotectable, unprotectable};
 pub use known_end::known_end;
-pub use secret::{Credential, Secret};
+pub use secret::{Credential, MalformedSecret, Secret};
 pub use signer::Signer;

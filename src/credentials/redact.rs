@@ -127,10 +127,12 @@ pub fn learn_value(value: &str) {
 }
 
 fn remember(value: &Zeroizing<String>) {
-    let secret = STORE.learn(value);
-    match attempt() {
-        Some(attempt) => attempt.add(secret),
-        None => lock(&OF_PROCESS).extend(secret),
+    let lines = forms::many_lines(value).and_then(|lines| STORE.learn_lines(&lines));
+    for secret in [STORE.learn(value), lines] {
+        match attempt() {
+            Some(attempt) => attempt.add(secret),
+            None => lock(&OF_PROCESS).extend(secret),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Secrets: strings that are never printed and whose memory is wiped on drop.
 
+use super::forms;
 use super::signer::Signer;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,6 +35,8 @@ impl fmt::Debug for Secret {
 pub struct Credential {
     plain: Option<Secret>,
     fields: BTreeMap<String, Secret>,
+    /// The fields whose values are not texts as a source expects them, with what they are instead, for example `an object`.
+    unfit: BTreeMap<String, &'static str>,
     /// Signs each request to one origin, if the credential is not sent as it is.
     signer: Option<Signer>,
     read_only: bool,
@@ -42,23 +45,61 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// Parses the raw value. A JSON object becomes named fields, and anything else is one plain value. Numbers and
-    /// booleans in the object become text.
+    /// Parses a value that a person stored. A JSON object becomes named fields, and any other text is one plain value.
+    ///
+    /// # Errors
+    /// Returns a [`MalformedSecret`] for a text that looks like JSON and cannot be used as a credential: it would be sent to the
+    /// source as it is.
+    pub fn parse(raw: Secret) -> Result<Credential, MalformedSecret> {
+        let text = raw.expose().trim_start_matches('\u{feff}').trim();
+        if text.starts_with('"') && serde_json::from_str::<String>(text).map(Zeroizing::new).is_ok() {
+            return Err(MalformedSecret::Quoted);
+        }
+        if !text.starts_with(['{', '[']) {
+            return Ok(Credential { plain: Some(raw), ..Credential::default() });
+        }
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|error| MalformedSecret::Invalid(error.to_string()))?;
+        match value {
+            serde_json::Value::Object(object) => {
+                let credential = Credential::from_object(&object);
+                if credential.fields.is_empty() { Err(MalformedSecret::Empty) } else { Ok(credential) }
+            }
+            _ => Err(MalformedSecret::List),
+        }
+    }
+
+    /// Reads a value that is not a credential of a source by itself, for example a private key or a minted token. A JSON
+    /// object becomes named fields, and anything else is one plain value.
     #[must_use]
     pub fn read(raw: Secret) -> Credential {
-        let parsed: Option<serde_json::Map<String, serde_json::Value>> =
-            if raw.expose().trim_start().starts_with('{') { serde_json::from_str(raw.expose()).ok() } else { None };
-        match parsed {
-            None => Credential { plain: Some(raw), ..Credential::default() },
-            Some(object) => {
-                let text = |value: serde_json::Value| match value {
-                    serde_json::Value::String(text) => text,
-                    other => other.to_string(),
-                };
-                let fields = object.into_iter().map(|(key, value)| (key, Secret::new(text(value)))).collect();
-                Credential { fields, ..Credential::default() }
-            }
+        Credential::parse(raw.clone()).unwrap_or_else(|_| Credential { plain: Some(raw), ..Credential::default() })
+    }
+
+    /// Creates a credential of the fields of a JSON object. Fields that are null are left out. Numbers, booleans, lists and
+    /// objects become JSON text; [`Credential::unfit`] names those that are not meant so.
+    #[must_use]
+    pub fn from_object(object: &serde_json::Map<String, serde_json::Value>) -> Credential {
+        let mut credential = Credential::default();
+        for (name, value) in object.iter().filter(|(_, value)| !value.is_null()) {
+            // A number loses leading zeros and digits, so it cannot be a secret.
+            let kind = match value {
+                serde_json::Value::Array(_) => Some("a list"),
+                serde_json::Value::Object(_) => Some("an object"),
+                serde_json::Value::Number(_) if forms::is_secret_name(name) => Some("a number"),
+                serde_json::Value::Bool(_) if forms::is_secret_name(name) => Some("true or false"),
+                _ => None,
+            };
+            credential.unfit.extend(kind.map(|kind| (name.clone(), kind)));
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+            credential.fields.insert(name.clone(), Secret::new(text));
         }
+        credential
+    }
+
+    /// Returns the name of a field whose value is not a text as sources expect it, and what it is instead.
+    #[must_use]
+    pub fn unfit(&self) -> Option<(&str, &'static str)> {
+        self.unfit.iter().next().map(|(name, kind)| (name.as_str(), *kind))
     }
 
     /// Creates a credential of named fields.
@@ -138,5 +179,86 @@ impl Credential {
     /// Returns all values: the plain value, or the value of each field.
     pub fn values(&self) -> impl Iterator<Item = &Secret> {
         self.plain.iter().chain(self.fields.values())
+    }
+}
+
+/// Why a text that looks like JSON cannot be used as a credential. It contains no part of the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MalformedSecret {
+    /// It is not valid JSON. Holds what is wrong, with line and column.
+    Invalid(String),
+    List,
+    /// It is a text in quotation marks.
+    Quoted,
+    /// It is an object without a field that has a value.
+    Empty,
+}
+
+impl MalformedSecret {
+    /// Returns what is wrong, as the end of a sentence.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            MalformedSecret::Invalid(problem) => format!("begins like JSON and is not valid JSON: {problem}"),
+            MalformedSecret::List => "is a JSON list".to_string(),
+            MalformedSecret::Quoted => "is a JSON text in quotation marks".to_string(),
+            MalformedSecret::Empty => "is a JSON object without any value".to_string(),
+        }
+    }
+
+    /// Returns what to store instead.
+    #[must_use]
+    pub fn fix(&self) -> &'static str {
+        match self {
+            MalformedSecret::Invalid(_) => {
+                "correct the JSON at that place; a secret that really begins so is stored as a field, for example {\"password\": \"...\"}"
+            }
+            MalformedSecret::List | MalformedSecret::Empty => {
+                "store one text, or a JSON object with the fields of the family (aam families NAME)"
+            }
+            MalformedSecret::Quoted => "store it without the quotation marks",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Credential, MalformedSecret> {
+        Credential::parse(Secret::new(text.to_string()))
+    }
+
+    #[test]
+    fn what_looks_like_json_is_used_only_if_it_is_an_object_with_values() {
+        let broken = parse("{\"type\": \"service_account\",\n \"token\": \"canary-77\",}").unwrap_err().message();
+        assert!(broken.contains("line 2 column 23") && !broken.contains("canary"), "{broken}");
+        for text in ["{token", " [1", "\u{feff}{\"a\":", "{\"a\": \"b\"} c"] {
+            assert!(matches!(parse(text), Err(MalformedSecret::Invalid(_))), "{text}");
+        }
+        assert_eq!(parse("[\"canary-77\"]"), Err(MalformedSecret::List));
+        assert_eq!(parse("\"canary-77\"\n"), Err(MalformedSecret::Quoted));
+        assert_eq!(parse("{}"), Err(MalformedSecret::Empty));
+        assert_eq!(parse("{\"token\": null}"), Err(MalformedSecret::Empty));
+        for text in ["token: a", "user:{x}", "\"a\" b \"c\"", "-----BEGIN KEY-----\nMIIE"] {
+            assert_eq!(parse(text).unwrap().plain().map(Secret::expose), Some(text));
+        }
+        let marked = parse("\u{feff} {\"token\": \"canary-77\", \"port\": 5432, \"tls\": true}").unwrap();
+        assert_eq!(marked.field("port").map(Secret::expose), Some("5432"));
+        assert_eq!(marked.unfit(), None);
+    }
+
+    #[test]
+    fn a_field_that_is_not_a_text_is_named() {
+        for (text, expected) in [
+            ("{\"token\": {\"value\": \"canary-77\"}}", ("token", "an object")),
+            ("{\"user\": \"a\", \"hosts\": [\"a\"]}", ("hosts", "a list")),
+            ("{\"token\": 1234567890123}", ("token", "a number")),
+            ("{\"client_secret\": true}", ("client_secret", "true or false")),
+        ] {
+            assert_eq!(parse(text).unwrap().unfit(), Some(expected), "{text}");
+        }
+        let fields = [("token".to_string(), Secret::new("canary-77".to_string()))];
+        assert_eq!(Credential::from_fields(fields).unfit(), None);
     }
 }

@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
 
 /// What one call of the fake does.
@@ -25,6 +26,8 @@ pub enum Act {
     Fail(Failure),
     Panic,
     Hang,
+    /// Computes for this time without waiting for anything, and then hangs.
+    Busy(Duration),
     /// Waits until the number of calls that the barrier expects are waiting at the same time.
     Meet(Arc<Barrier>),
     /// Yields to the executor this many times, records that it ended, and then acts.
@@ -41,6 +44,8 @@ pub struct Script {
     pub discover: Act,
     pub health: Act,
     pub tiny: Act,
+    /// Whether the source answers the health check without a credential.
+    pub public: bool,
     pub need: CredentialNeed,
     pub privilege: Privilege,
     /// Returns the catalog for a resource id. By default, every resource has one stream `t`.
@@ -59,6 +64,7 @@ impl Default for Script {
             discover: Act::Pass,
             health: Act::Pass,
             tiny: Act::Pass,
+            public: false,
             need: CredentialNeed::Optional,
             privilege: Privilege::Ok,
             catalog: Arc::new(|_| catalog(&[("t", &["id"])])),
@@ -81,6 +87,13 @@ impl Script {
                 Act::Fail(failure) => return Err(failure.clone()),
                 Act::Panic => panic!("the double panics in {name}"),
                 Act::Hang => std::future::pending().await,
+                Act::Busy(time) => {
+                    let started = Instant::now();
+                    while started.elapsed() < *time {
+                        std::hint::spin_loop();
+                    }
+                    std::future::pending().await
+                }
                 Act::Meet(barrier) => {
                     barrier.wait().await;
                     return Ok(());
@@ -197,6 +210,10 @@ impl Connector for Part {
             self.script.act("health", &self.resource_id, &self.script.health).await?;
             Ok(self.script.evidence.clone())
         })
+    }
+
+    fn accepted_credential(&self) -> bool {
+        !self.script.public
     }
 
     fn tiny_sync<'a>(&'a self, _: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {

@@ -16,6 +16,7 @@ mod denied;
 mod discover;
 mod preflight;
 mod prove;
+mod remedy;
 mod run;
 mod signed;
 
@@ -106,14 +107,15 @@ impl<'a> Attempt<'a> {
         let mut runner = Runner::new(&job.policy.safe_mode, &memory);
         let mut output = AttemptOutput::default();
         let _ = steps(env, job, bound, &mut runner, &mut output).await;
-        run::scrubbed(Outcome {
+        let outcome = Outcome {
             scope: job.scope,
             steps: runner.finish(),
             catalog: output.catalog,
             drift: output.drift,
             rows: output.rows,
             latency_ms: output.latency_ms,
-        })
+        };
+        run::scrubbed(remedy::adapt(outcome, job))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Intent, Origin, Posts, Privilege, Recipient};
 use crate::policy::Policy;
 use crate::policy::grants::{self, CredentialUse};
-use crate::providers::{CredentialRequest, ProvidedCredential, Reading};
+use crate::providers::{CredentialRequest, ProvidedCredential, Reading, foreseen};
 use std::sync::Arc;
 
 /// The resources of an eligible intent, each bound once. Resource ids are parsed only here.
@@ -161,8 +161,9 @@ pub fn assess(
 /// Checks that the policy lets `origins` send the credential of the intent to the hosts that it chose, or that no
 /// credential is needed.
 fn check_credential(policy: &Policy, intent: &Intent, origins: &[Origin], bound: &BoundConnection) -> Result<(), Failure> {
-    if intent.credential_locator.is_some() {
-        return may_use_credential(policy, intent, origins, &bound.free_hosts());
+    if let Some(locator) = &intent.credential_locator {
+        may_use_credential(policy, intent, origins, &bound.free_hosts())?;
+        return foreseen::check(policy, locator, &bound.family);
     }
     if bound.needs_credential() {
         let family = &bound.family;

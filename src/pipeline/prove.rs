@@ -2,24 +2,26 @@
 
 use super::preflight::{self, BoundConnection, Concurrency};
 use super::run::{self, Runner};
-use super::{Env, Job, upsert};
+use super::{Env, Job, OpenResource, StepOutput, health, remedy, upsert};
+use crate::connectors::concurrent::Limits;
 use crate::credentials::Credential;
 use crate::credentials::redact::{self, AttemptSecrets};
-use crate::model::{Class, Evidence, Failure, Step, StepStatus};
+use crate::model::{Class, Evidence, Failure, Step};
 use std::panic::AssertUnwindSafe;
 
-/// Opens the resources of the connection with `credential`, as the step `upsert` does, and returns how the source
-/// identifies itself. No attempt is recorded; the calls are logged and count in the caps as always. The result contains no
-/// secret. Inside an attempt, the secrets of that attempt are used; otherwise they are forgotten at the end.
+/// Opens the resources of the connection with `credential`, as the step `upsert` does, sends the authenticated probe of the
+/// step `health`, because opening may read only what is public, and returns how the source identifies itself. No attempt is
+/// recorded; the calls are logged and count in the caps as always. The result contains no secret. Inside an attempt, the
+/// secrets of that attempt are used; otherwise they are forgotten at the end.
 ///
 /// # Errors
 /// Returns the failure of the step, for example `WrongService` with the name of the account that the credential belongs to,
-/// or the failure of [`provable`].
+/// `Misconfigured` if the source accepted no call with the credential, or the failure of [`provable`].
 pub async fn prove(env: &Env, job: &Job, credential: Credential) -> Result<Evidence, Failure> {
     let secrets = redact::attempt().unwrap_or_else(|| AttemptSecrets::new(&job.intent.texts()));
     let proof = async {
         redact::learn(&credential);
-        open(env, job, credential).await.map_err(run::clean_failure)
+        open(env, job, credential).await.map_err(|failure| run::clean_failure(remedy::adapted(failure, job)))
     };
     secrets.run(proof).await
 }
@@ -51,16 +53,36 @@ async fn open(env: &Env, job: &Job, credential: Credential) -> Result<Evidence, 
     let memory = env.egress.memory.attempt(job.policy.reconcile.memory);
     let mut runner = Runner::new(&job.policy.safe_mode, &memory);
     let concurrency = Concurrency::new(job, &bound.family);
-    drop(runner.step(Step::Upsert, upsert(env, job, (bound, Some(credential)), (concurrency, &memory))).await);
-    let reports = runner.finish();
-    let Some(report) = reports.into_iter().find(|report| report.step == Step::Upsert) else { return Ok(Evidence::new()) };
-    if let StepStatus::Failed { failure } = report.status {
-        return Err(failure);
+    let limits = concurrency.resources;
+    let opened = runner.step(Step::Upsert, upsert(env, job, (bound, Some(credential)), (concurrency, &memory))).await;
+    if let Some(resources) = &opened {
+        runner.step(Step::Health, accepted(resources, limits)).await;
     }
+    let reports = runner.finish();
+    if let Some(failure) = reports.iter().find_map(|report| report.failure()) {
+        return Err(failure.clone());
+    }
+    let Some(report) = reports.into_iter().find(|report| report.step == Step::Upsert) else { return Ok(Evidence::new()) };
     let mut evidence = serde_json::Value::Object(report.evidence);
     redact::scrub_json(&mut evidence);
     Ok(match evidence {
         serde_json::Value::Object(evidence) => evidence,
         _ => Evidence::new(),
     })
+}
+
+/// Sends the probes of the health check. It fails unless each source accepted a call with the credential.
+async fn accepted(resources: &[OpenResource], limits: Limits) -> Result<StepOutput<()>, Failure> {
+    let checked = health(resources, limits).await?;
+    match resources.iter().find(|resource| !resource.connector.accepted_credential()) {
+        None => Ok(checked),
+        Some(resource) => Err(Failure::new(
+            Class::Misconfigured,
+            format!(
+                "no call of the health check of {} needs a credential, so none proves that it is valid",
+                resource.resource_id
+            ),
+            "leave credential_locator out of the intent if the source does not need a credential; otherwise name a path that needs one as health_path of the source in the policy",
+        )),
+    }
 }

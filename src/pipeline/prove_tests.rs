@@ -9,11 +9,20 @@ fn credential(text: &str) -> Credential {
 }
 
 #[tokio::test]
-async fn only_the_step_upsert_runs_and_its_identity_is_returned() {
+async fn the_steps_upsert_and_health_run_and_the_identity_is_returned() {
     let script = Script { evidence: json!({"tenant": "acme"}).as_object().unwrap().clone(), ..Script::default() };
     let evidence = prove(&env(&script), &job(&["a"]), credential("a-token")).await.unwrap();
-    assert_eq!(script.called(), ["open a"]);
+    assert_eq!(script.called(), ["open a", "health a"]);
     assert_eq!(evidence["tenant"], "acme");
+}
+
+#[tokio::test]
+async fn a_credential_that_the_source_rejects_or_does_not_need_proves_nothing() {
+    let script = Script { health: fail(Class::CredentialRejected), ..Script::default() };
+    assert_eq!(prove(&env(&script), &job(&["a"]), credential("t")).await.unwrap_err().class, Class::CredentialRejected);
+    let script = Script { public: true, ..Script::default() };
+    let failure = prove(&env(&script), &job(&["a"]), credential("t")).await.unwrap_err();
+    assert!(failure.class == Class::Misconfigured && failure.title.contains("needs a credential"), "{failure:?}");
 }
 
 #[tokio::test]

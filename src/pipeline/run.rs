@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use std::borrow::Cow;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a step returns when it succeeds.
@@ -59,13 +59,19 @@ impl Runner {
         let started = Instant::now();
         let left = (self.deadline + self.memory.waited()).saturating_duration_since(started);
         let (limit, whole) = if left < self.step_timeout { (left, true) } else { (self.step_timeout, false) };
-        let guarded = AssertUnwindSafe(work).catch_unwind();
+        let busy = Arc::new(Mutex::new(Duration::ZERO));
+        let guarded = measured(AssertUnwindSafe(work).catch_unwind(), Arc::clone(&busy));
         // Do not start the step if no time is left, because its first poll could already make a call.
         let ended = if limit.is_zero() { None } else { self.memory.timeout(limit, guarded).await };
         let took = started.elapsed();
         let result = match ended {
-            None if whole => Err(timed_out(step, "attempt_timeout", self.attempt_timeout)),
-            None => Err(timed_out(step, "step_timeout", self.step_timeout)),
+            None => {
+                let busy = *busy.lock().unwrap_or_else(PoisonError::into_inner);
+                Err(match whole {
+                    true => timed_out(step, ("attempt_timeout", self.attempt_timeout), (busy, took)),
+                    false => timed_out(step, ("step_timeout", self.step_timeout), (busy, took)),
+                })
+            }
             Some(Err(panic)) => Err(panicked(step, &*panic)),
             Some(Ok(result)) => result,
         };
@@ -138,14 +144,34 @@ impl Runner {
     }
 }
 
-fn timed_out(step: Step, key: &str, limit: Duration) -> Failure {
+/// Adds the time for which polling `work` takes to `busy`: in this time the work computes, and waits for nobody.
+async fn measured<T>(work: impl Future<Output = T>, busy: Arc<Mutex<Duration>>) -> T {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| {
+        let started = Instant::now();
+        let polled = work.as_mut().poll(context);
+        *busy.lock().unwrap_or_else(PoisonError::into_inner) += started.elapsed();
+        polled
+    })
+    .await
+}
+
+/// The failure of a step that did not finish in time, and was `busy` itself for a part of the time that it `took`.
+fn timed_out(step: Step, (key, limit): (&str, Duration), (busy, took): (Duration, Duration)) -> Failure {
     let limit = duration_text::format(&limit);
-    Failure::new(
-        Class::Network,
-        format!("the {} step did not finish within {limit}", step.as_str()),
-        format!("check that this machine can reach the source; if the source is only slow, raise safe_mode.{key} in the policy"),
-    )
-    .detail(format!("safe_mode.{key} is {limit}"))
+    let detail = format!("safe_mode.{key} is {limit}");
+    let title = format!("the {} step did not finish within {limit}", step.as_str());
+    if !took.is_zero() && busy > took / 2 {
+        return Failure::new(
+            Class::Interrupted,
+            format!("{title}, because AAM itself was computing for {:.1} s", busy.as_secs_f32()),
+            format!("this says nothing about the source: give this machine more processor time, or raise safe_mode.{key} in the policy"),
+        )
+        .detail(detail);
+    }
+    let reached = if step == Step::Credential { "the vault or the token endpoint" } else { "the source" };
+    let fix = format!("check that this machine can reach {reached}; if it is only slow, raise safe_mode.{key} in the policy");
+    Failure::new(Class::Network, title, fix).detail(detail)
 }
 
 pub(super) fn panicked(step: Step, panic: &(dyn std::any::Any + Send)) -> Failure {

@@ -53,6 +53,22 @@ async fn the_steps_run_in_order_and_each_resource_is_asked() {
 }
 
 #[tokio::test]
+async fn a_step_that_computes_for_too_long_does_not_blame_the_network() {
+    for (open, class, part) in [
+        (Act::Busy(Duration::from_millis(80)), Class::Interrupted, "AAM itself was computing"),
+        (Act::Hang, Class::Network, "can reach the source"),
+    ] {
+        let script = Script { open, ..Script::default() };
+        let mut job = job(&["a"]);
+        job.policy = policy("safe_mode: {step_timeout: 50ms, attempt_timeout: 1s}");
+        let outcome = ran(&script, &job).await;
+        let failure = outcome.steps.iter().find_map(|report| report.failure()).expect("a failure");
+        let text = format!("{}; {}", failure.title, failure.fix);
+        assert!(failure.class == class && text.contains(part), "{failure:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_step_that_fails_ends_the_attempt_and_the_rest_says_why_it_was_skipped() {
     let failing: [(Step, Plant); 5] = [
         (Step::Allowlist, |script| script.accepts = fail(Class::Misconfigured)),

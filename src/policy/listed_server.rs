@@ -19,7 +19,7 @@ impl ListedServer {
     /// also for patterns and for a URL with a user name, a query or a fragment.
     #[must_use]
     pub fn parse(text: &str) -> Option<ListedServer> {
-        if text.contains(['{', '}', '*', '\\', ' ', '%']) {
+        if text.starts_with('/') || text.contains(['{', '}', '*', '\\', ' ', '%']) {
             return None;
         }
         let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("https://{text}")) };

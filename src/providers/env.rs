@@ -4,9 +4,9 @@
 //! names in `CREDENTIALS_DIRECTORY`. It is read at each attempt, so a new value needs no restart. A variable cannot change
 //! while the process runs.
 
-use super::stored::{FolderReads, StoredSecret, unprotectable_secret};
+use super::stored::{self, FolderReads, StoredSecret};
 use super::{CredentialFacts, CredentialProvider, CredentialRequest, ProvidedCredential, Providers};
-use crate::credentials::{Credential, Secret, unprotectable};
+use crate::credentials::Secret;
 use crate::families::Family;
 use crate::model::locator_forms::unknown_form;
 use crate::model::{Class, Failure, Locator, PlannedCall};
@@ -65,11 +65,8 @@ impl EnvProvider {
     async fn read(&self, name: &str, secrets_dir: &Path) -> Result<ProvidedCredential, Failure> {
         let variable = (self.read_env)(name).map(Secret::new);
         if let Some(value) = variable.as_ref().filter(|value| !value.expose().trim().is_empty()) {
-            let credential = Credential::read(value.clone());
-            if let Some(reason) = unprotectable(&credential) {
-                let place = format!("environment variable {name}");
-                return Err(unprotectable_secret(&place, reason, &self.replace_variable(name)));
-            }
+            let place = format!("environment variable {name}");
+            let credential = stored::usable(value.clone(), &place, &self.replace_variable(name))?;
             let mut facts = CredentialFacts::new("env");
             facts.evidence.insert("read_from".to_string(), "environment variable".into());
             return Ok(ProvidedCredential { credential, facts });

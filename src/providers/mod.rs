@@ -11,6 +11,7 @@ pub mod cache;
 pub mod consent;
 mod env;
 mod file;
+pub mod foreseen;
 mod principals;
 mod stored;
 pub mod usage;
@@ -26,8 +27,8 @@ use crate::policy::Policy;
 pub use env::{Process, ReadEnv};
 use futures_util::future::BoxFuture;
 use std::future::Future;
-use std::sync::{Arc, Weak};
-pub use stored::{trimmed, unprotectable_secret};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+pub use stored::{trimmed, usable};
 
 /// What a credential is wanted for.
 #[derive(Clone)]
@@ -145,6 +146,8 @@ pub struct Providers {
     principals: principals::PrincipalProvider,
     consents: consent::ConsentProvider,
     usage: usage::Usage,
+    /// The policy in force, for what is done while no attempt runs. `None` until the reconciler has set it.
+    in_force: Mutex<Option<Arc<Policy>>>,
 }
 
 impl Providers {
@@ -175,9 +178,21 @@ impl Providers {
             principals: principals::PrincipalProvider::new(&clock),
             consents: consent::ConsentProvider::new(&clock, process, Weak::clone(this)),
             usage: usage::Usage::default(),
+            in_force: Mutex::default(),
             egress,
             clock,
         })
+    }
+
+    /// Sets the policy in force. What belongs to a vault that it does not name is given back and forgotten soon afterwards.
+    pub fn set_policy(&self, policy: &Arc<Policy>) {
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(policy));
+        self.vault.check_now();
+    }
+
+    /// Returns the policy in force, if it is known.
+    fn policy_in_force(&self) -> Option<Arc<Policy>> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the credential that `request` names, and teaches the redactor its secret values.
@@ -188,6 +203,10 @@ impl Providers {
     pub async fn provide(&self, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
         let provided = self.resolve(request).await?;
         self.vault.check_not_own_token(&request.locator, &provided.credential)?;
+        // The config of a custom source may have any form.
+        if request.family.manifest.is_none() {
+            stored::check_fields(&provided.credential, &request.locator.to_string())?;
+        }
         Ok(provided)
     }
 
@@ -224,7 +243,18 @@ impl Providers {
     /// Returns every call that is made for the credential before the source is called, for `aam plan`.
     #[must_use]
     pub fn planned_calls(&self, policy: &Policy, locator: &Locator, family: &Family) -> Vec<PlannedCall> {
-        self.provider(locator).map(|provider| provider.planned_calls(policy, locator, family)).unwrap_or_default()
+        // The secret of a principal or of an OAuth client may itself be in the vault.
+        let needed = policy.credentials.needed(locator);
+        let mut calls: Vec<PlannedCall> = Vec::new();
+        for locator in needed.into_iter().chain([locator]) {
+            let planned = self.provider(locator).map(|provider| provider.planned_calls(policy, locator, family));
+            for call in planned.unwrap_or_default() {
+                if !calls.contains(&call) {
+                    calls.push(call);
+                }
+            }
+        }
+        calls
     }
 
     /// Returns what each provider did since the process started, and when its next token or lease ends.

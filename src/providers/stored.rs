@@ -3,7 +3,7 @@
 //! A file may be on a mount that does not answer. It is read on a thread for blocking calls, and only a few reads of one
 //! folder run at the same time, so that such a mount does not use up the threads that everything else needs.
 
-use crate::credentials::{Credential, MAX_SECRET_BYTES, MIN_SECRET_BYTES, Secret, Unprotectable, unprotectable};
+use crate::credentials::{Credential, MAX_SECRET_BYTES, MIN_SECRET_BYTES, Secret, Unprotectable, redact, unprotectable};
 use crate::model::{Class, Failure};
 use crate::operator_file;
 use std::collections::HashMap;
@@ -101,11 +101,43 @@ fn secret(bytes: Vec<u8>, shown: &str, locator: &str) -> Result<Credential, Fail
     if value.trim().is_empty() {
         return missing(format!("{shown} is empty"), format!("store a value for {locator}: {}", how_to_store(locator)));
     }
-    let credential = Credential::read(Secret::new(value.to_string()));
+    usable(Secret::new(value.to_string()), shown, &how_to_store(locator))
+}
+
+/// Returns the credential that a person stored in `place`. `how_to_set` says how another one is stored.
+///
+/// # Errors
+/// Returns `CredentialMissing` for a value that looks like JSON and cannot be used, and for one that cannot be kept out of
+/// logs.
+pub fn usable(raw: Secret, place: &str, how_to_set: &str) -> Result<Credential, Failure> {
+    if raw.expose().len() as u64 > MAX_SECRET_BYTES {
+        return Err(Failure::new(
+            Class::CredentialMissing,
+            format!("the secret in {place} has {} bytes, and AAM accepts {MAX_SECRET_BYTES} at most", raw.expose().len()),
+            format!("store only the credential itself; keys and tokens have a few thousand bytes; then {how_to_set}"),
+        ));
+    }
+    let credential = Credential::parse(raw).map_err(|malformed| {
+        let title = format!("the secret in {place} {}", malformed.message());
+        Failure::new(Class::CredentialMissing, title, format!("{}; then {how_to_set}", malformed.fix()))
+    })?;
     match unprotectable(&credential) {
         None => Ok(credential),
-        Some(reason) => Err(unprotectable_secret(shown, reason, &how_to_store(locator))),
+        Some(reason) => Err(unprotectable_secret(place, reason, how_to_set)),
     }
+}
+
+/// Checks that each field of a credential of a source is a text.
+///
+/// # Errors
+/// Returns `CredentialMissing` with the name of a field that is not.
+pub fn check_fields(credential: &Credential, place: &str) -> Result<(), Failure> {
+    let Some((name, kind)) = credential.unfit() else { return Ok(()) };
+    Err(Failure::new(
+        Class::CredentialMissing,
+        format!("the field {} of {place} is {kind}, not a text", redact::scrub_and_cut(name, 60)),
+        "store the value as a text in quotation marks, for example {\"token\": \"...\"}",
+    ))
 }
 
 /// Returns the content of a secret file without the byte order mark that some editors add, and without line breaks at its
@@ -142,7 +174,7 @@ fn unreadable(shown: &str, locator: &str, error: &std::io::Error) -> Failure {
 
 /// The failure for a secret that cannot be kept out of logs: removing it would make every text unreadable, and leaving it in
 /// would show it.
-pub fn unprotectable_secret(place: &str, reason: Unprotectable, how_to_set: &str) -> Failure {
+fn unprotectable_secret(place: &str, reason: Unprotectable, how_to_set: &str) -> Failure {
     let title = match reason {
         Unprotectable::TooShort => format!("the secret in {place} is shorter than {MIN_SECRET_BYTES} characters"),
         Unprotectable::Common => format!("the secret in {place} is a common word"),

@@ -160,6 +160,7 @@ impl Loop {
                 }
             }
             None => {
+                self.env.providers.set_policy(&loaded.policy);
                 self.context = PlanContext::new(loaded, &snapshot).with_secrets(secrets);
                 let plan = plan::plan(&snapshot, &self.context, &heals, now);
                 self.queue.replace(plan.into_iter().filter(|item| !in_flight.contains(item.connection)));

@@ -31,6 +31,7 @@ mod daemon_texts;
 mod exec_summary;
 mod files_people_have;
 mod fix_texts;
+mod foreseen_credentials;
 mod hubspot_example;
 mod intake_files;
 mod locator_forms;

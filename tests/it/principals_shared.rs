@@ -5,6 +5,7 @@ use crate::support::daemon::intent_with_locator;
 use crate::support::github::github;
 use crate::support::leaky_service::Canary;
 use crate::support::lowcode_families::{MockVendor, json_response_with, slack};
+use crate::support::minting::Minting;
 use crate::support::session::UnlimitedBudget;
 use crate::support::token_endpoint::{TokenService, assert_active, attempt, oauth_error, pem, token_answer};
 use aam::clock::SystemClock;
@@ -116,6 +117,24 @@ async fn a_thousand_connections_mint_one_token_and_other_scopes_another() {
         assert!(tokens.windows(2).all(|two| two[0] == two[1]), "all share one token");
         assert_eq!(service.token_calls().len(), calls, "{scope}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_secret_is_sent_once_for_all_connections_until_it_changes() {
+    let service = TokenService::start(server("client_secret_basic")).await;
+    let minting =
+        Minting::new(&format!("{{{}}}", client(&service, "secret: \"env:CRM_SECRET\"")), &[("CRM_SECRET", "a-wrong-secret")]);
+    let first = minting.refused().await;
+    assert!(first.detail.contains("asked at ") && first.detail.contains("asks again after 60 s"), "{first:?}");
+    for _ in 0..20 {
+        assert_eq!(minting.refused().await, first, "a refusal says when the endpoint was asked");
+    }
+    assert_eq!(service.token_calls().len(), 1, "vendors lock clients that try again and again");
+    minting.set("CRM_SECRET", "another-wrong-secret");
+    minting.refused().await;
+    assert_eq!(service.token_calls().len(), 2);
+    minting.set("CRM_SECRET", SECRET);
+    assert!(minting.mint().await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -144,7 +144,7 @@ fn a_value_that_cannot_be_used_is_refused_and_changes_nothing() {
     };
     assert_eq!(set(&workspace, "A_TOKEN", b"0p9o8i7u\n").0, Some(0));
     let too_large = vec![b'x'; (64 << 10) + 1];
-    let cases: [(&str, &[u8], &str); 11] = [
+    let cases: [(&str, &[u8], &str); 14] = [
         ("A_TOKEN", b"", "the value is empty"),
         ("A_TOKEN", b" \n", "the value is empty"),
         ("A_TOKEN", b"abc", "shorter than 4 characters"),
@@ -152,6 +152,9 @@ fn a_value_that_cannot_be_used_is_refused_and_changes_nothing() {
         ("A_TOKEN", b"caf\xe9-caf\xe9", "not valid UTF-8"),
         ("A_TOKEN", b"nul\0nul", "a NUL character"),
         ("A_TOKEN", &too_large, "larger than 64 KiB"),
+        ("A_TOKEN", b"{\"token\": \"0p9o8i7u\",}\n", "trailing comma at line 1 column 22"),
+        ("A_TOKEN", b"[\"0p9o8i7u\"]", "is a JSON list"),
+        ("A_TOKEN", b"\"0p9o8i7u\"\n", "in quotation marks"),
         ("PATH", b"0p9o8i7u", "a variable of the process itself"),
         ("AAM_POLICY", b"0p9o8i7u", "a variable of the process itself"),
         ("../A_TOKEN", b"0p9o8i7u", "the name is not valid"),

@@ -1,7 +1,7 @@
 //! Who a caller is, and whether it may do what it asks for.
 
 use crate::assertions::{CheckError, Fault, check, is_issued_by};
-use crate::config::{Account, Accounts, Assertion, Client, Credential, Route, Scheme, SchemeForm};
+use crate::config::{Account, Accounts, Assertion, Carrier, Client, Credential, Route, Scheme, SchemeForm};
 use crate::dpop::{ProofError, proof};
 use crate::exchange::Exchange;
 use crate::jwt::Jwt;
@@ -39,6 +39,21 @@ impl Exchange<'_> {
             Presented::Nothing => self.foreign(),
             presented => presented,
         }
+    }
+
+    /// Whether the request seems to carry a credential of the vendor. Nothing is verified, and nothing is used up.
+    pub fn knows_credential(&self) -> bool {
+        self.vendor.schemes.iter().any(|scheme| {
+            scheme.forms.iter().filter_map(|form| self.sent(form)).any(|value| {
+                self.vendor.credentials.iter().any(|own| own.value == value)
+                    || self.sandbox.minted.find(self.index, &value).is_some()
+                    || scheme.assertion.as_ref().zip(Jwt::parse(&value)).is_some_and(|(assertion, jwt)| {
+                        let base = self.scope(self.account.as_ref());
+                        let mut clients = self.vendor.clients.iter();
+                        clients.any(|client| is_issued_by(assertion, &jwt, client, &base).unwrap_or(false))
+                    })
+            })
+        })
     }
 
     fn look_up(&self, scheme: &Scheme, value: &str) -> Presented {
@@ -117,9 +132,9 @@ impl Exchange<'_> {
 
     /// The value that the request carries in this form.
     fn sent(&self, form: &SchemeForm) -> Option<String> {
-        let value = match &form.field {
-            Some(field) => self.request.form(field)?,
-            None => self.request.header(&form.header)?,
+        let value = match &form.carrier {
+            Carrier::Header(name) => self.request.header(name)?,
+            Carrier::Form(name) => self.request.form(name)?,
         };
         if let Some(when) = &form.when
             && !when.holds(&self.scope(None)).unwrap_or(false)

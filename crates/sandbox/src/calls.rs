@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// When the list is full, the oldest call is forgotten.
 pub const MAX_CALLS: usize = 100_000;
 
-/// The bytes of a query that are kept.
-const MAX_QUERY_BYTES: usize = 2000;
+/// A path or query that is longer is cut.
+const MAX_TEXT_BYTES: usize = 1000;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Call {
@@ -40,8 +40,8 @@ impl Calls {
 
     pub fn add(&self, mut call: Call) {
         for text in [&mut call.query, &mut call.path] {
-            if text.len() > MAX_QUERY_BYTES {
-                *text = text.chars().take(MAX_QUERY_BYTES / 4).collect();
+            if text.len() > MAX_TEXT_BYTES {
+                *text = text.chars().take(MAX_TEXT_BYTES / 4).collect();
             }
         }
         let mut list = self.list();

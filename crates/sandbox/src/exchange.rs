@@ -1,6 +1,6 @@
 //! One request and the vendor that it is for: what is known of it, and how its answers are made.
 
-use crate::access::{Presented, own_account};
+use crate::access::own_account;
 use crate::calls::Call;
 use crate::config::{Account, Credential, Route, Vendor};
 use crate::moods;
@@ -112,8 +112,7 @@ impl<'a> Exchange<'a> {
     fn fitness(&self) -> (bool, bool) {
         let is_token = self.token_endpoint().is_some();
         let has_path = is_token || self.vendor.routes.iter().any(|route| self.path_captures(route).is_some());
-        let knows_caller =
-            if is_token { self.knows_client() } else { matches!(self.present(), Presented::Known(_) | Presented::WrongKind(_)) };
+        let knows_caller = if is_token { self.knows_client() } else { self.knows_credential() };
         (has_path, knows_caller)
     }
 

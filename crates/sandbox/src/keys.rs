@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// The keys that `clients[].key` can name. No client has `stranger`: it signs what must be refused.
-pub const NAMES: [&str; 2] = ["client", "client_ec"];
+/// The keys that `clients[].key` can name. `stranger` is for a client that plays someone else: what it signs for another client
+/// is refused.
+pub const NAMES: [&str; 3] = ["client", "client_ec", "stranger"];
 
 const FILES: [(&str, &str); 4] = [
     ("client", include_str!("../keys/client.b64")),

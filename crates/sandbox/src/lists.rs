@@ -91,7 +91,7 @@ impl Page {
     }
 }
 
-/// Cursors are signed, so that a client that makes its own is found out. The key is no secret.
+/// Cursors are signed, so that a client that makes its own is found out. The key is public.
 fn key() -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, b"cursors of the sandbox")
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 /// A body of a request that is longer is refused with 413.
@@ -47,6 +47,14 @@ pub enum Entry {
     Host(String),
 }
 
+/// The server that a connection has reached.
+#[derive(Clone)]
+struct Site {
+    host: String,
+    /// It was reached at a plain address that stands for the host, so its links lead there.
+    is_plain: bool,
+}
+
 /// Accepts connections until the task is stopped.
 pub async fn serve(listener: TcpListener, sandbox: Arc<Sandbox>, entry: Entry) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -59,10 +67,11 @@ pub async fn serve(listener: TcpListener, sandbox: Arc<Sandbox>, entry: Entry) {
         };
         let _ = stream.set_nodelay(true);
         let (sandbox, entry) = (Arc::clone(&sandbox), entry.clone());
+        let permit = Arc::new(permit);
         tokio::spawn(async move {
             match entry {
-                Entry::Proxy(authority) => serve_proxy(stream, sandbox, authority).await,
-                Entry::Host(host) => serve_site(stream, sandbox, host).await,
+                Entry::Proxy(authority) => serve_proxy(stream, sandbox, authority, Arc::clone(&permit)).await,
+                Entry::Host(host) => serve_site(stream, sandbox, Site { host, is_plain: true }).await,
             }
             drop(permit);
         });
@@ -75,10 +84,10 @@ fn builder() -> hyper::server::conn::http1::Builder {
     builder
 }
 
-async fn serve_site<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, sandbox: Arc<Sandbox>, host: String) {
+async fn serve_site<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, sandbox: Arc<Sandbox>, site: Site) {
     let service = service_fn(move |request| {
-        let (sandbox, host) = (Arc::clone(&sandbox), host.clone());
-        async move { answer(&sandbox, request, &host).await }
+        let (sandbox, site) = (Arc::clone(&sandbox), site.clone());
+        async move { answer(&sandbox, request, &site).await }
     });
     // A connection that fails, or that a mood cut, has been reported to its caller by that.
     let _ = builder().serve_connection(TokioIo::new(stream), service).await;
@@ -88,12 +97,13 @@ async fn serve_proxy<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     sandbox: Arc<Sandbox>,
     authority: Arc<Authority>,
+    permit: Arc<OwnedSemaphorePermit>,
 ) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (sandbox, authority) = (Arc::clone(&sandbox), Arc::clone(&authority));
+        let (sandbox, authority, permit) = (Arc::clone(&sandbox), Arc::clone(&authority), Arc::clone(&permit));
         async move {
             if request.method() == Method::CONNECT {
-                return Ok(connect(sandbox, authority, request));
+                return Ok(connect(sandbox, authority, permit, request));
             }
             let Some(host) = request.uri().host().map(str::to_ascii_lowercase) else {
                 // Not a request to a proxy: the sandbox itself is meant.
@@ -102,7 +112,7 @@ async fn serve_proxy<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             if host == CONTROL_HOST {
                 return Ok(control(&sandbox, &request));
             }
-            answer(&sandbox, request, &host).await
+            answer(&sandbox, request, &Site { host, is_plain: false }).await
         }
     });
     let _ = builder().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
@@ -115,8 +125,13 @@ fn whole(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Res
     response
 }
 
-/// Opens a tunnel whose other end is the sandbox.
-fn connect(sandbox: Arc<Sandbox>, authority: Arc<Authority>, request: hyper::Request<Incoming>) -> Response<Body> {
+/// Opens a tunnel whose other end is the sandbox. The tunnel counts as a connection until it ends.
+fn connect(
+    sandbox: Arc<Sandbox>,
+    authority: Arc<Authority>,
+    permit: Arc<OwnedSemaphorePermit>,
+    request: hyper::Request<Incoming>,
+) -> Response<Body> {
     let host = request.uri().host().map(str::to_ascii_lowercase).unwrap_or_default();
     if !sandbox.has_host(&host) {
         let text = format!("no vendor of the sandbox has the host {host}\n");
@@ -130,7 +145,8 @@ fn connect(sandbox: Arc<Sandbox>, authority: Arc<Authority>, request: hyper::Req
         let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
         let accept = TlsAcceptor::from(config).accept(TokioIo::new(upgraded));
         let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, accept).await else { return };
-        serve_site(stream, sandbox, host).await;
+        serve_site(stream, sandbox, Site { host, is_plain: false }).await;
+        drop(permit);
     });
     Response::new(Full::new(Bytes::new()).map_err(|never: Infallible| match never {}).boxed())
 }
@@ -147,12 +163,12 @@ fn control(sandbox: &Sandbox, request: &hyper::Request<Incoming>) -> Response<Bo
     }
 }
 
-async fn answer(sandbox: &Sandbox, request: hyper::Request<Incoming>, host: &str) -> Result<Response<Body>, io::Error> {
+async fn answer(sandbox: &Sandbox, request: hyper::Request<Incoming>, site: &Site) -> Result<Response<Body>, io::Error> {
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
         return Ok(whole(413, "text/plain; charset=utf-8", "the body is too long\n"));
     };
-    let request = Request::new(parts.method.as_str(), host, &parts.uri, parts.headers, &body.to_bytes());
+    let request = Request::new(parts.method.as_str(), &site.host, &parts.uri, parts.headers, &body.to_bytes());
     let reply = sandbox.answer(&request);
     if !reply.delay.is_zero() {
         tokio::time::sleep(reply.delay).await;
@@ -161,12 +177,13 @@ async fn answer(sandbox: &Sandbox, request: hyper::Request<Incoming>, host: &str
         tokio::time::sleep(HANG).await;
         return Err(io::Error::from(io::ErrorKind::TimedOut));
     }
-    Ok(response(sandbox, reply))
+    Ok(response(sandbox, reply, site.is_plain))
 }
 
-fn response(sandbox: &Sandbox, reply: Reply) -> Response<Body> {
+fn response(sandbox: &Sandbox, reply: Reply, is_plain: bool) -> Response<Body> {
+    let outward = |text: &str| if is_plain { sandbox.outward(text) } else { text.to_owned() };
     let body = match std::str::from_utf8(&reply.body) {
-        Ok(text) => sandbox.outward(text).into_bytes(),
+        Ok(text) => outward(text).into_bytes(),
         Err(_) => reply.body,
     };
     let length = body.len();
@@ -191,7 +208,7 @@ fn response(sandbox: &Sandbox, reply: Reply) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in &reply.headers {
-        let value = HeaderValue::from_str(&sandbox.outward(value));
+        let value = HeaderValue::from_str(&outward(value));
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), value) {
             response.headers_mut().append(name, value);
         }

@@ -88,7 +88,10 @@ fn call_method(state: &mut State, value: &Value, method: &str, args: &[Value]) -
         return Ok(found);
     }
     match (method, value.kind()) {
-        ("get", ValueKind::Map | ValueKind::Undefined) => {
+        // What is missing has no parts either, as for attributes: `json.statement.startswith('SELECT')`.
+        ("get", ValueKind::Undefined) => Ok(args.get(1).cloned().unwrap_or(Value::UNDEFINED)),
+        (_, ValueKind::Undefined) => Ok(Value::UNDEFINED),
+        ("get", ValueKind::Map) => {
             let found = args.first().map_or(Ok(Value::UNDEFINED), |key| value.get_item(key))?;
             let default = args.get(1).cloned().unwrap_or(Value::from(()));
             Ok(if found.is_undefined() { default } else { found })

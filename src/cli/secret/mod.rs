@@ -7,13 +7,12 @@ mod users;
 use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions};
 use crate::clock;
-use crate::credentials::{Credential, unprotectable};
 use crate::model::text::counted;
 use crate::model::{Locator, Timestamp};
 use crate::policy::LoadedPolicy;
 use crate::policy::grants::is_process_variable;
 use crate::policy_loader;
-use crate::providers::unprotectable_secret;
+use crate::providers::usable;
 use crate::registry::{Reader, RegistryError};
 use serde_json::json;
 use std::fmt::Write;
@@ -81,12 +80,8 @@ pub fn variable(name: &str) -> Result<String, String> {
             Err(format!("{name} is a variable of the process itself and is never used as a credential; choose another name"))
         }
         Ok(Locator::Env(name)) => Ok(name),
-        // A long text may be the secret itself.
-        _ if name.len() > 64 => Err("the name is not valid: use letters, digits and _, not starting with a digit".to_string()),
-        _ => {
-            Err("the name is not valid: use letters, digits and _, not starting with a digit; the value is asked for afterwards"
-                .to_string())
-        }
+        // The text is not repeated, because it may be the secret itself.
+        _ => Err("the name is not valid: use letters, digits and _, not starting with a digit".to_string()),
     }
 }
 
@@ -94,11 +89,8 @@ impl Context<'_> {
     fn set(&self, name: &str) -> CommandResult {
         let name = &variable(name).map_err(CommandError::new)?;
         let value = input::read(name).map_err(CommandError::new)?;
-        let credential = Credential::read(value.clone());
-        if let Some(reason) = unprotectable(&credential) {
-            let failure = unprotectable_secret("the value", reason, &format!("aam secret set {name}"));
-            return Err(CommandError::new(format!("{}; nothing was stored\nfix: {}", failure.title, failure.fix)));
-        }
+        usable(value.clone(), "the value", &format!("aam secret set {name}"))
+            .map_err(|failure| CommandError::new(format!("{}; nothing was stored\nfix: {}", failure.title, failure.fix)))?;
         let replaced = self.folder.store(name, &value).map_err(CommandError::new)?;
         let mut warnings: Vec<String> = self.folder.exposed().into_iter().collect();
         warnings.extend(shadowed(name));

@@ -105,7 +105,7 @@ pub fn check_status(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<
             Class::CredentialRejected,
             format!("{host} rejected the credential for {what} (sent as {})", schemes.join(" and ")),
             format!(
-                "store a valid credential where credential_locator points; AAM reads it again at every attempt. If it is for another scheme of the description, write it as JSON: {{\"<scheme>\": \"...\"}}. If the service expects it in another header, {}",
+                "store a valid credential where credential_locator points; AAM reads it again at every attempt; if it is for another scheme of the description, write it as JSON: {{\"<scheme>\": \"...\"}}. If the service expects it in another header, {}",
                 settings.fix("auth: {header: X-Api-Key}")
             ),
         ),

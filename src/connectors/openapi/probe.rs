@@ -126,6 +126,7 @@ impl Service {
                 break;
             }
             if let Some(response) = search.call(operation, 1, at + 1 == candidates.len()).await? {
+                self.remember_acceptance(!response.schemes.is_empty());
                 return Ok(search.evidence(operation, &response));
             }
         }

@@ -54,6 +54,8 @@ struct Learned {
     auth: Option<CallAuth>,
     /// The names of the operations that failed.
     failed: BTreeSet<String>,
+    /// Whether a successful call of the health check was sent with the credential.
+    accepted: bool,
 }
 
 impl Service {
@@ -151,6 +153,10 @@ impl Service {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner).auth = Some(auth.clone());
     }
 
+    pub(super) fn remember_acceptance(&self, with_credential: bool) {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).accepted = with_credential;
+    }
+
     pub(super) fn remember_failure(&self, name: &str) {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner).failed.insert(name.to_string());
     }
@@ -175,6 +181,10 @@ impl Connector for Service {
 
     fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
         Box::pin(self.check_health())
+    }
+
+    fn accepted_credential(&self) -> bool {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).accepted
     }
 
     fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {

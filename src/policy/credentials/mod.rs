@@ -14,7 +14,7 @@ pub mod vault_path;
 
 use super::Cap;
 use super::grants::LocatorPattern;
-use crate::model::Locator;
+use crate::model::{Locator, Timestamp};
 pub use consents::{ConsentTerms, TermsProblem};
 pub use definition::Definitions;
 pub use examples::{PrincipalExample, kind_examples, principal_examples};
@@ -156,6 +156,13 @@ impl Principal {
             Some(Setting::Text(text)) => Some(text),
             _ => None,
         }
+    }
+
+    /// Returns when the day of the key `expires` ends in UTC.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        let start = Timestamp::parse(&format!("{}T00:00:00Z", self.text("expires")?)).ok()?;
+        Some(start.next_day())
     }
 
     /// Returns where the secret of the key `name` is stored.

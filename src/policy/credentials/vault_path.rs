@@ -54,7 +54,7 @@ impl VaultPath {
                 return Err(invalid(
                     "is a name, and the policy does not say in which folder of the vault names are",
                     format!(
-                        "write vault:MOUNT/{path}, or set credentials.vault.path in the policy, for example path: secret/aam"
+                        "write vault:MOUNT/{path}, or set credentials.vault.path in the policy, for example path: secret/aam; credentials.vault also needs address and login"
                     ),
                 ));
             }

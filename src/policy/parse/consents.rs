@@ -4,7 +4,7 @@ use super::super::credentials::{ConsentPolicy, ConsentStore};
 use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::NodeKind;
 use super::credentials::{file, is_locator_name, locator, text};
-use super::reach::address;
+use super::reach::{address, secret_address};
 use std::collections::BTreeMap;
 
 pub fn consents(r: &mut Reader, spot: &Spot<'_>) -> Option<BTreeMap<String, ConsentPolicy>> {
@@ -46,7 +46,7 @@ fn consent(r: &mut Reader, spot: &Spot<'_>) -> Option<ConsentPolicy> {
         )
         .and_then(|spot| redirect(r, &spot));
     let client_id = text(r, &fields, "client_id", "the id of the OAuth client");
-    let url = |r: &mut Reader, name: &str| r.optional(&fields, name, |r, spot| address(r, spot, "an https URL"));
+    let url = |r: &mut Reader, name: &str| r.optional(&fields, name, |r, spot| secret_address(r, spot, "an https URL", false));
     let list = |r: &mut Reader, spot: &Spot<'_>| r.unique(spot, "scopes", |r, item| r.text(item, "a scope").map(str::to_string));
     let auth = |r: &mut Reader, spot: &Spot<'_>| {
         r.one_of(spot, "way to authenticate the client", &["client_secret_basic", "client_secret_post"]).map(str::to_string)
@@ -67,7 +67,8 @@ fn consent(r: &mut Reader, spot: &Spot<'_>) -> Option<ConsentPolicy> {
         authorize_url: url(r, "authorize_url"),
         token_url: url(r, "token_url"),
         revoke_url: url(r, "revoke_url"),
-        issuer: url(r, "issuer"),
+        // The issuer is compared and not called.
+        issuer: r.optional(&fields, "issuer", |r, spot| address(r, spot, "an https URL")),
         values: r.field(&fields, "values", BTreeMap::new(), values),
         family: family?,
         client_id: client_id?,
@@ -155,6 +156,34 @@ mod tests {
         assert_eq!(found.len(), 3, "{found:?}");
         for (message, key) in messages.iter().zip(["authorize_url", "token_url", "scopes"]) {
             assert!(message.contains(&format!("the key {key} is missing")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_gets_secrets_in_clear_text_is_refused_unless_it_is_local() {
+        for key in ["token_url", "authorize_url", "revoke_url"] {
+            let with = |url: &str| {
+                let written = ["authorize_url", "token_url", "revoke_url"].map(|name| {
+                    let url = if name == key { url } else { "https://a.example/x" };
+                    format!("{name}: \"{url}\"")
+                });
+                let consent = format!("family: openapi, client_id: a, scopes: [read], {}", written.join(", "));
+                problems(&consent, "  consent_store: {key: \"env:K\"}\n")
+            };
+            let found = with("http://login.example/t");
+            assert!(found.len() == 1 && found[0].0.ends_with(key) && found[0].1.contains("clear text"), "{found:?}");
+            assert_eq!(with("http://127.0.0.1:5000/t"), []);
+        }
+        for (entry, refused) in [
+            ("{kind: oauth2_client, token_url: \"http://login.example/t\", client_id: a, secret: \"env:B\"}", true),
+            ("{kind: oauth2_client, token_url: \"http://192.0.2.2/t\", client_id: a, secret: \"env:B\"}", true),
+            ("{kind: oauth2_client, token_url: \"http://[::1]:5000/t\", client_id: a, secret: \"env:B\"}", false),
+            ("{kind: okta, org: \"http://acme.okta.com\", client_id: a, key: \"env:B\"}", true),
+            ("{kind: aws, source: instance, metadata_url: \"http://169.254.169.254\"}", false),
+            ("{kind: aws, source: instance, metadata_url: \"http://10.1.2.3\"}", true),
+        ] {
+            let text = format!("version: 1\nallowlist: [openapi]\ncredentials: {{principals: {{o: {entry}}}}}\n");
+            assert_eq!(parse(&text, "p").is_err(), refused, "{entry}");
         }
     }
 

@@ -79,7 +79,10 @@ pub(super) fn file(r: &mut Reader, spot: &Spot<'_>) -> Option<PathBuf> {
 
 /// Reads where a secret of the policy itself is stored. A principal or a consent cannot depend on another one.
 pub(super) fn locator(r: &mut Reader, spot: &Spot<'_>) -> Option<Locator> {
-    const HINT: &str = "write env:NAME, file:PATH or vault:PATH#FIELD";
+    secret_locator(r, spot, "write env:NAME, file:PATH or vault:PATH#FIELD")
+}
+
+fn secret_locator(r: &mut Reader, spot: &Spot<'_>, hint: &str) -> Option<Locator> {
     let text = r.text(spot, "a locator")?;
     match Locator::parse(text) {
         Ok(locator @ (Locator::Env(_) | Locator::File(_) | Locator::Vault(_))) => {
@@ -95,12 +98,12 @@ pub(super) fn locator(r: &mut Reader, spot: &Spot<'_>) -> Option<Locator> {
             Some(locator)
         }
         Ok(locator) if LOCATOR_SCHEMES.contains(&locator.scheme()) => {
-            r.report(spot, format!("a {}: locator is not allowed here", locator.scheme()), HINT);
+            r.report(spot, format!("a {}: locator is not allowed here", locator.scheme()), hint);
             None
         }
         // The value is not repeated, because it may be a secret that was pasted by mistake.
         Ok(_) | Err(_) => {
-            r.report(spot, "this is not a locator; the policy never contains a secret itself", HINT);
+            r.report(spot, "this is not a locator; the policy never contains a secret itself", hint);
             None
         }
     }
@@ -236,7 +239,7 @@ fn vault_login(r: &mut Reader, spot: &Spot<'_>) -> Option<VaultLogin> {
 
 /// Reads where a secret of the login to the vault is stored, which cannot be the vault itself.
 fn login_locator(r: &mut Reader, spot: &Spot<'_>) -> Option<Locator> {
-    match locator(r, spot)? {
+    match secret_locator(r, spot, "write env:NAME or file:PATH")? {
         Locator::Vault(_) => {
             r.report(spot, "what AAM logs in to the vault with cannot be read from the vault", "write env:NAME or file:PATH");
             None

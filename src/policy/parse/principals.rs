@@ -4,7 +4,7 @@ use super::super::credentials::{KIND_SPECS, KeyForm, KeySpec, KindSpec, Principa
 use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::{NodeKind, shown};
 use super::credentials::{is_locator_name, locator};
-use super::reach::address;
+use super::reach::secret_address;
 use crate::policy::credentials::{EXPIRES, aws};
 use std::collections::BTreeMap;
 
@@ -93,7 +93,10 @@ fn setting(r: &mut Reader, key: &KeySpec, spot: &Spot<'_>) -> Option<Setting> {
     Some(match key.form {
         KeyForm::Text | KeyForm::File => Setting::Text(r.text(spot, key.about)?.to_string()),
         KeyForm::Choice(choices) => Setting::Text(r.one_of(spot, key.name, choices)?.to_string()),
-        KeyForm::Url => Setting::Text(address(r, spot, "an https URL")?.trim_end_matches('/').to_string()),
+        KeyForm::Url => {
+            let metadata = matches!(key.name, "metadata_url" | "subject_token_url");
+            Setting::Text(secret_address(r, spot, "an https URL", metadata)?.trim_end_matches('/').to_string())
+        }
         KeyForm::Locator => Setting::Locator(locator(r, spot)?),
         KeyForm::List => Setting::List(r.unique(spot, "texts", |r, item| r.text(item, "a text").map(str::to_string))?),
         KeyForm::Flag => Setting::Flag(r.one_of(spot, key.name, &["true", "false"])? == "true"),

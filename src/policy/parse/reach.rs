@@ -5,8 +5,10 @@ use super::super::yaml::{NodeKind, shown};
 use super::super::{Cap, Caps, FamilyPolicy, Files, ListedServer, LoginHost, Network};
 use super::section;
 use super::services::services;
+use crate::model::recipient::{is_loopback, normal_host};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub fn network(r: &mut Reader, fields: &Fields<'_>) -> Network {
@@ -83,6 +85,35 @@ pub fn address(r: &mut Reader, spot: &Spot<'_>, what: &str) -> Option<String> {
             r.report(spot, message, hint);
             None
         }
+    }
+}
+
+/// Reads the URL of a server that gets a secret or issues a token: https, or http on this machine. With `metadata`, http is
+/// also allowed to the link-local addresses of metadata services, which have no other.
+pub fn secret_address(r: &mut Reader, spot: &Spot<'_>, what: &str, metadata: bool) -> Option<String> {
+    let text = address(r, spot, what)?;
+    let safe = url::Url::parse(&text).is_ok_and(|url| {
+        let host = normal_host(url.host_str().unwrap_or_default());
+        url.scheme() == "https" || is_loopback(&host) || metadata && is_metadata_address(&host)
+    });
+    if !safe {
+        r.report(
+            spot,
+            "this server would be called without TLS, so secrets and tokens would cross the network in clear text",
+            "write https://; http:// is allowed for this machine only, for example http://127.0.0.1:PORT",
+        );
+    }
+    safe.then_some(text)
+}
+
+/// Whether `host` is link-local, or the address of AWS's metadata services for IPv6 (`fd00:ec2::/32`).
+fn is_metadata_address(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            matches!(address.segments(), [0xfd00, 0x0ec2, ..]) || matches!(address.segments(), [0xfe80..=0xfebf, ..])
+        }
+        Err(_) => false,
     }
 }
 

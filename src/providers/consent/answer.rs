@@ -364,7 +364,14 @@ fn refused(failure: Failure) -> ConsentProblem {
         Class::CredentialMissing => ConsentCode::Refused,
         _ => ConsentCode::Vendor,
     };
-    ConsentProblem { detail: failure.detail, ..ConsentProblem::new(code, failure.title, failure.fix) }
+    // A code is never sent twice, so only the owner can try again.
+    let fix = match failure.class {
+        Class::Remote | Class::Network | Class::BreakerOpen | Class::Throttled => {
+            "use the link again in some minutes; if it lasts, see the status page of the vendor".to_string()
+        }
+        _ => failure.fix,
+    };
+    ConsentProblem { detail: failure.detail, ..ConsentProblem::new(code, failure.title, fix) }
 }
 
 fn not_proven(failure: Failure, missing: &[String], consent: &str, resource_ids: &[String]) -> ConsentProblem {
@@ -372,6 +379,12 @@ fn not_proven(failure: Failure, missing: &[String], consent: &str, resource_ids:
     let (code, title, fix) = if failure.class == Class::WrongService {
         let fix = format!("use the link again and log in with an account of {}", resource_ids.join(", "));
         (ConsentCode::WrongAccount, failure.title, fix)
+    } else if missing.is_empty() && failure.class == Class::CredentialRejected {
+        let fix = format!(
+            "use the link again and log in with an account that may read {}; if the new token is rejected too, compare the scopes and the OAuth client of credentials.consents.{consent} in the policy with what the source requires",
+            resource_ids.join(", ")
+        );
+        (ConsentCode::NotProven, failure.title, fix)
     } else if missing.is_empty() {
         (ConsentCode::NotProven, failure.title, failure.fix)
     } else {

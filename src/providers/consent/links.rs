@@ -63,7 +63,10 @@ impl ConsentProvider {
                     None => format!("send this link to {owner}, before it ends at {ends}: {url}"),
                 }
             }
-            Ok(None) => format!("aam consent link {} makes the link for {owner}", request.connection),
+            Ok(None) => format!(
+                "put the intent into the intents folder or push it; the connection then shows the link for {owner}: aam status {}",
+                request.connection
+            ),
             Err(error) => return error.failure(),
         };
         let failure = Failure::new(Class::CredentialMissing, title(reason.as_ref(), &settings.name, owner), fix);

@@ -34,7 +34,7 @@ use keys::StoreKeys;
 use refresh::Unsaved;
 pub use revoke::{RevokedAtVendor, RevokedGrant};
 pub use scopes::split as split_scopes;
-use settings::ConsentSettings;
+pub use settings::ConsentSettings;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -171,6 +171,12 @@ impl ConsentProvider {
         }
     }
 
+    /// Returns the file with the grants if this process has written it.
+    #[must_use]
+    pub fn written_file(&self) -> Option<PathBuf> {
+        lock(&self.stores).values().find(|store| store.is_written()).map(|store| store.path().to_path_buf())
+    }
+
     /// Returns the store that the policy names.
     fn store(&self, policy: &Policy) -> Arc<Store> {
         let path = &policy.credentials.consent_store.file;
@@ -182,16 +188,7 @@ impl ConsentProvider {
     /// # Errors
     /// Returns `CredentialMissing` if the policy names no key or the key is not valid, or the failure of its locator.
     async fn keys(&self, providers: &Providers, request: &CredentialRequest) -> Result<Arc<StoreKeys>, Failure> {
-        const FIX: &str = "generate a key with: openssl rand -base64 32";
-        let Some(locator) = &request.policy.credentials.consent_store.key else {
-            return Err(Failure::new(
-                Class::CredentialMissing,
-                "the policy does not name the key that encrypts consents",
-                format!(
-                    "{FIX}; store it where AAM can read it, for example with aam secret set CONSENT_KEY, and write into the policy: credentials: {{consent_store: {{key: \"env:CONSENT_KEY\"}}}}"
-                ),
-            ));
-        };
+        let Some(locator) = &request.policy.credentials.consent_store.key else { return Err(no_key()) };
         let name = locator.to_string();
         let now = providers.clock.monotonic();
         if let Some((until, keys)) = lock(&self.vault_keys).get(&name)
@@ -206,7 +203,7 @@ impl ConsentProvider {
             return Err(Failure::new(
                 Class::CredentialMissing,
                 format!("the key of the consent store ({name}) is not 32 bytes in base64 or hexadecimal"),
-                format!("{FIX}; a passphrase is not accepted, because it could be guessed from a copy of the file"),
+                format!("{NEW_KEY}; a passphrase is not accepted, because it could be guessed from a copy of the file"),
             ));
         };
         if matches!(locator, Locator::Vault(_)) {
@@ -214,6 +211,21 @@ impl ConsentProvider {
         }
         Ok(keys)
     }
+}
+
+/// How a key of the store is made.
+const NEW_KEY: &str = "generate a key with: openssl rand -base64 32";
+
+/// The failure for a policy that does not name the key of the store.
+#[must_use]
+pub fn no_key() -> Failure {
+    Failure::new(
+        Class::CredentialMissing,
+        "the policy does not name the key that encrypts consents",
+        format!(
+            "{NEW_KEY}; store it where AAM can read it, for example with aam secret set CONSENT_KEY, and write into the policy: credentials: {{consent_store: {{key: \"env:CONSENT_KEY\"}}}}"
+        ),
+    )
 }
 
 /// The key of a grant's access token in the cache. A grant that is given again has another id.

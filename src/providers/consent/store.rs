@@ -14,6 +14,7 @@ use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -80,6 +81,8 @@ pub struct Store {
     path: PathBuf,
     /// The content that was read or written last, with what identifies the file that it was in.
     known: Mutex<Option<(FileMark, Arc<StoreContent>)>>,
+    /// Whether this process has written the file.
+    written: AtomicBool,
 }
 
 /// Device, inode, size and time of the last change in nanoseconds. Each change of the store is a new file.
@@ -94,7 +97,13 @@ impl Store {
     /// Creates the store at `path`. Nothing is read or written yet.
     #[must_use]
     pub fn new(path: &Path) -> Arc<Store> {
-        Arc::new(Store { path: path.to_path_buf(), known: Mutex::default() })
+        Arc::new(Store { path: path.to_path_buf(), known: Mutex::default(), written: AtomicBool::new(false) })
+    }
+
+    /// Whether this process has written the file.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// Returns the path of the file.
@@ -185,6 +194,7 @@ impl Store {
             let result = change(&mut content, &keys)?;
             if content.changed {
                 store.write(content, spare.as_deref())?;
+                store.written.store(true, Ordering::Relaxed);
             }
             Ok(result)
         })

@@ -16,6 +16,7 @@ mod oauth1;
 mod oauth2_client;
 mod okta;
 mod refusal;
+mod refused;
 mod salesforce;
 mod servicenow;
 mod snowflake;
@@ -23,7 +24,8 @@ pub(super) mod token_request;
 mod token_response;
 mod zoom;
 
-use super::cache::{Cache, Cached, Fetched, Reuse};
+use super::cache::{Cache, Cached, Fetched, Moment, Reuse};
+use super::stored;
 use super::{CredentialFacts, CredentialProvider, CredentialRequest, ProvidedCredential, Providers};
 use crate::clock::Clock;
 use crate::credentials::private_key::{PrivateKey, UnusableKey};
@@ -35,6 +37,7 @@ use crate::model::{Class, EndingSecret, Evidence, Failure, Locator, PlannedCall,
 use crate::policy::Policy;
 use crate::policy::credentials::Principal;
 use futures_util::future::BoxFuture;
+use refused::Refusals;
 use std::sync::Arc;
 
 /// What a kind minted.
@@ -75,6 +78,7 @@ impl MintContext<'_> {
     /// As [`MintContext::secret`], and `CredentialMissing` if the object has several fields.
     pub async fn secret_text(&self, key: &str) -> Result<Secret, Failure> {
         let credential = self.secret(key).await?;
+        stored::check_fields(&credential, &self.stored(key))?;
         let only = credential.values().next().filter(|_| credential.values().count() == 1);
         let Some(secret) = only.or_else(|| credential.field(key)) else {
             let title = format!("{} has several fields: {}", self.stored(key), credential.field_names().join(", "));
@@ -141,11 +145,12 @@ impl MintContext<'_> {
 /// Resolves `sp:` locators.
 pub struct PrincipalProvider {
     minted: Cache<Minted>,
+    refusals: Refusals,
 }
 
 impl PrincipalProvider {
     pub fn new(clock: &Arc<dyn Clock>) -> PrincipalProvider {
-        PrincipalProvider { minted: Cache::new(clock) }
+        PrincipalProvider { minted: Cache::new(clock), refusals: Refusals::default() }
     }
 
     async fn resolve(&self, providers: &Providers, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
@@ -153,11 +158,23 @@ impl PrincipalProvider {
         let Some(principal) = request.policy.credentials.principals.get(name) else { return Err(unknown(name, &request.policy)) };
         let context = MintContext { providers, request, name, principal };
         // A changed principal mints anew, and so does a family that needs other scopes.
-        let settings = serde_json::json!([principal, context.scopes()]).to_string();
+        let definition = request.policy.credentials.definition(&request.locator).to_string();
+        let settings = serde_json::json!([principal, context.scopes(), definition]).to_string();
         let key = format!("{name}|{}", crate::model::Digest::from_bytes(settings.as_bytes()));
         // Where no call is made, the credential is made of keys that can be changed at their place at any time.
         let reuse = if principal.calls().is_empty() { Reuse::OncePerConnection } else { Reuse::UntilEnd };
-        let cached = self.minted.get(&key, request, reuse, || mint(&context)).await?;
+        let fetch = || async {
+            if reuse == Reuse::OncePerConnection {
+                return mint(&context).await;
+            }
+            let key = format!("{key}|{}", refused::digest_of_secrets(&context).await?);
+            let now = Moment::now(providers.clock.as_ref());
+            if let Some(failure) = self.refusals.find(&key, now) {
+                return Err(failure);
+            }
+            mint(&context).await.map_err(|failure| self.refusals.keep(key, failure, now))
+        };
+        let cached = self.minted.get(&key, request, reuse, fetch).await?;
         Ok(provided(&cached, name, principal))
     }
 }
@@ -182,6 +199,15 @@ async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
     }
 }
 
+/// The failure with which every mint of `principal` would end, whatever is stored for it.
+#[must_use]
+pub fn unusable(principal: &Principal) -> Option<Failure> {
+    match principal.kind {
+        "salesforce" => salesforce::unusable(principal),
+        _ => None,
+    }
+}
+
 /// The failure for a kind that this version does not serve yet.
 fn not_served(context: &MintContext<'_>) -> Failure {
     Failure::new(
@@ -197,7 +223,7 @@ fn provided(cached: &Cached<Minted>, name: &str, principal: &Principal) -> Provi
     facts.changeable = true;
     facts.issued_earlier = cached.hit;
     facts.valid_until = cached.valid_until();
-    facts.ends_at = end_of_day(principal.text("expires")).or(minted.key_ends_at);
+    facts.ends_at = principal.expires().or(minted.key_ends_at);
     facts.ending_secret = facts.ends_at.map(|_| EndingSecret::Principal(name.to_string()));
     facts.evidence = minted.evidence.clone();
     facts.evidence.insert("kind".to_string(), principal.kind.into());
@@ -206,13 +232,8 @@ fn provided(cached: &Cached<Minted>, name: &str, principal: &Principal) -> Provi
     ProvidedCredential { credential: minted.credential.clone(), facts }
 }
 
-/// The instant at which the day `YYYY-MM-DD` of the policy ends in UTC.
-fn end_of_day(day: Option<&str>) -> Option<Timestamp> {
-    let start = Timestamp::parse(&format!("{}T00:00:00Z", day?)).ok()?;
-    Some(start.next_day())
-}
-
-fn unknown(name: &str, policy: &Policy) -> Failure {
+/// The failure for a service principal that the policy does not describe.
+pub fn unknown(name: &str, policy: &Policy) -> Failure {
     let known = policy.credentials.principals.keys().map(String::as_str);
     let fix = match nearest(name, known) {
         Some(near) => format!("write sp:{near}, or describe {name} under credentials.principals in the policy"),

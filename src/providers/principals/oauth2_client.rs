@@ -201,7 +201,8 @@ fn refused(context: &MintContext<'_>, auth: &str, refusal: &TokenRefusal) -> Fai
         // A secret does not depend on the time.
         refusal.server_date = None;
     }
-    if refusal.error.is_empty() && refusal.status == 401 {
+    let unnamed = refusal.error.is_empty() && refusal.status == 401;
+    if unnamed {
         refusal.error = "invalid_client".to_string();
     }
     if refusal.error.is_empty() && matches!(refusal.status, 404 | 405 | 410) {
@@ -210,7 +211,14 @@ fn refused(context: &MintContext<'_>, auth: &str, refusal: &TokenRefusal) -> Fai
         return Failure::new(Class::NotFound, title, fix).detail(refusal.description);
     }
     let own = context.endpoint("token_url", "").ok().and_then(|endpoint| servicenow::refusals(&endpoint, &refusal));
-    context.refusals_with(host, own.unwrap_or(OAUTH_REFUSALS), &values).failure(&context.refusal(&refusal))
+    let rules = own.unwrap_or(OAUTH_REFUSALS);
+    let failure = context.refusals_with(host.clone(), rules, &values).failure(&context.refusal(&refusal));
+    match (unnamed, refusal.description.as_str()) {
+        (false, _) => failure,
+        // The code stands for the status, and the endpoint did not say it.
+        (true, "") => failure.detail(format!("{host} answered HTTP 401 without a reason")),
+        (true, said) => failure.detail(format!("{host} answered HTTP 401: \"{said}\"")),
+    }
 }
 
 /// The host of the token endpoint, with its port if it is not the usual one.

@@ -10,6 +10,7 @@ use super::token_request::TokenRequest;
 use super::{Fetched, MintContext, Minted};
 use crate::credentials::{Secret, jwt};
 use crate::model::{Class, Failure};
+use crate::policy::credentials::Principal;
 use serde_json::Map;
 use std::time::Duration;
 use url::Url;
@@ -110,7 +111,7 @@ pub async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure>
     let domain = context.endpoint("domain", "")?;
     let url = context.url(&format!("{}/services/oauth2/token", context.text("domain")?))?;
     let form = match context.principal.locator("secret") {
-        Some(_) => client_credentials(context, &domain).await?,
+        Some(_) => client_credentials(context).await?,
         None => assertion(context, &domain).await?,
     };
     let request = TokenRequest { url, form, headers: Vec::new(), basic: None };
@@ -125,12 +126,9 @@ pub async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure>
     Ok(token_credential(issued, &[("instance_url", &origin), ("host", &host)], TOKEN_LIFETIME))
 }
 
-async fn client_credentials(context: &MintContext<'_>, domain: &Url) -> Result<Vec<(&'static str, Secret)>, Failure> {
-    if is_shared(domain) {
-        let title =
-            format!("client credentials do not work on {}, which all organizations share", domain.host_str().unwrap_or_default());
-        let fix = "write the organization's own host as domain: Setup > My Domain > Current My Domain URL, https://MYDOMAIN.my.salesforce.com";
-        return Err(Failure::new(Class::Misconfigured, title, fix));
+async fn client_credentials(context: &MintContext<'_>) -> Result<Vec<(&'static str, Secret)>, Failure> {
+    if let Some(failure) = unusable(context.principal) {
+        return Err(failure);
     }
     Ok(vec![
         ("grant_type", Secret::new("client_credentials".to_string())),
@@ -150,6 +148,17 @@ async fn assertion(context: &MintContext<'_>, domain: &Url) -> Result<Vec<(&'sta
         ("grant_type", Secret::new("urn:ietf:params:oauth:grant-type:jwt-bearer".to_string())),
         ("assertion", signed.map_err(|unusable| context.unusable_key("key", &unusable))?),
     ])
+}
+
+/// The failure for client credentials on a host that all organizations share.
+#[must_use]
+pub fn unusable(principal: &Principal) -> Option<Failure> {
+    principal.locator("secret")?;
+    let domain = Url::parse(principal.text("domain")?).ok().filter(is_shared)?;
+    let title =
+        format!("client credentials do not work on {}, which all organizations share", domain.host_str().unwrap_or_default());
+    let fix = "write the organization's own host as domain: Setup > My Domain > Current My Domain URL, https://MYDOMAIN.my.salesforce.com";
+    Some(Failure::new(Class::Misconfigured, title, fix))
 }
 
 /// Whether the host is one of those that all organizations share.

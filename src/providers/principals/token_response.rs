@@ -1,8 +1,9 @@
 //! The responses of a token endpoint (RFC 6749, sections 5.1 and 5.2), as vendors really send them.
 
 use super::refusal::http_date;
-use crate::credentials::{Secret, redact};
+use crate::credentials::{MAX_SECRET_BYTES, MIN_SECRET_BYTES, Secret, redact};
 use crate::egress::HttpResponse;
+use crate::model::text::counted;
 use crate::model::{Class, Failure, Timestamp};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -88,6 +89,16 @@ pub fn read(response: &HttpResponse) -> Result<IssuedToken, NoToken> {
     let error = error_code(&fields);
     if !success || !error.is_empty() {
         return Err(NoToken::Refused(refusal(response, &fields, error, is_json)));
+    }
+    let length = text("access_token").len();
+    if length > 0 && (length < MIN_SECRET_BYTES || length as u64 > MAX_SECRET_BYTES) {
+        return Err(NoToken::Failed(Failure::new(
+            Class::WrongService,
+            format!("{} issued a token of {}, which is not one", host(response), counted(length, "byte")),
+            format!(
+                "check that the URL is that of the token endpoint; AAM uses tokens of {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes"
+            ),
+        )));
     }
     if text("access_token").is_empty() {
         return Err(NoToken::Failed(not_a_token_endpoint(response, is_json)));

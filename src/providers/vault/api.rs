@@ -7,6 +7,7 @@ use super::failures;
 use crate::credentials::{Secret, redact};
 use crate::egress::{FurtherAuthorities, HttpRequest, Method};
 use crate::model::{Allowed, BodyRule, Digest, Failure, PostRule, Posts, Shape};
+use crate::policy::Credentials;
 use crate::policy::credentials::VaultPolicy;
 use crate::providers::{CredentialRequest, Endpoint, Providers};
 use futures_util::future::BoxFuture;
@@ -87,10 +88,16 @@ pub struct VaultContext<'a> {
     pub vault: &'a VaultPolicy,
 }
 
+/// Returns the key of `vault`: its address, its namespace and the login, with the folder in which `env:` is looked up.
+pub fn key(credentials: &Credentials, vault: &VaultPolicy) -> String {
+    let parts = serde_json::json!([vault.address, vault.namespace, vault.login, credentials.secrets_dir]);
+    Digest::from_bytes(parts.to_string().as_bytes()).short()
+}
+
 impl VaultContext<'_> {
     /// Returns the key of everything that is cached for this vault and this way to log in.
     pub fn key(&self) -> String {
-        Digest::from_bytes(serde_json::json!(self.vault).to_string().as_bytes()).short()
+        key(&self.request.policy.credentials, self.vault)
     }
 
     /// Makes `call`. Returns responses with a status below 500 that say something about the call itself.

@@ -26,6 +26,7 @@ use crate::policy::Policy;
 use crate::policy::credentials::{VaultLogin, VaultPath, VaultPolicy};
 use api::{EgressTransport, VaultCall, VaultContext, VaultResponse, VaultTransport};
 use failures::ApiPath;
+pub use failures::no_vault;
 use futures_util::future::BoxFuture;
 use lease::{Lease, Replaced};
 use mount::Mount;
@@ -86,6 +87,11 @@ impl VaultProvider {
             outages: Mutex::default(),
             changed: tokio::sync::Notify::new(),
         }
+    }
+
+    /// Makes the upkeep check at once what is to be done.
+    pub fn check_now(&self) {
+        self.changed.notify_one();
     }
 
     async fn resolve(&self, providers: &Providers, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {

@@ -1,7 +1,7 @@
 //! Turns the fields of a secret into a credential.
 
 use super::failures;
-use crate::credentials::{Credential, MIN_SECRET_BYTES, Secret, Unprotectable, redact, unprotectable};
+use crate::credentials::{Credential, MAX_SECRET_BYTES, MIN_SECRET_BYTES, Secret, Unprotectable, redact, unprotectable};
 use crate::model::problem::nearest;
 use crate::model::{Class, Failure};
 use crate::policy::credentials::VaultPath;
@@ -25,7 +25,7 @@ pub fn credential(path: &VaultPath, fields: &Map<String, Value>, aws: bool) -> R
     // The names of fields appear in messages, and a hostile vault could repeat a value there.
     redact::learn(&all(fields, false));
     let credential = match (path.field(), fields.len()) {
-        (Some(name), _) => Credential::read(text(path, name, fields.get(name).ok_or_else(|| no_field(path, name, fields))?)?),
+        (Some(name), _) => parsed(path, name, text(path, name, fields.get(name).ok_or_else(|| no_field(path, name, fields))?)?)?,
         (None, 0) => {
             return Err(missing(
                 format!("the secret {} does not have any field", path.path()),
@@ -35,10 +35,17 @@ pub fn credential(path: &VaultPath, fields: &Map<String, Value>, aws: bool) -> R
         (None, 1) => {
             let (name, value) = fields.iter().next().ok_or_else(|| no_field(path, "", fields))?;
             let value = text(path, name, value)?;
-            Credential::read(value.clone()).with_field(name, value)
+            parsed(path, name, value.clone())?.with_field(name, value)
         }
         (None, _) => all(fields, aws),
     };
+    let longest = credential.values().map(|value| value.expose().len()).max().unwrap_or_default();
+    if longest as u64 > MAX_SECRET_BYTES {
+        return Err(missing(
+            format!("the secret vault:{path} has {longest} bytes, and AAM accepts {MAX_SECRET_BYTES} at most"),
+            "name the field that holds the credential with #FIELD; keys and tokens have a few thousand bytes",
+        ));
+    }
     match unprotectable(&credential) {
         None => Ok(credential),
         Some(reason) => {
@@ -54,13 +61,16 @@ pub fn credential(path: &VaultPath, fields: &Map<String, Value>, aws: bool) -> R
     }
 }
 
+/// Parses the text of one field, which may be a JSON object.
+fn parsed(path: &VaultPath, name: &str, value: Secret) -> Result<Credential, Failure> {
+    Credential::parse(value).map_err(|malformed| {
+        let title = format!("the field {} of the secret {} {}", shown(name), path.path(), malformed.message());
+        missing(title, malformed.fix())
+    })
+}
+
 fn all(fields: &Map<String, Value>, aws: bool) -> Credential {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let filled = fields.iter().filter(|(_, value)| !value.is_null());
-    let mut credential = Credential::from_fields(filled.map(|(name, value)| (name.clone(), Secret::new(text(value)))));
+    let mut credential = Credential::from_object(fields);
     for (from, to) in AWS_NAMES.iter().filter(|(_, to)| aws && !fields.contains_key(*to)) {
         if let Some(value) = credential.field(from).cloned() {
             credential = credential.with_field(to, value);

@@ -29,10 +29,15 @@ pub struct Scheme {
     pub assertion: Option<Assertion>,
 }
 
+/// Where a credential is.
+pub enum Carrier {
+    Header(String),
+    /// A parameter of a form.
+    Form(String),
+}
+
 pub struct SchemeForm {
-    /// The header with the credential, unless `field` names a field of the form in the body.
-    pub header: String,
-    pub field: Option<String>,
+    pub carrier: Carrier,
     pub prefixes: Vec<String>,
     pub basic: bool,
     /// The form is used only if this holds.
@@ -130,11 +135,11 @@ pub fn schemes(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Scheme> {
         let mut forms = Vec::new();
         for node in node.one_or_more(problems) {
             let Some(mut fields) = node.fields(problems) else { continue };
-            let field = fields.text("form", problems);
-            let header = match field {
-                Some(_) => String::new(),
-                None => fields.required("header", problems).and_then(|node| node.text(problems)).unwrap_or_default(),
-            };
+            let header = fields.text("header", problems).map(|name| Carrier::Header(name.to_ascii_lowercase()));
+            let parameter = fields.text("form", problems).map(Carrier::Form);
+            if header.is_some() == parameter.is_some() {
+                problems.add(&node.pointer, "a scheme has either header or form");
+            }
             let basic = fields.flag("basic", problems);
             let mut prefixes = fields.texts("prefix", problems);
             if prefixes.is_empty() {
@@ -145,7 +150,9 @@ pub fn schemes(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Scheme> {
             }
             let when = fields.get("when").map(|node| Template::new(&node, problems));
             fields.finish(problems);
-            forms.push(SchemeForm { header: header.to_ascii_lowercase(), field, prefixes, basic, when });
+            if let Some(carrier) = header.or(parameter) {
+                forms.push(SchemeForm { carrier, prefixes, basic, when });
+            }
         }
         schemes.push(Scheme { kind: kind.to_owned(), forms, assertion });
     }

@@ -9,7 +9,7 @@ mod token;
 
 pub use account::{Account, Accounts};
 pub use answer::{Answer, Mood};
-pub use credential::{Client, Credential, Scheme, SchemeForm};
+pub use credential::{Carrier, Client, Credential, Scheme, SchemeForm};
 pub use dataset::Dataset;
 pub use route::{Authentication, List, ListSource, Paging, Route};
 pub use token::{Assertion, ClientAuthentication, Dpop, Expected, Issue, JWT_BEARER, Refresh, TokenEndpoint};

@@ -119,8 +119,8 @@ impl TokenEndpoint {
             let text = node.text(problems)?;
             Pattern::host(&text).map_err(|error| problems.add(&node.pointer, error)).ok()
         });
-        let grants = fields.texts("grants", problems);
-        let grants = grants.into_iter().map(|name| if name == "jwt_bearer" { JWT_BEARER.to_owned() } else { name });
+        let grants = fields.texts("grants", problems).into_iter();
+        let grants: Vec<String> = grants.map(|name| if name == "jwt_bearer" { JWT_BEARER.to_owned() } else { name }).collect();
         let mut client_authentication = Vec::new();
         for node in fields.get("client_authentication").map(|node| node.one_or_more(problems)).unwrap_or_default() {
             match node.value.as_str() {
@@ -132,12 +132,19 @@ impl TokenEndpoint {
                 _ => problems.add(&node.pointer, "expected basic, post, private_key_jwt, jwt_bearer or none"),
             }
         }
+        if client_authentication.is_empty() {
+            client_authentication = if grants.iter().any(|name| name == JWT_BEARER) {
+                vec![ClientAuthentication::JwtBearer]
+            } else {
+                vec![ClientAuthentication::Basic, ClientAuthentication::Post]
+            };
+        }
         let dpop = match fields.text("dpop", problems).as_deref() {
             None | Some("none") => Dpop::None,
             Some("optional") => Dpop::Optional,
             Some("required") => Dpop::Required,
             Some(_) => {
-                problems.add(&format!("{}/dpop", node.pointer), "dpop is none, optional or required");
+                problems.add(&format!("{}/dpop", node.pointer), "dpop has to be none, optional or required");
                 Dpop::None
             }
         };
@@ -155,7 +162,7 @@ impl TokenEndpoint {
             pointer: node.pointer.clone(),
             path,
             host,
-            grants: grants.collect(),
+            grants,
             client_authentication,
             authenticated_by,
             assertion,

@@ -68,7 +68,8 @@ impl Exchange<'_> {
                     return self.find_issuer(endpoint, jwt).map(Some);
                 }
                 ClientAuthentication::None => match (parameter("client_id"), parameter("client_secret")) {
-                    (Some(id), None) => (Some(id), None, None),
+                    // A client that sends an assertion is not a public one.
+                    (Some(id), None) if parameter("client_assertion").is_none() => (Some(id), None, None),
                     _ => continue,
                 },
             };

@@ -103,10 +103,17 @@ impl Exchange<'_> {
         if grant.ends_at <= self.now() {
             return refused("invalid_grant", "expired");
         }
-        if endpoint.issue.refresh != Refresh::Stays && !minted.spend_refresh(self.index, &value) {
+        Ok(grant)
+    }
+
+    /// Ends the refresh token of the request, if it is used once. Nothing else can refuse the request any more.
+    pub(super) fn spend_refresh_token(&self, endpoint: &TokenEndpoint) -> Result<(), TokenError> {
+        let value = self.parameter(endpoint, "refresh_token").unwrap_or_default();
+        let is_used_once = endpoint.issue.refresh != Refresh::Stays;
+        if is_used_once && !self.sandbox.minted.spend_refresh(self.index, &value) {
             return refused("invalid_grant", "refresh_token");
         }
-        Ok(grant)
+        Ok(())
     }
 
     fn password_grant(&self, endpoint: &TokenEndpoint, asking: &Asking) -> Result<(), TokenError> {

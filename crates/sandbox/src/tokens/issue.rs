@@ -25,14 +25,21 @@ impl Exchange<'_> {
         }
         self.find_account(&asking)?;
         self.check_expected(endpoint, &asking)?;
+        // A proof without a nonce is sent again with one, so it is checked before a code is used up.
+        let key = self.key_of_caller(endpoint, &asking)?;
         let grant = self.grant(endpoint, &grant_type, &mut asking)?;
+        if grant.dpop.is_some() && grant.dpop != key {
+            return refused("invalid_dpop_proof", "key");
+        }
         if self.account.is_none()
             && let Some(account) = grant.account.as_deref().and_then(|name| self.vendor.accounts.find(name))
         {
             self.account = Some(account);
         }
         let scopes = self.scopes(endpoint, &asking, &grant)?;
-        let key = self.key_of_caller(endpoint, &asking, &grant)?;
+        if grant_type == "refresh_token" {
+            self.spend_refresh_token(endpoint)?;
+        }
         let scope = self.mint(endpoint, &asking, &grant, scopes, key)?;
         let mut reply = Reply::new(endpoint.status);
         reply.set_body(&endpoint.answer.render(&scope)?.unwrap_or(Value::Null));
@@ -86,15 +93,14 @@ impl Exchange<'_> {
     }
 
     /// The key that the caller proves to have, if the token is to be bound to it.
-    fn key_of_caller(&self, endpoint: &TokenEndpoint, asking: &Asking, grant: &Grant) -> Result<Option<String>, TokenError> {
+    fn key_of_caller(&self, endpoint: &TokenEndpoint, asking: &Asking) -> Result<Option<String>, TokenError> {
         if endpoint.dpop == Dpop::None {
             return Ok(None);
         }
         let by_client = asking.client.credential.data.get("dpop").and_then(Value::as_str) == Some("required");
-        let is_required = endpoint.dpop == Dpop::Required || by_client || grant.dpop.is_some();
+        let is_required = endpoint.dpop == Dpop::Required || by_client;
         let inward = |text: &str| self.sandbox.inward(text);
         match proof(self.request, None, endpoint.dpop_nonce, self.now(), &self.sandbox.minted.seen, &inward) {
-            Ok(key) if grant.dpop.as_ref().is_some_and(|own| *own != key) => refused("invalid_dpop_proof", "key"),
             Ok(key) => Ok(Some(key)),
             Err(ProofError::Missing) if !is_required => Ok(None),
             Err(ProofError::Missing) => refused("invalid_dpop_proof", "missing"),

@@ -24,10 +24,20 @@ async fn a_credential_of_the_account_is_accepted_in_each_of_its_forms() {
 }
 
 #[tokio::test]
+async fn a_credential_can_be_a_parameter_of_a_form() {
+    let running = start().await;
+    let info = async |url: &str, token: &str| running.send(running.request("POST", url).form(&[("access_token", token)])).await;
+    assert_eq!(info("https://acme.vendor.test/v1/info", "reader-token").await.json["name"], "reader");
+    assert_eq!(info("https://acme.vendor.test/v1/info", "stranger").await.status, 401);
+    // Only where the file says so.
+    assert_eq!(info("https://acme.vendor.test/v1/search", "reader-token").await.status, 404);
+}
+
+#[tokio::test]
 async fn refusals_are_those_of_the_file() {
     let running = start().await;
     let cases = [
-        ("authorization", "Bearer nobody", 401, "unauthorized"),
+        ("authorization", "Bearer stranger", 401, "unauthorized"),
         ("authorization", "Bearer ended-token", 401, "expired"),
         ("authorization", "Bearer withdrawn-token", 401, "revoked"),
         ("authorization", "Bearer locked-token", 423, "locked"),
@@ -47,7 +57,7 @@ async fn refusals_are_those_of_the_file() {
     assert_eq!((answer.status, answer.error(), answer.header("www-authenticate")), (401, "unauthorized", "Bearer"));
     let answer = running.get(USERS, "narrow-token").await;
     assert_eq!(answer.json["needed"], serde_json::json!(["users.read", "users.manage"]));
-    // Strictness is no violation: the vendor's file describes these calls.
+    // A refusal is not a violation: the vendor's file describes these calls.
     assert!(running.violations().await.is_empty());
 }
 
@@ -78,13 +88,13 @@ async fn anonymous_routes_answer_anybody() {
 #[tokio::test]
 async fn accounts_are_named_by_host_or_path_or_credential() {
     let running = start().await;
-    let unknown = running.get("https://nobody.vendor.test/v1/users", "reader-token").await;
+    let unknown = running.get("https://stranger.vendor.test/v1/users", "reader-token").await;
     assert_eq!((unknown.status, unknown.header("content-type")), (404, "text/html; charset=utf-8"));
     let name = |account: &str| format!("https://api.vendor.test/v1/accounts/{account}/name");
     assert_eq!(running.get(&name("ACME"), "reader-token").await.text, "acme");
     assert_eq!(running.get(&name("other"), "reader-token").await.error(), "other_account");
-    assert_eq!(running.get(&name("nobody"), "reader-token").await.status, 404);
-    assert_eq!(running.get(&name("nobody"), "wrong").await.status, 401);
+    assert_eq!(running.get(&name("stranger"), "reader-token").await.status, 404);
+    assert_eq!(running.get(&name("stranger"), "wrong").await.status, 401);
     // The host does not name an account: the credential does.
     let users = running.get("https://api.vendor.test/v1/users?limit=1", "other-token").await;
     assert_eq!(users.json["users"][0]["id"], 2001);
@@ -138,4 +148,28 @@ async fn paths_are_matched_with_their_escapes() {
     let running = start().await;
     let answer = running.get("https://acme.vendor.test/v1/files/a%2Fb%20c/meta(%27x%25y%27)", "reader-token").await;
     assert_eq!(answer.json, serde_json::json!({"name": "a/b c", "part": "x%y"}));
+}
+
+#[test]
+fn the_list_of_calls_is_bounded() {
+    use sandbox::calls::{Call, Calls, MAX_CALLS};
+    let calls = Calls::default();
+    let call = |at_ms| Call {
+        at_ms,
+        family: "vendor".to_owned(),
+        account: None,
+        credential: None,
+        method: "GET".to_owned(),
+        host: "acme.vendor.test".to_owned(),
+        path: "/".repeat(5000),
+        query: String::new(),
+        status: 200,
+        violation: None,
+    };
+    for at_ms in 0..=MAX_CALLS as u64 {
+        calls.add(call(at_ms));
+    }
+    let list: Vec<serde_json::Value> = serde_json::from_slice(&calls.to_json()).unwrap();
+    assert_eq!((list.len(), list[0]["at_ms"].as_u64()), (MAX_CALLS, Some(1)));
+    assert!(list[0]["path"].as_str().unwrap().len() < 1000);
 }

@@ -57,7 +57,7 @@ async fn what_is_wrong_with_an_assertion_refuses_it() {
         (sign("client", &claims("app", json!({"exp": now() + 301}))), "lifetime"),
         (sign("client", &claims("app", json!({"iat": null, "exp": now() + 310}))), "lifetime"),
         (sign("client", &claims("app", json!({"jti": null}))), "claim"),
-        (sign("client", &claims("nobody", json!({}))), "unknown"),
+        (sign("client", &claims("stranger", json!({}))), "unknown"),
         ("a.b.c".to_owned(), "malformed"),
     ];
     for (assertion, reason) in cases {
@@ -105,6 +105,24 @@ async fn an_unsigned_assertion_and_a_confused_one_are_refused() {
     let (_, signature) = signed.rsplit_once('.').unwrap();
     let changed = format!("{}.{}.{signature}", part(&json!({"alg": "RS256"})), part(&claims("app", json!({}))));
     assert_eq!(description(&private_key_jwt(&running, &changed).await), "bad signature");
+}
+
+#[tokio::test]
+async fn an_assertion_names_the_scopes_of_its_token() {
+    let running = start().await;
+    let ask = async |scope: &str, account: &str| {
+        let url = format!("https://{account}.vendor.test/assertion");
+        let assertion = sign("client", &claims("app", json!({"aud": url, "scope": scope})));
+        let form = [("grant_type", JWT_BEARER), ("assertion", assertion.as_str())];
+        running.send(running.request("POST", &url).form(&form)).await
+    };
+    let token = ask("users.read", "acme").await;
+    assert_eq!(token.status, 200, "{}", token.text);
+    let token = token.json["access_token"].as_str().unwrap();
+    assert_eq!(running.get("https://acme.vendor.test/v1/users", token).await.status, 200);
+    assert_eq!(ask("users.read users.delete", "acme").await.error(), "unauthorized_client");
+    assert_eq!(ask("users.read", "other").await.error(), "invalid_client");
+    assert_eq!(running.violations().await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Proofs of possession.
 
-use crate::support::{Answer, Running, TOKEN_URL, now, start};
+use crate::support::{Answer, Running, TOKEN_URL, VENDOR, now, start, start_all};
 use sandbox::jwt::{self, hash};
 use sandbox::keys;
+use sandbox::sandbox::RunOptions;
 use serde_json::{Value, json};
 
 const USERS: &str = "https://acme.vendor.test/v1/users";
@@ -130,4 +131,23 @@ fn thumbprints_are_those_of_rfc_7638() {
         "e": "AQAB", "alg": "RS256", "kid": "2011-04-29",
     });
     assert_eq!(jwt::thumbprint(&jwk).unwrap(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+}
+
+#[tokio::test]
+async fn a_proof_is_used_once_also_where_vendors_share_a_host() {
+    let second = "family: second
+sources: [x]
+checked_by: [x]
+hosts: ['{account}.vendor.test']
+accounts: {acme: {}}
+schemes: {bearer: {header: authorization, prefix: 'Bearer '}}
+routes: [{path: /v1/users}]
+";
+    let running = start_all(&[VENDOR, second], RunOptions::default()).await;
+    let nonce = nonce(&running).await;
+    let answer = ask(&running, BOUND, Some(proof("client_ec", json!({}), json!({"nonce": nonce})))).await;
+    let token = answer.json["access_token"].as_str().unwrap();
+    let claims = json!({"htm": "GET", "htu": USERS, "ath": hash(token.as_bytes())});
+    let request = running.request("GET", USERS).header("authorization", format!("DPoP {token}"));
+    assert_eq!(running.send(request.header("dpop", proof("client_ec", json!({}), claims))).await.status, 200);
 }

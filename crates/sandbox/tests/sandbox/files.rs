@@ -72,7 +72,7 @@ fn other_mistakes_are_found() {
         ),
         (
             "tokens: [{path: /t, grants: [x], dpop: sometimes, issue: {kind: b}, answer: {}}]",
-            "dpop is none, optional or required",
+            "dpop has to be none, optional or required",
         ),
         ("clients: [{id: a, key: mine}]", "is not a key of the sandbox"),
         ("schemes: {s: {header: a, assertion: {algorithms: [HS256]}}}", "HS256 is not one of"),
@@ -100,5 +100,5 @@ fn the_vendors_of_this_repository_are_valid() {
     }
     let one = load_folder(&folder, &["github".to_owned()]).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert_eq!(one.len(), 1);
-    assert!(load_folder(&folder, &["nobody".to_owned()]).is_err());
+    assert!(load_folder(&folder, &["stranger".to_owned()]).is_err());
 }

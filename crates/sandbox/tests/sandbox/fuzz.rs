@@ -15,7 +15,7 @@ static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| {
 
 fn host() -> impl Strategy<Value = String> {
     prop_oneof![
-        "(slow-|many-|empty-|cut-|limited-|busy500-|hanging-|strayed-){0,4}(acme|other|nobody)\\.vendor\\.test",
+        "(slow-|many-|empty-|cut-|limited-|busy500-|hanging-|strayed-){0,4}(acme|other|stranger)\\.vendor\\.test",
         "(api|login|[a-z]{0,8})\\.vendor\\.test",
         "\\PC{0,30}",
     ]

@@ -14,7 +14,7 @@ async fn a_mood_keeps_account_and_credential() {
     let answer = running.get("https://slow-acme.vendor.test/v1/org", "").await;
     assert_eq!((answer.json["name"].as_str(), answer.json["key"].as_str()), (Some("acme"), Some("slow-acme")));
     assert_eq!(running.get(&users("slow-acme"), "other-token").await.error(), "other_account");
-    assert_eq!(running.get(&users("slow-nobody"), "reader-token").await.status, 404);
+    assert_eq!(running.get(&users("slow-stranger"), "reader-token").await.status, 404);
     // A mood does not lend a caller rights.
     assert_eq!(running.get(&users("many-acme"), "narrow-token").await.status, 403);
 }

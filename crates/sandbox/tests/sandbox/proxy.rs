@@ -56,6 +56,9 @@ async fn a_plain_address_stands_for_its_host() {
     // Links stay at the address that the caller knows.
     let link = first.headers()["link"].to_str().unwrap().to_owned();
     assert!(link.starts_with(&format!("<http://{address}/v1/users?limit=7&after=")), "{link}");
+    // The proxy's callers know the vendor's own name.
+    let through_proxy = running.get("https://acme.vendor.test/v1/text", "").await;
+    assert_eq!(through_proxy.text, "<p>acme.vendor.test https://acme.vendor.test/x</p>");
     let next = link.trim_start_matches('<').split('>').next().unwrap();
     assert_eq!(get(next).await.status(), 200);
     let text = get(&format!("http://{address}/v1/text")).await.text().await.unwrap();
@@ -111,6 +114,10 @@ routes: [{path: /v1/users, answer: second}, {path: /v2/users, answer: second}]
     assert_eq!(family("https://api.vendor.test/v1/users", "reader-token").await, "vendor");
     assert_eq!(family("https://api.vendor.test/v1/users", "second-token").await, "second");
     assert_eq!(family("https://api.vendor.test/v2/users", "reader-token").await, "second");
+    // Choosing the vendor does not use up what can be used once.
+    let assertion = crate::support::sign("client", &crate::support::claims("app", serde_json::json!({})));
+    let form = [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.as_str())];
+    assert_eq!(running.token(&form).await.status, 200);
     let form = [("grant_type", "client_credentials"), ("client_id", "second-app"), ("client_secret", "second-secret")];
     assert_eq!(running.token(&form).await.json["by"], "second");
 }

@@ -36,12 +36,14 @@ async fn a_client_proves_itself_by_form_or_header() {
 async fn clients_that_do_not_prove_themselves_are_refused() {
     let running = start().await;
     let grant = ("grant_type", "client_credentials");
-    let cases: &[(&[(&str, &str)], u16, &str, &str)] = &[
+    // Form, status, error and description.
+    type RefusedForm<'a> = (&'a [(&'a str, &'a str)], u16, &'a str, &'a str);
+    let cases: &[RefusedForm<'_>] = &[
         (&[grant], 401, "invalid_client", "missing"),
         (&[grant, ("client_id", "app")], 401, "invalid_client", "missing"),
         (&[grant, ("client_id", "app"), ("client_secret", "wrong")], 401, "invalid_client", "secret"),
         (&[grant, ("client_id", "app_ec"), ("client_secret", "x")], 401, "invalid_client", "secret"),
-        (&[grant, ("client_id", "nobody"), ("client_secret", "x")], 401, "invalid_client", "unknown"),
+        (&[grant, ("client_id", "stranger"), ("client_secret", "x")], 401, "invalid_client", "unknown"),
         (&[grant, ("client_id", "of_other"), ("client_secret", "other-secret")], 401, "invalid_client", "other_account"),
         (&[grant, ("client_id", "late"), ("client_secret", "late-secret")], 401, "invalid_client", "the secret has expired"),
         (&[("client_id", "app"), ("client_secret", "app secret+")], 400, "invalid_request", "grant_type"),
@@ -100,7 +102,7 @@ async fn a_token_ends_and_belongs_to_its_account() {
     assert_eq!(running.get(USERS, token).await.error(), "expired");
 
     assert_eq!(ask("https://login.vendor.test/other/short", &form).await.error(), "invalid_client");
-    assert_eq!(ask("https://login.vendor.test/nobody/short", &form).await.status, 404);
+    assert_eq!(ask("https://login.vendor.test/stranger/short", &form).await.status, 404);
     assert_eq!(ask(url, &form[..4]).await.error(), "invalid_request");
     let without_scope = [form[0], form[1], form[2], form[4]];
     assert_eq!(ask(url, &without_scope).await.error(), "invalid_scope");
@@ -138,19 +140,22 @@ async fn a_refresh_token_is_used_once_and_by_its_client() {
     let refresh = async |token: &str, client: [(&str, &str); 2]| {
         running.token(&[[("grant_type", "refresh_token"), ("refresh_token", token)], client].concat()).await
     };
-    let other = refresh("written-refresh", [("client_id", "bound"), ("client_secret", "bound-secret")]).await;
+    let other = refresh("written-refresh", [("client_id", "second"), ("client_secret", "second-secret")]).await;
     assert_eq!(other.error(), "invalid_grant");
+    // What else is wrong with a request does not use the token up.
+    let scope = [("grant_type", "refresh_token"), ("refresh_token", "written-refresh"), ("scope", "users.delete")];
+    assert_eq!(running.token(&[&scope[..], &app[..]].concat()).await.error(), "invalid_scope");
     let first = refresh("written-refresh", app).await;
     assert_eq!(first.status, 200, "{}", first.text);
     assert_eq!(running.get(USERS, first.json["access_token"].as_str().unwrap()).await.status, 200);
     assert_eq!(refresh("written-refresh", app).await.error(), "invalid_grant");
     let next = first.json["refresh_token"].as_str().unwrap();
-    assert_eq!(refresh(next, [("client_id", "bound"), ("client_secret", "bound-secret")]).await.error(), "invalid_grant");
+    assert_eq!(refresh(next, [("client_id", "second"), ("client_secret", "second-secret")]).await.error(), "invalid_grant");
     let second = refresh(next, app).await;
     assert_eq!(second.status, 200);
     assert_ne!(second.json["refresh_token"].as_str().unwrap(), next);
     assert_eq!(refresh(next, app).await.error(), "invalid_grant");
-    assert_eq!(refresh("nobody's", app).await.error(), "invalid_grant");
+    assert_eq!(refresh("unknown", app).await.error(), "invalid_grant");
 }
 
 const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters-0123";
@@ -204,7 +209,7 @@ async fn a_code_is_given_for_a_challenge_and_used_once() {
         &[("code_verifier", "another-verifier-of-at-least-forty-three-characters")],
         &[("code_verifier", "")],
         &[("redirect_uri", "http://127.0.0.1:4712/callback")],
-        &[("client_id", "bound"), ("client_secret", "bound-secret")],
+        &[("client_id", "second"), ("client_secret", "second-secret")],
     ];
     for changes in wrong {
         let code = redirected(&authorize(&running, &[]).await, "code");
@@ -218,7 +223,7 @@ async fn a_code_is_given_for_a_challenge_and_used_once() {
 async fn authorizations_are_refused_at_the_right_place() {
     let running = start().await;
     // What could send a code to a stranger is shown to the person; the rest goes back to the client.
-    assert_eq!(authorize(&running, &[("client_id", "nobody")]).await.status, 400);
+    assert_eq!(authorize(&running, &[("client_id", "stranger")]).await.status, 400);
     assert_eq!(authorize(&running, &[("redirect_uri", "https://stranger.test/callback")]).await.status, 400);
     assert_eq!(authorize(&running, &[("redirect_uri", "https://app.test:444/callback")]).await.status, 400);
     let refused = async |changes: &[(&str, &str)]| redirected(&authorize(&running, changes).await, "error");
