@@ -262,7 +262,7 @@ mod tests {
             ("{}", "without an access_token"),
             (r#"{"access_token":""}"#, "without an access_token"),
             (r#"{"access_token":7}"#, "without an access_token"),
-            (r#"{"access_token":"t","error":null}"#, ""),
+            (r#"{"access_token":"token","error":null}"#, ""),
             ("[1]", "other than JSON"),
             ("", "other than JSON"),
         ] {
