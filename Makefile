@@ -3,14 +3,16 @@
 #   APPROVE="CONTINUE 90 RUN"  approves a run that the gate would stop
 #   PORT=5000                  the port of the daemon
 #   SMOKE_PORT=5090            the port of the smoke run's own daemon
+#   SANDBOX_PORT=5091          the port of the daemon of `make sandbox`
 #   PEERS="postgres moto"      the servers that `make peers` starts; default: all of them
 #   CARGO_TARGET_DIR=DIR       where everything is built; default: what cargo's configuration says, else target
 
 SHELL := /bin/bash
 CARGO ?= cargo
 SMOKE_PORT ?= 5090
+SANDBOX_PORT ?= 5091
 AAM_FUZZ_SECONDS ?= 60
-ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc authlib cdk prism openbao oauthlib okta
+ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph gitlab $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi)
 PEERS ?= $(ALL_PEERS)
 # An empty approval would be a wrong one.
 GATE_FLAGS := $(if $(strip $(APPROVE)),--approve "$(strip $(APPROVE))")
@@ -31,7 +33,7 @@ REQUIRE_PEERS = AAM_REQUIRE_PEERS=$(if $(filter-out $(PEERS),$(ALL_PEERS)),,1)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help autonomy-mode smoke-90 heal run unit peers parity corpus fuzz test bench debug release gate needs-build needs-peers \
+.PHONY: help autonomy-mode smoke-90 heal run sandbox unit conformance peers parity corpus fuzz test bench debug release gate needs-build needs-peers \
 	deny check-scripts check-format check-lints check-docs check-licences check-smoke
 
 help: ## List the targets
@@ -53,8 +55,16 @@ run: release ## Run the daemon in the foreground
 	@mkdir -p intents
 	$(RELEASE) serve
 
+sandbox: debug ## Start the vendor sandbox and a daemon, and watch one connection of each family become ACTIVE
+	$(CARGO) build --locked -p aam-sandbox
+	python3 scripts/sandbox.py --aam $(DEBUG) --sandbox $(TARGET)/debug/aam-sandbox --port $(SANDBOX_PORT)
+
 unit: needs-build ## Run cargo test: all tests that need no server
 	$(CARGO) test --locked --workspace
+
+conformance: needs-build ## Run the cases of docs/sandbox.md for each family against the vendor sandbox; AAM_UPDATE_DOCS=1 writes their table
+	$(CARGO) build --locked -p aam -p aam-sandbox
+	$(CARGO) test --locked -p aam --test conformance
 
 peers: needs-peers ## Start real servers and run the tests against them
 	$(REQUIRE_PEERS) $(WITH_PEERS) $(PEERS) -- $(CARGO) test --locked --test peers
@@ -69,7 +79,7 @@ fuzz: needs-build ## Feed random input to the low-code engine and to the databas
 	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked --release -p lowcode --test fuzz
 	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked -p aam --test fuzz_sql -- --nocapture
 
-test: needs-peers check-scripts check-format check-lints unit peers parity corpus fuzz check-docs check-licences gate check-smoke ## Everything that CI runs
+test: needs-peers check-scripts check-format check-lints unit conformance peers parity corpus fuzz check-docs check-licences gate check-smoke ## Everything that CI runs
 	@echo "make test: all passed"
 
 bench: needs-build ## Take the measurements of docs/benchmarks.md
@@ -103,7 +113,7 @@ check-format:
 # A target that `cargo test` does not run is not among all targets, so it is named.
 check-lints:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --workspace --test peers --test parity --test corpus -- -D warnings
+	$(CARGO) clippy --locked --workspace --test peers --test parity --test corpus --test conformance -- -D warnings
 
 check-docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

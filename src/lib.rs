@@ -58,6 +58,7 @@ pub mod daemon;
 pub mod debt_gate;
 pub mod egress;
 pub mod families;
+pub mod family_guide;
 pub mod fault;
 pub mod funnel;
 pub mod intake;

@@ -368,10 +368,11 @@ impl Connection {
         self.conclusive.as_ref().and_then(|attempt| attempt.facts.credential_ends_at).filter(|_| self.retired.is_none())
     }
 
-    /// The warning that the credential ends soon or has ended, seen from `now`.
+    /// The warning that the credential ends soon or has ended, seen from `now`. `id` is that of the connection.
     #[must_use]
-    pub fn credential_ending(&self, now: Timestamp) -> Option<Warning> {
-        ending::warning(self.credential_ends_at()?, now)
+    pub fn credential_ending(&self, id: ConnectionId, now: Timestamp) -> Option<Warning> {
+        let secret = self.conclusive.as_ref().and_then(|attempt| attempt.facts.ending_secret.as_ref());
+        ending::warning(self.credential_ends_at()?, secret, id, now)
     }
 
     /// Whether no origin desires the connection although it is not retired yet.

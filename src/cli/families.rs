@@ -1,33 +1,44 @@
 //! `aam families`: lists the source families, says whether this version connects them, and explains one of them.
 
-mod guide;
-mod text;
+mod lint;
 
 use super::budget::InMemoryDayBudget;
 use super::{CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::clock;
-use crate::connectors::lowcode::{self, custom_source};
+use crate::connectors::lowcode::custom_source;
 use crate::egress::{Egress, resolve::SystemLookup};
-use crate::families::{self, CredentialField, Family, Login};
+use crate::families::{self, Family};
+use crate::family_guide::{self, FamilyGuide, FamilySummary};
 use crate::model::problem::nearest;
 use crate::policy_loader;
 use crate::providers::{Process, Providers};
 use clap::Args;
-use serde_json::{Value, json};
-use std::fmt::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 /// The options of `aam families`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct FamiliesOptions {
+    #[command(subcommand)]
+    command: Option<FamiliesCommand>,
+
     /// Explain this family or custom source: its resource ids, its least privilege, and the ways to log in with an example
     /// for each form of a credential locator
     family: Option<String>,
 }
 
+#[derive(clap::Subcommand, Debug)]
+enum FamiliesCommand {
+    /// Check a family file or the manifest of a custom source: unknown keys, unbounded streams, POSTs without a reason
+    Lint(lint::LintOptions),
+}
+
 /// Exits with 0, or with 78 if there is no such family.
 pub fn run(options: &FamiliesOptions, common: &CommonOptions) -> CommandResult {
+    if let Some(FamiliesCommand::Lint(options)) = &options.command {
+        return lint::run(options, common);
+    }
     let Some(id) = &options.family else {
         let (text, values) = list();
         common.print(&text, &values);
@@ -39,8 +50,8 @@ pub fn run(options: &FamiliesOptions, common: &CommonOptions) -> CommandResult {
         super::terminal::print_error(&format!("aam: {shown} is not a family{near}; aam families lists all of them\n"));
         return Ok(ExitCode::from(EXIT_CONFIG));
     };
-    let (text, value) = explain(&family);
-    common.print(&text, &value);
+    let guide = explain(&family);
+    common.print(&family_guide::text(&family, &guide), &guide);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -53,58 +64,16 @@ fn custom(id: &str, common: &CommonOptions) -> Option<Arc<Family>> {
 }
 
 /// Returns the list as text, with one line per family, and as one JSON value per family.
-pub fn list() -> (String, Vec<Value>) {
-    let mut text = String::new();
-    let mut values = Vec::new();
-    for family in families::all() {
-        let listed = if family.on_by_default { "default" } else { "if listed" };
-        let _ = writeln!(text, "{:<18} {:<20} {listed:<10} {}", family.id, support(family), family.title);
-        values.push(value(family));
-    }
-    (text, values)
+pub fn list() -> (String, Vec<FamilySummary>) {
+    let families: Vec<FamilySummary> = families::all().iter().map(|family| FamilySummary::new(family)).collect();
+    (families.iter().map(family_guide::line).collect(), families)
 }
 
-fn support(family: &Family) -> &'static str {
-    if family.engine.is_empty() { "not in this version" } else { "connects" }
-}
-
-fn value(family: &Family) -> Value {
-    let fields = |fields: &mut dyn Iterator<Item = &CredentialField>| {
-        fields.map(|field| json!({"name": field.name, "about": field.about, "optional": field.optional})).collect::<Vec<_>>()
-    };
-    let login = |login: &Login| {
-        json!({
-            "name": login.name, "about": login.about, "fields": fields(&mut login.fields.iter()),
-            "json": guide::json_credential(login), "text": login.plain, "principals": login.principals, "consent": login.consent,
-        })
-    };
-    json!({
-        "id": family.id, "title": family.title, "connects": !family.engine.is_empty(), "engine": family.engine,
-        "on_by_default": family.on_by_default, "cap": family.cap, "least_privilege": family.least_privilege,
-        "resource_ids": family.resource_ids, "examples": examples(family),
-        "credential": fields(&mut family.credential_fields()),
-        "login": family.login.iter().map(login).collect::<Vec<_>>(),
-    })
-}
-
-fn examples(family: &Family) -> Vec<String> {
-    let spec = lowcode::spec::find(&family.id);
-    let kinds = spec.iter().flat_map(|spec| &spec.form.address.kinds);
-    kinds.flat_map(|kind| kind.examples.clone()).collect()
-}
-
-/// Returns everything that an intent and a credential of the family need, as text and as JSON.
-fn explain(family: &Arc<Family>) -> (String, Value) {
+/// Returns everything that an intent and a credential of the family need.
+fn explain(family: &Arc<Family>) -> FamilyGuide {
     let clock = clock::from_env();
     let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
-    let providers = Providers::new(egress, clock, Process::Test);
-    let forms = guide::forms(family, &providers);
-    let mut value = value(family);
-    if let Value::Object(object) = &mut value {
-        object.insert("locators".to_string(), json!(forms));
-        object.insert("oauth".to_string(), family.oauth.as_ref().map(guide::oauth).into());
-    }
-    (text::text(family, &examples(family), &forms), value)
+    FamilyGuide::new(family, &Providers::new(egress, clock, Process::Test))
 }
 
 #[cfg(test)]

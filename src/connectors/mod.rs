@@ -13,6 +13,7 @@ pub mod lowcode;
 pub mod object;
 pub mod openapi;
 pub mod roots;
+pub mod snowflake;
 pub mod sql;
 
 use crate::credentials::Credential;

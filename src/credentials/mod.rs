@@ -14,6 +14,7 @@ pub mod redact;
 pub mod secret;
 pub mod signer;
 pub mod sigv4;
+pub mod snowflake;
 mod views;
 
 /// The maximum size of a credential in a file, in bytes. Keys and service account files have a few KiB.

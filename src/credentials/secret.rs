@@ -40,6 +40,8 @@ pub struct Credential {
     /// Signs each request to one origin, if the credential is not sent as it is.
     signer: Option<Signer>,
     read_only: bool,
+    /// The scopes that the vendor named when it issued the token. They are not secret.
+    granted: Option<Vec<String>>,
 }
 
 impl Credential {
@@ -134,6 +136,18 @@ impl Credential {
     #[must_use]
     pub fn read_only(self) -> Credential {
         Credential { read_only: true, ..self }
+    }
+
+    /// Notes the scopes that the vendor named when it issued the token.
+    #[must_use]
+    pub fn with_granted(self, scopes: Vec<String>) -> Credential {
+        Credential { granted: Some(scopes), ..self }
+    }
+
+    /// Returns the scopes that the vendor named when it issued the token, if it did.
+    #[must_use]
+    pub fn granted(&self) -> Option<&[String]> {
+        self.granted.as_deref()
     }
 
     /// Whether the issuer of the credential limited it to reading.

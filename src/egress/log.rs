@@ -3,10 +3,29 @@
 //! An event contains method, host, path, status and size. It never contains a header or a query string. The path is
 //! scrubbed, because some services put keys into paths.
 
-use super::{Caller, Traffic};
+use super::Caller;
 use crate::credentials::redact;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// The number of calls and received bytes so far, for the evidence of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Traffic {
+    pub calls: u64,
+    pub bytes: u64,
+    /// The number of responses that were used again instead of making a call.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reused: u64,
+    /// The time that the source took for these responses when they were received.
+    #[serde(skip)]
+    pub reused_time: Duration,
+}
+
+// Serde passes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
 
 /// Counts the calls and bytes of one session.
 #[derive(Debug, Default)]
@@ -29,7 +48,8 @@ impl Counters {
     /// Returns both counters.
     #[must_use]
     pub fn read(&self) -> Traffic {
-        Traffic { calls: self.calls.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+        let (calls, bytes) = (self.calls.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        Traffic { calls, bytes, ..Traffic::default() }
     }
 }
 

@@ -39,7 +39,9 @@ mod transport;
 
 pub use crate::model::PlannedCall;
 pub use body::is_too_long;
+pub use log::Traffic;
 pub use post::encode_form;
+pub use retry::{MAX_WAIT, MIN_WAIT, moment};
 pub use signing::Signing;
 
 use crate::clock::{Clock, SystemClock};
@@ -154,13 +156,6 @@ pub struct AdmittedConnection {
     pub slot: Option<tokio::sync::OwnedSemaphorePermit>,
     /// Returns the probe to the breaker on drop if the call was never settled.
     _admission: Option<admission::Admission>,
-}
-
-/// The number of calls and received bytes so far, for the evidence of a step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Traffic {
-    pub calls: u64,
-    pub bytes: u64,
 }
 
 /// A PEM file with certificate authorities that only some calls trust.
@@ -404,6 +399,16 @@ impl Session {
     #[must_use]
     pub fn share_used(&self, wait: Duration, reason: &str) -> Failure {
         self.account.park_for_share(&self.caller, wait, self.egress.clock.now(), reason)
+    }
+
+    /// Whether `request` can be sent twice without changing anything: a GET, a HEAD, or a POST whose rule says so.
+    #[must_use]
+    pub fn is_idempotent(&self, request: &HttpRequest) -> bool {
+        match request.method {
+            Method::Get | Method::Head => true,
+            Method::ListedPost(_) => post::permit(&self.caller.posts, request).is_ok_and(|permit| permit.idempotent),
+            Method::MetadataToken => false,
+        }
     }
 
     /// Returns the calls and bytes of this session so far.

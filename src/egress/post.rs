@@ -173,6 +173,7 @@ fn check_shape(shape: &Shape, object: &Map<String, Value>, what: &str, as_text: 
             Allowed::Any => flat(value),
             Allowed::Is(listed) => equals(listed),
             Allowed::OneOf(list) => list.iter().any(equals),
+            Allowed::Sql(list) => value.as_str().is_some_and(|text| list.iter().any(|listed| is_statement(listed, text))),
             Allowed::Object(inner) => match value {
                 Value::Object(object) if !as_text => {
                     // The nesting depth of the rule limits this recursion.
@@ -192,6 +193,33 @@ fn check_shape(shape: &Shape, object: &Map<String, Value>, what: &str, as_text: 
     }
 }
 
+/// Returns true if `text` is the statement `listed`, in which `{name}` stands for one identifier in double quotes.
+/// A double quote inside an identifier is written twice, so the identifier cannot end early and add SQL of its own.
+fn is_statement(listed: &str, text: &str) -> bool {
+    let mut pieces = listed.split("{name}");
+    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    for piece in pieces {
+        let Some(after) = after_identifier(rest).and_then(|after| after.strip_prefix(piece)) else { return false };
+        rest = after;
+    }
+    rest.is_empty()
+}
+
+/// Returns what follows the identifier in double quotes at the beginning of `text`, or `None` if there is none.
+fn after_identifier(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix('"')?;
+    let mut chars = inner.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' if chars.next_if(|(_, next)| *next == '"').is_some() => {}
+            '"' => return inner.get(at + 1..).filter(|_| at > 0),
+            _ if c.is_control() => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
 fn flat(value: &Value) -> bool {
     match value {
         Value::Object(_) => false,
@@ -203,4 +231,29 @@ fn flat(value: &Value) -> bool {
 /// Shortens a key of an untrusted body so that it fits on one line.
 fn shown(key: &str) -> String {
     key.chars().filter(|c| !c.is_control()).take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identifier_cannot_end_early_and_add_sql() {
+        let listed = "SHOW GRANTS TO ROLE {name} LIMIT 10";
+        for (name, fine) in [
+            (r#""AAM""#, true),
+            (r#""a ""quoted"" role; --""#, true),
+            (r#""Größe""#, true),
+            ("AAM", false),
+            (r#""""#, false),
+            (r#""AAM"#, false),
+            (r#""A"; DROP TABLE t; --""#, false),
+            (r#""A" "B""#, false),
+            ("\"A\nB\"", false),
+        ] {
+            assert_eq!(is_statement(listed, &format!("SHOW GRANTS TO ROLE {name} LIMIT 10")), fine, "{name}");
+        }
+        assert!(is_statement("SHOW TABLES", "SHOW TABLES") && !is_statement("SHOW TABLES", "SHOW TABLES "));
+        assert!(is_statement("{name}.{name}", r#""a"."b""#) && !is_statement("{name}.{name}", r#""a"."b"c"#));
+    }
 }

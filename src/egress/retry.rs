@@ -4,7 +4,8 @@
 //! that do not handle errors themselves; see [`super::Session::without_status_retries`].
 //!
 //! `Retry-After` is a number of seconds or an HTTP date (RFC 9110, section 10.2.3). Reset headers contain epoch seconds
-//! (GitHub, Okta, ServiceNow), seconds from now (Datadog, PagerDuty) or an ISO 8601 time (Jira).
+//! (GitHub, Okta, ServiceNow), seconds from now (Datadog, PagerDuty, SharePoint) or an ISO 8601 time (Jira). Each form is
+//! accepted in each header, because vendors and proxies in front of them confuse the headers.
 
 use crate::model::Timestamp;
 use std::time::Duration;
@@ -23,6 +24,9 @@ const BASE_WAIT: Duration = Duration::from_millis(200);
 /// Headers that give the time when a used-up quota is reset.
 const RESETS: [&str; 4] = ["x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset", "x-ratelimit-requests-reset"];
 const REMAINING: [&str; 3] = ["x-ratelimit-remaining", "x-rate-limit-remaining", "ratelimit-remaining"];
+/// The header that gives both in the IETF's draft-ietf-httpapi-ratelimit-headers: `limit=100, remaining=0, reset=30` up to
+/// version 7, and `"default";r=0;t=30` from then on.
+const COMBINED: &str = "ratelimit";
 
 /// Returns how long to wait after a throttled response, or `None` if the response is not throttled. A response is
 /// throttled if it is a 429, a 503 with `Retry-After`, or a 403 with `Retry-After` or a used-up quota. GitHub sends
@@ -30,9 +34,12 @@ const REMAINING: [&str; 3] = ["x-ratelimit-remaining", "x-rate-limit-remaining",
 #[must_use]
 pub fn throttled(status: u16, headers: &[(String, String)], now: Timestamp) -> Option<Duration> {
     let find = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
-    let asked = find("retry-after").and_then(|value| retry_after(value, now));
-    let reset = RESETS.iter().find_map(|name| find(name)).and_then(|value| reset_after(value, now));
-    let spent = REMAINING.iter().any(|name| find(name) == Some("0"));
+    let asked = find("retry-after").and_then(|value| moment(value, now)).map(|at| at.since(now));
+    let combined = find(COMBINED).unwrap_or_default();
+    let reset = RESETS.iter().find_map(|name| find(name)).or_else(|| parameter(combined, &["t", "reset"]));
+    let reset = reset.and_then(|value| moment(value, now)).map(|at| at.since(now));
+    let spent =
+        REMAINING.iter().filter_map(|name| find(name)).chain(parameter(combined, &["r", "remaining"])).any(|left| left == "0");
     let wait = match status {
         429 => asked.or(reset).unwrap_or(DEFAULT_WAIT),
         503 => asked?,
@@ -55,24 +62,25 @@ pub fn is_gateway_error(status: u16) -> bool {
     matches!(status, 502..=504)
 }
 
-fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    if let Some(wait) = whole_seconds(value) {
-        return Some(wait);
-    }
-    Some(Timestamp::from_http_date(value)?.since(now))
-}
-
-fn reset_after(value: &str, now: Timestamp) -> Option<Duration> {
+/// Returns the moment that a header names: in seconds from now, in seconds or milliseconds since 1970, as an HTTP date or
+/// as an ISO 8601 time.
+#[must_use]
+pub fn moment(value: &str, now: Timestamp) -> Option<Timestamp> {
     // A billion seconds is 31 years, so a number this large is a point in time and not a wait. A number of 100 billion
     // or more is in milliseconds.
+    let millis = |seconds: u64| i64::try_from(seconds).ok();
     match whole_seconds(value) {
-        Some(number) if number.as_secs() >= 100_000_000_000 => Some(Timestamp(i64::try_from(number.as_secs()).ok()?).since(now)),
-        Some(number) if number.as_secs() >= 1_000_000_000 => {
-            Some(Timestamp(i64::try_from(number.as_secs()).ok()?.checked_mul(1000)?).since(now))
-        }
-        Some(wait) => Some(wait),
-        None => Timestamp::parse(value).ok().map(|at| at.since(now)),
+        Some(number) if number.as_secs() >= 100_000_000_000 => Some(Timestamp(millis(number.as_secs())?)),
+        Some(number) if number.as_secs() >= 1_000_000_000 => Some(Timestamp(millis(number.as_secs())?.checked_mul(1000)?)),
+        Some(wait) => Some(now.plus(wait)),
+        None => Timestamp::from_http_date(value).or_else(|| Timestamp::parse(value).ok()),
     }
+}
+
+/// Returns the value of the first of `names` in a header of parameters, which `,` or `;` separate.
+fn parameter<'h>(header: &'h str, names: &[&str]) -> Option<&'h str> {
+    let mut parameters = header.split([',', ';']).filter_map(|part| part.split_once('='));
+    parameters.find(|(name, _)| names.contains(&name.trim())).map(|(_, value)| value.trim())
 }
 
 /// Parses a number of seconds. A fraction is rounded up.
@@ -115,6 +123,19 @@ mod tests {
         assert_eq!(wait(429, &[("x-ratelimit-reset", "1794160830000")]), Some(30));
         assert_eq!(wait(429, &[("x-ratelimit-reset", "45")]), Some(45));
         assert_eq!(wait(429, &[("x-ratelimit-reset", "2026-11-08T18:01:30Z")]), Some(90));
+        assert_eq!(wait(429, &[("x-ratelimit-reset", "2026-11-08T18:01Z")]), Some(60), "Jira leaves out the seconds");
+        assert_eq!(wait(429, &[("retry-after", "60.0")]), Some(60));
+        assert_eq!(wait(429, &[("retry-after", "1794160830")]), Some(30));
+        assert_eq!(wait(429, &[("retry-after", "2026-11-08T18:01:30Z")]), Some(90));
+        assert_eq!(wait(429, &[("retry-after", "Sunday, 08-Nov-26 18:02:00 GMT")]), Some(120));
+        assert_eq!(wait(429, &[("retry-after", "Sun Nov  8 18:02:00 2026")]), Some(120));
+        assert_eq!(wait(429, &[("ratelimit-reset", "30")]), Some(30));
+        assert_eq!(wait(429, &[("ratelimit", "limit=100, remaining=0, reset=30")]), Some(30));
+        assert_eq!(wait(403, &[("ratelimit", "\"default\";r=0;t=30")]), Some(30));
+        assert_eq!(wait(403, &[("ratelimit", "\"default\";r=5;t=30")]), None);
+        // [K] Okta's concurrency limit: a limit of 0, and a reset that has come already.
+        let okta = [("x-rate-limit-limit", "0"), ("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", "1794160800")];
+        assert_eq!(wait(429, &okta), Some(1));
         assert_eq!(wait(503, &[("retry-after", "7")]), Some(7));
     }
 

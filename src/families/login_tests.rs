@@ -79,10 +79,11 @@ fn every_scope_only_reads() {
         }
         if let Some(spec) = spec::find(&family.id) {
             let rules = &spec.form.privilege;
-            let separator = if rules.separator.is_empty() { "," } else { &rules.separator };
-            let grants = oauth.principal_scopes().join(separator);
-            assert_eq!(privilege::verdict(rules, Some(&grants)), Privilege::Ok, "{}: {grants}", family.id);
-            assert!(privilege::content(rules, Some(&grants)).is_empty(), "{}: {grants} read content", family.id);
+            let mut grants = oauth.principal_scopes();
+            // Microsoft's `.default` stands for whatever an administrator granted to the application.
+            grants.retain(|grant| !grant.ends_with("/.default"));
+            assert_eq!(privilege::verdict(rules, &grants), Privilege::Ok, "{}: {grants:?}", family.id);
+            assert!(privilege::content(rules, &grants).is_empty(), "{}: {grants:?} read content", family.id);
         }
     }
     assert_eq!(not_only_reading, BTreeSet::from(NOT_ONLY_READING));
@@ -108,8 +109,20 @@ fn consent_works_where_the_vendor_uses_oauth() {
         assert_eq!(family.accepts_consent(), family.oauth.is_some() || &*family.id == "openapi", "{}", family.id);
     }
     let without: Vec<&str> = all().iter().filter(|family| family.oauth.is_none()).map(|family| &*family.id).collect();
-    let expected =
-        ["acme_wiki", "aws_org", "filesource", "jdbc", "mongo", "openapi", "postgres", "redshift", "s3", "s3_compat", "supabase"];
+    let expected = [
+        "acme_desk",
+        "acme_wiki",
+        "aws_org",
+        "filesource",
+        "jdbc",
+        "mongo",
+        "openapi",
+        "postgres",
+        "redshift",
+        "s3",
+        "s3_compat",
+        "supabase",
+    ];
     assert_eq!(without, expected);
 }
 
@@ -138,7 +151,6 @@ fn every_way_to_log_in_is_described() {
     assert_eq!(used, KIND_SPECS.iter().map(|spec| spec.name).collect(), "a kind that no family uses");
 }
 
-/// The engine `lowcode` reads a text that is not JSON only if one field is enough.
 #[test]
 fn a_method_of_the_engine_lowcode_has_the_fields_of_its_way_to_log_in() {
     let github = &spec::find("github").unwrap().form.auth;
@@ -146,11 +158,6 @@ fn a_method_of_the_engine_lowcode_has_the_fields_of_its_way_to_log_in() {
         github.iter().map(|method| (method.name.as_str(), method.needs.iter().map(String::as_str).collect())).collect();
     let app = vec!["app_id", "installation_id", "private_key"];
     assert_eq!(needs, [("app", app), ("installation_token", vec!["token"]), ("token", vec!["token"])]);
-    for family in all().iter().filter(|family| &*family.engine == "lowcode") {
-        for login in &family.login {
-            assert_eq!(login.plain.is_some(), login.required().count() == 1, "{} {}", family.id, login.name);
-        }
-    }
     let text = TEXTS.iter().find(|(name, _)| *name == "slack").unwrap().1;
     let family = parse(&text.replace("- {name: token, health", "- {name: token, login: other, health")).unwrap();
     assert_eq!(spec::Spec::from_family(&family).unwrap_err(), "login has no way other");

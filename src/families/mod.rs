@@ -42,9 +42,16 @@ pub struct Family {
     pub login: Vec<Login>,
     /// The source of `login`, with its mark.
     pub login_source: String,
+    /// How an administrator of the source grants the least privilege, step by step.
+    pub how_to_grant: Vec<String>,
+    /// Why a field may be missing although it exists, and what to do then. Messages of schema changes show it.
+    pub hidden_fields: Option<String>,
+    /// What was run to prove that the family works, each with the name of the test.
+    pub proof: Vec<String>,
     /// How tokens of the family are minted and asked for. `None` if the family does not use OAuth 2.
     pub oauth: Option<OAuth>,
-    /// The part of the file that only the engine `lowcode` reads; it parses it once, in `connectors::lowcode::spec`.
+    /// The part of the file that only the engine reads; it parses it once, in `connectors::lowcode::spec` or
+    /// `connectors::snowflake::spec`.
     pub lowcode: Option<Value>,
     /// The manifest of a custom source. Families that AAM ships have none.
     pub manifest: Option<Arc<ManifestFile>>,
@@ -141,6 +148,13 @@ impl OAuth {
 }
 
 impl Family {
+    /// Whether some resource ids of the family name a server that the policy has to list in `families.NAME.hosts`.
+    #[must_use]
+    pub fn lists_hosts(&self) -> bool {
+        let kinds = self.lowcode.as_ref().and_then(|keys| keys.pointer("/address/kinds")).and_then(Value::as_array);
+        kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.get("hosts").is_some_and(|hosts| hosts == "listed")))
+    }
+
     /// A custom source, which a company defines with its own manifest. Its vendor's limits are not known, so the budget is
     /// low.
     #[must_use]
@@ -157,6 +171,9 @@ impl Family {
             privilege_source: "[-] the manifest names what is read".to_string(),
             login: Vec::new(),
             login_source: "[-] the spec of the manifest names the fields".to_string(),
+            how_to_grant: Vec::new(),
+            hidden_fields: None,
+            proof: Vec::new(),
             oauth: None,
             lowcode: None,
             manifest: None,
@@ -238,11 +255,35 @@ struct File {
     login: Vec<Login>,
     login_source: String,
     #[serde(default)]
+    how_to_grant: Vec<String>,
+    #[serde(default)]
+    hidden_fields: Option<String>,
+    #[serde(default)]
+    proof: Vec<String>,
+    #[serde(default)]
     oauth: Option<OAuth>,
 }
 
-/// The keys that only families of the engine `lowcode` have.
-const LOWCODE_KEYS: [&str; 8] = ["address", "auth", "identity", "privilege", "errors", "limits", "posts", "source"];
+/// The engines that read further keys of a family file.
+pub(crate) const DESCRIBED_ENGINES: [&str; 2] = ["lowcode", "snowflake"];
+
+/// The keys that only families of these engines have.
+pub(crate) const LOWCODE_KEYS: [&str; 14] = [
+    "address",
+    "auth",
+    "identity",
+    "privilege",
+    "errors",
+    "wrong_kinds",
+    "limits",
+    "posts",
+    "calls",
+    "schemas",
+    "blind",
+    "ends",
+    "user_agent",
+    "source",
+];
 
 /// Reads the text of one family file.
 ///
@@ -254,11 +295,15 @@ pub fn parse(text: &str) -> Result<Family, String> {
     let Value::Object(mut keys) = serde_json::to_value(yaml).map_err(|error| error.to_string())? else {
         return Err("a family file is a mapping".to_owned());
     };
-    let lowcode: Map<String, Value> =
+    let engine_keys: Map<String, Value> =
         LOWCODE_KEYS.iter().filter_map(|key| Some(((*key).to_string(), keys.remove(*key)?))).collect();
     let file: File = serde_json::from_value(Value::Object(keys)).map_err(|error| error.to_string())?;
-    if (file.engine == "lowcode") == lowcode.is_empty() {
-        return Err(format!("the engine lowcode needs the keys {}; other engines do not have them", LOWCODE_KEYS.join(", ")));
+    if DESCRIBED_ENGINES.contains(&file.engine.as_str()) == engine_keys.is_empty() {
+        return Err(format!(
+            "the engines {} need some of the keys {}; other engines do not have them",
+            DESCRIBED_ENGINES.join(" and "),
+            LOWCODE_KEYS.join(", ")
+        ));
     }
     Ok(Family {
         id: file.id.into(),
@@ -272,8 +317,11 @@ pub fn parse(text: &str) -> Result<Family, String> {
         privilege_source: file.privilege_source,
         login: file.login,
         login_source: file.login_source,
+        how_to_grant: file.how_to_grant,
+        hidden_fields: file.hidden_fields,
+        proof: file.proof,
         oauth: file.oauth,
-        lowcode: Some(lowcode).filter(|keys| !keys.is_empty()).map(Value::Object),
+        lowcode: Some(engine_keys).filter(|keys| !keys.is_empty()).map(Value::Object),
         manifest: None,
     })
 }

@@ -43,7 +43,7 @@ fn every_file_of_the_folder_is_embedded() {
 #[test]
 fn one_file_is_all_that_a_family_needs() {
     let family = find("acme_wiki").expect("the family of the test folder");
-    assert_eq!(all().len(), shipped().count() + 1);
+    assert_eq!(all().len(), shipped().count() + TEST_TEXTS.len());
 
     // The policy accepts it wherever a family may stand, and suggests it for a name that is nearly right.
     let text = "version: 1\nallowlist: [acme_wiki]\nfamilies: {acme_wiki: {base_url: \"https://wiki.acme.example\"}}\n\
@@ -55,7 +55,7 @@ fn one_file_is_all_that_a_family_needs() {
     // `aam families` and `aam check --effective` print it.
     let (lines, values) = crate::cli::families::list();
     assert!(lines.lines().any(|line| line.starts_with("acme_wiki ") && line.ends_with("Acme Wiki")), "{lines}");
-    assert!(values.iter().any(|value| value["id"] == "acme_wiki" && value["connects"] == true));
+    assert!(values.iter().any(|value| value.id == "acme_wiki" && value.connects));
     let bare = parse_policy("version: 1\nallowlist: []\n", "policy.yaml").unwrap();
     assert!(crate::policy::effective::effective(&bare, &caps()).contains("# acme_wiki: {per_second: 1, burst: 12"));
 

@@ -9,6 +9,20 @@ use serde::{Deserialize, Serialize};
 
 /// The key in the evidence of the credential step for the time at which a person has to replace the credential.
 pub const ENDS_AT: &str = "ends_at";
+/// The key of the evidence of the credential step that says which secret ends, if it is not that of the intent's locator.
+pub const ENDING_SECRET: &str = "ending_secret";
+
+/// The secret whose end limits a credential, if it is not the one that `credential_locator` names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndingSecret {
+    /// The token at this locator, with which AAM logs in to the vault.
+    VaultLogin(String),
+    /// The key or secret of this service principal.
+    Principal(String),
+    /// The grant of this consent.
+    Consent(String),
+}
 
 /// How much of the pipeline an attempt runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,11 +69,19 @@ impl Outcome {
         self.steps.iter().any(|report| report.step == step && report.done())
     }
 
-    /// Returns when the credential ends, as the credential step found, if a person has to replace it.
+    /// Returns when the credential ends, if a person has to replace it: as the place where it is stored says, or as the vendor
+    /// says.
     #[must_use]
     pub fn credential_ends_at(&self) -> Option<Timestamp> {
+        let ends_at = |report: &StepReport| Timestamp::parse(report.evidence.get(ENDS_AT)?.as_str()?).ok();
+        self.steps.iter().filter_map(ends_at).min()
+    }
+
+    /// Returns the secret that ends at [`Outcome::credential_ends_at`], if it is not that of the intent's locator.
+    #[must_use]
+    pub fn ending_secret(&self) -> Option<EndingSecret> {
         let report = self.steps.iter().find(|report| report.step == Step::Credential)?;
-        Timestamp::parse(report.evidence.get(ENDS_AT)?.as_str()?).ok()
+        EndingSecret::deserialize(report.evidence.get(ENDING_SECRET)?).ok()
     }
 
     /// Returns a digest of the outcome that leaves out times and evidence. If a re-check has the same digest as the attempt

@@ -1,7 +1,8 @@
 //! The end of a credential that a person has to replace, and when to warn of it.
 
+use super::attempt::EndingSecret;
 use super::ledger::Warning;
-use super::{Class, Step, Timestamp};
+use super::{Class, ConnectionId, Step, Timestamp};
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -32,19 +33,43 @@ pub fn nearness(ends_at: Timestamp, now: Timestamp) -> Option<Nearness> {
     }
 }
 
-/// Returns the warning of a credential that ends at `ends_at`, seen from `now`.
+/// Returns what ends, as the subject of a sentence.
+fn subject(secret: Option<&EndingSecret>) -> String {
+    match secret {
+        None => "the credential".to_string(),
+        Some(EndingSecret::VaultLogin(locator)) => format!("the token {locator}, with which AAM logs in to the vault,"),
+        Some(EndingSecret::Principal(name)) => format!("the key or secret of the service principal {name}"),
+        Some(EndingSecret::Consent(name)) => format!("the grant of consent:{name}"),
+    }
+}
+
+/// Returns what a person does about the end for `connection`.
+fn fix(secret: Option<&EndingSecret>, connection: ConnectionId, ended: bool) -> String {
+    let before = if ended { "" } else { ", before the old one ends" };
+    match secret {
+        None => format!("create a new one at its source and store it where credential_locator points{before}"),
+        Some(EndingSecret::VaultLogin(locator)) => format!("create a new token of the vault and store it at {locator}{before}"),
+        Some(EndingSecret::Principal(name)) => format!(
+            "create a new one at the vendor and store it where credentials.principals.{name} of the policy names it{before}; if expires is written there, correct it"
+        ),
+        Some(EndingSecret::Consent(_)) => format!("let the owner consent again: aam consent link {connection}"),
+    }
+}
+
+/// Returns the warning of `connection`, whose credential ends at `ends_at` because `secret` ends, seen from `now`.
 #[must_use]
-pub fn warning(ends_at: Timestamp, now: Timestamp) -> Option<Warning> {
+pub fn warning(ends_at: Timestamp, secret: Option<&EndingSecret>, connection: ConnectionId, now: Timestamp) -> Option<Warning> {
     let date = ends_at.rfc3339();
     let day = date.split('T').next().unwrap_or(&date);
-    let title = match nearness(ends_at, now)? {
-        Nearness::Ended => format!("the credential ended on {day}"),
+    let (nearness, subject) = (nearness(ends_at, now)?, subject(secret));
+    let title = match nearness {
+        Nearness::Ended => format!("{subject} ended on {day}"),
         near => {
             let urgent = if near == Nearness::Urgent { "urgent: " } else { "" };
-            format!("{urgent}the credential ends in {}, on {day}", left(ends_at.since(now)))
+            format!("{urgent}{subject} ends in {}, on {day}", left(ends_at.since(now)))
         }
     };
-    let fix = "create a new one at its source and store it where credential_locator points, before the old one ends";
+    let fix = fix(secret, connection, nearness == Nearness::Ended);
     Some(Warning { step: Step::Credential, class: Class::CredentialEnding, title: title.into(), fix: fix.into() })
 }
 
@@ -79,6 +104,7 @@ mod tests {
     fn the_warning_appears_fourteen_days_before_becomes_urgent_three_days_before_and_stays() {
         let end = Timestamp::parse("2027-06-30T12:00:00Z").unwrap();
         let at = |text: &str| Timestamp::parse(text).unwrap();
+        let warning = |end, now| warning(end, None, id(), now);
         assert_eq!(warning(end, at("2027-06-16T11:59:59Z")), None);
         let titles: Vec<String> = [
             "2027-06-16T12:00:00Z",
@@ -103,6 +129,40 @@ mod tests {
                 "the credential ended on 2027-06-30",
                 "the credential ended on 2027-06-30",
             ]
+        );
+    }
+
+    fn id() -> ConnectionId {
+        ConnectionId::derive("autonomy", "github", &["acme".to_string()])
+    }
+
+    #[test]
+    fn the_warning_names_what_ends_and_what_to_replace() {
+        let (end, before) = (Timestamp(10_000_000_000), Timestamp(9_999_000_000));
+        let text = |secret: Option<EndingSecret>, now| {
+            let warning = warning(end, secret.as_ref(), id(), now).unwrap();
+            format!("{}; {}", warning.title, warning.fix)
+        };
+        assert!(text(None, before).ends_with("store it where credential_locator points, before the old one ends"));
+        assert!(
+            text(None, end).ends_with("store it where credential_locator points"),
+            "it cannot be replaced before its end any more"
+        );
+        let login = text(Some(EndingSecret::VaultLogin("env:VTOK".to_string())), before);
+        assert!(
+            login.contains("the token env:VTOK, with which AAM logs in to the vault, ends in")
+                && login.contains("store it at env:VTOK,"),
+            "{login}"
+        );
+        let principal = text(Some(EndingSecret::Principal("graph".to_string())), end);
+        assert!(
+            principal.contains("of the service principal graph ended on") && principal.contains("credentials.principals.graph"),
+            "{principal}"
+        );
+        let grant = text(Some(EndingSecret::Consent("gl".to_string())), before);
+        assert!(
+            grant.contains("the grant of consent:gl ends in") && grant.ends_with(&format!("aam consent link {}", id())),
+            "{grant}"
         );
     }
 

@@ -3,7 +3,7 @@
 //! An entry has *facts* and a *body*. The facts are small, and the snapshot is built from them alone. The body is the
 //! full text behind them (intent, step reports, catalog, policy) and is read only on demand.
 
-use super::attempt::{Outcome, Scope};
+use super::attempt::{EndingSecret, Outcome, Scope};
 use super::failure::Class;
 use super::ids::{ConnectionId, Digest, Origin};
 use super::step::{Step, StepReport, StepStatus};
@@ -90,6 +90,9 @@ pub struct Finished {
     /// When the credential ends, if that is known and a person has to replace it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_ends_at: Option<Timestamp>,
+    /// The secret that ends then, if it is not that of the intent's locator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending_secret: Option<EndingSecret>,
 }
 
 /// A warning of one step.
@@ -253,6 +256,7 @@ impl Finished {
             fix: failure.map(|(_, failure)| failure.fix.as_str().into()).unwrap_or_default(),
             warnings: outcome.steps.iter().filter_map(Warning::new).collect(),
             credential_ends_at: outcome.credential_ends_at(),
+            ending_secret: outcome.ending_secret(),
         }
     }
 }

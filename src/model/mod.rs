@@ -21,7 +21,7 @@ pub mod state;
 pub mod step;
 pub mod text;
 
-pub use attempt::{Outcome, Scope};
+pub use attempt::{EndingSecret, Outcome, Scope};
 pub use call::PlannedCall;
 pub use cap::Cap;
 pub use catalog::{Catalog, Drift, Stream, SyncMode};
@@ -72,10 +72,17 @@ impl Timestamp {
         text.parse::<jiff::Timestamp>().map(|at| Timestamp(at.as_millisecond())).map_err(|error| error.to_string())
     }
 
-    /// Parses the value of an HTTP `Date` header, which is also the long form of `Retry-After`.
+    /// Parses the value of an HTTP `Date` header, which is also the long form of `Retry-After`. The two obsolete forms of
+    /// RFC 9110, section 5.6.7, are accepted too.
     #[must_use]
     pub fn from_http_date(text: &str) -> Option<Timestamp> {
-        jiff::fmt::rfc2822::parse(text).ok().map(|at| Timestamp(at.timestamp().as_millisecond()))
+        if let Ok(at) = jiff::fmt::rfc2822::parse(text) {
+            return Some(Timestamp(at.timestamp().as_millisecond()));
+        }
+        let forms = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+        let at = forms.iter().find_map(|form| jiff::civil::DateTime::strptime(form, text).ok())?;
+        let at = at.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        Some(Timestamp(at.timestamp().as_millisecond()))
     }
 
     /// Describes how far this instant of one clock is from the same instant of another: `20 s ahead of`, `20 s behind`.

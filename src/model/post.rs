@@ -61,6 +61,8 @@ pub enum Allowed {
     Is(Value),
     /// One of these values.
     OneOf(Vec<Value>),
+    /// One of these SQL statements. `{name}` in a statement stands for one identifier in double quotes.
+    Sql(Vec<String>),
     /// An object of this shape.
     Object(Shape),
 }
@@ -108,6 +110,8 @@ fn filled<E>(shape: &Shape, fill: &dyn Fn(bool, &str) -> Result<String, E>) -> R
     for (key, allowed) in shape {
         let allowed = match allowed {
             Allowed::Any => Allowed::Any,
+            // What is in braces here stands for an identifier, and not for a value of the connection.
+            Allowed::Sql(statements) => Allowed::Sql(statements.clone()),
             Allowed::Is(one) => Allowed::Is(value(one)?),
             Allowed::OneOf(list) => Allowed::OneOf(list.iter().map(value).collect::<Result<_, E>>()?),
             Allowed::Object(shape) => Allowed::Object(filled(shape, fill)?),

@@ -4,6 +4,7 @@ use super::run::{self, StepOutput};
 use super::{AttemptOutput, Job, OpenResource, denied};
 use crate::connectors::concurrent::{self, Limits};
 use crate::connectors::{Bounds, DENIED};
+use crate::families;
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Drift, Evidence, Failure};
 use crate::policy::SafeMode;
@@ -59,7 +60,7 @@ pub(super) async fn discover(
     output.drift = drift;
     match output.drift.breaking.is_empty() {
         true => Ok(StepOutput { value: (), evidence, warning }),
-        false => Err(broken(&output.drift)),
+        false => Err(broken(&output.drift, &job.intent.source_type)),
     }
 }
 
@@ -93,12 +94,24 @@ fn keep_unreadable(mut whole: Catalog, known: &Catalog) -> Catalog {
     whole
 }
 
-fn broken(drift: &Drift) -> Failure {
+fn broken(drift: &Drift, family: &str) -> Failure {
     let count = drift.breaking.len();
-    Failure::new(
-        Class::Drift,
-        format!("{count} breaking schema change{}", if count == 1 { "" } else { "s" }),
-        "tell this source's consumers; the new schema is recorded, and the next check or aam heal verifies against it",
-    )
-    .detail(drift.breaking.join("; "))
+    let fix = "tell this source's consumers; the new schema is recorded, and the next check or aam heal verifies against it";
+    let hidden = families::find(family).and_then(|family| family.hidden_fields.as_deref());
+    let fix = hidden.map_or(fix.to_string(), |hidden| format!("{}; otherwise {fix}", hidden.trim()));
+    Failure::new(Class::Drift, format!("{count} breaking schema change{}", if count == 1 { "" } else { "s" }), fix)
+        .detail(drift.breaking.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_gone_may_be_hidden_where_the_vendor_hides_fields() {
+        let drift = Drift { breaking: vec!["Account.Industry is gone".to_string()], ..Drift::default() };
+        assert!(broken(&drift, "salesforce").fix.contains("Set Field-Level Security"));
+        assert!(broken(&drift, "servicenow").fix.contains("read ACLs of sys_dictionary"));
+        assert!(broken(&drift, "github").fix.starts_with("tell this source's consumers"));
+    }
 }

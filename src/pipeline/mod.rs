@@ -28,7 +28,7 @@ use crate::egress::{BudgetReservation, Caller, Egress, Signing};
 use crate::families::CustomSources;
 use crate::memory_budget::AttemptMemory;
 use crate::model::catalog::SkippedStream;
-use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Origin, Outcome, Scope, Step};
+use crate::model::{Catalog, Class, ConnectionId, Drift, Evidence, Failure, Intent, Origin, Outcome, Scope, Step};
 use crate::policy::Policy;
 use crate::providers::{Providers, Reading};
 use futures_util::future::BoxFuture;
@@ -38,6 +38,7 @@ pub use prove::{provable, prove};
 use run::{Runner, StepOutput};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What all attempts in the process share.
 pub struct Env {
@@ -145,9 +146,12 @@ async fn steps(
     let bound = runner.step(Step::Allowlist, async { preflight::allowlist(job, bound) }).await?;
     let provided = runner.step(Step::Credential, preflight::credential(env, job, &bound, Reading::Cached)).await?;
     let changeable = provided.as_ref().filter(|provided| provided.facts.changeable).map(|provided| provided.credential.clone());
+    let issued_earlier = provided.as_ref().is_some_and(|provided| provided.facts.issued_earlier);
     let credential = provided.map(|provided| provided.credential);
     let passed = from_upsert(env, job, (bound, credential), runner, output).await;
-    let (None, Some(rejected), true) = (passed, changeable, runner.credential_rejected()) else { return passed };
+    // A token keeps the permissions that it was issued with: one that was granted since needs a new token.
+    let replace = runner.failed_with(Class::CredentialRejected) || issued_earlier && runner.failed_with(Class::PermissionDenied);
+    let (None, Some(rejected), true) = (passed, changeable, replace) else { return passed };
     let bound = preflight::bind(&env.engines, &job.policy, &job.sources, &job.intent).ok()?;
     let read = preflight::credential(env, job, &bound, Reading::Anew);
     let anew = runner.again(read, |step| step.value.as_ref().is_some_and(|provided| provided.credential != rejected)).await??;
@@ -175,8 +179,12 @@ async fn from_upsert(
         let bounds = discover::bounds(&job.policy.safe_mode);
         runner.step(Step::Discover, discover::discover(&mut resources, job, (bounds, limits), output)).await?;
         runner.step(Step::Health, health(&resources, limits)).await?;
+        let before = reused_time(&resources);
         output.rows = Some(runner.step(Step::TinySync, tiny_sync(&resources, job)).await?);
-        output.latency_ms = runner.latency_ms(Step::TinySync);
+        // The time that the source took for the rows, also for those that arrived in an earlier step.
+        let reused = reused_time(&resources).saturating_sub(before);
+        let latency = runner.latency_ms(Step::TinySync);
+        output.latency_ms = latency.map(|ms| ms.saturating_add(u64::try_from(reused.as_millis()).unwrap_or(u64::MAX)));
     }
     runner.step(Step::Registry, async { Ok(StepOutput::new((), Evidence::new())) }).await
 }
@@ -216,10 +224,16 @@ async fn upsert(
 async fn health(resources: &[OpenResource], limits: Limits) -> Result<StepOutput<()>, Failure> {
     let checked = concurrent::all(limits, resources.iter().map(|resource| resource.connector.health()).collect()).await?;
     let mut evidence = Evidence::new();
-    for (resource, checked) in resources.iter().zip(checked) {
+    for (resource, mut checked) in resources.iter().zip(checked) {
+        run::note_traffic(&mut checked, resource.connector.traffic());
         evidence.insert(resource.resource_id.clone(), checked.into());
     }
     Ok(StepOutput::new((), run::flat(evidence)))
+}
+
+/// Returns how long the sources took for all responses that were used again so far.
+fn reused_time(resources: &[OpenResource]) -> Duration {
+    resources.iter().map(|resource| resource.connector.traffic().reused_time).sum()
 }
 
 /// Reads at most `max_items` items from all resources together. The resources are read one after the other, because the

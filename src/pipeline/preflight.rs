@@ -8,7 +8,7 @@ use crate::connectors::{AuthorizedResource, BindRequest, BoundResource, Credenti
 use crate::credentials::Credential;
 use crate::egress::Caller;
 use crate::families::{CustomSources, Family};
-use crate::model::attempt::ENDS_AT;
+use crate::model::attempt::{ENDING_SECRET, ENDS_AT};
 use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Intent, Origin, Posts, Privilege, Recipient};
 use crate::policy::Policy;
@@ -219,6 +219,9 @@ pub(super) async fn credential(
         if let Some(at) = at {
             evidence.insert(name.to_string(), at.rfc3339().into());
         }
+    }
+    if let Some(Ok(secret)) = facts.ending_secret.as_ref().map(serde_json::to_value) {
+        evidence.insert(ENDING_SECRET.to_string(), secret);
     }
     let warning = facts.warning.take();
     Ok(StepOutput { value: Some(provided), evidence, warning })

@@ -87,9 +87,9 @@ impl Runner {
         value
     }
 
-    /// Whether a step failed because the source rejected the credential.
-    pub(super) fn credential_rejected(&self) -> bool {
-        self.reports.iter().filter_map(StepReport::failure).any(|failure| failure.class == Class::CredentialRejected)
+    /// Whether a step failed with a failure of `class`.
+    pub(super) fn failed_with(&self, class: Class) -> bool {
+        self.reports.iter().filter_map(StepReport::failure).any(|failure| failure.class == class)
     }
 
     /// Runs the credential step again. If it passes and `differs` says that the result is worth another try, its report

@@ -226,6 +226,10 @@ fn families(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String>) 
                 changes.push(format!("{key} changes from {} to {}", shown(before), shown(after)));
             }
         }
+        let added = is.hosts.iter().filter(|server| !was.hosts.contains(server));
+        changes.extend(added.map(|server| format!("credentials may now be sent to the server {server}{}", credentials::WIDER)));
+        let gone = was.hosts.iter().filter(|server| !is.hosts.contains(server));
+        changes.extend(gone.map(|server| format!("the server {server} may no longer be read")));
         let denied = |name: &&String| !was.deny_operations.contains(name);
         changes
             .extend(is.deny_operations.iter().filter(denied).map(|name| format!("operation {name} will not be called any more")));

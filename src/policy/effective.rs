@@ -109,8 +109,9 @@ fn families(policy: &Policy) -> String {
     let entry = |text: String, (family, set): (&String, &FamilyPolicy)| {
         let services: String = if family == "openapi" { services(&set.services) } else { String::new() };
         format!(
-            "{text}\n  {family}:\n    base_url: {}\n    region: {}\n    health_path: {}\n    deny_operations: {}{services}",
+            "{text}\n  {family}:\n    base_url: {}\n    hosts: {}\n    region: {}\n    health_path: {}\n    deny_operations: {}{services}",
             or_null(set.base_url.as_ref()),
+            list(set.hosts.iter().map(ToString::to_string)),
             or_null(set.region.as_ref()),
             or_null(set.health_path.as_ref()),
             list(&set.deny_operations)

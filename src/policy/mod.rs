@@ -12,6 +12,7 @@ pub mod credentials;
 pub mod diff;
 pub mod effective;
 pub mod grants;
+mod listed_server;
 mod login_host;
 pub mod manifests;
 pub mod parse;
@@ -26,6 +27,7 @@ pub use active::{ActivePolicy, LoadedPolicy, Rejected};
 pub use credentials::{Credentials, Principal};
 use grants::CredentialGrant;
 use ipnet::IpNet;
+pub use listed_server::ListedServer;
 pub use login_host::LoginHost;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
 pub use parse::host_and_port;
@@ -172,6 +174,8 @@ pub struct Reconcile {
 pub struct FamilyPolicy {
     /// The base URL of the API, for example of a GitHub Enterprise or MinIO server.
     pub base_url: Option<String>,
+    /// The servers that the company runs itself or reaches under a name of its own.
+    pub hosts: Vec<ListedServer>,
     /// The region of an object store, if it cannot be discovered.
     pub region: Option<String>,
     /// Only for `openapi`: the path of the health call, relative to the server.

@@ -22,7 +22,7 @@ use crate::credentials::{Credential, known_end, redact};
 use crate::egress::{Caller, Egress, Session};
 use crate::families::Family;
 use crate::model::locator_forms;
-use crate::model::{Class, ConnectionId, Evidence, Failure, Locator, PlannedCall, Posts, Timestamp};
+use crate::model::{Class, ConnectionId, EndingSecret, Evidence, Failure, Locator, PlannedCall, Posts, Timestamp};
 use crate::policy::Policy;
 pub use env::{Process, ReadEnv};
 use futures_util::future::BoxFuture;
@@ -66,10 +66,15 @@ pub struct CredentialFacts {
     pub provider: &'static str,
     /// True if another reading could give another credential, so that one the source rejects is read anew once.
     pub changeable: bool,
+    /// True if the credential was issued before this attempt. Its permissions are those of that moment, so one that lacks a
+    /// permission is issued anew once.
+    pub issued_earlier: bool,
     /// When it ends; AAM renews or replaces it before.
     pub valid_until: Option<Timestamp>,
     /// When it ends, if a person has to replace it.
     pub ends_at: Option<Timestamp>,
+    /// The secret that ends then, if it is not the one that the locator names.
+    pub ending_secret: Option<EndingSecret>,
     /// Further facts for the evidence of the step: lease, granted scopes, whether it came from the cache.
     pub evidence: Evidence,
     /// What a person should know although the credential can be used.
@@ -197,6 +202,7 @@ impl Providers {
     /// for it.
     pub async fn provide(&self, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
         let provided = self.resolve(request).await?;
+        self.vault.check_not_own_token(&request.locator, &provided.credential)?;
         // The config of a custom source may have any form.
         if request.family.manifest.is_none() {
             stored::check_fields(&provided.credential, &request.locator.to_string())?;

@@ -62,6 +62,7 @@ fn evidence(evidence: &Evidence) -> String {
                     |name: &str| traffic.get(name).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok());
                 parts.extend(number("calls").map(|calls| counted(calls, "call")));
                 parts.extend(number("bytes").map(|bytes| counted(bytes, "byte")));
+                parts.extend(number("reused").map(|reused| counted(reused, "reused response")));
             }
             _ => {}
         }

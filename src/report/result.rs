@@ -219,7 +219,7 @@ impl ConnectionResult {
         let proven = connection.proven.as_ref().map(|attempt| &attempt.facts);
         let mut warnings = document.as_ref().map(unknown_fields).unwrap_or_default();
         warnings.extend(connection.warnings().map(WarningBody::from));
-        warnings.extend(connection.credential_ending(now).iter().map(WarningBody::from));
+        warnings.extend(connection.credential_ending(id, now).iter().map(WarningBody::from));
         ConnectionResult {
             connection_id: id.to_string(),
             status: state.as_str().to_string(),

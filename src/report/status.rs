@@ -40,7 +40,7 @@ pub fn lines(snapshot: &Snapshot, namespace: &str, now: Timestamp, document: imp
                 checked: connection.last_checked().map(Timestamp::rfc3339),
                 title,
                 fix,
-                warnings: connection.warnings().cloned().chain(connection.credential_ending(now)).collect(),
+                warnings: connection.warnings().cloned().chain(connection.credential_ending(id, now)).collect(),
             }
         })
         .collect();
@@ -141,7 +141,7 @@ pub fn details(
         fact("first sync", format!("{rows} in {} ms", proven.facts.latency_ms.unwrap_or(0)));
     }
     if let Some(ends_at) = connection.credential_ends_at() {
-        let warning = connection.credential_ending(now).map(|warning| format!(": {}; {}", warning.title, warning.fix));
+        let warning = connection.credential_ending(id, now).map(|warning| format!(": {}; {}", warning.title, warning.fix));
         fact("key ends", format!("{}{}", ends_at.rfc3339(), warning.unwrap_or_default()));
     }
     if connection.failures > 0 {

@@ -113,6 +113,10 @@ fn context(app: &App) -> ConsentContext<'_> {
 async fn open(app: &Arc<App>, view: &ConsentView) -> ApiResult {
     let job = match prepare(app, view.connection).await? {
         Ok(job) => job,
+        // The intent was taken back, so the link does not work until it is there again.
+        Err(failure) if failure.class == Class::NotEligible => {
+            return Ok(link_problem(&LinkProblem::new(LinkCode::Gone, failure.title, failure.fix)));
+        }
         Err(failure) => return Ok(html(StatusCode::SERVICE_UNAVAILABLE, consent_page::not_possible(&failure), None)),
     };
     let requested_by: Vec<String> = job.origins.iter().map(requester).collect();

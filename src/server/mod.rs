@@ -17,6 +17,7 @@ pub mod consent;
 mod consent_page;
 pub mod dashboard;
 pub mod dispatch;
+pub mod families;
 pub mod heal;
 pub mod history;
 pub mod listen;

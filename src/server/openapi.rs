@@ -2,7 +2,8 @@
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
-use super::{ServerInfo, dashboard, heal, history, meta, onboard, read};
+use super::{ServerInfo, dashboard, families, heal, history, meta, onboard, read};
+use crate::family_guide::FamilyGuide;
 use crate::funnel::Funnel;
 use crate::report::result::ConnectionResult;
 use bytes::Bytes;
@@ -99,6 +100,11 @@ fn parameters(route: &Route) -> Vec<Value> {
             Access::Open | Access::Scope(_) => ("The connection_id.", json!({"type": "string", "format": "uuid"})),
         };
         all.push(json!({"name": "id", "in": "path", "required": true, "description": description, "schema": schema}));
+    }
+    if route.path.contains("{name}") {
+        let description = "The id of the family, which is the source_type of its intents.";
+        let schema = json!({"type": "string"});
+        all.push(json!({"name": "name", "in": "path", "required": true, "description": description, "schema": schema}));
     }
     all.extend(route.query.iter().map(|param| {
         json!({"name": param.name, "in": "query", "required": false, "description": param.description, "schema": {"type": param.json_type}})
@@ -204,6 +210,8 @@ fn schemas() -> Map<String, Value> {
     add::<heal::HealAnswer>(&mut all);
     add::<onboard::BatchAnswer>(&mut all);
     add::<dashboard::Dashboard>(&mut all);
+    add::<families::FamilyList>(&mut all);
+    add::<FamilyGuide>(&mut all);
     // This is the schema that the parser validates with, minus the keywords that only the root of a document may have.
     let mut intent: Value = serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
     if let Some(intent) = intent.as_object_mut() {

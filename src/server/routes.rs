@@ -1,7 +1,7 @@
 //! The route table, from which the router, the token and query checks and the OpenAPI document are built.
 
 use super::request::{ApiRequest, ApiResult};
-use super::{consent, dashboard, heal, history, meta, onboard, read};
+use super::{consent, dashboard, families, heal, history, meta, onboard, read};
 use crate::policy::TokenScope;
 use futures_util::future::BoxFuture;
 
@@ -106,7 +106,7 @@ const fn post(
 }
 
 /// All routes.
-pub static ROUTES: [Route; 21] = [
+pub static ROUTES: [Route; 23] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -228,6 +228,19 @@ pub static ROUTES: [Route; 21] = [
         ..get("/dashboard.json", READ, "Get the data of the dashboard", &[(200, JSON, "Dashboard")], |request| {
             Box::pin(dashboard::data(request))
         })
+    },
+    get("/families", READ, "List the families of sources", &[(200, JSON, "FamilyList")], |request| {
+        Box::pin(families::list(request))
+    }),
+    Route {
+        problems: &[404, 503],
+        ..get(
+            "/families/{name}",
+            READ,
+            "Get what an intent and a credential of a family or custom source need, with examples",
+            &[(200, JSON, "FamilyGuide")],
+            |request| Box::pin(families::family(request)),
+        )
     },
     Route {
         problems: &[],

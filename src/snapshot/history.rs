@@ -44,6 +44,7 @@ pub fn finished() -> impl Strategy<Value = Finished> {
         let passed = |what: Step| class.is_none() || step > what;
         Finished {
             credential_ends_at: None,
+            ending_secret: None,
             begun_at: Timestamp(0),
             generation,
             scope: if full { Scope::Full } else { Scope::Health },

@@ -207,7 +207,11 @@ async fn a_refused_refresh_token_leads_to_a_new_link() {
     assert!(failure.detail.contains("the vendor says: \"invalid_grant\""), "{failure:?}");
     let link = link_in(&failure);
     let next = consents.provide().await.expect_err("ended");
-    assert_eq!(link_in(&next), link);
+    assert_eq!(
+        (link_in(&next), &next.title, &next.detail),
+        (link.clone(), &failure.title, &failure.detail),
+        "the reason is kept"
+    );
     assert_eq!(consents.stored()["grants"], json!([]));
     let id = link.rsplit('/').next().expect("an id");
     let url = consents.providers.consents().begin(&consents.context(), id).await.expect("a URL");
@@ -242,6 +246,8 @@ async fn a_refresh_token_whose_response_was_lost_is_not_sent_again() {
     let failure = consents.restarted().provide().await.expect_err("lost");
     assert_eq!(failure.class, Class::CredentialMissing);
     assert!(failure.title.contains("was lost at") && failure.fix.contains("/consent/"), "{failure:?}");
+    let next = consents.provide().await.expect_err("lost");
+    assert_eq!(next.title, failure.title, "the reason is kept");
     assert_eq!(consents.vendor.state().sent.values().sum::<usize>(), 1);
     consents.assert_no_misuse();
 }

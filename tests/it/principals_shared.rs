@@ -38,6 +38,22 @@ async fn connections_of_a_principal_share_one_token_until_the_source_rejects_it(
     assert_eq!(service.token_calls().len(), 2);
 }
 
+/// A token keeps the permissions that it was issued with, so one from the cache hides a permission that was granted since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cached_token_without_a_permission_is_minted_anew_once() {
+    let service = TokenService::start(server("client_secret_basic")).await;
+    let workspace = workspace(&client(&service, "secret: \"env:CRM_SECRET\""));
+    workspace.intent_file("one.json", &intent_with_locator("openapi", &service.resource(), "sp:crm"));
+    service.deny_first(1);
+    let daemon = workspace.serve().await;
+    let denied = daemon.until_state(&service.resource(), "AWAITING_CREDENTIALS").await;
+    assert_eq!(service.token_calls().len(), 1, "a token of this attempt has the permissions of now");
+    let id = denied["connection_id"].as_str().expect("an id");
+    let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await;
+    assert_eq!(healed.body["status"], "ACTIVE", "{}", healed.body);
+    assert_eq!(service.token_calls().len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minted_token_opens_the_families_that_take_one_token() {
     for (family, id, token, path, vendor) in [

@@ -30,6 +30,13 @@ pub enum Peer {
     Oidc,
     Oauthlib,
     Okta,
+    Salesforce,
+    Servicenow,
+    Snowduck,
+    Drivemock,
+    Sqlapi,
+    Graph,
+    Gitlab,
 }
 
 impl Peer {
@@ -55,6 +62,13 @@ impl Peer {
             Peer::Oidc => "oidc",
             Peer::Oauthlib => "oauthlib",
             Peer::Okta => "okta",
+            Peer::Salesforce => "salesforce",
+            Peer::Servicenow => "servicenow",
+            Peer::Snowduck => "snowduck",
+            Peer::Drivemock => "drivemock",
+            Peer::Sqlapi => "sqlapi",
+            Peer::Graph => "graph",
+            Peer::Gitlab => "gitlab",
         }
     }
 
@@ -66,8 +80,12 @@ impl Peer {
             Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
                 "URL"
             }
-            Peer::Okta => "RECORDINGS",
+            Peer::Snowduck | Peer::Drivemock => "URL",
+            Peer::Okta | Peer::Salesforce => "RECORDINGS",
+            Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
+            Peer::Graph => "CHECKED",
+            Peer::Gitlab => "CONNECTOR",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

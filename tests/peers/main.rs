@@ -1,6 +1,7 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
-//! oidc-provider, Authlib, oauthlib, recorded answers of Okta, OpenBao and Chromium.
+//! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao and
+//! Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -15,14 +16,22 @@ mod aws;
 mod consent;
 mod daemon;
 mod dashboard;
+mod drive;
 mod fastapi;
 mod frameworks;
+mod gitlab;
+mod graph;
 mod lowcode_cdk;
 mod lowcode_families;
 mod netsuite;
 mod object_store;
+mod okta;
 mod okta_recordings;
 mod principals;
+mod salesforce;
+mod servicenow;
+mod snowflake;
+mod snowflake_description;
 mod sql;
 mod vault;
 mod vendor_assertions;
@@ -36,14 +45,22 @@ fn main() -> std::process::ExitCode {
         daemon::failures::tests(),
         daemon::read_only::tests(),
         dashboard::tests(),
+        drive::tests(),
         fastapi::tests(),
         frameworks::tests(),
+        gitlab::tests(),
+        graph::tests(),
         lowcode_cdk::tests(),
         lowcode_families::tests(),
         netsuite::tests(),
         object_store::tests(),
+        okta::tests(),
         okta_recordings::tests(),
         principals::tests(),
+        salesforce::tests(),
+        servicenow::tests(),
+        snowflake::tests(),
+        snowflake_description::tests(),
         sql::tests(),
         sql::faults::tests(),
         sql::mariadb::tests(),

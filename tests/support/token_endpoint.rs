@@ -9,6 +9,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::signature::{self, EcdsaKeyPair, KeyPair as _, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The passphrase of the encrypted keys in tests/data/keys.
@@ -94,15 +95,24 @@ impl TokenCall<'_> {
 pub struct TokenService {
     pub vendor: MockVendor,
     issued: Arc<Mutex<Vec<String>>>,
+    /// The number of tokens, from the first one that was issued, that lack a permission.
+    without_permission: Arc<AtomicUsize>,
 }
 
 impl TokenService {
     /// Starts a service whose token requests are answered by `endpoint`: every path that does not begin with /api/.
     pub async fn start(endpoint: impl Fn(&TokenCall<'_>) -> MockResponse + Clone + Send + Sync + 'static) -> TokenService {
         let issued: Arc<Mutex<Vec<String>>> = Arc::default();
-        let tokens = Arc::clone(&issued);
+        let (tokens, without_permission) = (Arc::clone(&issued), Arc::<AtomicUsize>::default());
+        let denied = Arc::clone(&without_permission);
+        let lacks_permission = move |tokens: &[String], token: &str| {
+            tokens.iter().position(|issued| issued == token).is_some_and(|at| at < denied.load(Ordering::SeqCst))
+        };
         let vendor = MockVendor::start(move |home, request| match request.path() {
             "/api/openapi.json" => json_response(description().to_string()),
+            "/api/things" if lacks_permission(&tokens.lock().expect("unpoisoned"), &request.token) => {
+                json_response_with(403, &[], &json!({"message": "forbidden"}))
+            }
             "/api/things" if tokens.lock().expect("unpoisoned").contains(&request.token) => {
                 json_response(r#"[{"id":1},{"id":2}]"#)
             }
@@ -119,7 +129,7 @@ impl TokenService {
             }
         })
         .await;
-        TokenService { vendor, issued }
+        TokenService { vendor, issued, without_permission }
     }
 
     /// The resource id of the protected service for the family openapi.
@@ -135,6 +145,11 @@ impl TokenService {
     /// All tokens that were issued.
     pub fn issued(&self) -> Vec<String> {
         self.issued.lock().expect("unpoisoned").clone()
+    }
+
+    /// Takes a permission from the first `count` tokens, as a vendor whose tokens keep the permissions of their issue.
+    pub fn deny_first(&self, count: usize) {
+        self.without_permission.store(count, Ordering::SeqCst);
     }
 
     /// Ends all tokens, as a vendor that revokes them.

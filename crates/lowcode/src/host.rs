@@ -45,6 +45,9 @@ pub struct HostRequest {
     /// Whether the manifest puts a secret into the URL, where the logs of servers and proxies would show it. A host
     /// may refuse such a request.
     pub secret_in_url: bool,
+    /// True if an equal request was sent just before and its response asks for another try. A host that uses a response
+    /// for several equal requests sends this one.
+    pub is_retry: bool,
 }
 
 impl HostRequest {

@@ -7,7 +7,7 @@ use super::error::Failed;
 use super::host::Host;
 use super::interpolation::InterpolatedBoolean;
 use super::load::Manifest;
-use super::node::{field, flag, items, kind, set_field, text, walk};
+use super::node::{field, items, kind, set_field, text, walk};
 use super::recording::RecordingHost;
 use super::shared::SharedStreams;
 use super::stream::{Stream, StreamOptions};
@@ -59,44 +59,38 @@ impl SharedManifest {
     }
 
     /// Whether reading the static streams called `names` concurrently makes the same requests as reading them one
-    /// after the other. That is not the case if one of them is not static, if a request is made for more than one
-    /// stream (to read a parent, a schema or a token), or if the manifest limits the rate of its requests.
+    /// after the other, with a host that sends equal requests of a run only once: streams may then share the requests of
+    /// a parent or a schema. It is not the case if one of them is not static, if a token is requested for each stream, or
+    /// if the manifest limits the rate of its requests.
     #[must_use]
     pub fn reads_are_independent<'n>(&self, config: &Value, names: impl IntoIterator<Item = &'n str>) -> bool {
         let root = &self.manifest.root;
         let independent = |name: &str| {
             let mut nodes = items(root, "streams").iter().filter(|node| text(node, "name") == Some(name)).peekable();
-            nodes.peek().is_some() && nodes.all(|node| !shares_requests(node, config))
+            nodes.peek().is_some() && nodes.all(|node| !repeats_requests(node, config))
         };
         set_field(root, "api_budget").is_none() && names.into_iter().all(independent)
     }
 }
 
-/// Components whose requests may be made for more than one stream.
-const SHARED_REQUESTS: [&str; 8] = [
-    "AsyncRetriever",
-    "DynamicSchemaLoader",
-    "LegacySessionTokenAuthenticator",
-    "OAuthAuthenticator",
-    "ParentStreamConfig",
-    "PropertiesFromEndpoint",
-    "RateLimitedMultipleTokenAuthenticator",
-    "SessionTokenAuthenticator",
-];
+/// Components that would make more requests if streams with them were read at the same time. A login with a lifetime is
+/// not one of them, because the run shares its token.
+const REPEATED_REQUESTS: [&str; 4] =
+    ["AsyncRetriever", "LegacySessionTokenAuthenticator", "OAuthAuthenticator", "RateLimitedMultipleTokenAuthenticator"];
 
 /// Whether `node` contains one of these components, ignoring the authenticators that `config` does not select.
-fn shares_requests(node: &Value, config: &Value) -> bool {
+fn repeats_requests(node: &Value, config: &Value) -> bool {
     match node {
-        Value::List(list) => list.iter().any(|item| shares_requests(item, config)),
+        Value::List(list) => list.iter().any(|item| repeats_requests(item, config)),
         Value::Dict(dict) => match kind(node) {
-            kind if SHARED_REQUESTS.contains(&kind) => true,
-            "HttpRequester" if flag(node, "use_cache") => true,
+            kind if REPEATED_REQUESTS.contains(&kind) => true,
+            "SessionTokenAuthenticator" if field(node, "expiration_duration").is_none() => true,
             "SelectiveAuthenticator" => {
                 let path = items(node, "authenticator_selection_path").iter().map(Value::to_str);
                 let selected = walk(config, path).map(Value::to_str).unwrap_or_default();
-                field(node, "authenticators").get(&selected).is_none_or(|chosen| shares_requests(chosen, config))
+                field(node, "authenticators").get(&selected).is_none_or(|chosen| repeats_requests(chosen, config))
             }
-            _ => dict.values().any(|value| shares_requests(value, config)),
+            _ => dict.values().any(|value| repeats_requests(value, config)),
         },
         _ => false,
     }
@@ -157,6 +151,24 @@ impl<'a> SourceBuilder<'a> {
         // Generated streams may be children, and responses are cached only for streams that have children.
         let built = if made.is_empty() { built } else { &[] };
         Ok(Source { streams: self.build_all(chosen, &nodes, built)?, generated })
+    }
+
+    /// Builds those of the generated streams that `choose` selects: it receives the names of all of them and returns the
+    /// indexes of those to build, in the order of the result. Also returns how many streams there are in all.
+    ///
+    /// # Errors
+    /// Fails like [`SourceBuilder::all_streams`].
+    pub async fn generated_streams(
+        &self,
+        run: &Run<'_>,
+        choose: &(dyn Fn(&[&str]) -> Vec<usize> + Sync),
+    ) -> Result<(Source, usize), Failed> {
+        let made = dynamic::nodes(&self.ctx, run).await?;
+        let names: Vec<&str> = made.iter().map(|it| text(&it.node, "name").unwrap_or_default()).collect();
+        let chosen: Vec<&dynamic::Made> = choose(&names).into_iter().filter_map(|index| made.get(index)).collect();
+        let nodes: Vec<_> = chosen.iter().map(|it| Node { value: Cow::Borrowed(&it.node), index: None }).collect();
+        let generated = chosen.iter().map(|it| (text(&it.node, "name").unwrap_or_default().to_owned(), it.of.clone())).collect();
+        Ok((Source { streams: self.build_all(&nodes, &nodes, &[])?, generated }, made.len()))
     }
 
     /// Builds the static streams called by `names`. Returns `None` if one of them is not a static stream.

@@ -176,7 +176,7 @@ fn a_stream_with_children_is_another_one() {
 }
 
 #[test]
-fn reads_are_independent_unless_streams_share_requests() {
+fn reads_are_independent_unless_requests_are_repeated() {
     let plain = r#""url_base": "https://h.example", "path": "/a""#;
     let with = |more: &str| format!("{plain}, {more}");
     let login = r#"{"type": "SessionTokenAuthenticator", "login_requester": {"type": "HttpRequester", "url_base": "https://h.example"},
@@ -197,8 +197,13 @@ fn reads_are_independent_unless_streams_share_requests() {
     assert!(independent(&with(&format!(r#""authenticator": {bearer}"#)), "", "{}", &["s"]));
     assert!(!independent(plain, "", "{}", &["s", "made_by_a_dynamic_stream"]));
     assert!(!independent(&with(&format!(r#""authenticator": {login}"#)), "", "{}", &["s"]));
-    assert!(!independent(&with(r#""use_cache": true"#), "", "{}", &["s"]));
-    assert!(!independent(plain, router, "{}", &["s"]));
+    let lasting = login.replace(
+        "{\"type\": \"SessionTokenAuthenticator\",",
+        "{\"type\": \"SessionTokenAuthenticator\", \"expiration_duration\": \"PT1H\",",
+    );
+    assert!(independent(&with(&format!(r#""authenticator": {lasting}"#)), "", "{}", &["s"]), "the streams share its token");
+    assert!(independent(&with(r#""use_cache": true"#), "", "{}", &["s"]));
+    assert!(independent(plain, router, "{}", &["s"]), "the host sends the requests of a parent once");
     assert!(independent(&selective, "", r#"{"by": "token"}"#, &["s"]));
     assert!(!independent(&selective, "", r#"{"by": "login"}"#, &["s"]));
     assert!(!independent(&selective, "", "{}", &["s"]), "no authenticator is selected");

@@ -112,6 +112,9 @@ struct Loader {
     key_pointer: Vec<InterpolatedString>,
     type_pointer: Option<Vec<InterpolatedString>>,
     mappings: Vec<TypesMap>,
+    /// `aam_default_type`: the type of fields whose own type is neither mapped nor one of the CDK's. Without it, the schema
+    /// fails, as in the CDK. For vendors whose customers add types.
+    default_type: Option<Value>,
     filter: Option<InterpolatedBoolean>,
     transformations: Vec<Transformation>,
 }
@@ -144,6 +147,7 @@ impl Loader {
             key_pointer: path("key_pointer"),
             type_pointer: set_field(identifier, "type_pointer").filter(|it| it.truthy()).map(|_| path("type_pointer")),
             mappings: items(identifier, "types_mapping").iter().map(one).collect(),
+            default_type: set_field(identifier, "aam_default_type").cloned(),
             filter: set_field(node, "schema_filter")
                 .map(|it| InterpolatedBoolean::new(text(it, "condition").unwrap_or_default(), parameters(it))),
             transformations: transformations.collect::<Result<_, _>>()?,
@@ -194,7 +198,10 @@ impl Loader {
                 break;
             }
         }
-        mapped_type(found)
+        match &self.default_type {
+            Some(default) => mapped_type(found).or_else(|_| mapped_type(default)),
+            None => mapped_type(found),
+        }
     }
 
     fn finish(&self, properties: Dict, run: &Run<'_>) -> Result<Value, Failed> {

@@ -2,9 +2,10 @@
 
 use super::node::walk;
 use super::value::{Dict, Value};
+use futures_util::lock;
 use jiff::Timestamp;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The tokens that the CDK would store in its config and in a cache of its process. They are never printed.
 #[derive(Default)]
@@ -16,16 +17,26 @@ pub struct Tokens {
 /// The session tokens of several commands that have the same config. The CDK has no such store: there, every stream logs
 /// in for itself. They are never printed.
 #[derive(Default)]
-pub struct SharedLogins(Mutex<HashMap<String, (Value, Timestamp)>>);
+pub struct SharedLogins {
+    tokens: Mutex<HashMap<String, (Value, Timestamp)>>,
+    /// One lock for each login, so that streams that are read at the same time log in once.
+    locks: Mutex<HashMap<String, Arc<lock::Mutex<()>>>>,
+}
 
 impl SharedLogins {
+    /// Waits until no other stream sends the login request `key`. The lock is released when the guard is dropped.
+    pub(crate) async fn lock(&self, key: &str) -> lock::OwnedMutexGuard<()> {
+        let lock = Arc::clone(locked(&self.locks).entry(key.to_owned()).or_default());
+        lock.lock_owned().await
+    }
+
     /// Returns the token that the login request `key` returned and the time until which it can be used.
     pub(crate) fn get(&self, key: &str) -> Option<(Value, Timestamp)> {
-        locked(&self.0).get(key).cloned()
+        locked(&self.tokens).get(key).cloned()
     }
 
     pub(crate) fn keep(&self, key: String, token: Value, until: Timestamp) {
-        locked(&self.0).insert(key, (token, until));
+        locked(&self.tokens).insert(key, (token, until));
     }
 }
 

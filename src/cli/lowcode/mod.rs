@@ -147,6 +147,7 @@ async fn online(
         windows: Arc::new(Windows::default()),
         account,
         secrets_by_spec: true,
+        user_agent: String::new(),
         max_bytes: inputs.bounds.body_bytes as u64,
     };
     let host = SessionHost::new(egress.session(caller), clock, rules);

@@ -93,7 +93,7 @@ async fn an_attempt_over_a_real_session_counts_its_calls_and_bytes() {
     assert_eq!(sample.rows, 20);
     let size = std::fs::metadata("seeds/data/customers.csv").unwrap().len();
     // The file is read on opening, by the health check and by the sample. Discovery reuses the first read.
-    assert_eq!(opened.connector.traffic(), Traffic { calls: 4, bytes: 3 * size });
+    assert_eq!(opened.connector.traffic(), Traffic { calls: 4, bytes: 3 * size, ..Traffic::default() });
 }
 
 #[tokio::test]

@@ -1,17 +1,21 @@
 //! Binds one resource to its manifest: the config, the hosts, the POST rules and the probes. Does not use the network.
 
-use super::address::{self, ResourceLocation};
-use super::calls::{self, OfflineHost, Reading};
+use super::address::{self, AddressPolicy, ResourceLocation};
+use super::calls::{self, GeneratedStreams, OfflineHost, Reading};
 use super::custom_source::{CustomResource, CustomSource};
-use super::family_spec::{AuthMethod, Errors, FirstStream, Identity, Limit, Normal, Privilege, ResourceKind};
+use super::family_spec::{
+    AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
+};
+use super::login::{TokenFacts, auth_method, fields};
 use super::spec::{self, Spec};
+use super::wrong_kind;
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
 use crate::families::Family;
 use crate::model::{Class, Failure, PostRule, Posts, Recipient};
-use crate::policy::Policy;
+use crate::policy::{ListedServer, Policy};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::source::SharedManifest;
 use ::lowcode::value::{Dict, Value};
@@ -35,14 +39,15 @@ pub enum ParsedResource {
 
 /// A resource of one of AAM's built-in families.
 pub struct FamilyResource {
-    family: Arc<Family>,
-    spec: &'static Spec,
-    id: String,
-    location: ResourceLocation,
-    kind: &'static ResourceKind,
-    account: String,
-    /// True if the policy names the base URL.
-    reviewed_host: bool,
+    pub(super) family: Arc<Family>,
+    pub(super) spec: &'static Spec,
+    pub(super) id: String,
+    pub(super) location: ResourceLocation,
+    pub(super) kind: &'static ResourceKind,
+    /// `families.NAME.base_url` of the policy.
+    pub(super) policy_base_url: Option<String>,
+    /// `families.NAME.hosts` of the policy.
+    pub(super) policy_hosts: Vec<ListedServer>,
 }
 
 /// Everything needed to open a resource.
@@ -56,14 +61,26 @@ pub struct Binding {
     pub account: String,
     pub posts: Posts,
     pub limits: Vec<Limit>,
+    /// The header `User-Agent`; empty for the one of AAM.
+    pub user_agent: String,
     /// The data streams in the order in which the tiny sync reads them; empty means all streams of the manifest.
     pub streams: Vec<String>,
+    /// If present, the streams are generated from a response of the source, and this many of them are described.
+    pub generated: Option<usize>,
+    /// True if generated streams are described besides `streams`.
+    pub dynamic: bool,
     /// The streams that the health step reads.
     pub health: Vec<String>,
     /// The name of the authentication method, which the evidence shows.
     pub auth: String,
+    /// What the access token itself says.
+    pub token: TokenFacts,
     /// The stream whose record becomes part of the config before any other stream is built.
     pub first: Option<FirstStream>,
+    /// The base URL to use once `first` has been read, as a template.
+    pub then_base_url: Option<String>,
+    /// The binding to use if the source rejects the credential with this one.
+    pub otherwise: Option<Box<Binding>>,
     /// The name of the kind of resource; empty for custom sources.
     pub kind: String,
     /// Where the base address of the calls is configured, as people read it.
@@ -74,6 +91,9 @@ pub struct Binding {
     pub identity: Option<Identity>,
     pub privilege: Option<&'static Privilege>,
     pub errors: Option<&'static Errors>,
+    pub schemas: &'static [DescribedSchema],
+    pub blind: Option<&'static Blind>,
+    pub ends: Option<&'static EndSource>,
     /// True if discovery reads one record of each stream to find out whether the credential may read it. Only families
     /// do this, because they have few streams.
     pub probes: bool,
@@ -94,6 +114,17 @@ impl Binding {
     }
 }
 
+impl Binding {
+    /// Returns true if an attempt may read the stream `name`.
+    fn calls_stream(&self, name: &str) -> bool {
+        let claimed = self.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream));
+        let described = self.schemas.iter().map(|schema| &schema.from);
+        let identity = self.identity.iter().flat_map(Identity::stream_names).chain(claimed).chain(described);
+        let grants = self.privilege.iter().flat_map(|rules| rules.all_sources()).map(|source| &source.stream);
+        self.streams.is_empty() || identity.chain(grants).chain(&self.streams).chain(&self.health).any(|stream| stream == name)
+    }
+}
+
 /// Returns the names of the static streams of a manifest.
 #[must_use]
 pub fn list_of_streams(manifest: &SharedManifest) -> String {
@@ -109,20 +140,29 @@ impl ParsedResource {
     /// Returns `NotMappable` with the accepted forms of the id, `Misconfigured` if the base URL in the policy is not valid, or
     /// `Unsupported` if a custom source has no manifest.
     pub fn parse(family: &Arc<Family>, policy: &Policy, id: &str, clock: &Arc<dyn Clock>) -> Result<ParsedResource, Failure> {
-        let Some(spec) = spec::find(&family.id) else {
-            return CustomSource::new(family, policy).parse(id, clock).map(ParsedResource::Custom);
-        };
-        let base_url = policy.family(&family.id).base_url;
-        let (location, kind) = spec.patterns.locate(&spec.form, id, base_url.as_deref(), &family.title)?;
-        let account = address::fill(&spec.form.address.account, &location.parts).map_err(|part| address::unknown_part(&part))?;
+        match spec::find(&family.id) {
+            Some(spec) => ParsedResource::with_spec(family, spec, policy, id),
+            None => CustomSource::new(family, policy).parse(id, clock).map(ParsedResource::Custom),
+        }
+    }
+
+    /// Parses `id` for a family with this specification.
+    ///
+    /// # Errors
+    /// As for [`ParsedResource::parse`].
+    pub fn with_spec(family: &Arc<Family>, spec: &'static Spec, policy: &Policy, id: &str) -> Result<ParsedResource, Failure> {
+        let set = policy.family(&family.id);
+        let known =
+            AddressPolicy { family: &family.id, title: &family.title, base_url: set.base_url.as_deref(), hosts: &set.hosts };
+        let (location, kind) = spec.patterns.locate(&spec.form, id, &known)?;
         Ok(ParsedResource::Family(FamilyResource {
             family: Arc::clone(family),
             spec,
             id: id.to_string(),
             location,
             kind,
-            account,
-            reviewed_host: base_url.is_some(),
+            policy_base_url: set.base_url,
+            policy_hosts: set.hosts,
         }))
     }
 
@@ -137,7 +177,7 @@ impl ParsedResource {
     #[must_use]
     pub fn account(&self) -> &str {
         match self {
-            ParsedResource::Family(resource) => &resource.account,
+            ParsedResource::Family(resource) => &resource.location.account,
             ParsedResource::Custom(resource) => &resource.account,
         }
     }
@@ -168,68 +208,125 @@ impl ParsedResource {
     /// as `{name}`.
     #[must_use]
     pub fn planned_calls(&self, clock: &Arc<dyn Clock>) -> Vec<PlannedCall> {
-        let Ok(binding) = self.bind(Authorization::Unknown, clock) else { return Vec::new() };
-        let host = OfflineHost(Arc::clone(clock));
-        let bounds = Bounds::default();
-        let reading = Reading { manifest: &binding.manifest.root, config: &binding.config, host: &host, bounds: &bounds };
-        let identity = binding.identity.as_ref().map(|identity| identity.stream.as_str());
-        let called = |stream: &str| {
-            binding.streams.is_empty()
-                || identity == Some(stream)
-                || [&binding.streams, &binding.health].iter().any(|names| names.iter().any(|name| name == stream))
-        };
-        let mut calls: Vec<PlannedCall> = Vec::new();
-        let listed = binding.posts.rules.iter().filter_map(|rule| calls::planned("POST", &rule.url));
-        for call in reading.planned(&called).into_iter().chain(listed) {
-            if !calls.contains(&call) {
-                calls.push(call);
+        let (mut calls, listed) = self.planned(clock);
+        calls.extend(listed);
+        let mut unique: Vec<PlannedCall> = Vec::new();
+        for call in calls {
+            if !unique.contains(&call) {
+                unique.push(call);
             }
         }
-        calls
+        unique
+    }
+
+    /// Returns the POSTs of the manifest, and those that are listed.
+    #[must_use]
+    pub fn planned_posts(&self, clock: &Arc<dyn Clock>) -> (Vec<PlannedCall>, Vec<PlannedCall>) {
+        let (calls, listed) = self.planned(clock);
+        (calls.into_iter().filter(|call| call.method == "POST").collect(), listed)
+    }
+
+    /// Returns the calls of the manifest, and the POSTs that are listed.
+    fn planned(&self, clock: &Arc<dyn Clock>) -> (Vec<PlannedCall>, Vec<PlannedCall>) {
+        let Ok(binding) = self.bind(Authorization::Unknown, clock) else { return Default::default() };
+        let (host, bounds) = (OfflineHost(Arc::clone(clock)), Bounds::default());
+        let base_urls = match self {
+            ParsedResource::Family(resource) => resource.method_base_urls(),
+            ParsedResource::Custom(_) => Vec::new(),
+        };
+        let mut configs = vec![binding.config.clone()];
+        configs.extend(base_urls.into_iter().map(|base_url| with_base_url(&binding.config, &base_url)));
+        if let ParsedResource::Family(resource) = self {
+            configs.extend(resource.methods().iter().map(|method| with_text(&binding.config, "auth", &method.name)));
+        }
+        let called = |stream: &str| binding.calls_stream(stream);
+        let generated = match (binding.streams.is_empty() || binding.generated.is_some(), binding.dynamic) {
+            (true, _) => GeneratedStreams::Read,
+            (false, true) => GeneratedStreams::Described,
+            (false, false) => GeneratedStreams::None,
+        };
+        let planned = configs.iter().flat_map(|config| {
+            let reading = Reading { manifest: &binding.manifest.root, config, host: &host, bounds: &bounds };
+            reading.planned(&called, generated)
+        });
+        let listed = binding.posts.rules.iter().filter_map(|rule| calls::planned("POST", &rule.url)).collect();
+        (planned.collect(), listed)
     }
 }
 
 impl FamilyResource {
-    /// The host, unless the policy or the family's file names it.
-    fn free_hosts(&self) -> Vec<Recipient> {
-        let reviewed = self.reviewed_host || !self.spec.form.address.base_url.contains('{');
-        let url = Some(&self.location.base_url).filter(|_| !reviewed).and_then(|text| url::Url::parse(text).ok());
-        url.and_then(|url| Recipient::from_url(&url)).into_iter().collect()
+    /// The authentication methods for this kind of resource.
+    pub(super) fn methods(&self) -> Vec<&'static AuthMethod> {
+        let fits = |method: &&AuthMethod| method.kinds.is_empty() || method.kinds.contains(&self.kind.name);
+        self.spec.form.auth.iter().filter(fits).collect()
     }
 
     fn bind(&self, authorization: Authorization<'_>) -> Result<Binding, Failure> {
-        let (family, form) = (&self.family, &self.spec.form);
+        let (family, methods) = (&self.family, self.methods());
         let method = match authorization {
-            Authorization::Known(credential) => auth_method(&form.auth, credential, family)?,
-            Authorization::Unknown => form.auth.last().ok_or_else(|| unsupported(family))?,
+            Authorization::Known(credential) => {
+                let wrong = credential.and_then(|credential| wrong_kind::check(&self.spec.form.wrong_kinds, credential, family));
+                wrong.map_or_else(|| auth_method(&methods, credential, family), Err)?
+            }
+            Authorization::Unknown => methods.last().ok_or_else(|| unsupported(family))?,
         };
+        let mut binding = self.bind_method(method, authorization)?;
+        let other = methods.iter().find(|other| method.otherwise.as_ref() == Some(&other.name));
+        if let Some(other) = other.filter(|_| matches!(authorization, Authorization::Known(_))) {
+            let other = self.bind_method(other, authorization)?;
+            binding.origins.extend(other.origins.iter().cloned());
+            binding
+                .posts
+                .rules
+                .extend(other.posts.rules.iter().filter(|rule| !binding.posts.rules.contains(rule)).cloned().collect::<Vec<_>>());
+            binding.otherwise = Some(Box::new(other));
+        }
+        Ok(binding)
+    }
+
+    fn bind_method(&self, method: &'static AuthMethod, authorization: Authorization<'_>) -> Result<Binding, Failure> {
+        let (family, form, methods) = (&self.family, &self.spec.form, self.methods());
+        let location = self.location(authorization)?;
         let mut config = Dict::default();
         config.insert("auth".into(), Value::str(method.name.as_str()));
-        for (name, value) in &self.location.parts {
+        for (name, value) in &location.parts {
             config.insert(name.as_str().into(), Value::str(value.as_str()));
         }
-        let mut fixed = self.location.parts.clone();
+        for (name, url) in &location.servers {
+            config.insert(name.as_str().into(), Value::str(url.as_str()));
+        }
+        let mut fixed = location.parts.clone();
         let mut health = vec![method.health.clone()];
+        let mut token = TokenFacts::default();
         match authorization {
             Authorization::Known(credential) => {
-                for name in &method.needs {
-                    let value = credential.and_then(|credential| field(credential, name));
-                    fixed.extend(value.iter().map(|value| (format!("credential.{name}"), value.clone())));
-                    config.insert(name.as_str().into(), Value::str(value.unwrap_or_default()));
+                let fields = credential.and_then(|credential| fields(method, credential)).unwrap_or_default();
+                token = TokenFacts::new(fields.values(), credential);
+                for (name, value) in fields {
+                    config.insert(name.as_str().into(), Value::str(value.as_str()));
+                    fixed.insert(format!("credential.{name}"), value);
+                }
+                // What the token says of itself chooses paths: whose roles are asked for, for example.
+                if token.claims.is_object()
+                    && let Ok(claims) = serde_json::from_value(token.claims.clone())
+                {
+                    config.insert("claims".into(), claims);
                 }
             }
             // The authentication method is not known yet, so the plan lists the health calls of all methods.
             Authorization::Unknown => {
-                health = form.auth.iter().map(|method| method.health.clone()).collect();
-                health.extend(form.auth.iter().filter_map(|method| Some(method.first.as_ref()?.stream.clone())));
-                for name in form.auth.iter().flat_map(|method| &method.needs) {
+                health = methods.iter().map(|method| method.health.clone()).collect();
+                health.extend(methods.iter().filter_map(|method| Some(method.first.as_ref()?.stream.clone())));
+                for name in methods.iter().flat_map(|method| &method.needs) {
                     fixed.insert(format!("credential.{name}"), format!("{{{name}}}"));
                     config.insert(name.as_str().into(), Value::str(format!("{{{name}}}")));
                 }
             }
         }
         let manifest = self.spec.loaded()?;
-        let origin = url::Url::parse(&self.location.base_url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+        let then_base_url = self.method_base_url(method).filter(|_| matches!(authorization, Authorization::Known(_)));
+        let urls = [&location.base_url].into_iter().chain(location.servers.values()).chain(&then_base_url);
+        let origins = urls.filter_map(|text| Some(url::Url::parse(text).ok()?.origin().ascii_serialization())).collect();
         Ok(Binding {
             title: family.title.clone(),
             resource: self.id.clone(),
@@ -237,57 +334,47 @@ impl FamilyResource {
             list_of_streams: list_of_streams(&manifest),
             manifest,
             config: Value::Dict(config),
-            origins: BTreeSet::from([origin]),
-            account: self.account.clone(),
+            origins,
+            account: location.account,
             posts: posts(family, &form.posts, &fixed),
             limits: form.limits.clone(),
+            user_agent: form.user_agent.replace("{version}", env!("CARGO_PKG_VERSION")),
             streams: self.kind.streams.clone(),
+            generated: self.kind.generated,
+            dynamic: self.kind.dynamic,
             health,
             auth: method.name.clone(),
+            token,
             first: method.first.clone(),
+            then_base_url,
+            otherwise: None,
             kind: self.kind.name.clone(),
-            base_url: format!("families.{}.base_url in the policy (it is {})", family.id, self.location.base_url),
+            base_url: format!("families.{}.base_url in the policy (it is {})", family.id, location.base_url),
             identity: form.identity.iter().find(|rule| rule.kind == self.kind.name).cloned(),
             privilege: Some(&form.privilege),
             errors: Some(&form.errors),
-            parts: self.location.parts.clone(),
-            probes: true,
-            secrets_by_spec: false,
+            schemas: &form.schemas,
+            blind: form.blind.as_ref(),
+            ends: form.ends.as_ref(),
+            parts: location.parts,
+            // A generated stream is described by a call of its own, which proves that it may be read.
+            probes: self.kind.generated.is_none(),
+            secrets_by_spec: method.is_pair && method.needs.get(1).is_some_and(|field| self.marks_secret(field)),
         })
     }
 }
 
-/// Returns the first method whose fields the credential has.
-fn auth_method<'f>(
-    methods: &'f [AuthMethod],
-    credential: Option<&Credential>,
-    family: &Family,
-) -> Result<&'f AuthMethod, Failure> {
-    let has_fields = |method: &&AuthMethod| {
-        credential.is_some_and(|credential| match credential.plain() {
-            Some(_) => method.needs.len() == 1,
-            None => method.needs.iter().all(|field| credential.field(field).is_some()),
-        })
-    };
-    let has_prefix = |method: &&AuthMethod| {
-        let token = method.needs.first().and_then(|name| field(credential?, name)).unwrap_or_default();
-        method.prefixes.is_empty() || method.prefixes.iter().any(|prefix| token.starts_with(prefix.as_str()))
-    };
-    methods.iter().filter(has_fields).find(has_prefix).ok_or_else(|| {
-        let mut forms: Vec<String> = methods.iter().map(|method| method.needs.join(" and ")).collect();
-        forms.dedup();
-        Failure::new(
-            Class::CredentialMissing,
-            format!("the credential of {} does not have the required fields", family.title),
-            format!("store a JSON object with {}; aam families {} explains each field", forms.join(", or with "), family.id),
-        )
-    })
+/// Returns the config with another base URL.
+#[must_use]
+pub fn with_base_url(config: &Value, base_url: &str) -> Value {
+    with_text(config, "base_url", base_url)
 }
 
-/// Returns a field of the credential. A credential that is not JSON is used as the only field of its method.
-fn field(credential: &Credential, name: &str) -> Option<String> {
-    let secret = credential.plain().or_else(|| credential.field(name))?;
-    Some(secret.expose().trim().to_string())
+/// Returns the config with another value of `key`.
+fn with_text(config: &Value, key: &str, text: &str) -> Value {
+    let mut config = config.as_dict().cloned().unwrap_or_else(Dict::default);
+    config.insert(key.into(), Value::str(text));
+    Value::Dict(config)
 }
 
 /// Returns the POST rules with the parts filled in. A rule that names a missing part belongs to another authentication
@@ -305,8 +392,8 @@ fn posts(family: &Family, rules: &[PostRule], parts: &BTreeMap<String, String>) 
 #[must_use]
 pub fn custom_identity(stream: &str, field: &str, wanted: &str) -> Identity {
     let matches =
-        vec![super::family_spec::Match { field: field.to_string(), equals: wanted.to_string(), normal: Normal::Caseless }];
-    Identity { kind: String::new(), stream: stream.to_string(), matches, show: Vec::new() }
+        vec![Match { field: field.to_string(), equals: wanted.to_string(), normal: Normal::Caseless, ..Match::default() }];
+    Identity { stream: stream.to_string(), matches, ..Identity::default() }
 }
 
 fn unsupported(family: &Family) -> Failure {

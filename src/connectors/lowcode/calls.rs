@@ -40,6 +40,15 @@ impl Host for OfflineHost {
     }
 }
 
+/// What is done with the streams that `dynamic_streams` generate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum GeneratedStreams {
+    None,
+    /// They are generated, and none of them is read.
+    Described,
+    Read,
+}
+
 /// Evaluates the URLs of a manifest with a config.
 pub struct Reading<'a> {
     pub manifest: &'a Value,
@@ -144,12 +153,17 @@ impl Reading<'_> {
     /// Returns the calls of the dynamic streams and of the streams for whose name `called` returns true. This includes
     /// the calls of their parent streams and their token requests.
     #[must_use]
-    pub fn planned(&self, called: &dyn Fn(&str) -> bool) -> Vec<PlannedCall> {
+    pub fn planned(&self, called: &dyn Fn(&str) -> bool, generated: GeneratedStreams) -> Vec<PlannedCall> {
         let list = |key: &str| self.manifest.get(key).and_then(Value::as_list).unwrap_or_default().iter();
+        let dynamic = list("dynamic_streams").filter_map(|stream| match generated {
+            GeneratedStreams::None => None,
+            GeneratedStreams::Described => stream.get("components_resolver"),
+            GeneratedStreams::Read => Some(stream),
+        });
         let is_called = |stream: &&Value| stream.get("name").and_then(Value::as_str).is_none_or(called);
         let mut calls = Vec::new();
         // The loader bounds the number and the depth of a manifest's values, so this walk terminates soon.
-        let mut open: Vec<&Value> = list("dynamic_streams").rev().chain(list("streams").rev().filter(is_called)).collect();
+        let mut open: Vec<&Value> = dynamic.rev().chain(list("streams").rev().filter(is_called)).collect();
         while let Some(value) = open.pop() {
             match value {
                 Value::List(items) => open.extend(items.iter().rev()),

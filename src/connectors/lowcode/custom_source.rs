@@ -7,6 +7,7 @@
 
 use super::binding::{Authorization, Binding, custom_identity, list_of_streams};
 use super::calls::{self, Address, OfflineHost, Reading};
+use super::login::TokenFacts;
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
@@ -261,10 +262,16 @@ impl CustomResource {
             account: origins.iter().next().cloned().unwrap_or_else(|| short(id)),
             posts: source.posts(),
             limits: Vec::new(),
+            user_agent: String::new(),
             streams: Vec::new(),
+            generated: None,
+            dynamic: false,
             health: prepared.check.clone(),
             auth: String::new(),
+            token: TokenFacts::default(),
             first: None,
+            then_base_url: None,
+            otherwise: None,
             kind: String::new(),
             base_url: format!("url_base in the manifest {}, or the config keys it uses (resource_ids)", source.file()),
             list_of_streams: list_of_streams(manifest),
@@ -272,6 +279,9 @@ impl CustomResource {
             identity: source.rules.identity.as_ref().map(|rule| custom_identity(&rule.stream, &rule.field, &wanted)),
             privilege: None,
             errors: None,
+            schemas: &[],
+            blind: None,
+            ends: None,
             probes: false,
             secrets_by_spec: prepared.secrets,
             manifest: Arc::clone(manifest),

@@ -1,8 +1,9 @@
 //! Discovery and the tiny sync of an open resource. A stream that cannot be read does not hide the others: it is skipped,
 //! and the catalog says why and which permission is missing.
 
+use super::binding::Binding;
 use super::open::{MAX_STREAMS, Resource, json, reason, skippable};
-use crate::connectors::concurrent;
+use crate::connectors::concurrent::{self, Limits as Concurrency};
 use crate::connectors::{Bounds, DENIED, Discovery, Sample};
 use crate::model::catalog::{SkippedStream, Stream, SyncMode};
 use crate::model::{Catalog, Class, Evidence, Failure};
@@ -12,29 +13,70 @@ use ::lowcode::source::Source;
 use ::lowcode::stream::Stream as Reader;
 use futures_util::FutureExt;
 use serde_json::Value as Json;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 impl Resource {
     async fn streams(&self) -> Result<Arc<Source>, Failure> {
-        let names = &self.binding.streams;
-        if !names.is_empty() {
+        let Binding { streams: names, dynamic, .. } = &self.binding;
+        if let Some(limit) = self.binding.generated {
+            return self.generated(names, limit).await;
+        }
+        if !names.is_empty() && !dynamic {
             return self.named(names);
         }
         if let Some(known) = self.known(names) {
             return Ok(known);
         }
         let built = self.built();
-        let all = self.sources().first_streams(&self.run(), usize::MAX, &built).await;
-        Ok(self.keep(names, all.map_err(|failed| self.failure("", failed))?))
+        let all = self.sources().first_streams(&self.run(), usize::MAX, &built).await.map_err(|failed| self.failure("", failed));
+        match all {
+            // What the streams are generated from cannot be read. The stream of that data says so.
+            Err(failure) if *dynamic && skippable(&failure) => self.named(names),
+            all => Ok(self.keep(names, all?)),
+        }
+    }
+
+    /// Returns at most `limit` of the streams that the source generates: first those called by `names`, then the others by
+    /// name, so that the choice does not depend on the order in which the source lists them.
+    async fn generated(&self, names: &[String], limit: usize) -> Result<Arc<Source>, Failure> {
+        if let Some(known) = self.known(names) {
+            return Ok(known);
+        }
+        let choose = |found: &[&str]| {
+            let place = |name: &str| names.iter().position(|wanted| wanted == name).unwrap_or(usize::MAX);
+            let mut indexes: Vec<usize> = (0..found.len()).collect();
+            indexes.sort_by_key(|&index| (place(found[index]), found[index]));
+            indexes.truncate(limit);
+            indexes
+        };
+        let generated = self.sources().generated_streams(&self.run(), &choose).await;
+        let (source, total) = generated.map_err(|failed| self.failure("", failed))?;
+        self.generated_total.store(total, Ordering::Relaxed);
+        Ok(self.keep(names, source))
+    }
+
+    /// Returns the failure for a source that lists its streams and does not name one: it lists only those that the credential
+    /// may read.
+    fn blind(&self) -> Failure {
+        let Binding { title, resource, least_privilege, .. } = &self.binding;
+        Failure::new(
+            Class::PermissionDenied,
+            format!("{title} lists no stream of {resource} that this credential may read"),
+            format!("least privilege: {least_privilege}; then aam heal"),
+        )
     }
 
     pub(super) async fn discovered(&self, bounds: Bounds) -> Result<Discovery, Failure> {
         let source = self.streams().await?;
+        if self.binding.generated.is_some() && source.streams.is_empty() {
+            return Err(self.blind());
+        }
         let run = &self.run();
         let mut catalog = Catalog::default();
         let mut denied = Vec::new();
         let streams: Vec<&Reader> =
-            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
+            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name, &source)).collect();
         let mut streams = streams.into_iter();
         // A skipped stream does not count towards the bound, so another one takes its place.
         while catalog.streams.len() < bounds.streams {
@@ -43,7 +85,10 @@ impl Resource {
                 break;
             }
             // Without probes, streams are described one after the other, because they may share the calls that this makes.
-            let limits = self.concurrency(if self.binding.probes { &next } else { &[] });
+            let limits = match self.binding.generated {
+                Some(_) => Concurrency::in_step(self.host.concurrency(), self.bounds.time),
+                None => self.concurrency(if self.binding.probes { &next } else { &[] }),
+            };
             let describe = next.iter().map(|stream| self.described(run, stream, bounds).map(or_skipped).boxed()).collect();
             for (stream, described) in next.iter().zip(concurrent::all(limits, describe).await?) {
                 match described {
@@ -63,25 +108,41 @@ impl Resource {
             return Err(failure);
         }
         let mut evidence = Evidence::new();
+        if self.binding.generated.is_some() {
+            let total = self.generated_total.load(Ordering::Relaxed);
+            catalog.truncated |= total > source.streams.len();
+            evidence.insert("listed".into(), total.into());
+        }
         evidence.insert("skipped".into(), catalog.skipped.len().into());
         Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
     }
 
-    /// Returns false for the identity stream of a custom manifest. The streams that a family lists are all data.
-    fn is_data(&self, name: &str) -> bool {
-        let probe = self.binding.identity.as_ref().is_some_and(|rule| rule.stream == name);
-        !self.binding.streams.is_empty() || !probe
+    /// Returns true for the streams of data, whether `source` describes or generates them.
+    fn is_data(&self, name: &str, source: &Source) -> bool {
+        self.is_sampled(name) || self.binding.dynamic && source.generated.iter().any(|(generated, _)| generated == name)
+    }
+
+    /// Returns true for the streams that the tiny sync may read: those that a family lists or has generated, and all of a
+    /// custom manifest except its identity stream.
+    fn is_sampled(&self, name: &str) -> bool {
+        let Binding { streams, identity, generated, .. } = &self.binding;
+        match streams.is_empty() {
+            _ if generated.is_some() => true,
+            true => identity.as_ref().is_none_or(|rule| rule.stream != name),
+            false => streams.iter().any(|listed| listed == name),
+        }
     }
 
     async fn described(&self, run: &Run<'_>, stream: &Reader, bounds: Bounds) -> Result<Stream, Failure> {
         let failed = |failed| self.failure(&stream.name, failed);
-        if self.binding.probes {
+        if self.binding.probes && self.is_sampled(&stream.name) {
             self.read(run, stream, 1, true).await?;
         } else if let Some(failure) = self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner).get(&stream.name) {
             return Err(failure.clone());
         }
         let schema = stream.schema.get(run).await.map_err(failed)?;
         let mut json_schema = json(&schema);
+        self.describe(&stream.name, &mut json_schema, bounds.columns).await?;
         if let Some(properties) = json_schema.get_mut("properties").and_then(Json::as_object_mut)
             && properties.len() > bounds.columns
         {
@@ -130,6 +191,10 @@ impl Resource {
         {
             return Err(failure);
         }
+        if let Some(blind) = self.binding.blind.filter(|_| rows == 0) {
+            let detail = format!("empty: {}", read.keys().cloned().collect::<Vec<_>>().join(", "));
+            return Err(Failure::new(Class::PermissionDenied, blind.title.clone(), blind.fix.clone()).detail(detail));
+        }
         let mut evidence = Evidence::new();
         evidence.insert("streams".into(), read.into());
         if !skipped.is_empty() {
@@ -148,7 +213,7 @@ impl Resource {
     fn in_order<'s>(&self, source: &'s Source) -> Vec<&'s Reader> {
         let wanted = if self.binding.streams.is_empty() { &self.binding.health } else { &self.binding.streams };
         let mut streams: Vec<&Reader> =
-            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
+            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_sampled(&stream.name)).collect();
         streams.sort_by_key(|stream| wanted.iter().position(|name| *name == stream.name).unwrap_or(usize::MAX));
         streams
     }

@@ -1,5 +1,6 @@
 //! Turns an error response into a failure, by the family's error rules first and then by the HTTP status. Pure.
 
+use super::challenge;
 use super::family_spec::{Errors, Rule};
 use super::privilege::fits as fits_glob;
 use crate::credentials::redact;
@@ -30,10 +31,18 @@ pub struct ErrorContext<'a> {
     pub proven: bool,
     /// Where the base address of the calls is configured, as people read it.
     pub base_url: &'a str,
+    /// The kind of the resource; empty for custom sources.
+    pub kind: &'a str,
+    /// The parts of the resource id, which the texts of a rule may contain.
+    pub parts: &'a BTreeMap<String, String>,
+    /// The name of the authentication method; empty for custom sources.
+    pub auth: &'a str,
 }
 
 /// The maximum number of characters of a vendor's message; longer messages are cut.
 const MAX_MESSAGE_CHARS: usize = 400;
+/// The maximum number of characters of a text that a rule takes from a response.
+const MAX_CAPTURED_CHARS: usize = 120;
 
 /// Returns the failure that `response` stands for, or `None` if the response is data.
 #[must_use]
@@ -69,7 +78,7 @@ pub fn classify(errors: Option<&Errors>, response: &ResponseView<'_>, context: &
 pub fn missing(errors: Option<&Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<String> {
     let body: Value = serde_json::from_slice(response.body).unwrap_or(Value::Null);
     let rule = errors?.rules.iter().find(|rule| fits(rule, response, &body, context))?;
-    let missing = named(&rule.missing, response, &body).filter(|_| class(&rule.class) == Some(Class::PermissionDenied))?;
+    let missing = missing_permission(rule, response, &body).filter(|_| class(&rule.class) == Some(Class::PermissionDenied))?;
     Some(if rule.alternatives && missing.contains(',') { format!("one of {missing}") } else { missing })
 }
 
@@ -79,11 +88,29 @@ fn fits(rule: &Rule, response: &ResponseView<'_>, body: &Value, context: &ErrorC
     };
     let value = |(pointer, values): (&String, &Vec<Value>)| body.pointer(pointer).is_some_and(|found| values.contains(found));
     (rule.streams.is_empty() || rule.streams.iter().any(|glob| fits_glob(glob, context.stream)))
+        && (rule.kinds.is_empty() || rule.kinds.iter().any(|kind| kind == context.kind))
         && rule.proven.is_none_or(|proven| proven == context.proven)
         && (rule.status.is_empty() || rule.status.contains(&response.status))
         && rule.header.iter().all(header)
         && rule.body.iter().all(value)
         && (rule.text.is_empty() || says(response.body, &rule.text))
+        && rule.text_pattern.as_ref().is_none_or(|pattern| pattern.0.is_match(&String::from_utf8_lossy(response.body)))
+        && (rule.hosts.is_empty() || host(response).is_some_and(|host| rule.hosts.iter().any(|glob| fits_glob(glob, &host))))
+        && (rule.auth.is_empty() || rule.auth.iter().any(|name| name == context.auth))
+}
+
+/// Returns the host that answered, with the port if it is not the default one.
+fn host(response: &ResponseView<'_>) -> Option<String> {
+    super::address::host_of(&url::Url::parse(response.url).ok()?)
+}
+
+/// Returns what the named groups of the rule's pattern match, by their names.
+fn captured(rule: &Rule, response: &ResponseView<'_>) -> BTreeMap<String, String> {
+    let Some(pattern) = &rule.text_pattern else { return BTreeMap::new() };
+    let body = String::from_utf8_lossy(response.body);
+    let Some(captures) = pattern.0.captures(&body) else { return BTreeMap::new() };
+    let named = pattern.0.capture_names().flatten().filter_map(|name| Some((name, captures.name(name)?.as_str())));
+    named.map(|(name, text)| (name.to_string(), redact::scrub_and_cut(text, MAX_CAPTURED_CHARS))).collect()
 }
 
 fn says(body: &[u8], texts: &[String]) -> bool {
@@ -98,9 +125,10 @@ fn by_rule(
     body: &Value,
     context: &ErrorContext<'_>,
 ) -> Failure {
-    let missing = named(&rule.missing, response, body);
+    let missing = missing_permission(rule, response, body);
     let granted = named(&rule.granted, response, body);
-    let mut parts: BTreeMap<String, String> = BTreeMap::new();
+    let mut parts: BTreeMap<String, String> = context.parts.clone();
+    parts.extend(captured(rule, response));
     parts.insert("resource".to_string(), context.resource.to_string());
     parts.insert("stream".to_string(), context.stream.to_string());
     parts.insert("call".to_string(), call(response));
@@ -126,11 +154,17 @@ fn by_rule(
     }
 }
 
+/// Returns the missing permission as the response names it, otherwise as the rule does.
+fn missing_permission(rule: &Rule, response: &ResponseView<'_>, body: &Value) -> Option<String> {
+    let known = Some(&rule.permission).filter(|permission| !permission.is_empty());
+    named(&rule.missing, response, body).or_else(|| known.cloned())
+}
+
 /// Returns the first value found at one of `places`.
 fn named(places: &[String], response: &ResponseView<'_>, body: &Value) -> Option<String> {
     places.iter().find_map(|place| {
         let text = match place.strip_prefix("header:") {
-            Some(name) => header(response, name).map(str::to_string),
+            Some(name) => in_header(response, name),
             None => match body.pointer(place)? {
                 Value::String(text) => Some(text.clone()),
                 Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
@@ -140,6 +174,15 @@ fn named(places: &[String], response: &ResponseView<'_>, body: &Value) -> Option
         let text: String = text.trim().chars().filter(|c| !c.is_control()).take(200).collect();
         (!text.is_empty()).then_some(text)
     })
+}
+
+/// Returns the header at `place`, which is `NAME`, or `NAME;PARAMETER` for one parameter of a challenge (RFC 9110, section
+/// 11.6.1), for example the scope that `www-authenticate` names.
+fn in_header(response: &ResponseView<'_>, place: &str) -> Option<String> {
+    match place.split_once(';') {
+        Some((name, parameter)) => challenge::parameter(header(response, name)?, parameter),
+        None => header(response, place).map(str::to_string),
+    }
 }
 
 /// Returns the failure for a response that no rule of the family matches, judged by its HTTP status.
@@ -209,7 +252,10 @@ fn message_places(errors: Option<&Errors>) -> &[String] {
 /// response that is not JSON is foreign there.
 fn is_vendor_format(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value) -> bool {
     match message_places(errors) {
-        places if !places.is_empty() => places.iter().any(|place| body.pointer(place).is_some()),
+        places if !places.is_empty() => places.iter().any(|place| match place.strip_prefix("header:") {
+            Some(name) => in_header(response, name).is_some(),
+            None => body.pointer(place).is_some(),
+        }),
         _ => body.is_object() || body.is_array() || response.body.trim_ascii().is_empty(),
     }
 }
@@ -278,7 +324,11 @@ fn call(response: &ResponseView<'_>) -> String {
 /// Returns the call, the status and the vendor's own message in quotes.
 fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value, title: &str) -> String {
     let places = message_places(errors);
-    let mut said: Vec<String> = places.iter().filter_map(|place| plain(body.pointer(place)?)).collect();
+    let at = |place: &String| match place.strip_prefix("header:") {
+        Some(name) => in_header(response, name),
+        None => plain(body.pointer(place)?),
+    };
+    let mut said: Vec<String> = places.iter().filter_map(at).collect();
     if said.is_empty() && places.is_empty() {
         said = ["/message", "/error", "/error/message", "/error_description", "/detail", "/errors/0/message", "/title"]
             .into_iter()

@@ -19,6 +19,9 @@ fn judge(family: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Opt
         stream: "teams",
         proven: true,
         base_url: "families.x.base_url in the policy",
+        kind: "",
+        parts: &BTreeMap::new(),
+        auth: "token",
     };
     classify(Some(&spec.form.errors), &heard, &asked)
 }
@@ -86,7 +89,16 @@ fn every_rule_of_every_family_has_a_class_and_known_parts() {
         for rule in &spec.form.errors.rules {
             assert!(class(&rule.class).is_some(), "{}: {}", family.id, rule.class);
             assert_eq!(rule.wait.is_some(), rule.class == "throttled", "{}: {}", family.id, rule.title);
-            let parts = ["resource", "stream", "call", "missing", "granted"].map(|name| (name.to_string(), String::new())).into();
+            let captured = rule.text_pattern.iter().flat_map(|pattern| pattern.0.capture_names().flatten());
+            let of_kinds = spec
+                .form
+                .address
+                .kinds
+                .iter()
+                .flat_map(|kind| kind.parts.keys().map(String::as_str))
+                .chain(["base_url", "host", "path"]);
+            let known = ["resource", "stream", "call", "missing", "granted"].into_iter().chain(captured).chain(of_kinds);
+            let parts = known.map(|name| (name.to_string(), String::new())).collect();
             assert!(
                 crate::connectors::lowcode::address::fill(&format!("{} {}", rule.title, rule.fix), &parts).is_ok(),
                 "{}",

@@ -4,6 +4,9 @@
 //! name. The `title` and `fix` of a rule may contain `{resource}`, `{stream}`, `{call}` (method, address and path),
 //! `{missing}` and `{granted}`.
 
+pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
+pub use super::limit_spec::{CallCounts, Limit, Usage, UsagePattern};
+pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
 use crate::model::PostRule;
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,10 +22,28 @@ pub struct FamilySpec {
     pub identity: Vec<Identity>,
     pub privilege: Privilege,
     pub errors: Errors,
+    /// Credentials of other kinds that people store by mistake.
+    #[serde(default)]
+    pub wrong_kinds: Vec<WrongKind>,
     #[serde(default)]
     pub limits: Vec<Limit>,
     #[serde(default)]
     pub posts: Vec<PostRule>,
+    /// Schemas that the vendor describes.
+    #[serde(default)]
+    pub schemas: Vec<DescribedSchema>,
+    /// Where the vendor names the time or the day at which the credential ends.
+    #[serde(default)]
+    pub ends: Option<EndSource>,
+    /// What it means that all streams of a resource are empty, if a resource of this vendor is never empty.
+    #[serde(default)]
+    pub blind: Option<Blind>,
+    /// The calls that AAM makes at most, if the source's lists fit into one page each.
+    #[serde(default)]
+    pub calls: Option<CallCounts>,
+    /// The header `User-Agent` of all calls, if the vendor asks for a form of its own. `{version}` is the version of AAM.
+    #[serde(default)]
+    pub user_agent: String,
     /// An Airbyte low-code manifest.
     pub source: Value,
 }
@@ -31,12 +52,31 @@ pub struct FamilySpec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Address {
-    /// The base URL of the API. The policy can override it with the family's `base_url`.
+    /// The base URL of the API, for kinds that have none of their own. The policy can override it with the family's
+    /// `base_url`.
+    #[serde(default)]
     pub base_url: String,
     /// The kinds of resources. The first kind that matches the resource id is used.
     pub kinds: Vec<ResourceKind>,
-    /// The account whose quota the calls use.
+    /// The account whose quota the calls use, for kinds that do not name their own.
+    #[serde(default = "host_part")]
     pub account: String,
+    /// Base URLs of the vendor's other servers by name. The name is a key of the manifest's config, and `{server.NAME}` in
+    /// `posts`.
+    #[serde(default)]
+    pub servers: BTreeMap<String, String>,
+    /// The field of the credential that names the base URL of the API. If the credential has it, the resource id must name the
+    /// same host; for kinds without a base URL, it is the base URL.
+    #[serde(default)]
+    pub credential_url: Option<String>,
+    /// The host names that belong to the vendor; `*` matches any text. A kind with `hosts: listed` accepts them although the
+    /// policy does not list them.
+    #[serde(default)]
+    pub vendor_hosts: Vec<String>,
+}
+
+fn host_part() -> String {
+    "{host}".to_string()
 }
 
 /// One kind of resource.
@@ -51,9 +91,70 @@ pub struct ResourceKind {
     #[serde(default)]
     pub examples: Vec<String>,
     /// The regular expression for each part, anchored at both ends.
+    #[serde(default)]
     pub parts: BTreeMap<String, String>,
+    /// True if a resource id may also be written as a URL: with a scheme, a query, the default port or a slash at its end,
+    /// all of which are left out before it is matched. The fixed text of `ids` then matches in any case.
+    #[serde(default)]
+    pub url: bool,
+    /// The parts that match in any case and are used in lower case.
+    #[serde(default)]
+    pub lower: Vec<String>,
+    /// Parts that a resource id does not name, with their values.
+    #[serde(default)]
+    pub set: BTreeMap<String, PartValue>,
+    /// The base URL of this kind, in place of that of `address`.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// The account of this kind, in place of that of `address`.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// Which hosts a resource id of this kind may name.
+    #[serde(default)]
+    pub hosts: HostRule,
     /// The streams of `source` that exist for this kind, in the order in which the tiny sync reads them.
     pub streams: Vec<String>,
+    /// If present, the streams are those that `source.dynamic_streams` generates, and this is the maximum number of them
+    /// that discovery describes. `streams` then only names those that come first if they exist.
+    #[serde(default)]
+    pub generated: Option<usize>,
+    /// True if the streams that `dynamic_streams` of `source` generate exist for this kind too. They are described, and the
+    /// tiny sync does not read them.
+    #[serde(default)]
+    pub dynamic: bool,
+}
+
+/// Which hosts a resource id may name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostRule {
+    /// Those that the patterns of the parts match.
+    #[default]
+    Any,
+    /// Those that `families.NAME.hosts` of the policy lists, and the vendor's own.
+    Listed,
+}
+
+/// The value of a part: a template, or a template whose result is changed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum PartValue {
+    Template(String),
+    Changed(ChangedPart),
+}
+
+/// A template, and how its result is changed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangedPart {
+    pub value: String,
+    /// Texts to replace, with their replacements.
+    #[serde(default)]
+    pub replace: BTreeMap<String, String>,
+    #[serde(default)]
+    pub lower: bool,
+    #[serde(default)]
+    pub upper: bool,
 }
 
 /// One way to authenticate.
@@ -70,14 +171,35 @@ pub struct AuthMethod {
     /// credential may also be plain text.
     #[serde(skip)]
     pub needs: Vec<String>,
+    /// The fields of the way to log in that may be missing. Like `needs`, they become keys of the config.
+    #[serde(skip)]
+    pub optional: Vec<String>,
+    /// True if the credential may be a text of the form `A:B`, whose parts are the required fields in their order.
+    #[serde(skip)]
+    pub is_pair: bool,
     /// If not empty, the method is used only for a credential whose only field begins with one of these texts.
     #[serde(default)]
     pub prefixes: Vec<String>,
-    /// The stream of `source` that is read to prove that the credential works. It is not listed as data.
+    /// If present, a JSON pointer into the claims of the access token. The method is used only for a token that has it.
+    #[serde(default)]
+    pub claim: Option<String>,
+    /// The stream of `source` that is read to prove that the credential works. It is not listed as data. Empty: the call that
+    /// proved the identity is repeated.
+    #[serde(default)]
     pub health: String,
     /// A stream that is read before all others because their requests depend on its record.
     #[serde(default)]
     pub first: Option<FirstStream>,
+    /// The base URL at which credentials of this method work, in place of that of the kind. It may contain parts that
+    /// `first` yields.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// The kinds of resources that the method is for; empty means all.
+    #[serde(default)]
+    pub kinds: Vec<String>,
+    /// The method to try with the same credential if the vendor rejects the credential with this one.
+    #[serde(default)]
+    pub otherwise: Option<String>,
 }
 
 /// A stream whose first record becomes part of the config before any other stream is built.
@@ -95,34 +217,133 @@ pub struct FirstStream {
     /// proves nothing and is not compared.
     #[serde(default)]
     pub matches: BTreeMap<String, Match>,
+    /// Parts that the record yields, with a JSON pointer to each value.
+    #[serde(default)]
+    pub parts: BTreeMap<String, String>,
+}
+
+/// The part of a stream's schema that the vendor describes, for example the attributes that a company added.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DescribedSchema {
+    /// The stream whose schema it is.
+    pub stream: String,
+    /// The stream of `source` whose first record describes it. If the credential is not allowed to read it, the schema of the
+    /// manifest is used.
+    pub from: String,
+    /// JSON pointers to objects of that record whose keys are the names of fields, and whose values have a `type`.
+    pub fields: Vec<String>,
+    /// JSON pointer to the object of the stream's schema that gets the fields.
+    pub into: String,
+}
+
+/// Where the vendor names the end of the credential.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndSource {
+    /// A stream that is read for another reason; it is not read for this.
+    pub stream: String,
+    /// JSON pointer into its response.
+    pub field: String,
+}
+
+/// The failure of a resource whose streams can all be read and are all empty.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blind {
+    pub title: String,
+    pub fix: String,
 }
 
 /// The call that proves which account the credential and the address belong to.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The name of the kind of resource that this call is for.
+    /// The name of the kind of resource that this call is for. A call of `or` needs none.
+    #[serde(default)]
     pub kind: String,
     /// The stream of `source` to read; its first record identifies the account. It is not listed as data.
     pub stream: String,
     /// Fields of the record that must equal a part of the resource id after both are normalized.
+    #[serde(rename = "match", default)]
+    pub matches: Vec<Match>,
+    /// Alternatives: all fields of at least one of them must match, too.
+    #[serde(default)]
+    pub any: Vec<Vec<Match>>,
+    /// True if the stream must yield exactly one record, because a vendor that ignores a filter returns several.
+    #[serde(default)]
+    pub only: bool,
+    /// Fields of the record to copy into the evidence.
+    #[serde(default)]
+    pub show: Vec<String>,
+    /// What it means that the fields do not match, if that is not the resource id's fault.
+    #[serde(default)]
+    pub mismatch: Option<MismatchText>,
+    /// How the identity is proven if the credential is not allowed to read `stream`.
+    #[serde(default)]
+    pub claim: Option<ClaimIdentity>,
+    /// True if a response proves the identity although it does not name the account: the vendor gives each account a host of
+    /// its own. What the response names must match nevertheless.
+    #[serde(default)]
+    pub host: bool,
+    /// Calls that prove the same, in order, if the credential is not allowed to make this one or if the vendor answers that
+    /// its resource does not exist.
+    #[serde(default)]
+    pub or: Vec<Identity>,
+    /// The data streams of a resource that this call proves, if they are not those of its kind.
+    #[serde(default)]
+    pub streams: Vec<String>,
+}
+
+impl Identity {
+    /// Returns this call and those that prove the same.
+    pub fn calls(&self) -> impl Iterator<Item = &Identity> {
+        std::iter::once(self).chain(&self.or)
+    }
+
+    /// Returns the names of all streams that an attempt may read because of this rule.
+    pub fn stream_names(&self) -> impl Iterator<Item = &String> {
+        self.calls().flat_map(|rule| rule.streams.iter().chain([&rule.stream]))
+    }
+}
+
+/// The text for an identity that does not match. `{met}` stands for the value of the first field that must match.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MismatchText {
+    pub title: String,
+    pub fix: String,
+}
+
+/// An identity that the claims of an accepted access token prove.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimIdentity {
+    /// The stream that is read to see that the vendor accepts the token. Only then are its claims believed, because AAM does
+    /// not verify its signature.
+    pub stream: String,
+    /// Claims that must equal a part of the resource id.
     #[serde(rename = "match")]
     pub matches: Vec<Match>,
-    /// Fields of the record to copy into the evidence.
+    /// Claims to copy into the evidence.
     #[serde(default)]
     pub show: Vec<String>,
 }
 
 /// One field that must match the resource id.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
-    /// JSON pointer to a value of the record.
+    /// JSON pointer to a value of the record. With `*` in place of a key, one of the values must match:
+    /// `/verifiedDomains/*/name`. `/link:REL` is the URL of that relation in the `Link` header of the response.
     pub field: String,
     /// The expected value, with `{part}` placeholders.
     pub equals: String,
     #[serde(default)]
     pub normal: Normal,
+    /// True if a record without the field is accepted. At least one other field must match then.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// How two texts are normalized before they are compared.
@@ -137,31 +358,12 @@ pub enum Normal {
     First15,
     /// Compares only letters and digits, and ignores case.
     Alphanumeric,
-}
-
-/// How to find out what the credential may do.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Privilege {
-    /// The header of the identity response that lists the grants. Alternatively, `field` is a JSON pointer into its record.
-    #[serde(default)]
-    pub header: String,
-    #[serde(default)]
-    pub field: String,
-    /// The separator between two grants. Whitespace around a grant is removed.
-    #[serde(default)]
-    pub separator: String,
-    /// Grants that only allow reading. `*` matches any text.
-    #[serde(default)]
-    pub ok: Vec<String>,
-    /// Grants that allow more than reading. They take precedence over `ok`.
-    #[serde(default)]
-    pub over: Vec<String>,
-    /// Grants that only allow reading, but reading of content, which AAM does not need. The evidence names them.
-    #[serde(default)]
-    pub content: Vec<String>,
-    /// The reason to show when the vendor does not list the grants.
-    pub absent: String,
+    /// The value that was found begins with the expected one: the host proves the account, and the value is its kind of id.
+    Prefix,
+    /// Compares the hosts of two addresses. Scheme, port, path and case do not matter.
+    Host,
+    /// Compares hosts and paths. Scheme, port, a slash at the end and case do not matter.
+    Url,
 }
 
 /// How to recognize the vendor's error responses.
@@ -183,6 +385,9 @@ pub struct Rule {
     /// stream belongs to the stream `NAME_login_requester`.
     #[serde(default)]
     pub streams: Vec<String>,
+    /// The kinds of resources that the rule is for; empty means any kind.
+    #[serde(default)]
+    pub kinds: Vec<String>,
     /// If present, whether the identity of the resource must have been proven before.
     #[serde(default)]
     pub proven: Option<bool>,
@@ -199,6 +404,16 @@ pub struct Rule {
     /// Texts of which the body must contain one, ignoring case.
     #[serde(default)]
     pub text: Vec<String>,
+    /// A regular expression that must match somewhere in the body. Its named groups can be used in `title` and `fix`, for
+    /// example `(?P<code>AADSTS[0-9]+)` as `{code}`.
+    #[serde(default)]
+    pub text_pattern: Option<TextPattern>,
+    /// Hosts of which the response must come from one; `*` matches any text.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Authentication methods of which one must be in use.
+    #[serde(default)]
+    pub auth: Vec<String>,
     /// The name of a `model::Class`.
     pub class: String,
     pub title: String,
@@ -206,6 +421,9 @@ pub struct Rule {
     /// Where the response names the missing permission: JSON pointers, or `header:NAME`.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// The missing permission, for a response that does not name it.
+    #[serde(default)]
+    pub permission: String,
     /// True if the permissions that `missing` finds are alternatives, of which one is enough.
     #[serde(default)]
     pub alternatives: bool,
@@ -218,21 +436,4 @@ pub struct Rule {
     /// For `throttled`, the seconds to wait if the response does not say how long.
     #[serde(default)]
     pub wait: Option<u64>,
-}
-
-/// A rate limit that the vendor reports in response headers. AAM uses only a share of it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limit {
-    /// The length of the window as shown to people, for example `hour` or `day`.
-    pub window: String,
-    /// The header that gives the limit. `remaining` and `reset` are also names of response headers.
-    pub limit: String,
-    pub remaining: String,
-    pub reset: String,
-    /// The header that names the bucket, if the vendor has several.
-    #[serde(default)]
-    pub bucket: String,
-    /// The share of the limit that AAM may use, from 0 to 1.
-    pub share: f64,
 }

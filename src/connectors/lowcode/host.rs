@@ -3,13 +3,16 @@
 //! A failure of egress passes through the interpreter as a [`HostFailure`] and comes back unchanged. The last response
 //! of each stream is kept, because grants are in headers and because manifests do not describe all error responses.
 
+mod request;
+
 use super::errors::ResponseView;
 use super::family_spec::Limit;
 use super::limits::Windows;
+use super::reuse::{RequestKey, ReusableResponses, StoredResponse};
 use crate::clock::Clock;
 use crate::connectors::json_memory;
-use crate::credentials::{Secret, redact};
-use crate::egress::{HttpRequest, HttpResponse, Method, Session};
+use crate::credentials::redact;
+use crate::egress::{HttpRequest, HttpResponse, Session, Traffic};
 use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
 use ::lowcode::host::{Host, HostError, HostFailure, HostRequest, HostResponse, PauseReason, Purpose};
@@ -17,15 +20,13 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use url::{Position, Url};
+use std::time::{Duration, Instant};
+use url::Url;
 
 /// The number of times that a call in [`CallerMode::Person`] is sent while the source rate-limits it.
 const MAX_THROTTLED_SENDS: u32 = 5;
 /// The maximum number of bytes to keep of the body of a stream's last response.
 const MAX_KEPT_BODY_BYTES: usize = 256 << 10;
-/// Headers that the HTTP client sets itself.
-const CLIENT_HEADERS: [&str; 5] = ["user-agent", "accept-encoding", "content-length", "host", "connection"];
 
 /// Who waits for the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Rules {
     /// True if the manifest's spec marks the secrets. Otherwise, every text of the credential is treated as a secret unless
     /// its field is known to be harmless.
     pub secrets_by_spec: bool,
+    /// The header `User-Agent`; empty for the one of AAM.
+    pub user_agent: String,
     /// The largest body that is read, in bytes.
     pub max_bytes: u64,
 }
@@ -70,6 +73,7 @@ pub struct SessionHost {
     /// `Rules::origins`, parsed.
     origin_urls: Vec<Url>,
     last: Mutex<LastResponses>,
+    responses: ReusableResponses,
 }
 
 /// A response that was received, and the request that it belongs to.
@@ -81,6 +85,10 @@ pub struct KeptResponse {
     pub response: HostResponse,
     /// False if only the beginning of the body was kept.
     pub whole: bool,
+    /// True if the response belongs to an equal request that was sent before.
+    pub reused: bool,
+    /// The key under which the response is stored for further requests.
+    key: Option<RequestKey>,
 }
 
 impl KeptResponse {
@@ -107,7 +115,8 @@ impl SessionHost {
     #[must_use]
     pub fn new(session: Session, clock: Arc<dyn Clock>, rules: Rules) -> SessionHost {
         let origin_urls = rules.origins.iter().filter_map(|origin| Url::parse(origin).ok()).collect();
-        SessionHost { session: session.without_status_retries(), clock, rules, origin_urls, last: Mutex::default() }
+        let responses = ReusableResponses::new(session.memory().limit());
+        SessionHost { session: session.without_status_retries(), clock, rules, origin_urls, last: Mutex::default(), responses }
     }
 
     /// Returns the last response of `stream`.
@@ -125,10 +134,22 @@ impl SessionHost {
         last.by_stream.get(stream).filter(fits).or_else(|| last.overall.as_ref().filter(fits)).cloned()
     }
 
-    /// Returns the number of calls and bytes so far.
+    /// Returns the number of calls and bytes so far, and what was used again instead of making a call.
     #[must_use]
-    pub fn traffic(&self) -> crate::egress::Traffic {
-        self.session.traffic()
+    pub fn traffic(&self) -> Traffic {
+        let reused = self.responses.reused();
+        Traffic { reused: reused.responses, reused_time: reused.took, ..self.session.traffic() }
+    }
+
+    /// Ensures that the last response of `stream`, and the last one overall, are not used again, because `stream` could
+    /// not be read from them.
+    pub fn forget(&self, stream: &str) {
+        let last = self.locked();
+        for kept in [last.by_stream.get(stream), last.overall.as_ref()].into_iter().flatten() {
+            if let Some(key) = &kept.key {
+                self.responses.remove(key);
+            }
+        }
     }
 
     /// Returns the number of independent calls that may run at the same time.
@@ -157,12 +178,12 @@ impl SessionHost {
 
     /// Sends the request. In [`CallerMode::Person`], a rate-limited request is sent again after the wait that the source
     /// asked for. The manifest's error handler cannot do this, because egress does not pass such a response on.
-    async fn send_with_retry(&self, request: HostRequest) -> Result<HttpResponse, Failure> {
+    async fn send_with_retry(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
         if self.rules.mode == CallerMode::Daemon {
-            return self.send_once(request).await;
+            return self.session.http(request).await;
         }
         for _ in 1..MAX_THROTTLED_SENDS {
-            match self.send_once(request.clone()).await {
+            match self.session.http(request.clone()).await {
                 Err(failure) if failure.class == Class::Throttled => {
                     let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(u64::MAX));
                     if wait > self.rules.mode.max_pause() {
@@ -174,7 +195,41 @@ impl SessionHost {
                 other => return other,
             }
         }
-        self.send_once(request).await
+        self.session.http(request).await
+    }
+
+    /// Sends the request, unless the attempt already has the response to an equal one. Returns the response, the key under
+    /// which it is stored, and whether it was used again.
+    async fn respond(&self, request: HostRequest) -> Result<(HostResponse, Option<RequestKey>, bool), Failure> {
+        let may_reuse = self.rules.mode == CallerMode::Daemon && request.purpose == Purpose::Data;
+        let key = may_reuse.then(|| RequestKey::new(&request));
+        let (for_token, is_retry) = (request.purpose == Purpose::Token, request.is_retry);
+        let request = self.http_request(request)?;
+        let key = key.filter(|_| self.session.is_idempotent(&request));
+        let _lock = match key {
+            Some(key) => Some(self.responses.lock(key).await),
+            None => None,
+        };
+        if let Some(key) = &key {
+            if is_retry {
+                self.responses.remove(key);
+            }
+            if let Some(response) = self.responses.reuse(key) {
+                return Ok((response, Some(*key), true));
+            }
+        }
+        let started = Instant::now();
+        let response = self.send_with_retry(request).await?;
+        if for_token {
+            learn_secrets(&response.body);
+        }
+        self.count(&response);
+        let HttpResponse { status, headers, body, url } = response;
+        let response = HostResponse { status, headers: headers.into(), body, url: url.into() };
+        if let Some(key) = key {
+            self.responses.store(key, StoredResponse { response: response.clone(), took: started.elapsed() });
+        }
+        Ok((response, key, false))
     }
 
     /// Converts `failure` to an error for the interpreter. For a person, the message includes the fix; the daemon shows
@@ -187,54 +242,6 @@ impl SessionHost {
         };
         // Egress has already made every retry that could help, so this error ends the command.
         HostError::refused(message).with_failure(failure.into())
-    }
-
-    async fn send_once(&self, request: HostRequest) -> Result<HttpResponse, Failure> {
-        let known = self.origin_urls.iter().find_map(|origin| parse_below(origin, &request.url));
-        let url = known.map_or_else(|| Url::parse(&request.url), Ok).map_err(|error| {
-            Failure::new(Class::Misconfigured, "the manifest produced an invalid URL", "see url_base and path of its requester")
-                .detail(redact::scrub(&format!("{error}: {}", request.url)))
-        })?;
-        let has_known_secret = !self.rules.secrets_by_spec && redact::scrub(url.as_str()) != url.as_str();
-        if self.rules.mode == CallerMode::Daemon && (request.secret_in_url || has_known_secret) {
-            return Err(secret_in_url(&url));
-        }
-        let headers = request
-            .headers
-            .into_iter()
-            .filter(|(name, _)| !CLIENT_HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header)))
-            .map(|(name, value)| (name.to_ascii_lowercase(), Secret::new(value)))
-            .collect();
-        let max_bytes = self.rules.max_bytes;
-        let method = match request.method.as_str() {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            "POST" => {
-                let body = request
-                    .body
-                    .map(String::from_utf8)
-                    .transpose()
-                    .map_err(|_| not_read_only(&url, "POST with a body that is not text"))?;
-                let method = Method::ListedPost(body.map(Secret::new));
-                return self.session.http(HttpRequest { method, url, headers, max_bytes, follow_redirects: false }).await;
-            }
-            other => return Err(not_read_only(&url, other)),
-        };
-        if request.body.is_some_and(|body| !body.is_empty()) {
-            return Err(not_read_only(&url, &format!("{} with a body", request.method)));
-        }
-        if !self.is_allowed_origin(&url) {
-            return Err(other_origin(&url, &self.rules.origins));
-        }
-        self.session.http(HttpRequest { method, url, headers, max_bytes, follow_redirects: true }).await
-    }
-
-    /// Returns true if data may be read from `url`.
-    fn is_allowed_origin(&self, url: &Url) -> bool {
-        let origins = &self.rules.origins;
-        // If the URL has neither user name nor password, everything before the path is the origin.
-        let plain = url.username().is_empty() && url.password().is_none();
-        (plain && origins.contains(&url[..Position::BeforePath])) || origins.contains(&url.origin().ascii_serialization())
     }
 
     /// Counts the call against the vendor's own rate limit. Once AAM's share is used up, the next call of the account waits.
@@ -253,16 +260,22 @@ impl SessionHost {
     /// Reserves the memory of the values of a page, in place of the page before it.
     async fn page_memory(&self, stream: &str, body: &[u8]) -> Result<Reservation, Failure> {
         drop(self.locked().memory.remove(stream));
-        let reserved = self.session.memory().reserve(json_memory::of_text(body)).await;
+        let bytes = json_memory::of_text(body);
+        let mut reserved = self.session.memory().reserve(bytes).await;
+        // The page itself is needed more than the responses that might be used again.
+        if reserved.is_err() && self.responses.clear() {
+            reserved = self.session.memory().reserve(bytes).await;
+        }
         reserved.map_err(|bound| bound.failure(&format!("a response of {stream}")))
     }
 
-    fn keep(&self, stream: String, method: String, response: &HostResponse, memory: Reservation) {
+    fn keep(&self, kept: KeptResponse, memory: Reservation) {
+        let KeptResponse { stream, response, .. } = &kept;
         let whole = response.body.len() <= MAX_KEPT_BODY_BYTES;
         // Copies the beginning of the body, because a slice would keep the whole body in memory.
         let body = response.body.get(..MAX_KEPT_BODY_BYTES).map_or_else(|| response.body.clone(), Bytes::copy_from_slice);
-        let response = HostResponse { body, ..response.clone() };
-        let kept = Arc::new(KeptResponse { stream: stream.clone(), method, response, whole });
+        let (stream, response) = (stream.clone(), HostResponse { body, ..response.clone() });
+        let kept = Arc::new(KeptResponse { response, whole, ..kept });
         let mut last = self.locked();
         last.overall = Some(Arc::clone(&kept));
         last.memory.insert(stream.clone(), memory);
@@ -276,16 +289,10 @@ impl SessionHost {
 impl Host for SessionHost {
     fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
         Box::pin(async move {
-            let (stream, method, for_token) = (request.stream.clone(), request.method.clone(), request.purpose == Purpose::Token);
-            let response = self.send_with_retry(request).await.map_err(|failure| self.host_error(failure))?;
-            if for_token {
-                learn_secrets(&response.body);
-            }
-            self.count(&response);
-            let HttpResponse { status, headers, body, url } = response;
-            let response = HostResponse { status, headers: headers.into(), body, url: url.into() };
+            let (stream, method) = (request.stream.clone(), request.method.clone());
+            let (response, key, reused) = self.respond(request).await.map_err(|failure| self.host_error(failure))?;
             let memory = self.page_memory(&stream, &response.body).await.map_err(|failure| self.host_error(failure))?;
-            self.keep(stream, method, &response, memory);
+            self.keep(KeptResponse { stream, method, response: response.clone(), whole: true, reused, key }, memory);
             Ok(response)
         })
     }
@@ -323,17 +330,6 @@ impl Host for SessionHost {
     }
 }
 
-/// Parses a `url` that starts with `origin` without parsing its host again. Returns `None` if the result might differ
-/// from the result of `Url::parse`.
-fn parse_below(origin: &Url, url: &str) -> Option<Url> {
-    let path = url.strip_prefix(&origin[..Position::BeforePath])?;
-    let mut bytes = path.bytes();
-    // A path that starts with `//`, or with characters that the parser treats as `//`, could name another host.
-    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b'\\';
-    let is_path = bytes.next() == Some(b'/') && bytes.next().is_none_or(plain);
-    if is_path { origin.join(path).ok() } else { None }
-}
-
 impl From<Failure> for HostFailure {
     fn from(failure: Failure) -> HostFailure {
         let Failure { class, title, fix, detail, retry_after_ms } = failure;
@@ -364,52 +360,9 @@ fn learn_secrets(body: &[u8]) {
     }
 }
 
-fn secret_in_url(url: &Url) -> Failure {
-    Failure::new(
-        Class::EgressRefused,
-        format!("{} was not called: the manifest puts a secret into the URL", url.host_str().unwrap_or_default()),
-        "logs and proxies record URLs: change the manifest so that it sends the secret in a header or a body",
-    )
-}
-
-fn not_read_only(url: &Url, what: &str) -> Failure {
-    Failure::new(
-        Class::EgressRefused,
-        format!("{} {} was not sent: AAM only reads", redact::scrub_and_cut(what, 60), url.host_str().unwrap_or_default()),
-        "remove the call from the manifest, or use GET",
-    )
-}
-
-fn other_origin(url: &Url, origins: &BTreeSet<String>) -> Failure {
-    let allowed: Vec<&str> = origins.iter().map(String::as_str).collect();
-    Failure::new(
-        Class::EgressRefused,
-        format!("{} was not called: the credential is only for {}", url.origin().ascii_serialization(), allowed.join(", ")),
-        "if the API has several hosts, list them as hosts of the source under manifests.sources in the policy; if not, correct the URL in the manifest",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4000))]
-
-        /// `parse_below` returns the same result as `Url::parse`.
-        #[test]
-        fn a_url_below_an_origin_is_parsed_as_a_whole_one(
-            origin in "https?://(a\\.b|127\\.0\\.0\\.1|\\[::1\\])(:[0-9]{2})?",
-            path in "(/|\\\\|[a-z0-9.%?#@: \t\n]|\\.\\.){0,8}",
-        ) {
-            let origin = Url::parse(&origin).unwrap();
-            let whole = format!("{}{path}", &origin[..Position::BeforePath]);
-            if let Some(url) = parse_below(&origin, &whole) {
-                prop_assert_eq!(Ok(url), Url::parse(&whole));
-            }
-        }
-    }
 
     #[test]
     fn a_failure_crosses_the_seam_without_loss() {
@@ -421,20 +374,5 @@ mod tests {
             }
         }
         assert_eq!(failure_of(&HostError::refused("message")), None);
-    }
-
-    #[test]
-    fn another_host_is_not_below() {
-        let origin = Url::parse("https://api.acme.example").unwrap();
-        assert_eq!(
-            parse_below(&origin, "https://api.acme.example/v1/x?y=1#z").unwrap().as_str(),
-            "https://api.acme.example/v1/x?y=1#z"
-        );
-        assert_eq!(parse_below(&origin, "https://api.acme.example/").unwrap().as_str(), "https://api.acme.example/");
-        for other in
-            ["//evil.example", "/\\evil.example", "/\t/evil.example", "/\n/evil", ".evil.example/", "@evil.example/", ":81/x", ""]
-        {
-            assert_eq!(parse_below(&origin, &format!("https://api.acme.example{other}")), None, "{other:?}");
-        }
     }
 }

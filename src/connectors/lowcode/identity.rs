@@ -3,9 +3,32 @@
 use super::address::fill;
 use super::family_spec::{Identity, Match, Normal};
 use crate::credentials::redact;
-use crate::model::{Class, Evidence, Failure};
+use crate::model::{Class, Evidence, Failure, Timestamp};
+use ::lowcode::bounds::Bounds;
+use ::lowcode::host::HostResponse;
+use ::lowcode::response::Response;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use url::Url;
+
+/// The fields that must match, of a record or of the claims of a token.
+#[derive(Clone, Copy)]
+pub struct Proof<'a> {
+    /// All of these must match.
+    pub matches: &'a [Match],
+    /// All of one of these must match, unless there is none.
+    pub any: &'a [Vec<Match>],
+    /// Fields to show.
+    pub show: &'a [String],
+}
+
+/// A field that did not match: its name, its value, and the expected value.
+struct Mismatch {
+    field: String,
+    met: Option<String>,
+    wanted: String,
+}
 
 /// Compares `record` with the parts of the resource id and returns the fields to show.
 ///
@@ -13,27 +36,108 @@ use std::collections::BTreeMap;
 /// Returns `WrongService`, which names the value that was found and the expected one. `base_url` says where the base address
 /// is configured, which is wrong if the response does not have the field at all.
 pub fn prove(
-    rule: &Identity,
+    proof: Proof<'_>,
     record: &Value,
     parts: &BTreeMap<String, String>,
     title: &str,
     base_url: &str,
 ) -> Result<Evidence, Failure> {
-    let mut evidence = Evidence::new();
-    for field in &rule.matches {
-        let wanted = fill(&field.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
-        let met = text(record.pointer(&field.field));
-        if met.as_deref().map(|met| normal(field.normal, met)) != Some(normal(field.normal, &wanted)) {
-            return Err(other(&field.field, met.as_deref(), &wanted, (title, base_url)));
+    let other = |mismatch: Mismatch| other(&mismatch, (title, base_url));
+    let mut matched = compare(proof.matches, record, parts)?.map_err(other)?;
+    if !proof.any.is_empty() {
+        let compared: Vec<_> = proof.any.iter().map(|list| compare(list, record, parts)).collect::<Result<_, _>>()?;
+        let has_field = |mismatch: &Mismatch| mismatch.met.is_some();
+        let (fine, mut wrong): (Vec<_>, Vec<_>) = compared.into_iter().partition(Result::is_ok);
+        match fine.into_iter().flatten().find(|found| !found.is_empty()) {
+            Some(found) => matched.extend(found),
+            // A field that the record has says more than one that it does not have.
+            None => {
+                wrong.sort_by_key(|found| !found.as_ref().err().is_some_and(has_field));
+                return Err(wrong.into_iter().find_map(Result::err).map_or_else(|| nothing_compared(title, base_url), other));
+            }
         }
-        evidence.insert("matched".to_string(), format!("{} is {wanted}", name(&field.field)).into());
     }
-    for pointer in &rule.show {
-        if let Some(value) = text(record.pointer(pointer)) {
-            evidence.insert(name(pointer), value.into());
-        }
+    if matched.is_empty() {
+        return Err(nothing_compared(title, base_url));
     }
+    let mut evidence = shown(proof, record);
+    evidence.insert("matched".to_string(), matched.join(", ").into());
     Ok(evidence)
+}
+
+/// Returns the fields to show.
+#[must_use]
+pub fn shown(proof: Proof<'_>, record: &Value) -> Evidence {
+    let value = |pointer: &String| pointed(record, pointer).into_iter().find_map(|value| text(Some(value)));
+    proof.show.iter().filter_map(|pointer| Some((name(pointer), value(pointer)?.into()))).collect()
+}
+
+/// Returns true if `record` has one of the fields that say which account it is.
+#[must_use]
+pub fn names_account(proof: Proof<'_>, record: &Value) -> bool {
+    let mut fields = proof.matches.iter().chain(proof.any.iter().flatten());
+    fields.any(|rule| pointed(record, &rule.field).into_iter().any(|value| text(Some(value)).is_some()))
+}
+
+/// Returns the evidence for an account that has a host of its own, which accepts the credential.
+#[must_use]
+pub fn by_host(parts: &BTreeMap<String, String>, title: &str) -> Evidence {
+    let host = parts.get("host").map(String::as_str).unwrap_or_default();
+    let matched = format!("host {host}, which accepts the credential; {title} gives each account a host of its own");
+    [("matched".to_string(), matched.into())].into_iter().collect()
+}
+
+/// Returns `record` with the relations of the response's `Link` header as the fields `link:REL`.
+#[must_use]
+pub fn with_links(record: &Value, response: Option<&HostResponse>) -> Value {
+    let mut seen = record.as_object().cloned().unwrap_or_default();
+    let links = response.and_then(|response| Some(Response::new(Arc::new(response.clone()), &Bounds::default()).ok()?.links()));
+    if let Some(links) = links.as_ref().and_then(::lowcode::value::Value::as_dict) {
+        for (relation, link) in links.iter() {
+            if let Some(url) = link.get("url").and_then(::lowcode::value::Value::as_str) {
+                seen.insert(format!("link:{relation}"), url.into());
+            }
+        }
+    }
+    Value::Object(seen)
+}
+
+/// Parses the end of a credential, which is a time or a day. A credential that ends on a day is not valid on that day.
+#[must_use]
+pub fn end(text: &str) -> Option<Timestamp> {
+    Timestamp::parse(text).or_else(|_| Timestamp::parse(&format!("{text}T00:00:00Z"))).ok()
+}
+
+/// Compares each field of `matches`, and returns what matched, or the first field that does not.
+fn compare(
+    matches: &[Match],
+    record: &Value,
+    parts: &BTreeMap<String, String>,
+) -> Result<Result<Vec<String>, Mismatch>, Failure> {
+    let mut matched = Vec::new();
+    for rule in matches {
+        let wanted = fill(&rule.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
+        let found: Vec<String> = pointed(record, &rule.field).into_iter().filter_map(|value| text(Some(value))).collect();
+        let expected = normal(rule.normal, &wanted);
+        if found.iter().any(|met| !expected.is_empty() && is_same(rule.normal, met, &expected)) {
+            let how = if rule.normal == Normal::Prefix { "begins with" } else { "is" };
+            matched.push(format!("{} {how} {wanted}", name(&rule.field)));
+        } else if !found.is_empty() || !rule.optional {
+            let met = (!found.is_empty()).then(|| redact::shortened(&found.join(", "), 200));
+            return Ok(Err(Mismatch { field: name(&rule.field), met, wanted }));
+        }
+    }
+    Ok(Ok(matched))
+}
+
+/// Returns `failure` with the text that the family has for a record that does not match.
+#[must_use]
+pub fn explained(rule: &Identity, record: &Value, failure: Failure) -> Failure {
+    let Some(mismatch) = rule.mismatch.as_ref().filter(|_| failure.class == Class::WrongService) else { return failure };
+    let met = rule.matches.first().and_then(|field| text(record.pointer(&field.field)));
+    let parts = [("met".to_string(), met.unwrap_or_else(|| "nothing".to_string()))].into();
+    let filled = |text: &str| fill(text, &parts).unwrap_or_else(|_| text.to_string());
+    Failure::new(failure.class, filled(&mismatch.title), filled(&mismatch.fix)).detail(failure.title)
 }
 
 /// Checks that the account that a credential belongs to is the one that the resource id names. A record without the
@@ -53,10 +157,10 @@ pub fn same_account(rule: &Match, record: &Value, parts: &BTreeMap<String, Strin
     }
 }
 
-fn other(field: &str, met: Option<&str>, wanted: &str, (title, base_url): (&str, &str)) -> Failure {
-    let field = name(field);
+fn other(mismatch: &Mismatch, (title, base_url): (&str, &str)) -> Failure {
+    let Mismatch { field, met, wanted } = mismatch;
     let address = if met.is_none() { format!("; if this is not the API of {title}, correct {base_url}") } else { String::new() };
-    let met = met.map_or(format!("no {field}"), |met| format!("{field} {met}"));
+    let met = met.as_ref().map_or(format!("no {field}"), |met| format!("{field} {met}"));
     Failure::new(
         Class::WrongService,
         format!("{title} answers as {met}, and the resource id names {wanted}"),
@@ -64,18 +168,60 @@ fn other(field: &str, met: Option<&str>, wanted: &str, (title, base_url): (&str,
     )
 }
 
-/// Normalizes `text` for a comparison.
-fn normal(form: Normal, text: &str) -> String {
+fn nothing_compared(title: &str, base_url: &str) -> Failure {
+    Failure::new(
+        Class::WrongService,
+        format!("the response of {title} has none of the fields that say which account it is"),
+        format!("if this is not the API of {title}, correct {base_url}"),
+    )
+}
+
+/// Compares a value that was found with the normalized expected one.
+fn is_same(form: Normal, met: &str, expected: &str) -> bool {
     match form {
-        Normal::Exact => text.to_string(),
-        Normal::Caseless => text.to_lowercase(),
-        Normal::First15 => text.chars().take(15).collect(),
-        Normal::Alphanumeric => text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect(),
+        Normal::Prefix => met.starts_with(expected),
+        _ => normal(form, met) == expected,
     }
 }
 
+/// Normalizes `text` for a comparison.
+fn normal(form: Normal, text: &str) -> String {
+    match form {
+        Normal::Exact | Normal::Prefix => text.to_string(),
+        Normal::Caseless => text.to_lowercase(),
+        Normal::First15 => text.chars().take(15).collect(),
+        Normal::Alphanumeric => text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect(),
+        Normal::Host => host_and_path(text).0,
+        Normal::Url => {
+            let (host, path) = host_and_path(text);
+            format!("{host}{}", path.to_lowercase())
+        }
+    }
+}
+
+/// Returns host and path of an address, which may have no scheme. Both are empty if it is not an address.
+fn host_and_path(text: &str) -> (String, String) {
+    let text = text.trim();
+    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("https://{text}")) };
+    let Ok(url) = url else { return (String::new(), String::new()) };
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_lowercase();
+    (host, url.path().trim_end_matches('/').to_string())
+}
+
+/// Returns the values at `pointer`, in which `*` stands for every key or index.
+fn pointed<'v>(value: &'v Value, pointer: &str) -> Vec<&'v Value> {
+    let Some((before, after)) = pointer.split_once("/*") else { return value.pointer(pointer).into_iter().collect() };
+    let children: Vec<&Value> = match value.pointer(before) {
+        Some(Value::Array(items)) => items.iter().collect(),
+        Some(Value::Object(fields)) => fields.values().collect(),
+        _ => Vec::new(),
+    };
+    children.into_iter().flat_map(|child| pointed(child, after)).collect()
+}
+
 /// Returns a string or number as text, cut so that it is short enough for evidence.
-fn text(value: Option<&Value>) -> Option<String> {
+#[must_use]
+pub fn text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) if !text.is_empty() => Some(redact::scrub_and_cut(text, 200)),
         Value::Number(number) => Some(number.to_string()),
@@ -89,18 +235,20 @@ fn name(pointer: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::family_spec::Match;
     use super::*;
     use serde_json::json;
 
+    fn rule(field: &str, normal: Normal, optional: bool) -> Match {
+        Match { field: field.to_string(), equals: "{org}".to_string(), normal, optional }
+    }
+
+    fn judged(matches: &[Match], any: &[Vec<Match>], met: &Value, wanted: &str) -> Result<Evidence, Failure> {
+        let show = ["/id".to_string(), "/none".to_string()];
+        prove(Proof { matches, any, show: &show }, met, &[("org".to_string(), wanted.to_string())].into(), "GitHub", "base_url")
+    }
+
     fn proven(normal: Normal, met: &Value, wanted: &str) -> Result<Evidence, Failure> {
-        let rule = Identity {
-            kind: String::new(),
-            stream: String::new(),
-            matches: vec![Match { field: "/login".to_string(), equals: "{org}".to_string(), normal }],
-            show: vec!["/id".to_string(), "/none".to_string()],
-        };
-        prove(&rule, met, &[("org".to_string(), wanted.to_string())].into(), "GitHub", "base_url")
+        judged(&[rule("/login", normal, false)], &[], met, wanted)
     }
 
     #[test]
@@ -113,9 +261,17 @@ mod tests {
             (Normal::First15, "00D000000000002AAA", "00D000000000001", false),
             (Normal::Alphanumeric, "123456_SB1", "123456-sb1", true),
             (Normal::Alphanumeric, "1234567_SB1", "123456-sb1", false),
+            (Normal::Prefix, "00D000000000001AAA", "00D", true),
+            (Normal::Prefix, "005000000000001AAA", "00D", false),
+            (Normal::Host, "https://Acme.example:8443/x/", "acme.example", true),
+            (Normal::Host, "https://acme.example.evil.example", "acme.example", false),
+            (Normal::Host, "https://acme.example@evil.example", "acme.example", false),
+            (Normal::Url, "http://acme.example/Jira/", "acme.example:8443/jira", true),
+            (Normal::Url, "http://acme.example/other", "acme.example/jira", false),
         ] {
             assert_eq!(proven(normal, &json!({"login": met}), wanted).is_ok(), fine, "{met} {wanted}");
         }
+        assert!(proven(Normal::Host, &json!({"login": "::"}), "//").is_err(), "two texts that are not addresses");
     }
 
     #[test]
@@ -127,6 +283,75 @@ mod tests {
         assert_eq!(failure.title, "GitHub answers as login other, and the resource id names acme");
         for nothing in [json!({}), json!(null), json!({"login": null}), json!({"login": ["acme"]}), json!({"login": ""})] {
             assert!(proven(Normal::Caseless, &nothing, "acme").unwrap_err().title.contains("no login"), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn one_of_several_values_or_alternatives_is_enough() {
+        let domains = [rule("/verifiedDomains/*/name", Normal::Caseless, false)];
+        let tenant = json!({"id": "t1", "verifiedDomains": [{"name": "acme.example"}, {"name": "Acme.onmicrosoft.example"}]});
+        let evidence = judged(&domains, &[], &tenant, "acme.onmicrosoft.example").unwrap();
+        assert_eq!(evidence["matched"], "verifiedDomains.*.name is acme.onmicrosoft.example");
+        let failure = judged(&domains, &[], &tenant, "evil.example").unwrap_err();
+        assert!(failure.title.contains("acme.example, Acme.onmicrosoft.example"), "{failure:?}");
+        for nothing in
+            [json!({"verifiedDomains": []}), json!({"verifiedDomains": [{}]}), json!({"verifiedDomains": "x"}), json!({})]
+        {
+            assert!(judged(&domains, &[], &nothing, "acme.example").is_err(), "{nothing}");
+        }
+        let any = [vec![rule("/id", Normal::Exact, false)], domains.to_vec()];
+        for wanted in ["t1", "acme.example"] {
+            assert!(judged(&[], &any, &tenant, wanted).is_ok(), "{wanted}");
+        }
+        assert_eq!(judged(&[], &any, &tenant, "t2").unwrap_err().title, "GitHub answers as id t1, and the resource id names t2");
+        assert!(judged(&[], &any, &json!({}), "t2").unwrap_err().fix.contains("base_url"));
+    }
+
+    #[test]
+    fn an_optional_field_may_be_missing_but_not_all_fields() {
+        let matches = [rule("/login", Normal::Exact, false), rule("/host", Normal::Host, true)];
+        assert!(judged(&matches, &[], &json!({"login": "acme"}), "acme").is_ok());
+        assert!(judged(&matches, &[], &json!({"login": "acme", "host": "https://acme/"}), "acme").is_ok());
+        assert!(judged(&matches, &[], &json!({"login": "acme", "host": "https://other/"}), "acme").is_err());
+        let all_optional = [rule("/login", Normal::Exact, true)];
+        assert!(judged(&all_optional, &[], &json!({}), "acme").unwrap_err().title.contains("none of the fields"));
+        assert!(judged(&[], &[all_optional.to_vec()], &json!({}), "acme").unwrap_err().title.contains("none of the fields"));
+    }
+
+    #[test]
+    fn links_prove_a_host_and_may_be_absent() {
+        let any = ["{org}.okta.com", "{host}"].map(|equals| {
+            vec![Match { field: "/link:self".to_string(), equals: equals.to_string(), normal: Normal::Host, ..Match::default() }]
+        });
+        let parts = [("org", "acme"), ("host", "127.0.0.1:8080")].map(|(name, part)| (name.to_string(), part.to_string())).into();
+        let proof = Proof { matches: &[], any: &any, show: &[] };
+        let seen = |links: &[&str]| {
+            let headers = links.iter().map(|link| ("Link".to_string(), (*link).to_string())).collect();
+            let url = "https://acme.okta.com/api/v1/users".to_string();
+            with_links(&Value::Null, Some(&HostResponse { status: 200, headers, body: "[]".into(), url }))
+        };
+        // Okta sends one header for each relation (recordings of its Python package).
+        let next = r#"<https://other.okta.com/api/v1/users?after=2>; rel="next""#;
+        for itself in
+            [r#"<https://acme.okta.com/api/v1/users>; rel="self""#, r#"<http://127.0.0.1:8080/api/v1/users>; rel="self""#]
+        {
+            assert!(prove(proof, &seen(&[itself, next]), &parts, "Okta", "base_url").is_ok(), "{itself}");
+        }
+        let other = seen(&[r#"<https://other.okta.com/api/v1/users>; rel="self""#]);
+        assert!(names_account(proof, &other));
+        let failure = prove(proof, &other, &parts, "Okta", "base_url").unwrap_err();
+        assert!(failure.title.contains("other.okta.com") && failure.title.contains("names acme.okta.com"), "{}", failure.title);
+        assert!(!names_account(proof, &seen(&[next])));
+        let matched = "host 127.0.0.1:8080, which accepts the credential; Okta gives each account a host of its own";
+        assert_eq!(by_host(&parts, "Okta")["matched"], matched);
+    }
+
+    #[test]
+    fn ends_are_times_or_days() {
+        assert_eq!(end("2026-08-15").map(Timestamp::rfc3339), end("2026-08-15T00:00:00Z").map(Timestamp::rfc3339));
+        assert!(end("2026-08-15").is_some());
+        for nothing in ["", "never", "2026-13-45", "T00:00:00Z"] {
+            assert_eq!(end(nothing), None, "{nothing}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //! the account's other clients.
 
 use super::family_spec::Limit;
+use crate::egress::{MAX_WAIT, MIN_WAIT, moment};
 use crate::model::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +14,11 @@ const MIN_SHARE: u64 = 12;
 const END_TOLERANCE: Duration = Duration::from_secs(3);
 /// The number of accounts and buckets above which those whose windows have ended are removed.
 const MAX_KEYS: usize = 4096;
+/// The number of windows of one account and bucket that are counted at the same time. A vendor whose reset time moves with
+/// each response opens a new window each time.
+const MAX_WINDOWS: usize = 16;
+/// The wait if the vendor's calls are used up and it does not say until when.
+const WAIT_WITHOUT_RESET: Duration = Duration::from_secs(3600);
 
 /// One window of one rate limit.
 struct Window {
@@ -34,15 +40,21 @@ pub struct Spent {
     pub reason: String,
 }
 
+/// What the headers of one response say about a limit.
+struct Reported {
+    limit: u64,
+    left: Option<u64>,
+    /// `None` if the vendor does not say when the window ends.
+    ends: Option<Timestamp>,
+}
+
 impl Windows {
     /// Counts one call of `account` by the `headers` of its response. Returns `Some` once AAM's share is used up.
     pub fn count(&self, limit: &Limit, account: &str, headers: &[(String, String)], now: Timestamp) -> Option<Spent> {
-        let find = |name: &str| headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
-        let most: u64 = find(&limit.limit)?.parse().ok()?;
-        let ends = ends(find(&limit.reset)?, now)?;
-        let bucket = find(&limit.bucket).unwrap_or_default();
-        let used = self.add(&format!("{account}|{}|{bucket}", limit.window), ends, now);
-        let left = find(&limit.remaining).and_then(|text| text.parse::<u64>().ok());
+        let Reported { limit: most, left, ends } = reported(limit, headers, now)?;
+        let bucket = find(headers, &limit.bucket).unwrap_or_default();
+        let key = format!("{account}|{}|{bucket}", limit.window);
+        let (used, window_ends) = self.add(&key, ends, (limit.lasts, now));
         let share = share(most, limit.share);
         if used < share && left != Some(0) {
             return None;
@@ -51,25 +63,68 @@ impl Windows {
             Some(0) => format!("all {most} calls of this {} are used", limit.window),
             _ => format!("aam used its {share} of the {most} calls of this {}", limit.window),
         };
-        Some(Spent { wait: ends.since(now), by_source: left == Some(0), reason })
+        let by_source = left == Some(0);
+        let wait = match ends {
+            None if by_source => window_ends.since(now).min(WAIT_WITHOUT_RESET),
+            _ => window_ends.since(now),
+        };
+        Some(Spent { wait: wait.clamp(MIN_WAIT, MAX_WAIT), by_source, reason })
     }
 
-    fn add(&self, key: &str, ends: Timestamp, now: Timestamp) -> u64 {
+    /// Counts a call in the window that ends at `ends`, or in the current one, which lasts `lasts` seconds, if the vendor
+    /// does not say when it ends. Returns the calls of the window and its end.
+    fn add(&self, key: &str, ends: Option<Timestamp>, (lasts, now): (Option<u64>, Timestamp)) -> (u64, Timestamp) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() > MAX_KEYS {
             all.retain(|_, windows| windows.iter().any(|window| window.ends > now));
         }
         let windows = all.entry(key.to_string()).or_default();
         windows.retain(|window| window.ends > now);
-        match windows.iter_mut().find(|window| window.ends.since(ends).max(ends.since(window.ends)) <= END_TOLERANCE) {
-            Some(window) => window.used += 1,
-            None => windows.push(Window { ends, used: 1 }),
+        let is_same =
+            |window: &&mut Window| ends.is_none_or(|ends| window.ends.since(ends).max(ends.since(window.ends)) <= END_TOLERANCE);
+        if let Some(window) = windows.iter_mut().find(is_same) {
+            window.used += 1;
+            return (window.used, window.ends);
         }
-        windows
-            .iter()
-            .find(|window| window.ends.since(ends).max(ends.since(window.ends)) <= END_TOLERANCE)
-            .map_or(1, |window| window.used)
+        if windows.len() >= MAX_WINDOWS {
+            windows.remove(0);
+        }
+        let ends = ends.unwrap_or_else(|| now.plus(Duration::from_secs(lasts.unwrap_or_default())));
+        windows.push(Window { ends, used: 1 });
+        (1, ends)
     }
+}
+
+/// Returns what `headers` say about `limit`, or `None` if they do not say enough to count by them.
+fn reported(limit: &Limit, headers: &[(String, String)], now: Timestamp) -> Option<Reported> {
+    let (most, left) = match &limit.usage {
+        Some(usage) => {
+            let found = usage.pattern.0.captures(find(headers, &usage.header)?)?;
+            let number = |group: usize| found.get(group)?.as_str().parse::<u64>().ok();
+            let most = number(2)?;
+            (most, Some(most.saturating_sub(number(1)?)))
+        }
+        None => (number(find(headers, &limit.limit)?)?, find(headers, &limit.remaining).and_then(number)),
+    };
+    // [K] Okta reports a limit of 0 with 0 calls left when too many calls run at the same time. That says nothing about the
+    // window.
+    if most == 0 {
+        return None;
+    }
+    let ends = match limit.reset.is_empty() {
+        true => None,
+        false => Some(moment(find(headers, &limit.reset)?, now).filter(|at| *at > now)?),
+    };
+    Some(Reported { limit: most, left, ends })
+}
+
+fn find<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
+    headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+/// Parses a number of calls. Some vendors add the policy behind it: `100, 100;w=60`.
+fn number(text: &str) -> Option<u64> {
+    text.split([',', ';']).next()?.trim().parse().ok()
 }
 
 /// Returns how many of the vendor's `most` calls AAM may make.
@@ -78,17 +133,6 @@ fn share(most: u64, share: f64) -> u64 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     let part = (most as f64 * share.clamp(0.0, 1.0)) as u64;
     part.max(MIN_SHARE)
-}
-
-/// Parses a reset time, which is given in seconds since 1970 or in seconds from now.
-fn ends(text: &str, now: Timestamp) -> Option<Timestamp> {
-    let seconds: i64 = text.parse().ok()?;
-    let at = if seconds >= 1_000_000_000 {
-        Timestamp(seconds.checked_mul(1000)?)
-    } else {
-        now.plus(Duration::from_secs(u64::try_from(seconds).ok()?))
-    };
-    (at > now).then_some(at)
 }
 
 #[cfg(test)]
@@ -106,7 +150,106 @@ mod tests {
             remaining: text("x-left"),
             reset: text("x-reset"),
             bucket: text("x-bucket"),
+            usage: None,
+            lasts: None,
             share: 0.10,
+        }
+    }
+
+    fn headers(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect()
+    }
+
+    /// The wait after one response with `reset` and no call left.
+    fn wait(reset: &str) -> Option<u64> {
+        let headers = headers(&[("x-limit", "600"), ("x-left", "0"), ("x-reset", reset)]);
+        Windows::default().count(&limit(), "a", &headers, NOW).map(|spent| spent.wait.as_secs())
+    }
+
+    #[test]
+    fn every_form_of_a_reset_is_read_and_clamped() {
+        for (reset, expected) in [
+            ("1794160830", Some(30)),
+            ("1794160830000", Some(30)),
+            ("30", Some(30)),
+            ("30.0", Some(30)),
+            ("2026-11-08T18:00:30Z", Some(30)),
+            ("2026-11-08T18:01Z", Some(60)),
+            ("2026-11-08T20:00:30+02:00", Some(30)),
+            ("Sun, 08 Nov 2026 18:00:30 GMT", Some(30)),
+            ("900000000", Some(86_400)),
+            ("9999-01-01T00:00:00Z", Some(86_400)),
+            ("99999999999999999999999999", Some(86_400)),
+            ("1794160800", None),
+            ("0", None),
+            ("-5", None),
+            ("soon", None),
+        ] {
+            assert_eq!(wait(reset), expected, "{reset}");
+        }
+    }
+
+    /// [V] developer.salesforce.com, "Limit Info Header" of the REST API.
+    #[test]
+    fn a_usage_header_has_no_reset() {
+        let pattern = r"(?:^|[^-])api-usage=(\d+)/(\d+)";
+        let daily: Limit = serde_json::from_value(serde_json::json!({
+            "window": "day", "usage": {"header": "sforce-limit-info", "pattern": pattern}, "lasts": 86_400, "share": 0.10,
+        }))
+        .unwrap();
+        daily.check().unwrap();
+        let windows = Windows::default();
+        let count = |value: &str, now: Timestamp| windows.count(&daily, "a", &headers(&[("Sforce-Limit-Info", value)]), now);
+        let hour = NOW.plus(Duration::from_secs(3600));
+        assert!((1..=19).all(|_| count("api-usage=18/200; per-app-api-usage=17/250(appName=aam)", NOW).is_none()));
+        let spent = count("per-app-api-usage=17/250(appName=aam); api-usage=18/200", hour).unwrap();
+        assert_eq!((spent.by_source, spent.wait.as_secs()), (false, 23 * 3600), "{spent:?}");
+        let all = Windows::default();
+        let spent = all.count(&daily, "a", &headers(&[("sforce-limit-info", "api-usage=5003/5000")]), NOW).unwrap();
+        assert_eq!((spent.by_source, spent.wait.as_secs()), (true, 3600), "tries again after an hour");
+        for odd in ["api-usage=18", "per-app-api-usage=17/250", "api-usage=x/y", ""] {
+            assert_eq!(Windows::default().count(&daily, "a", &headers(&[("sforce-limit-info", odd)]), NOW), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_zero_says_nothing_about_the_window() {
+        let okta = headers(&[("x-limit", "0"), ("x-left", "0"), ("x-reset", "30")]);
+        assert_eq!(Windows::default().count(&limit(), "a", &okta, NOW), None);
+    }
+
+    #[test]
+    fn a_limit_with_its_policy_is_a_number() {
+        let drafted = headers(&[("x-limit", "100, 100;w=60"), ("x-left", "0"), ("x-reset", "30")]);
+        let spent = Windows::default().count(&limit(), "a", &drafted, NOW).unwrap();
+        assert_eq!(spent.reason, "all 100 calls of this hour are used");
+    }
+
+    #[test]
+    fn reset_times_that_move_do_not_fill_the_memory() {
+        let windows = Windows::default();
+        for call in 0..100_u64 {
+            let now = NOW.plus(Duration::from_secs(10 * call));
+            windows.count(&limit(), "a", &headers(&[("x-limit", "100"), ("x-reset", "900000000")]), now);
+        }
+        assert_eq!(windows.0.lock().unwrap().values().map(Vec::len).collect::<Vec<_>>(), [MAX_WINDOWS]);
+    }
+
+    #[test]
+    fn keys_of_a_limit_go_together() {
+        let check = |keys: serde_json::Value| {
+            serde_json::from_value::<Limit>(keys).map_err(|error| error.to_string()).and_then(|limit| limit.check())
+        };
+        let usage = |pattern: &str| serde_json::json!({"header": "x", "pattern": pattern});
+        for (keys, expected) in [
+            (serde_json::json!({"window": "day", "share": 0.1, "reset": "x"}), "either limit or usage"),
+            (serde_json::json!({"window": "day", "share": 0.1, "limit": "x"}), "either reset or lasts"),
+            (serde_json::json!({"window": "day", "share": 0.0, "limit": "x", "reset": "y"}), "not between 0 and 1"),
+            (serde_json::json!({"window": "day", "share": 0.1, "usage": usage("(a)"), "lasts": 5}), "does not have 2 groups"),
+            (serde_json::json!({"window": "day", "share": 0.1, "usage": usage("("), "lasts": 5}), "unclosed group"),
+        ] {
+            let error = check(keys.clone()).unwrap_err();
+            assert!(error.contains(expected), "{keys}: {error}");
         }
     }
 

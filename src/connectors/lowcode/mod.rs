@@ -9,16 +9,34 @@
 pub mod address;
 pub mod binding;
 pub mod calls;
+mod challenge;
+mod credential_url;
 pub mod custom_source;
+mod described_schema;
+#[cfg(test)]
+mod desk_tests;
 mod discovery;
 pub mod errors;
+mod family_location;
 pub mod family_spec;
+mod grant_spec;
+mod grants;
+#[cfg(test)]
+mod graph_tests;
+mod health;
 pub mod host;
 pub mod identity;
+mod introduction;
+mod limit_spec;
 pub mod limits;
+pub mod login;
 pub mod open;
 pub mod privilege;
+mod reuse;
 pub mod spec;
+pub mod spelling;
+mod text_spec;
+pub mod wrong_kind;
 
 use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine};
 use crate::clock::Clock;

@@ -2,16 +2,15 @@
 
 use super::binding::Binding;
 use super::errors::{self, ErrorContext};
-use super::family_spec::FirstStream;
+use super::family_spec::Identity;
 use super::host::{CallerMode, KeptResponse, Rules, SessionHost, failure_of};
 use super::limits::Windows;
-use super::{identity, privilege};
 use crate::clock::Clock;
-use crate::connectors::concurrent::{self, Limits as Concurrency};
+use crate::connectors::concurrent::Limits as Concurrency;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::redact;
 use crate::egress::{Session, Traffic};
-use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
+use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::Policy;
 use ::lowcode::bounds::Bounds as Limits;
 use ::lowcode::context::{Context, Limits as Stops, Run};
@@ -21,11 +20,11 @@ use ::lowcode::source::{Source, SourceBuilder};
 use ::lowcode::spec;
 use ::lowcode::stream::Stream as Reader;
 use ::lowcode::tokens::SharedLogins;
-use ::lowcode::value::{Dict, Value};
+use ::lowcode::value::Value;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,19 +34,26 @@ pub(super) const MAX_STREAMS: usize = 3;
 const MAX_SLICES: usize = 5;
 const MAX_PAGES: usize = 12;
 
+/// The maximum number of streams that a source may list for `generated`.
+const MAX_LISTED_STREAMS: usize = 20_000;
+
 /// An open resource.
 pub(super) struct Resource {
     pub(super) binding: Binding,
-    host: SessionHost,
+    pub(super) host: SessionHost,
     pub(super) bounds: Limits,
     secrets: Secrets,
     /// The access tokens that logins returned, which all streams and steps of the attempt share.
     logins: Arc<SharedLogins>,
     /// The sources built from the manifest so far, by the names of their streams; an empty list of names stands for all
     /// streams. The steps share them, and with them the access tokens that OAuth clients hold.
-    built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
+    pub(super) built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
     /// Whether a response has proven the identity of the resource.
-    proven: AtomicBool,
+    pub(super) proven: AtomicBool,
+    /// The number of streams that the source generates, of which only some are described.
+    pub(super) generated_total: AtomicUsize,
+    /// The call that proved the identity, if several can.
+    pub(super) proven_by: Mutex<Option<Identity>>,
     /// The streams of the health step that could not be read although others could.
     pub(super) unhealthy: Mutex<BTreeMap<String, Failure>>,
 }
@@ -65,7 +71,9 @@ pub async fn open(
 ) -> Result<Opened, Failure> {
     let records = usize::try_from(policy.safe_mode.max_items).unwrap_or(20);
     let time = policy.safe_mode.step_timeout;
-    let bounds = Limits { records, time, calls: 40, ..Limits::default() };
+    // A source may list far more streams than are described: their names are read, but only the chosen ones are built.
+    let streams = if binding.generated.is_some() { MAX_LISTED_STREAMS } else { Limits::default().streams };
+    let bounds = Limits { records, time, calls: 40, streams, ..Limits::default() };
     let rules = Rules {
         mode: CallerMode::Daemon,
         origins: binding.origins.clone(),
@@ -73,19 +81,26 @@ pub async fn open(
         windows,
         account: binding.account.clone(),
         secrets_by_spec: binding.secrets_by_spec,
+        user_agent: binding.user_agent.clone(),
         max_bytes: bounds.body_bytes as u64,
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
-    let (logins, built, proven, unhealthy) = Default::default();
-    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, unhealthy };
+    let (logins, built, proven, generated_total, proven_by, unhealthy) = Default::default();
+    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, generated_total, proven_by, unhealthy };
     let Binding { manifest, config, .. } = &resource.binding;
     // A manifest without a spec accepts every config.
     if manifest.root.get("spec").is_some_and(Value::truthy) {
         spec::validate_config(manifest, config).map_err(|failed| resource.failure("", failed))?;
     }
-    let granted = resource.read_first().await?;
-    let (identity, privilege) = resource.met(granted).await?;
+    let (identity, privilege) = match resource.introduced().await {
+        Err(failure) if failure.class == Class::CredentialRejected && resource.use_other_method() => {
+            // If no method works, the first one says why.
+            let rejected = |other: Failure| if other.class == Class::CredentialRejected { failure.clone() } else { other };
+            resource.introduced().await.map_err(rejected)?
+        }
+        introduced => introduced?,
+    };
     Ok(Opened { connector: Box::new(resource), identity, privilege })
 }
 
@@ -144,6 +159,14 @@ impl Resource {
         most: usize,
         may_be_empty: bool,
     ) -> Result<Vec<Value>, Failure> {
+        let read = self.read_records(run, stream, most, may_be_empty).await;
+        if read.is_err() {
+            self.host.forget(&stream.name);
+        }
+        read
+    }
+
+    async fn read_records(&self, run: &Run<'_>, stream: &Reader, most: usize, may_be_empty: bool) -> Result<Vec<Value>, Failure> {
         let failed = |failed| self.failure(&stream.name, failed);
         let mut found = Vec::new();
         let mut slices = stream.slices(run).map_err(failed)?;
@@ -165,32 +188,15 @@ impl Resource {
         }
     }
 
-    /// Reads the first record of the stream `name` and returns it with its response.
-    async fn probe(&self, name: &str) -> Result<(Option<Value>, Option<Arc<KeptResponse>>), Failure> {
+    /// Reads at most `most` records of the stream `name` and returns them with the last response.
+    pub(super) async fn probe(&self, name: &str, most: usize) -> Result<(Vec<Value>, Option<Arc<KeptResponse>>), Failure> {
         let source = self.named(&[name.to_string()])?;
         let stream = source.streams.first().ok_or_else(|| self.empty(name))?;
-        let found = self.read(&self.run(), stream, 1, false).await?;
-        Ok((found.into_iter().next(), self.host.last_response(name)))
+        let found = self.read(&self.run(), stream, most, false).await?;
+        Ok((found, self.host.last_response(name)))
     }
 
-    /// Reads the stream that the authentication method needs before all others, and puts its record into the config.
-    /// Returns the grants that the record names.
-    async fn read_first(&mut self) -> Result<Option<String>, Failure> {
-        let Some(FirstStream { stream, config, grants, matches }) = self.binding.first.clone() else { return Ok(None) };
-        let record = self.probe(&stream).await?.0.unwrap_or_default();
-        let granted = privilege::levels(json(&record).pointer(&grants));
-        if let Some(rule) = matches.get(&self.binding.kind) {
-            identity::same_account(rule, &json(&record), &self.binding.parts, &self.binding.title)?;
-        }
-        let mut whole = self.binding.config.as_dict().cloned().unwrap_or_else(Dict::default);
-        whole.insert(config.into(), record);
-        self.binding.config = Value::Dict(whole);
-        // The sources that were built so far have the old config.
-        self.built.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        Ok(granted)
-    }
-
-    fn empty(&self, name: &str) -> Failure {
+    pub(super) fn empty(&self, name: &str) -> Failure {
         let Binding { title, list_of_streams, .. } = &self.binding;
         Failure::new(
             Class::Misconfigured,
@@ -199,102 +205,14 @@ impl Resource {
         )
     }
 
-    async fn met(&self, granted: Option<String>) -> Result<(Evidence, Privilege), Failure> {
-        let binding = &self.binding;
-        let mut evidence = Evidence::new();
-        let hosts: Vec<&str> = binding.origins.iter().map(String::as_str).collect();
-        evidence.insert("hosts".into(), hosts.join(", ").into());
-        if !binding.auth.is_empty() {
-            evidence.insert("auth".into(), binding.auth.clone().into());
-        }
-        let Some(rule) = &binding.identity else {
-            evidence.extend(self.checked().await?);
-            let note = format!(
-                "matched: host and check; no call proves whose data it is (manifests.sources.{}.identity in the policy names one)",
-                binding.title
-            );
-            evidence.insert("identity".into(), note.into());
-            let reason = "a custom manifest does not say how to read the grants".to_string();
-            return Ok((evidence, Privilege::Unknown { reason }));
-        };
-        let (record, kept) = self.probe(&rule.stream).await?;
-        let record = record.as_ref().map(json).unwrap_or(Json::Null);
-        evidence.extend(identity::prove(rule, &record, &binding.parts, &binding.title, &binding.base_url)?);
-        self.proven.store(true, Ordering::Relaxed);
-        let Some(rules) = binding.privilege else {
-            let reason = "a custom manifest does not say how to read the grants".to_string();
-            return Ok((evidence, Privilege::Unknown { reason }));
-        };
-        let grants = granted.or_else(|| privilege::grants(rules, kept.as_deref().map(|kept| &kept.response), &record));
-        let content = privilege::content(rules, grants.as_deref());
-        if !content.is_empty() {
-            evidence.insert("reads_content".into(), content.into());
-        }
-        Ok((evidence, privilege::verdict(rules, grants.as_deref())))
-    }
-
-    /// Returns how many of `streams` may be read at the same time: only one if they share a token, a parent or a rate
-    /// limit, because concurrent reads would then make more calls.
+    /// Returns how many of `streams` may be read at the same time: only one if each of them would get a token of its own, or
+    /// if the manifest limits the rate of its requests.
     pub(super) fn concurrency(&self, streams: &[&Reader]) -> Concurrency {
         let Binding { manifest, config, .. } = &self.binding;
         let names = streams.iter().map(|stream| stream.name.as_str());
         let several = streams.len() > 1 && self.host.concurrency() > 1;
         let calls = if several && manifest.reads_are_independent(config, names) { self.host.concurrency() } else { 1 };
         Concurrency::in_step(calls, self.bounds.time)
-    }
-
-    /// Reads one record of each stream of the health step. The step passes if at least one of them can be read.
-    async fn checked(&self) -> Result<Evidence, Failure> {
-        let names = &self.binding.health;
-        let source = match names.is_empty() {
-            true => Arc::new(self.sources().first_streams(&self.run(), 1, &[]).await.map_err(|failed| self.failure("", failed))?),
-            false => self.named(names)?,
-        };
-        let run = &self.run();
-        let streams: Vec<&Reader> = source.streams.iter().take(MAX_STREAMS).map(|stream| &**stream).collect();
-        let reads = streams.iter().map(|stream| self.check(run, stream)).collect();
-        let (mut records, mut read, mut unhealthy) = (0, Vec::new(), BTreeMap::new());
-        for (stream, found) in streams.iter().zip(concurrent::all(self.concurrency(&streams), reads).await?) {
-            match found {
-                Ok((count, status)) => {
-                    records += count;
-                    read.extend(status);
-                }
-                Err(failure) => drop(unhealthy.insert(stream.name.clone(), failure)),
-            }
-        }
-        if unhealthy.len() == streams.len()
-            && let Some(failure) = unhealthy.values().next()
-        {
-            return Err(failure.clone());
-        }
-        let mut evidence = Evidence::new();
-        evidence.insert("read".into(), read.join(", ").into());
-        evidence.insert("records".into(), records.into());
-        if !unhealthy.is_empty() {
-            let reasons = unhealthy.iter().map(|(name, failure)| (name.clone(), reason(failure).into()));
-            evidence.insert("not_readable".into(), Json::Object(reasons.collect()));
-        }
-        *self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner) = unhealthy;
-        Ok(evidence)
-    }
-
-    /// Reads at most one record of `stream`. Returns the number of records, and a text with the stream's name and the
-    /// status of its response; or the failure, if other streams can be read nevertheless.
-    #[allow(clippy::type_complexity)]
-    fn check<'s>(
-        &'s self,
-        run: &'s Run<'s>,
-        stream: &'s Reader,
-    ) -> BoxFuture<'s, Result<Result<(usize, Option<String>), Failure>, Failure>> {
-        Box::pin(async move {
-            let records = match self.read(run, stream, 1, false).await {
-                Err(failure) if skippable(&failure) => return Ok(Err(failure)),
-                read => read?.len(),
-            };
-            let kept = self.host.last_response(&stream.name);
-            Ok(Ok((records, kept.map(|kept| format!("{} ({})", stream.name, kept.response.status)))))
-        })
     }
 
     /// Converts the interpreter's error to a failure. A failure of egress is returned unchanged, and an error response of
@@ -351,7 +269,16 @@ impl Resource {
         // Only the family's rules recognize this rate limit, so egress must be informed: no call of this account is sent
         // until the wait is over.
         let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(60_000));
-        Some(self.host.throttled(wait, &failure.detail))
+        let throttled = self.host.throttled(wait, &format!("{}: {}", failure.title, failure.detail));
+        let fix = match failure.fix.starts_with("no action is required") {
+            true => throttled.fix,
+            false => format!("{}; {}", failure.fix, throttled.fix),
+        };
+        Some(Failure { fix, ..throttled })
+    }
+
+    pub(super) fn last_response(&self, stream: &str) -> Option<Arc<KeptResponse>> {
+        self.host.last_response(stream)
     }
 
     /// Returns the permission that the last response of `stream` names as missing.
@@ -361,9 +288,9 @@ impl Resource {
     }
 
     fn error_context<'c>(&'c self, stream: &'c str) -> ErrorContext<'c> {
-        let Binding { title, resource, least_privilege, base_url, .. } = &self.binding;
+        let Binding { title, resource, least_privilege, base_url, auth, kind, parts, .. } = &self.binding;
         let proven = self.proven.load(Ordering::Relaxed);
-        ErrorContext { title, resource, least_privilege, stream, proven, base_url }
+        ErrorContext { title, resource, least_privilege, stream, proven, base_url, auth, kind, parts }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The families of this engine, each parsed once into its specification, its patterns and the manifest's text.
 
 use super::address::Patterns;
-use super::family_spec::FamilySpec;
+use super::family_spec::{FamilySpec, Identity, Limit};
 use crate::families::{self, Family};
 use crate::model::{Class, Failure};
 use ::lowcode::bounds::Bounds;
@@ -26,12 +26,15 @@ impl Spec {
     /// # Errors
     /// Returns a message that describes the defect of the file. A test parses all family files.
     pub fn from_family(family: &Family) -> Result<Option<Spec>, String> {
-        let Some(value) = &family.lowcode else { return Ok(None) };
+        let Some(value) = family.lowcode.as_ref().filter(|_| family.engine == "lowcode") else { return Ok(None) };
         let mut form: FamilySpec = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
         for method in &mut form.auth {
             let name = method.login.as_ref().unwrap_or(&method.name);
             let login = family.login.iter().find(|login| login.name == *name);
-            method.needs = login.ok_or_else(|| format!("login has no way {name}"))?.required().map(str::to_string).collect();
+            let login = login.ok_or_else(|| format!("login has no way {name}"))?;
+            method.needs = login.required().map(str::to_string).collect();
+            method.optional = login.fields.iter().filter(|field| field.optional).map(|field| field.name.clone()).collect();
+            method.is_pair = method.needs.len() == 2 && login.plain.as_ref().is_some_and(|form| form.contains(':'));
         }
         Spec::read(form).map(Some)
     }
@@ -46,12 +49,30 @@ impl Spec {
             .as_array()
             .map(|streams| streams.iter().filter_map(|stream| stream["name"].as_str()).collect())
             .unwrap_or_default();
+        if form.privilege.all_sources().any(|source| !source.is_valid()) {
+            return Err("a source of privilege names one of header, field, claim, granted, and stream with grants".to_string());
+        }
+        let compares_nothing = |rule: &&Identity| rule.matches.is_empty() && rule.any.is_empty() && !rule.host;
+        if let Some(rule) = form.identity.iter().flat_map(Identity::calls).find(compares_nothing) {
+            return Err(format!("the identity of {} compares nothing", rule.kind));
+        }
+        if let Some(method) = form
+            .auth
+            .iter()
+            .find(|method| method.otherwise.as_ref().is_some_and(|name| !form.auth.iter().any(|other| other.name == *name)))
+        {
+            return Err(format!("auth has no method for the otherwise of {}", method.name));
+        }
         let kinds = || form.address.kinds.iter();
         let asked = kinds()
+            .filter(|kind| kind.generated.is_none())
             .flat_map(|kind| &kind.streams)
-            .chain(form.auth.iter().map(|way| &way.health))
+            .chain(form.auth.iter().map(|way| &way.health).filter(|name| !name.is_empty()))
             .chain(form.auth.iter().filter_map(|way| Some(&way.first.as_ref()?.stream)))
-            .chain(form.identity.iter().map(|rule| &rule.stream));
+            .chain(form.identity.iter().flat_map(Identity::stream_names))
+            .chain(form.schemas.iter().flat_map(|schema| [&schema.stream, &schema.from]))
+            .chain(form.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream)))
+            .chain(form.privilege.all_sources().map(|source| &source.stream).filter(|name| !name.is_empty()));
         if let Some(missing) = asked.into_iter().find(|name| !names.contains(&name.as_str())) {
             return Err(format!("source has no stream {missing}"));
         }
@@ -61,6 +82,7 @@ impl Spec {
         if let Some(rule) = form.errors.rules.iter().find(|rule| super::errors::class(&rule.class).is_none()) {
             return Err(format!("there is no class {}", rule.class));
         }
+        form.limits.iter().try_for_each(Limit::check)?;
         let manifest = form.source.to_string();
         Ok(Spec { form, patterns, manifest, loaded: OnceLock::new() })
     }

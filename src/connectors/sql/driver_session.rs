@@ -132,7 +132,7 @@ impl Call {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         let counted = self.session.traffic();
-        Traffic { calls: counted.calls, bytes: counted.bytes.saturating_add(self.bytes.load(Ordering::Relaxed)) }
+        Traffic { bytes: counted.bytes.saturating_add(self.bytes.load(Ordering::Relaxed)), ..counted }
     }
 }
 

@@ -252,7 +252,7 @@ fn set() -> impl Strategy<Value = FamilyPolicy> {
     );
     let path = proptest::option::of("/[a-z?=&%~]{0,8}");
     (url, proptest::option::of(name()), path, unique(text())).prop_map(|(base_url, region, health_path, deny_operations)| {
-        FamilyPolicy { base_url, region, health_path, deny_operations, services: Vec::new() }
+        FamilyPolicy { base_url, hosts: Vec::new(), region, health_path, deny_operations, services: Vec::new() }
     })
 }
 

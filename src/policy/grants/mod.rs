@@ -63,7 +63,7 @@ pub fn judge(policy: &Policy, wanted: &CredentialUse<'_>) -> Result<(), Failure>
     if let Some(purpose) = policy.credentials.reserved_for(locator) {
         return refuse(
             format!("{locator} is a secret of AAM itself ({purpose}) and is never sent to a source"),
-            "store the credential of the source elsewhere, and name that place in credential_locator".to_string(),
+            "name the place of the source's own credential in credential_locator: for a service principal sp:NAME, for a consent consent:NAME".to_string(),
         );
     }
     in_namespace(&policy.credentials, wanted, locator)?;

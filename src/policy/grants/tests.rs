@@ -144,7 +144,7 @@ fn every_spelling_of_a_secret_is_judged_as_one() {
 #[test]
 fn the_secrets_of_aam_itself_are_never_the_credential_of_a_source() {
     let policy = policy(
-        "credentials: {files: [/srv/creds], vault: {address: \"https://v.example\", path: kv/aam, login: {method: approle, role_id: \"env:ROLE\", secret_id: \"file:/srv/creds/secret-id\"}}, consent_store: {key: \"vault:consent#key\"}, consents: {gh: {family: github, client_id: a, client_secret: \"env:GH_SECRET\", redirect: \"https://aam.example/consent/callback\"}}}\napi: {tokens: [TOKEN]}"
+        "credentials: {files: [/srv/creds], vault: {address: \"https://v.example\", path: kv/aam, login: {method: approle, role_id: \"env:ROLE\", secret_id: \"file:/srv/creds/secret-id\"}}, consent_store: {key: \"vault:consent#key\"}, consents: {gh: {family: github, client_id: a, client_secret: \"env:GH_SECRET\", redirect: \"https://aam.example/consent/callback\"}}, principals: {z: {kind: zoom, account_id: a, client_id: b, secret: \"env:ZOOM_SECRET\"}, s: {kind: basic, username: a, password: \"env:PASSWORD\"}}}\napi: {tokens: [TOKEN]}"
             .replace("TOKEN", &token_entry(", locators: [\"env:*\", \"file:/srv/creds/*\", \"vault:kv/aam/*\"]"))
             .as_str(),
     );
@@ -154,6 +154,7 @@ fn the_secrets_of_aam_itself_are_never_the_credential_of_a_source() {
         ("vault:consent", "encrypts the grants"),
         ("vault:kv/aam/consent#key", "encrypts the grants"),
         ("env:GH_SECRET", "when owners consent"),
+        ("env:ZOOM_SECRET", "a service principal"),
     ] {
         for origin in ["folder:a.json", "api:admin", "api:aod"] {
             let refused = ask(&policy, &[origin], locator, &[]).expect_err(locator);
@@ -161,7 +162,7 @@ fn the_secrets_of_aam_itself_are_never_the_credential_of_a_source() {
             assert!(refused.title.contains("a secret of AAM itself") && refused.title.contains(purpose), "{refused:?}");
         }
     }
-    for locator in ["env:ROLES", "file:/srv/creds/secret-id-2", "vault:consents#key"] {
+    for locator in ["env:ROLES", "env:PASSWORD", "file:/srv/creds/secret-id-2", "vault:consents#key"] {
         assert!(ask(&policy, &["folder:a.json"], locator, &[]).is_ok(), "{locator}");
     }
 }

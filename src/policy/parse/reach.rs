@@ -2,7 +2,7 @@
 
 use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::{NodeKind, shown};
-use super::super::{Cap, Caps, FamilyPolicy, Files, LoginHost, Network};
+use super::super::{Cap, Caps, FamilyPolicy, Files, ListedServer, LoginHost, Network};
 use super::section;
 use super::services::services;
 use crate::model::recipient::{is_loopback, normal_host};
@@ -185,17 +185,39 @@ pub fn families(r: &mut Reader, spot: &Spot<'_>) -> BTreeMap<String, FamilyPolic
 }
 
 fn family_policy(r: &mut Reader, family: &str, spot: &Spot<'_>) -> Option<FamilyPolicy> {
-    const KEYS: [&str; 5] = ["base_url", "region", "health_path", "deny_operations", "services"];
+    const KEYS: [&str; 6] = ["base_url", "hosts", "region", "health_path", "deny_operations", "services"];
     // Other families do not have services.
-    let keys = if family == "openapi" { &KEYS[..] } else { &KEYS[..4] };
+    let keys = if family == "openapi" { &KEYS[..] } else { &KEYS[..5] };
     let fields = r.fields(spot, keys)?;
     Some(FamilyPolicy {
         base_url: r.optional(&fields, "base_url", base_url),
+        hosts: r.field(&fields, "hosts", Vec::new(), |r, spot| servers(r, family, spot)),
         region: r.optional(&fields, "region", |r, spot| r.name(spot, "a region")),
         health_path: r.optional(&fields, "health_path", health_path),
         deny_operations: r.field(&fields, "deny_operations", Vec::new(), operations),
         services: r.field(&fields, "services", Vec::new(), services),
     })
+}
+
+/// Reads the servers of a family whose product companies run themselves. Patterns are refused: each server that may receive
+/// a credential is reviewed by name.
+fn servers(r: &mut Reader, family: &str, spot: &Spot<'_>) -> Option<Vec<ListedServer>> {
+    let server = |r: &mut Reader, item: &Spot<'_>| {
+        let text = r.text(item, "a host, host:port or host:port/path")?;
+        let server = ListedServer::parse(text);
+        if server.is_none() {
+            let hint = format!("write a server, for example {family}.acme.example or {family}.acme.example:8443/{family}");
+            r.report(item, "the server is not a host with an optional port and path", hint);
+        }
+        server
+    };
+    let servers = r.unique(spot, "servers", server)?;
+    if crate::families::find(family).is_some_and(|family| !family.lists_hosts()) && !servers.is_empty() {
+        let hint = "remove hosts; to reach another server of this family, write its address as base_url";
+        r.report(spot, format!("{family} has no resource ids with a server of your own"), hint);
+        return None;
+    }
+    Some(servers)
 }
 
 pub(super) fn base_url(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {

@@ -168,6 +168,24 @@ pub struct LinkFacts {
     pub subject: Subject,
     pub created: Timestamp,
     pub ends: Timestamp,
+    /// Why consent is asked for again; `None` if the owner has not given it yet. It is left out of the file then, so that the
+    /// signatures of older links stay valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// Why consent is asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The policy names another client or token endpoint than the one that issued the grant.
+    OtherClient,
+    /// The vendor does not accept the grant any more. Holds the vendor's text, without secrets.
+    Ended(String),
+    /// The refresh token was sent at this time, and the response was lost.
+    Lost(Timestamp),
+    /// The stored grant was changed.
+    Damaged,
 }
 
 /// Whether a link was used.
@@ -204,8 +222,8 @@ impl StoredLink {
     ///
     /// # Errors
     /// Returns [`NoRandomness`].
-    pub fn new(keys: &StoreKeys, subject: Subject, now: Timestamp) -> Result<StoredLink, NoRandomness> {
-        let facts = LinkFacts { subject, created: now, ends: now.plus(LINK_VALIDITY) };
+    pub fn new(keys: &StoreKeys, subject: Subject, reason: Option<Reason>, now: Timestamp) -> Result<StoredLink, NoRandomness> {
+        let facts = LinkFacts { subject, created: now, ends: now.plus(LINK_VALIDITY), reason };
         let random = random::<TAG_BYTES>()?;
         let id = BASE64URL_NOPAD.encode(&[random, signature(keys, &random, &facts)].concat());
         Ok(StoredLink { id, facts, used: LinkUse::Unused, pending: Vec::new() })

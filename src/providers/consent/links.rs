@@ -1,6 +1,6 @@
 //! The links with which owners give consent: one open link for each connection.
 
-use super::format::{LinkUse, StoredLink, Subject};
+use super::format::{LinkUse, Reason, StoredLink, Subject};
 use super::keys::StoreKeys;
 use super::settings::ConsentSettings;
 use super::store::{Store, StoreError};
@@ -11,41 +11,19 @@ use crate::model::{Class, Failure, Timestamp};
 use crate::providers::{CredentialRequest, Process, Providers};
 use std::sync::Arc;
 
-/// Why a link is needed.
-pub enum Reason {
-    /// Consent was not given yet, or it was revoked.
-    Never,
-    /// The policy names another client or token endpoint than the one that issued the grant.
-    OtherClient,
-    /// The vendor does not accept the grant any more. Holds the vendor's text.
-    Ended(String),
-    /// The refresh token was sent at this time, and the response was lost.
-    Lost(Timestamp),
-    /// The stored grant was changed.
-    Damaged,
-}
-
-impl Reason {
-    fn title(&self, consent: &str, owner: &str) -> String {
-        match self {
-            Reason::Never => format!("{owner} has not given consent:{consent} yet"),
-            Reason::OtherClient => {
-                format!("consent:{consent} was given to another OAuth client or token endpoint than the policy names now")
-            }
-            Reason::Ended(_) => format!("the vendor does not accept the grant of consent:{consent} any more"),
-            Reason::Lost(at) => format!(
-                "the response to a refresh of consent:{consent} was lost at {}, so the grant may have ended and is not used again",
-                at.rfc3339()
-            ),
-            Reason::Damaged => format!("the stored grant of consent:{consent} is damaged and cannot be decrypted"),
+/// Says why consent is needed; `reason` is `None` if it was not given yet, or was revoked.
+fn title(reason: Option<&Reason>, consent: &str, owner: &str) -> String {
+    match reason {
+        None => format!("{owner} has not given consent:{consent} yet"),
+        Some(Reason::OtherClient) => {
+            format!("consent:{consent} was given to another OAuth client or token endpoint than the policy names now")
         }
-    }
-
-    fn detail(self) -> String {
-        match self {
-            Reason::Ended(detail) => detail,
-            _ => String::new(),
-        }
+        Some(Reason::Ended(_)) => format!("the vendor does not accept the grant of consent:{consent} any more"),
+        Some(Reason::Lost(at)) => format!(
+            "the response to a refresh of consent:{consent} was lost at {}, so the grant may have ended and is not used again",
+            at.rfc3339()
+        ),
+        Some(Reason::Damaged) => format!("the stored grant of consent:{consent} is damaged and cannot be decrypted"),
     }
 }
 
@@ -67,18 +45,18 @@ impl ConsentProvider {
         request: &CredentialRequest,
         settings: &ConsentSettings,
         store: &Arc<Store>,
-        reason: Reason,
+        mut reason: Option<Reason>,
     ) -> Failure {
         let owner = &request.owner;
-        let title = reason.title(&settings.name, owner);
-        let detail = reason.detail();
         let keys = match self.keys(providers, request).await {
             Ok(keys) => keys,
             Err(failure) => return failure,
         };
         let subject = Subject::new(request, &settings.name);
-        let fix = match self.link(store, &keys, subject, providers.clock.now()).await {
+        let fix = match self.link(store, &keys, subject, reason.clone(), providers.clock.now()).await {
             Ok(Some(link)) => {
+                // The grant is gone since, and the link still says why.
+                reason = reason.or_else(|| link.facts.reason.clone());
                 let (url, ends) = (settings.link_url(&link.id), link.facts.ends.rfc3339());
                 match &settings.terms.given_by {
                     Some(who) => format!("send this link to {owner} or to {who}, before it ends at {ends}: {url}"),
@@ -91,7 +69,11 @@ impl ConsentProvider {
             ),
             Err(error) => return error.failure(),
         };
-        Failure::new(Class::CredentialMissing, title, fix).detail(detail)
+        let failure = Failure::new(Class::CredentialMissing, title(reason.as_ref(), &settings.name, owner), fix);
+        match reason {
+            Some(Reason::Ended(detail)) => failure.detail(detail),
+            _ => failure,
+        }
     }
 
     /// Returns the open link of `subject`, or creates one. `aam test` writes nothing, so it gets only a link that exists.
@@ -100,6 +82,7 @@ impl ConsentProvider {
         store: &Arc<Store>,
         keys: &Arc<StoreKeys>,
         subject: Subject,
+        reason: Option<Reason>,
         now: Timestamp,
     ) -> Result<Option<StoredLink>, StoreError> {
         let content = store.read()?;
@@ -114,7 +97,7 @@ impl ConsentProvider {
             if let Some(link) = content.open_link(keys, &subject, now) {
                 return Ok(link.clone());
             }
-            let link = StoredLink::new(keys, subject, now)?;
+            let link = StoredLink::new(keys, subject, reason, now)?;
             content.put_link(link.clone(), now);
             Ok(link)
         };

@@ -25,15 +25,15 @@ use crate::clock::Clock;
 use crate::credentials::redact::AttemptSecrets;
 use crate::credentials::{Credential, Secret, redact};
 use crate::families::{CustomSources, Family};
-use crate::model::{Class, ConnectionId, Failure, Locator, PlannedCall, Timestamp};
+use crate::model::{Class, ConnectionId, EndingSecret, Failure, Locator, PlannedCall, Timestamp};
 use crate::policy::Policy;
 use exchange::plain;
-use format::{GrantFacts, Subject};
+use format::{GrantFacts, Reason, Subject};
 use futures_util::future::BoxFuture;
 use keys::StoreKeys;
-use links::Reason;
 use refresh::Unsaved;
 pub use revoke::{RevokedAtVendor, RevokedGrant};
+pub use scopes::split as split_scopes;
 pub use settings::ConsentSettings;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -102,10 +102,10 @@ impl ConsentProvider {
         let content = store.read().map_err(|error| error.failure())?;
         let grant = content.as_ref().and_then(|content| content.grant(request.connection, name));
         let Some(facts) = grant.map(|grant| grant.facts.clone()) else {
-            return Err(self.ask(providers, request, &settings, &store, Reason::Never).await);
+            return Err(self.ask(providers, request, &settings, &store, None).await);
         };
         if (&facts.client_id, facts.token_url.as_str()) != (&settings.policy.client_id, settings.terms.token_url.as_str()) {
-            return Err(self.ask(providers, request, &settings, &store, Reason::OtherClient).await);
+            return Err(self.ask(providers, request, &settings, &store, Some(Reason::OtherClient)).await);
         }
         lock(&self.requests).insert(request.connection, request.clone());
         let token = self.access_token(request, settings.clone(), Arc::clone(&store), &facts).await?;
@@ -236,8 +236,10 @@ fn token_key(facts: &GrantFacts) -> String {
 fn provided(token: &Cached<Secret>, grant: &GrantFacts, settings: &ConsentSettings) -> ProvidedCredential {
     let mut facts = CredentialFacts::new("consent");
     facts.changeable = true;
+    facts.issued_earlier = token.hit;
     facts.valid_until = token.valid_until();
     facts.ends_at = fixed_end(grant);
+    facts.ending_secret = facts.ends_at.map(|_| EndingSecret::Consent(settings.name.clone()));
     facts.evidence.insert("consent".to_string(), settings.name.as_str().into());
     facts.evidence.insert("scopes".to_string(), grant.scopes.clone().into());
     facts.evidence.insert("given_by".to_string(), grant.subject.owner.as_str().into());
@@ -245,7 +247,8 @@ fn provided(token: &Cached<Secret>, grant: &GrantFacts, settings: &ConsentSettin
     facts.evidence.insert("cached".to_string(), token.hit.into());
     let asked: Vec<String> = settings.scopes().map(str::to_string).collect();
     facts.warning = token.stale.clone().or_else(|| scopes::warning(&settings.name, &asked, &grant.scopes, &settings.family));
-    ProvidedCredential { credential: Credential::read(token.value.as_ref().clone()), facts }
+    let credential = Credential::read(token.value.as_ref().clone()).with_granted(grant.scopes.clone());
+    ProvidedCredential { credential, facts }
 }
 
 /// Returns the end of the grant if a person has to give it again then. An end that each refresh moves is left out. Whether it

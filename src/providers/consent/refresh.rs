@@ -14,9 +14,9 @@
 //! Otherwise the grant is given up and a new link is made.
 
 use super::exchange::{Client, NoTokens, Tokens, ends_grant, quoted};
+use super::format::Reason;
 use super::format::{GrantFacts, GrantToken, StoreContent, StoredGrant};
 use super::keys::StoreKeys;
-use super::links::Reason;
 use super::settings::ConsentSettings;
 use super::store::{GrantLock, Store, StoreError};
 use super::{ConsentProvider, lock};
@@ -139,12 +139,12 @@ impl Refresh<'_> {
         let Some((content, grant)) =
             content.as_ref().and_then(|content| Some((content, content.grant(self.request.connection, name)?)))
         else {
-            return Err(self.ask(Reason::Never).await);
+            return Err(self.ask(None).await);
         };
         if !content.fits(&self.keys) {
             return Err(StoreError::WrongKey { path: self.store.path().to_path_buf() }.failure());
         }
-        let Some(token) = grant.token(&self.keys) else { return Err(self.ask(Reason::Damaged).await) };
+        let Some(token) = grant.token(&self.keys) else { return Err(self.ask(Some(Reason::Damaged)).await) };
         redact::learn_value(token.secret().expose());
         let may_be_sent_again = self.settings.terms.resend || content.keeps_refresh_tokens(&grant.facts);
         Ok(CurrentGrant { facts: grant.facts.clone(), token, may_be_sent_again })
@@ -240,10 +240,10 @@ impl Refresh<'_> {
         if let Err(error) = self.store.remove(remove).await {
             return error.failure();
         }
-        self.ask(reason).await
+        self.ask(Some(reason)).await
     }
 
-    async fn ask(&self, reason: Reason) -> Failure {
+    async fn ask(&self, reason: Option<Reason>) -> Failure {
         self.provider.ask(self.providers, self.request, self.settings, self.store, reason).await
     }
 }

@@ -78,7 +78,7 @@ impl ConsentProvider {
         let store = self.store(&context.policy);
         let keys = self.keys(context.providers, request).await?;
         let (subject, now) = (super::format::Subject::new(request, name), context.providers.clock.now());
-        let link = self.link(&store, &keys, subject, now).await.map_err(|error| error.failure())?;
+        let link = self.link(&store, &keys, subject, None, now).await.map_err(|error| error.failure())?;
         let link = link.ok_or_else(|| {
             Failure::new(Class::CredentialMissing, "this command makes no link", "use aam consent link CONNECTION")
         })?;

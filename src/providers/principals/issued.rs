@@ -34,15 +34,30 @@ impl MintContext<'_> {
 /// response does not name one.
 #[must_use]
 pub fn token_credential(issued: IssuedToken, more: &[(&str, &str)], lifetime: Duration) -> Fetched<Minted> {
-    let (evidence, valid_for) = (granted(&issued), issued.lifetime(lifetime));
+    let (evidence, valid_for, scopes) = (granted(&issued), issued.lifetime(lifetime), granted_scopes(&issued));
     let mut fields = vec![
         ("token".to_string(), issued.access_token.clone()),
         ("access_token".to_string(), issued.access_token),
         ("token_type".to_string(), Secret::new(issued.token_type)),
     ];
     fields.extend(more.iter().map(|(name, value)| ((*name).to_string(), Secret::new((*value).to_string()))));
-    let value = Minted { credential: Credential::from_fields(fields), evidence, key_ends_at: None };
-    Fetched { value, valid_for: Some(valid_for) }
+    let credential = with_scopes(Credential::from_fields(fields), scopes);
+    Fetched { value: Minted { credential, evidence, key_ends_at: None }, valid_for: Some(valid_for) }
+}
+
+/// Notes the scopes that the vendor named, by which a family judges what the token may do.
+#[must_use]
+pub fn with_scopes(credential: Credential, scopes: Option<Vec<String>>) -> Credential {
+    match scopes {
+        Some(scopes) => credential.with_granted(scopes),
+        None => credential,
+    }
+}
+
+/// Returns the scopes that the response names. Vendors separate them by blanks or commas.
+#[must_use]
+pub fn granted_scopes(issued: &IssuedToken) -> Option<Vec<String>> {
+    issued.scope.as_deref().map(crate::providers::consent::split_scopes)
 }
 
 /// The scopes that the vendor granted, if the response names them.

@@ -18,6 +18,7 @@ mod okta;
 mod refusal;
 mod refused;
 mod salesforce;
+mod servicenow;
 mod snowflake;
 pub(super) mod token_request;
 mod token_response;
@@ -32,7 +33,7 @@ use crate::credentials::{Credential, Secret};
 use crate::families::Family;
 use crate::model::locator_forms::unknown_form;
 use crate::model::problem::nearest;
-use crate::model::{Class, Evidence, Failure, Locator, PlannedCall, Timestamp};
+use crate::model::{Class, EndingSecret, Evidence, Failure, Locator, PlannedCall, Timestamp};
 use crate::policy::Policy;
 use crate::policy::credentials::Principal;
 use futures_util::future::BoxFuture;
@@ -180,7 +181,7 @@ impl PrincipalProvider {
             })
         };
         let cached = self.minted.get(&key, request, reuse, fetch).await?;
-        Ok(provided(&cached, principal))
+        Ok(provided(&cached, name, principal))
     }
 }
 
@@ -222,12 +223,14 @@ fn not_served(context: &MintContext<'_>) -> Failure {
     )
 }
 
-fn provided(cached: &Cached<Minted>, principal: &Principal) -> ProvidedCredential {
+fn provided(cached: &Cached<Minted>, name: &str, principal: &Principal) -> ProvidedCredential {
     let minted = &cached.value;
     let mut facts = CredentialFacts::new("sp");
     facts.changeable = true;
+    facts.issued_earlier = cached.hit;
     facts.valid_until = cached.valid_until();
     facts.ends_at = principal.expires().or(minted.key_ends_at);
+    facts.ending_secret = facts.ends_at.map(|_| EndingSecret::Principal(name.to_string()));
     facts.evidence = minted.evidence.clone();
     facts.evidence.insert("kind".to_string(), principal.kind.into());
     facts.evidence.insert("cached".to_string(), cached.hit.into());

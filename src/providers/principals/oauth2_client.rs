@@ -2,6 +2,7 @@
 
 use super::issued::token_credential;
 use super::refusal::RefusalRule;
+use super::servicenow;
 use super::token_request::{IssuedToken, NoToken, TokenRefusal, TokenRequest};
 use super::{MintContext, Minted};
 use crate::credentials::Secret;
@@ -209,7 +210,9 @@ fn refused(context: &MintContext<'_>, auth: &str, refusal: &TokenRefusal) -> Fai
         let fix = format!("correct credentials.principals.{}.token_url in the policy", context.name);
         return Failure::new(Class::NotFound, title, fix).detail(refusal.description);
     }
-    let failure = context.refusals_with(host.clone(), OAUTH_REFUSALS, &values).failure(&context.refusal(&refusal));
+    let own = context.endpoint("token_url", "").ok().and_then(|endpoint| servicenow::refusals(&endpoint, &refusal));
+    let rules = own.unwrap_or(OAUTH_REFUSALS);
+    let failure = context.refusals_with(host.clone(), rules, &values).failure(&context.refusal(&refusal));
     match (unnamed, refusal.description.as_str()) {
         (false, _) => failure,
         // The code stands for the status, and the endpoint did not say it.

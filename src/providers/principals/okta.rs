@@ -5,7 +5,7 @@
 //! organization's own server (`/oauth2/v1/token`) only [V].
 
 use super::dpop::{DpopKey, DpopSigner};
-use super::issued::{granted, token_credential};
+use super::issued::{granted, granted_scopes, token_credential, with_scopes};
 use super::refusal::RefusalRule;
 use super::token_request::{IssuedToken, NoToken, TokenRequest};
 use super::{Fetched, MintContext, Minted};
@@ -177,6 +177,7 @@ fn bound(context: &MintContext<'_>, issued: IssuedToken, key: Arc<DpopKey>, url:
     let (mut evidence, valid_for) = (granted(&issued), Some(issued.lifetime(TOKEN_LIFETIME)));
     evidence.insert("signature".to_string(), "DPoP, ES256".into());
     evidence.insert("signs_requests_to".to_string(), url.origin().ascii_serialization().into());
+    let scopes = granted_scopes(&issued);
     let signer = DpopSigner { key, token: issued.access_token.clone(), refusals: context.refusals(VENDOR, REFUSALS) };
     let fields = [
         ("token".to_string(), issued.access_token.clone()),
@@ -184,6 +185,6 @@ fn bound(context: &MintContext<'_>, issued: IssuedToken, key: Arc<DpopKey>, url:
         ("token_type".to_string(), Secret::new("DPoP".to_string())),
         ("host".to_string(), Secret::new(host)),
     ];
-    let credential = Credential::from_fields(fields).with_signer(Signer::new(url, Arc::new(signer)));
+    let credential = with_scopes(Credential::from_fields(fields), scopes).with_signer(Signer::new(url, Arc::new(signer)));
     Fetched { value: Minted { credential, evidence, key_ends_at: None }, valid_for }
 }

@@ -19,10 +19,11 @@ mod values;
 use super::cache::{Cache, Cached, Fetched, Reuse};
 use super::{CredentialFacts, CredentialProvider, CredentialRequest, ProvidedCredential, Providers};
 use crate::clock::Clock;
+use crate::credentials::Credential;
 use crate::families::Family;
-use crate::model::{Class, ConnectionId, Evidence, Failure, Locator, PlannedCall, Timestamp};
+use crate::model::{Class, ConnectionId, EndingSecret, Evidence, Failure, Locator, PlannedCall, Timestamp};
 use crate::policy::Policy;
-use crate::policy::credentials::{VaultPath, VaultPolicy};
+use crate::policy::credentials::{VaultLogin, VaultPath, VaultPolicy};
 use api::{EgressTransport, VaultCall, VaultContext, VaultResponse, VaultTransport};
 use failures::ApiPath;
 pub use failures::no_vault;
@@ -107,7 +108,6 @@ impl VaultProvider {
             true => self.kv_credential(&context, &path).await?,
             false => self.lease_credential(&context, &mount, &path).await?,
         };
-        self.check_not_own_token(&context, &provided)?;
         Ok(provided)
     }
 
@@ -125,7 +125,9 @@ impl VaultProvider {
         let reading = &cached.value;
         let credential = values::credential(path, &reading.fields, false)?;
         let mut facts = self.facts(context, path, &cached);
-        facts.ends_at = facts.ends_at.into_iter().chain(reading.deleted_at).min();
+        if let Some(deleted) = reading.deleted_at.filter(|deleted| facts.ends_at.is_none_or(|end| *deleted < end)) {
+            (facts.ends_at, facts.ending_secret) = (Some(deleted), None);
+        }
         if let Some(version) = reading.version {
             facts.evidence.insert("version".to_string(), version.into());
         }
@@ -201,6 +203,10 @@ impl VaultProvider {
         facts.evidence.insert("cached".to_string(), cached.hit.into());
         let token = self.tokens.current(&context.key());
         facts.ends_at = token.as_ref().and_then(|token| token.ends_at());
+        facts.ending_secret = match &context.vault.login {
+            VaultLogin::Token { token } if facts.ends_at.is_some() => Some(EndingSecret::VaultLogin(token.to_string())),
+            _ => None,
+        };
         facts.warning = match &cached.stale {
             Some(failure) => Some(still_used(failure, cached.valid_until())),
             None => token.filter(|token| token.root).map(|_| root_token(context.vault)),
@@ -267,19 +273,22 @@ impl VaultProvider {
         result
     }
 
-    /// A hostile or careless vault could return AAM's own token as a secret, which AAM would then send to a source.
-    fn check_not_own_token(&self, context: &VaultContext<'_>, provided: &ProvidedCredential) -> Result<(), Failure> {
-        let token = self.tokens.current(&context.key());
+    /// Checks that a credential does not contain a token with which AAM calls a vault. A hostile or careless vault could return
+    /// one as a secret, and an intent could name the file of an agent.
+    ///
+    /// # Errors
+    /// Returns `CredentialMissing`.
+    pub fn check_not_own_token(&self, locator: &Locator, credential: &Credential) -> Result<(), Failure> {
         // The token of a development server may be a word that occurs in other values.
-        let Some(token) = token.filter(|token| token.secret.expose().len() >= MIN_TOKEN_BYTES) else { return Ok(()) };
-        match provided.credential.values().any(|value| value.expose().contains(token.secret.expose())) {
+        let is_own = |token: &VaultToken| {
+            let own = token.secret.expose();
+            own.len() >= MIN_TOKEN_BYTES && credential.values().any(|value| value.expose().contains(own))
+        };
+        match self.tokens.values().iter().any(|(_, token, _)| is_own(token)) {
             false => Ok(()),
             true => Err(Failure::new(
                 Class::CredentialMissing,
-                format!(
-                    "the secret that {} names is AAM's own vault token, which is never sent to a source",
-                    context.request.locator
-                ),
+                format!("the secret that {locator} names is AAM's own vault token, which is never sent to a source"),
                 "store the credential of the source there",
             )),
         }

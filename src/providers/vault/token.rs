@@ -7,7 +7,7 @@ use crate::credentials::{Secret, redact};
 use crate::model::{Class, Failure, Locator, Timestamp};
 use crate::operator_file;
 use crate::policy::credentials::VaultLogin;
-use crate::providers::cache::{Fetched, Moment, Reuse, ended_before_use};
+use crate::providers::cache::{Fetched, Moment, Reuse};
 use crate::providers::{CredentialRequest, Providers, Reading};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -126,9 +126,6 @@ impl VaultProvider {
         let (key, request) = (context.key(), context.request.clone());
         // A login must not be lost with the attempt that began it, because its token would stay valid without an owner.
         let token = context.providers.run_to_end(move |providers| async move { obtain(&providers, request, key).await }).await?;
-        if let Some(end) = token.state().end.filter(|end| end.has_come(Moment::now(context.providers.clock.as_ref()))) {
-            return Err(ended_before_use(end));
-        }
         *lock(&token.last_request) = context.request.clone();
         redact::learn_value(token.secret.expose());
         Ok(token)

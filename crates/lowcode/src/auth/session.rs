@@ -77,6 +77,10 @@ impl Session {
             (Some(logins), Some(_)) => Some((logins, self.login.key(run).await?)),
             _ => None,
         };
+        let _lock = match &shared {
+            Some((logins, key)) => Some(logins.lock(key).await),
+            None => None,
+        };
         if let Some((logins, key)) = &shared
             && let Some((token, until)) = logins.get(key).filter(|(_, until)| *until >= now)
         {

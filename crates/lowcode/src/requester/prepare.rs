@@ -69,6 +69,7 @@ impl Requester {
             body,
             stream: self.name.clone(),
             secret_in_url: false,
+            is_retry: false,
         })
     }
 

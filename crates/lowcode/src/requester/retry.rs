@@ -105,6 +105,7 @@ impl Requester {
         loop {
             attempt = attempt.saturating_add(1);
             if attempt > 1 {
+                request.is_retry = true;
                 self.authenticate(run, request).await?;
             }
             let began = run.host.now();

@@ -39,12 +39,12 @@ enum AppProof {
 
 pub async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
     let (tenant, client_id) = (context.text("tenant")?, context.text("client_id")?);
-    let authority = context.principal.text("authority").unwrap_or(AUTHORITY).trim_end_matches('/');
+    let authority = authority(context);
     let url = context.url(&format!("{authority}/{tenant}/oauth2/v2.0/token"))?;
     let audience = url.to_string();
     let mut request = TokenRequest::new(url, "client_credentials");
     request.add("client_id", client_id);
-    let scope = scope(context);
+    let scope = scope(context, authority);
     request.add("scope", &scope);
     let mut key_ends_at = None;
     let proof = if context.principal.locator("certificate").is_some() {
@@ -77,7 +77,7 @@ pub async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure>
 
 /// Returns the scope: that of the policy, otherwise `.default` of the family's resource. Client credentials get the
 /// application permissions that an administrator granted, never single scopes (AADSTS1002012).
-fn scope(context: &MintContext<'_>) -> String {
+fn scope(context: &MintContext<'_>, authority: &str) -> String {
     if let Some(scopes) = context.principal.list("scopes") {
         return scopes.join(" ");
     }
@@ -85,9 +85,38 @@ fn scope(context: &MintContext<'_>) -> String {
     let resource = scopes.iter().find_map(|scope| {
         let (resource, _) = scope.rsplit_once('/')?;
         // The permission follows the last slash. What stands before it is an identifier URI.
-        resource.contains("://").then(|| format!("{resource}/.default"))
+        resource.contains("://").then(|| format!("{}/.default", in_cloud(resource, authority)))
     });
     resource.unwrap_or_else(|| GRAPH_SCOPE.to_string())
+}
+
+/// The address of the login service, without a slash at its end.
+fn authority<'a>(context: &MintContext<'a>) -> &'a str {
+    context.principal.text("authority").unwrap_or(AUTHORITY).trim_end_matches('/')
+}
+
+/// The resources of the global cloud with their counterparts in the national clouds, by the login hosts of these clouds
+/// (learn.microsoft.com, "Microsoft Graph national cloud deployments"; "Azure Government endpoints"; "Azure China developer
+/// guide"). The cloud of the Department of Defense has the login host of the US Government, so its Graph has to be named in
+/// `scopes`.
+const NATIONAL_CLOUDS: [(&[&str], &str, &str); 2] = [
+    (&["login.microsoftonline.us"], "https://graph.microsoft.us", "https://management.usgovcloudapi.net"),
+    (
+        &["login.chinacloudapi.cn", "login.partner.microsoftonline.cn"],
+        "https://microsoftgraph.chinacloudapi.cn",
+        "https://management.chinacloudapi.cn",
+    ),
+];
+
+/// Returns `resource` as it is called in the cloud whose login service is `authority`.
+fn in_cloud<'r>(resource: &'r str, authority: &str) -> &'r str {
+    let host = authority.split_once("://").map_or(authority, |(_, rest)| rest);
+    let cloud = NATIONAL_CLOUDS.iter().find(|(hosts, ..)| hosts.contains(&host));
+    match (cloud, resource) {
+        (Some((_, graph, _)), "https://graph.microsoft.com") => graph,
+        (Some((.., management)), "https://management.azure.com") => management,
+        _ => resource,
+    }
 }
 
 /// The assertion that is signed with the certificate's key (learn.microsoft.com, "Microsoft identity platform application
@@ -171,6 +200,7 @@ fn refused(context: &MintContext<'_>, proof: &AppProof, scope: &str, mut refusal
         ("scope", scope.to_string()),
         ("resource", resource.strip_suffix("/.default").unwrap_or(resource).to_string()),
         ("thumbprint", thumbprint.to_string()),
+        ("authority", authority(context).to_string()),
         ("stored", stored),
         ("least_privilege", context.request.family.least_privilege.clone()),
     ];
@@ -190,4 +220,25 @@ fn refused(context: &MintContext<'_>, proof: &AppProof, scope: &str, mut refusal
 /// The moment at which a certificate ends, as a person reads it.
 fn day(at: Timestamp) -> String {
     at.rfc3339().chars().take(10).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_cloud;
+
+    #[test]
+    fn each_cloud_has_resources_of_its_own() {
+        let (graph, management) = ("https://graph.microsoft.com", "https://management.azure.com");
+        for (authority, resource, expected) in [
+            ("https://login.microsoftonline.com", graph, graph),
+            ("https://login.microsoftonline.us", graph, "https://graph.microsoft.us"),
+            ("https://login.microsoftonline.us", management, "https://management.usgovcloudapi.net"),
+            ("https://login.chinacloudapi.cn", graph, "https://microsoftgraph.chinacloudapi.cn"),
+            ("https://login.partner.microsoftonline.cn", management, "https://management.chinacloudapi.cn"),
+            ("https://login.microsoftonline.us", "https://dod-graph.microsoft.us", "https://dod-graph.microsoft.us"),
+            ("http://127.0.0.1:8080", graph, graph),
+        ] {
+            assert_eq!(in_cloud(resource, authority), expected, "{authority}");
+        }
+    }
 }

@@ -23,7 +23,7 @@ pub const RULES: &[RefusalRule] = &[
         "Microsoft does not find the application {client_id} in the tenant {tenant}",
         "compare client_id with Application (client) ID, and tenant with Directory (tenant) ID (entra.microsoft.com > App \
          registrations > the app > Overview); if the app belongs to another tenant, an administrator of {tenant} consents to it \
-         first: https://login.microsoftonline.com/{tenant}/adminconsent?client_id={client_id}",
+         first: {authority}/{tenant}/adminconsent?client_id={client_id}",
     ),
     RefusalRule::new(
         &[SECRET_ID],
@@ -50,7 +50,7 @@ pub const RULES: &[RefusalRule] = &[
         &["65001", "65004"],
         &[],
         "no administrator of {tenant} has consented to the permissions of the application {client_id}",
-        "an administrator grants them: https://login.microsoftonline.com/{tenant}/adminconsent?client_id={client_id}; needed: \
+        "an administrator grants them: {authority}/{tenant}/adminconsent?client_id={client_id}; needed: \
          {least_privilege}",
     ),
     RefusalRule::permission(
@@ -137,7 +137,7 @@ pub const RULES: &[RefusalRule] = &[
         &[],
         "the application {client_id} does not have a service principal in the tenant {tenant}",
         "an administrator of {tenant} creates it by consenting: \
-         https://login.microsoftonline.com/{tenant}/adminconsent?client_id={client_id}",
+         {authority}/{tenant}/adminconsent?client_id={client_id}",
     ),
     RefusalRule::policy(
         &["7000216", "7000218"],

@@ -1,15 +1,16 @@
 //! The ways to give AAM a credential of a family: an example for each form of a credential locator.
 
-use crate::families::{self, Family, Login, OAuth};
+use crate::families::{self, Family, Login};
 use crate::model::Locator;
 use crate::policy::credentials::{KindSpec, PrincipalExample, kind_examples};
 use crate::policy::parse::parse;
 use crate::providers::Providers;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// The examples of one form of a locator.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FormGuide {
     pub form: &'static str,
     /// Where such a locator finds the credential.
@@ -18,7 +19,7 @@ pub struct FormGuide {
 }
 
 /// One example, which can be pasted.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FormExample {
     /// The name of the way to log in.
     pub login: String,
@@ -40,12 +41,14 @@ pub struct FormExample {
 const TOKEN_URL: &str = "https://login.acme.example/oauth2/token";
 
 /// Returns the JSON object of a way to log in, with placeholders for the values.
+#[must_use]
 pub fn json_credential(login: &Login) -> String {
     let fields: Map<String, Value> = login.required().map(|name| (name.to_string(), name.to_ascii_uppercase().into())).collect();
     Value::Object(fields).to_string()
 }
 
 /// Returns the examples for all forms that fit the family.
+#[must_use]
 pub fn forms(family: &Family, providers: &Providers) -> Vec<FormGuide> {
     let stored: Vec<StoredLogin> = family.login.iter().map(|login| StoredLogin { family, login }).collect();
     let env = stored.iter().map(StoredLogin::env).collect();
@@ -85,6 +88,7 @@ fn calls(example: &FormExample, family: &Family, providers: &Providers) -> Vec<S
 }
 
 /// Returns a policy that consists of the entry, and of the declaration of a custom source that the entry may name.
+#[must_use]
 pub fn policy_text(family: &Family, entry: &str) -> String {
     let source = match families::exists(&family.id) {
         true => String::new(),
@@ -201,16 +205,4 @@ fn consent(family: &Family, login: &Login) -> FormExample {
             .map(|_| "scopes: the scopes to ask for, if fewer than the family's".to_string())
             .collect(),
     }
-}
-
-/// Returns the facts of a consent as JSON.
-pub fn oauth(oauth: &OAuth) -> Value {
-    json!({
-        "authorize_url": oauth.authorize_url, "token_url": oauth.token_url, "revoke_url": oauth.revoke_url,
-        "issuer": oauth.issuer, "pkce": oauth.pkce, "given_by": oauth.given_by, "note": oauth.note, "source": oauth.source,
-        "scopes": oauth.scopes.iter().map(|scope| json!({"name": scope.name, "about": scope.about})).collect::<Vec<_>>(),
-        "principal_scopes": oauth.principal_scopes(),
-        "values": oauth.values.iter().map(|value| json!({"name": value.name, "example": value.example, "about": value.about}))
-            .collect::<Vec<_>>(),
-    })
 }

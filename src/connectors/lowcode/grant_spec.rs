@@ -1,0 +1,116 @@
+//! The key `privilege` of a family file.
+
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// How to find out what the credential may do.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privilege {
+    /// The header of the identity response that lists the grants. Alternatively, `field` is a JSON pointer into its record.
+    #[serde(default)]
+    pub header: String,
+    #[serde(default)]
+    pub field: String,
+    /// The separator between two grants. Whitespace around a grant is removed.
+    #[serde(default)]
+    pub separator: String,
+    /// Where the grants are named, in place of `header` and `field`. The first source that yields grants decides.
+    #[serde(default)]
+    pub sources: Vec<GrantSource>,
+    /// What differs for an authentication method, by its name.
+    #[serde(default)]
+    pub by_auth: BTreeMap<String, MethodPrivilege>,
+    /// Grants that only allow reading. `*` matches any text.
+    #[serde(default)]
+    pub ok: Vec<String>,
+    /// Grants that allow more than reading. They take precedence over `ok`.
+    #[serde(default)]
+    pub over: Vec<String>,
+    /// Grants that take away the right to write, whatever the others allow.
+    #[serde(default)]
+    pub read_only: Vec<String>,
+    /// Grants that only allow reading, but reading of content, which AAM does not need. The evidence names them.
+    #[serde(default)]
+    pub content: Vec<String>,
+    /// Grants whose reach is decided elsewhere, so that the name does not say what they allow, with the reason to show.
+    #[serde(default)]
+    pub elsewhere: BTreeMap<String, String>,
+    /// The reason to show when the vendor does not list the grants.
+    pub absent: String,
+}
+
+/// One place where grants are named. Exactly one of `header`, `field`, `claim`, `granted` and `stream` is set.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantSource {
+    /// A header of the identity response.
+    #[serde(default)]
+    pub header: String,
+    /// A JSON pointer into the identity record.
+    #[serde(default)]
+    pub field: String,
+    /// A JSON pointer into the claims of the access token, if it is a JWT.
+    #[serde(default)]
+    pub claim: String,
+    /// The scopes that the vendor named when it issued the token to a service principal or for a consent.
+    #[serde(default)]
+    pub granted: bool,
+    /// A stream of `source`, each of whose records names one grant.
+    #[serde(default)]
+    pub stream: String,
+    /// The text of a record's grant, with JSON pointers in braces: `{/role/name}`.
+    #[serde(default)]
+    pub grants: String,
+    /// The values that a record must have for its grant to count, by JSON pointer.
+    #[serde(default)]
+    pub when: BTreeMap<String, Value>,
+    /// The separator between the grants of a text. Without one, claims and granted scopes are separated by whitespace, and
+    /// headers and fields as `privilege.separator` says; the text of a stream's record is one grant.
+    #[serde(default)]
+    pub separator: String,
+    /// A text to put before each grant of this source.
+    #[serde(default)]
+    pub prefix: String,
+    /// Further sources without which the grants of this one are incomplete.
+    #[serde(default)]
+    pub and: Vec<GrantSource>,
+}
+
+/// What is known about the grants of an authentication method.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MethodPrivilege {
+    /// Every credential of this method can do these things besides reading.
+    #[serde(default)]
+    pub over: Vec<String>,
+    /// The vendor names no grants for this method; the reason to show.
+    #[serde(default)]
+    pub unknown: String,
+    /// The sources for this method, in place of `privilege.sources`.
+    #[serde(default)]
+    pub sources: Vec<GrantSource>,
+}
+
+impl GrantSource {
+    /// Returns true if exactly one place is named, and only a stream has `grants` and `when`.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let texts = [&self.header, &self.field, &self.claim, &self.stream];
+        let places = texts.iter().filter(|text| !text.is_empty()).count() + usize::from(self.granted);
+        let is_stream = !self.stream.is_empty();
+        places == 1
+            && is_stream != self.grants.is_empty()
+            && (is_stream || self.when.is_empty())
+            && self.and.iter().all(|source| source.and.is_empty() && source.is_valid())
+    }
+}
+
+impl Privilege {
+    /// All sources of the family, with those of single methods.
+    pub fn all_sources(&self) -> impl Iterator<Item = &GrantSource> {
+        let sources = self.sources.iter().chain(self.by_auth.values().flat_map(|method| &method.sources));
+        sources.flat_map(|source| std::iter::once(source).chain(&source.and))
+    }
+}
