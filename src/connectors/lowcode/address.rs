@@ -113,8 +113,8 @@ impl Patterns {
         let template = kind.base_url(form);
         if let Some(part) = kind.server_part(template).filter(|_| server.is_none() && policy.base_url.is_none()) {
             let named = parts.get(part).map(String::as_str).unwrap_or_default();
-            let host = named.rsplit_once(':').map_or(named, |(host, _)| host);
-            if !form.address.vendor_hosts.iter().any(|glob| fits(glob, host)) {
+            let lower = named.to_lowercase();
+            if !form.address.vendor_hosts.iter().any(|glob| fits(glob, &lower)) {
                 return Err(not_listed(&spelling::server_text(named, spelled.plain_http), policy));
             }
         }

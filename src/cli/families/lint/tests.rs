@@ -35,7 +35,7 @@ fn the_fixes_of_a_custom_source_remove_its_findings() {
     let left = lint(&text, "acme_crm", Some(&policy));
     assert_eq!(left.len(), 2, "{left:?}");
     let fixed = text
-        .replace("path: /accounts}", "path: /accounts, request_parameters: {per_page: 20}}")
+        .replace("path: /accounts}", "path: /accounts, request_parameters: {per_page: \"20\"}}")
         .replace("properties: {}", "properties: {id: {type: string}}");
     assert_eq!(lint(&fixed, "acme_crm", Some(&policy)), []);
     let single = text.replace("properties: {}", "properties: {id: {type: string}}");
