@@ -87,7 +87,7 @@ class SandboxDaemon(Daemon):
 
 
 def filled(value, credentials):
-    """Replaces {FAMILY.NAME.FIELD} in texts by what the sandbox wrote about the credential."""
+    """Replaces {FAMILY.NAME.FIELD} in texts by what the sandbox wrote about the credential, for example the key of a client."""
     if isinstance(value, str):
         return re.sub(r"\{(\w+)\.([^{}]+)\.(\w+)\}", lambda place: str(credentials[place[1]][place[2]][place[3]]), value)
     if isinstance(value, dict):

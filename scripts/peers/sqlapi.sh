@@ -46,8 +46,10 @@ start() {
   : "${AAM_SNOWFLAKE_DESCRIPTION:?the file with the description of the SQL API}"
   modules=$(npm_modules prism-5.16.0 @stoplight/prism-cli@5.16.0 @octokit/openapi@23.0.2)
   sandbox "$dir" snowflake --http acme-prod.snowflakecomputing.com=127.0.0.1:0 || { stop; return 1; }
-  # The types of columns are lower case in real answers, and handles are not UUIDs of RFC 9562; the description says otherwise.
-  sed -e '/^ *format: uuid$/d' "$AAM_SNOWFLAKE_DESCRIPTION" >"$dir/sqlapi.yaml"
+  # The examples of the documentation have relative addresses, handles that are not UUIDs of RFC 9562, and null for what a type
+  # does not have; the description knows none of these.
+  sed -e '/^ *format: \(uri\|uuid\)$/d' -e 's/^\( *\)minimum: 0$/\1minimum: 0\n\1nullable: true/' \
+    "$AAM_SNOWFLAKE_DESCRIPTION" >"$dir/sqlapi.yaml"
   prism mock mock "$dir/sqlapi.yaml" --errors
   prism checked proxy "$dir/sqlapi.yaml" "http://$(sandbox_address "$dir" http acme-prod.snowflakecomputing.com)" --errors
 }

@@ -2,6 +2,7 @@
 
 use crate::daemon::{Daemon, Workspace, intent, until};
 use crate::vendor::{Case, Setup, Vendor};
+use aam::model::{Class, State};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -192,6 +193,24 @@ impl Lab {
     pub async fn connection(&self, pushed: &Value) -> Value {
         let id = pushed["connection_id"].as_str().unwrap_or_default();
         self.daemon.get(&format!("/connections/{id}")).await.body
+    }
+
+    /// What the connection was after each of its attempts, as the API would have returned it.
+    pub async fn after_each_attempt(&self, pushed: &Value) -> Vec<Value> {
+        let mut finished = self.daemon.entries(pushed, "attempt_finished").await;
+        finished.reverse();
+        let mut was_active = false;
+        let after = |entry: Value| {
+            let body = &entry["body"];
+            let steps = if body.is_array() { body.clone() } else { body["steps"].clone() };
+            let failed = steps.as_array().into_iter().flatten().find(|step| step["status"] == "failed").cloned();
+            let failure = failed.map_or(Value::Null, |step| step["failure"].clone());
+            let class = serde_json::from_value::<Class>(failure["class"].clone()).ok();
+            let state = State::derive(class, was_active);
+            was_active |= failure.is_null();
+            json!({"status": state.as_str(), "error": failure, "steps": steps, "first_sync_rows": entry["facts"]["rows"]})
+        };
+        finished.into_iter().map(after).collect()
     }
 
     /// The number of finished attempts that only checked the health of a connection.

@@ -1,8 +1,6 @@
 //! Binds one resource to its manifest: the config, the hosts, the POST rules and the probes. Does not use the network.
 
 use super::address::{self, AddressPolicy, ResourceLocation};
-
-use super::credential_url::{PLACEHOLDER, UrlRule};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
     AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
@@ -40,15 +38,15 @@ pub enum ParsedResource {
 
 /// A resource of one of AAM's built-in families.
 pub struct FamilyResource {
-    family: Arc<Family>,
-    spec: &'static Spec,
-    id: String,
-    location: ResourceLocation,
-    kind: &'static ResourceKind,
+    pub(super) family: Arc<Family>,
+    pub(super) spec: &'static Spec,
+    pub(super) id: String,
+    pub(super) location: ResourceLocation,
+    pub(super) kind: &'static ResourceKind,
     /// `families.NAME.base_url` of the policy.
-    policy_base_url: Option<String>,
+    pub(super) policy_base_url: Option<String>,
     /// `families.NAME.hosts` of the policy.
-    policy_hosts: Vec<ListedServer>,
+    pub(super) policy_hosts: Vec<ListedServer>,
 }
 
 /// Everything needed to open a resource.
@@ -196,61 +194,10 @@ impl ParsedResource {
 }
 
 impl FamilyResource {
-    /// The host, unless the policy or the family's file names it.
-    fn free_hosts(&self) -> Vec<Recipient> {
-        let url = Some(&self.location.base_url).filter(|_| !self.location.reviewed).and_then(|text| url::Url::parse(text).ok());
-        url.and_then(|url| Recipient::from_url(&url)).into_iter().collect()
-    }
-
     /// The authentication methods for this kind of resource.
     pub(super) fn methods(&self) -> Vec<&'static AuthMethod> {
         let fits = |method: &&AuthMethod| method.kinds.is_empty() || method.kinds.contains(&self.kind.name);
         self.spec.form.auth.iter().filter(fits).collect()
-    }
-
-    /// The base URLs that authentication methods have of their own. Parts that a response yields are written as `{name}`.
-    pub(super) fn method_base_urls(&self) -> Vec<String> {
-        self.methods().iter().filter_map(|method| self.method_base_url(method)).map(|text| self.filled_base_url(&text)).collect()
-    }
-
-    /// Returns the template of the method's own base URL, under this policy.
-    fn method_base_url(&self, method: &AuthMethod) -> Option<String> {
-        let template = method.base_url.as_ref()?;
-        Some(self.policy_base_url.as_ref().map_or(template.clone(), |base_url| address::with_path(base_url, template)))
-    }
-
-    /// Replaces the parts that the resource id has.
-    fn filled_base_url(&self, template: &str) -> String {
-        self.location.parts.iter().fold(template.to_string(), |text, (name, part)| text.replace(&format!("{{{name}}}"), part))
-    }
-
-    /// Returns where the resource is, which the credential may say.
-    fn location(&self, authorization: Authorization<'_>) -> Result<ResourceLocation, Failure> {
-        let address = &self.spec.form.address;
-        let Some(field) = address.credential_url.as_deref().filter(|_| self.policy_base_url.is_none()) else {
-            return Ok(self.location.clone());
-        };
-        let credential = match authorization {
-            Authorization::Known(credential) => credential,
-            Authorization::Unknown if self.location.base_url == PLACEHOLDER => {
-                let mut location = self.location.clone();
-                location.parts.insert("base_url".to_string(), format!("https://{{{field}}}"));
-                return Ok(location);
-            }
-            Authorization::Unknown => return Ok(self.location.clone()),
-        };
-        let named = credential.and_then(|credential| credential.field(field)).map(|secret| secret.expose().trim().to_string());
-        let example = address.kinds.iter().find(|kind| kind.base_url.is_some()).and_then(|kind| kind.examples.first());
-        let rule = UrlRule {
-            field,
-            family: &self.family.id,
-            title: &self.family.title,
-            resource: &self.id,
-            example: example.map(String::as_str).unwrap_or_default(),
-            vendor_hosts: &address.vendor_hosts,
-            listed: &self.policy_hosts,
-        };
-        rule.located(&self.location, named.as_deref())
     }
 
     fn bind(&self, authorization: Authorization<'_>) -> Result<Binding, Failure> {
@@ -299,7 +246,9 @@ impl FamilyResource {
                     fixed.insert(format!("credential.{name}"), value);
                 }
                 // What the token says of itself chooses paths: whose roles are asked for, for example.
-                if let Ok(claims) = serde_json::from_value(token.claims.clone()) {
+                if token.claims.is_object()
+                    && let Ok(claims) = serde_json::from_value(token.claims.clone())
+                {
                     config.insert("claims".into(), claims);
                 }
             }
@@ -351,13 +300,6 @@ impl FamilyResource {
             probes: self.kind.generated.is_none(),
             secrets_by_spec: method.is_pair && method.needs.get(1).is_some_and(|field| self.marks_secret(field)),
         })
-    }
-
-    /// Whether the manifest's spec marks `field` as a secret. The user name of a pair is not one, but a credential that is the
-    /// text `USERNAME:PASSWORD` does not say so; a vendor may want it in the URL.
-    fn marks_secret(&self, field: &str) -> bool {
-        let properties = self.spec.form.source.pointer("/spec/connection_specification/properties");
-        properties.is_some_and(|properties| properties[field]["airbyte_secret"] == true)
     }
 }
 

@@ -122,11 +122,12 @@ impl Resource {
         self.is_sampled(name) || self.binding.dynamic && source.generated.iter().any(|(generated, _)| generated == name)
     }
 
-    /// Returns true for the streams that the tiny sync may read: those that a family lists, and all of a custom manifest
-    /// except its identity stream.
+    /// Returns true for the streams that the tiny sync may read: those that a family lists or has generated, and all of a
+    /// custom manifest except its identity stream.
     fn is_sampled(&self, name: &str) -> bool {
-        let Binding { streams, identity, .. } = &self.binding;
+        let Binding { streams, identity, generated, .. } = &self.binding;
         match streams.is_empty() {
+            _ if generated.is_some() => true,
             true => identity.as_ref().is_none_or(|rule| rule.stream != name),
             false => streams.iter().any(|listed| listed == name),
         }

@@ -31,8 +31,12 @@ impl Resource {
             self.set_config(with_base_url(&self.binding.config, &base_url));
         }
         let met = self.met(granted).await?;
-        if let Some(streams) = self.proven_streams.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            self.binding.streams = streams;
+        // Only the call that proved the identity is known to be allowed, so the health step repeats it.
+        if let Some(call) = self.proven_by.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.binding.health = vec![call.stream];
+            if !call.streams.is_empty() {
+                self.binding.streams = call.streams;
+            }
         }
         Ok(met)
     }
@@ -101,7 +105,7 @@ impl Resource {
             let reason = "a custom manifest does not say how to read the grants".to_string();
             return Ok((evidence, Privilege::Unknown { reason }));
         };
-        let Proven { record, kept, evidence: proven } = self.proven_by(rule).await?;
+        let Proven { record, kept, evidence: proven } = self.prove(rule).await?;
         evidence.extend(proven);
         self.proven.store(true, Ordering::Relaxed);
         let Some(rules) = binding.privilege else {
@@ -121,7 +125,7 @@ impl Resource {
     }
 
     /// Makes the calls of `rule` until one of them is allowed, and compares its response with the resource id.
-    async fn proven_by(&self, rule: &Identity) -> Result<Proven, Failure> {
+    async fn prove(&self, rule: &Identity) -> Result<Proven, Failure> {
         let mut refused = Vec::new();
         for call in rule.calls() {
             let (records, kept) = match self.probe(&call.stream, usize::from(call.only) + 1).await {
@@ -137,8 +141,8 @@ impl Resource {
             }
             let record = records.first().map(json).unwrap_or(Json::Null);
             let evidence = self.compared(call, &record, kept.as_deref())?;
-            if !call.streams.is_empty() {
-                *self.proven_streams.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.streams.clone());
+            if !rule.or.is_empty() {
+                *self.proven_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.clone());
             }
             return Ok(Proven { record, kept, evidence });
         }

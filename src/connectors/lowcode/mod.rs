@@ -17,6 +17,7 @@ mod described_schema;
 mod desk_tests;
 mod discovery;
 pub mod errors;
+mod family_location;
 pub mod family_spec;
 mod grant_spec;
 mod grants;

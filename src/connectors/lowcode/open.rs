@@ -2,6 +2,7 @@
 
 use super::binding::Binding;
 use super::errors::{self, ErrorContext};
+use super::family_spec::Identity;
 use super::host::{CallerMode, KeptResponse, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use crate::clock::Clock;
@@ -51,8 +52,8 @@ pub(super) struct Resource {
     pub(super) proven: AtomicBool,
     /// The number of streams that the source generates, of which only some are described.
     pub(super) generated_total: AtomicUsize,
-    /// The data streams of what the identity call proved, if they are not those of the kind.
-    pub(super) proven_streams: Mutex<Option<Vec<String>>>,
+    /// The call that proved the identity, if several can.
+    pub(super) proven_by: Mutex<Option<Identity>>,
     /// The streams of the health step that could not be read although others could.
     pub(super) unhealthy: Mutex<BTreeMap<String, Failure>>,
 }
@@ -85,9 +86,8 @@ pub async fn open(
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
-    let (logins, built, proven, generated_total, proven_streams, unhealthy) = Default::default();
-    let mut resource =
-        Resource { binding, host, bounds, secrets, logins, built, proven, generated_total, proven_streams, unhealthy };
+    let (logins, built, proven, generated_total, proven_by, unhealthy) = Default::default();
+    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, generated_total, proven_by, unhealthy };
     let Binding { manifest, config, .. } = &resource.binding;
     // A manifest without a spec accepts every config.
     if manifest.root.get("spec").is_some_and(Value::truthy) {
@@ -269,7 +269,12 @@ impl Resource {
         // Only the family's rules recognize this rate limit, so egress must be informed: no call of this account is sent
         // until the wait is over.
         let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(60_000));
-        Some(self.host.throttled(wait, &failure.detail))
+        let throttled = self.host.throttled(wait, &format!("{}: {}", failure.title, failure.detail));
+        let fix = match failure.fix.starts_with("no action is required") {
+            true => throttled.fix,
+            false => format!("{}; {}", failure.fix, throttled.fix),
+        };
+        Some(Failure { fix, ..throttled })
     }
 
     pub(super) fn last_response(&self, stream: &str) -> Option<Arc<KeptResponse>> {

@@ -45,7 +45,7 @@ impl ParsedResource {
             configs.extend(resource.methods().iter().map(|method| with_text(&binding.config, "auth", &method.name)));
         }
         let called = |stream: &str| binding.calls_stream(stream);
-        let generated = match (binding.streams.is_empty(), binding.dynamic) {
+        let generated = match (binding.streams.is_empty() || binding.generated.is_some(), binding.dynamic) {
             (true, _) => GeneratedStreams::Read,
             (false, true) => GeneratedStreams::Described,
             (false, false) => GeneratedStreams::None,

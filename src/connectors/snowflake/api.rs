@@ -11,7 +11,7 @@ use super::result_set::{ResultSet, partitions};
 use super::spec::SnowflakeSpec;
 use crate::connectors::json_memory;
 use crate::credentials::Secret;
-use crate::egress::{HttpRequest, HttpResponse, Method, Session, Traffic};
+use crate::egress::{HttpRequest, HttpResponse, Method, Session, Traffic, is_too_long};
 use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
 use serde_json::{Value, json};
@@ -129,7 +129,7 @@ impl SqlApi {
             let again = match &sent {
                 Ok(response) => matches!(response.status, 502..=504),
                 // The response was lost, or the connection failed; a timeout leaves no time for another try.
-                Err(failure) => matches!(failure.class, Class::Network | Class::Remote),
+                Err(failure) => matches!(failure.class, Class::Network | Class::Remote) && !is_too_long(failure),
             };
             if !again || turn >= MAX_RESUBMISSIONS || self.left() < self.step_timeout / 2 {
                 return sent;

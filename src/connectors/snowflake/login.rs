@@ -57,10 +57,8 @@ impl Login {
             let fix = format!("set account of the service principal to {}, or correct the resource id", resource.display());
             return Err(Failure::new(Class::WrongService, title, fix));
         }
-        let token_type = match text("token_type") {
-            Some(named) => token_type(&named),
-            None => type_by_form(&token),
-        };
+        // What is not a type of Snowflake, such as the `Bearer` of a token endpoint, says nothing.
+        let token_type = text("token_type").and_then(|named| token_type(&named)).or_else(|| type_by_form(&token));
         Ok(Login::Token { token: Secret::new(token), token_type, user: text("user") })
     }
 
@@ -117,7 +115,7 @@ fn plain_token(plain: &Secret) -> Result<Login, Failure> {
     Ok(Login::Token { token: Secret::new(text.to_string()), token_type: type_by_form(text), user: None })
 }
 
-/// The failure for a JSON object that has no token and is no key pair.
+/// The failure for a JSON object that has neither a token nor a key pair.
 fn no_token(credential: &Credential) -> Failure {
     let has = |names: &[&str]| credential.any(names).is_some();
     match () {

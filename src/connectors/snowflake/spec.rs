@@ -65,7 +65,7 @@ impl Privileges {
                 None => pattern == grant,
             })
         };
-        // What only reads is named exactly, so that a privilege that nobody thought of is never taken for one.
+        // What only reads is named exactly, so that a privilege that is not in the file is never taken for one.
         match () {
             () if listed(&self.ok) => Allows::Metadata,
             () if listed(&self.content) => Allows::Content,
