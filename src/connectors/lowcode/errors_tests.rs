@@ -97,7 +97,7 @@ fn every_rule_of_every_family_has_a_class_and_known_parts() {
             let concerned: Vec<_> =
                 kinds.iter().filter(|kind| rule.kinds.is_empty() || rule.kinds.contains(&kind.name)).collect();
             let names = |kind: &ResourceKind| kind.parts.keys().chain(kind.set.keys()).cloned().collect::<BTreeSet<String>>();
-            let shared = concerned.iter().map(|kind| names(kind)).reduce(|all, more| all.intersection(&more).cloned().collect());
+            let shared = concerned.into_iter().map(names).reduce(|all, more| all.intersection(&more).cloned().collect());
             let known = ["resource", "stream", "call", "missing", "granted", "host", "base_url"].into_iter().chain(captured);
             let parts = known.map(str::to_string).chain(shared.unwrap_or_default()).map(|name| (name, String::new())).collect();
             assert!(
