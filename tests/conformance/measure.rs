@@ -17,6 +17,12 @@ const MAX_BLOCKED_WAIT: Duration = Duration::from_secs(30);
 const MAX_RUN: Duration = Duration::from_secs(170);
 /// The time between two looks at a connection.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Waits until the next look at a condition.
+async fn next_poll() {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + POLL_INTERVAL, POLL_INTERVAL);
+    ticks.tick().await;
+}
 /// The interval of health checks while they are counted.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(4);
 /// The cases of one family that run at the same time.
@@ -100,7 +106,7 @@ async fn counted<'c>(lab: &Lab, vendor: &Vendor, case: &'c Case) -> (&'c Case, V
             let counted = Counted { onboarding, health: calls().await - onboarding };
             return (case, differences, Some(counted));
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
+        next_poll().await;
     }
     (case, vec!["no health check ran".to_owned()], None)
 }
@@ -148,7 +154,7 @@ async fn settle(lab: &Lab, case: &Case, expect: &Expectation, pushed: Option<Val
         if before.iter().any(|connection| expect.differences(connection).is_empty()) {
             return (connection, Vec::new());
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
+        next_poll().await;
         connection = lab.connection(&connection).await;
     }
 }
