@@ -50,7 +50,7 @@ pub async fn begin(request: ApiRequest) -> ApiResult {
         Err(problem) => return Ok(link_problem(&problem)),
     };
     if let Err(failure) = prepare(app, view.connection).await? {
-        return Ok(html(StatusCode::SERVICE_UNAVAILABLE, consent_page::not_possible(&failure), None));
+        return Ok(not_possible(failure));
     }
     match consents.begin(&context(app), id).await {
         Ok(url) => Ok(see_other(url.as_str())),
@@ -113,11 +113,7 @@ fn context(app: &App) -> ConsentContext<'_> {
 async fn open(app: &Arc<App>, view: &ConsentView) -> ApiResult {
     let job = match prepare(app, view.connection).await? {
         Ok(job) => job,
-        // The intent was taken back, so the link does not work until it is there again.
-        Err(failure) if failure.class == Class::NotEligible => {
-            return Ok(link_problem(&LinkProblem::new(LinkCode::Gone, failure.title, failure.fix)));
-        }
-        Err(failure) => return Ok(html(StatusCode::SERVICE_UNAVAILABLE, consent_page::not_possible(&failure), None)),
+        Err(failure) => return Ok(not_possible(failure)),
     };
     let requested_by: Vec<String> = job.origins.iter().map(requester).collect();
     let max_items = job.policy.safe_mode.max_items;
@@ -182,6 +178,14 @@ async fn given(app: &Arc<App>, view: &ConsentView) -> ApiResult {
         error: result.error.as_ref().map(|error| (error.title.as_str(), error.fix.as_str())),
     };
     Ok(html(StatusCode::OK, consent_page::progress(view, &progress), None))
+}
+
+/// Renders why no button would help. If the intent was taken back, the link does not work until it is there again.
+fn not_possible(failure: Failure) -> Response {
+    match failure.class {
+        Class::NotEligible => link_problem(&LinkProblem::new(LinkCode::Gone, failure.title, failure.fix)),
+        _ => html(StatusCode::SERVICE_UNAVAILABLE, consent_page::not_possible(&failure), None),
+    }
 }
 
 fn link_problem(problem: &LinkProblem) -> Response {

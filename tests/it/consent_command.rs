@@ -96,3 +96,23 @@ async fn aam_test_makes_no_link_and_shows_the_one_of_the_daemon() {
     let fix = waiting["error"]["fix"].as_str().unwrap_or_default().to_string();
     assert!(fix.contains("/consent/") && test().contains(&fix), "{fix} {}", test());
 }
+
+/// While no intent asks for a connection, its owner is not asked either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retired_connection_has_no_link() {
+    let consents = Consents::new().await;
+    let workspace = workspace(&consents, |text| text);
+    let daemon = workspace.serve().await;
+    let resource = &consents.request.resource_ids[0];
+    let waiting = daemon.until_state(resource, "AWAITING_CREDENTIALS").await;
+    let fix = waiting["error"]["fix"].as_str().expect("a fix");
+    let link = fix.rsplit("/consent/").next().expect("a link").to_string();
+    std::fs::remove_file(workspace.path("intents/things.json")).expect("the intent is removed");
+    daemon.until_state(resource, "RETIRED").await;
+    let refused = workspace.run(&["consent", "link", waiting["connection_id"].as_str().expect("an id")]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("is RETIRED"), "{}", stderr(&refused));
+    let page = reqwest::get(format!("http://127.0.0.1:{}/consent/{link}", daemon.port)).await.expect("a page");
+    assert_eq!(page.status(), 410);
+    daemon.stop().await;
+}
