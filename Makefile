@@ -56,15 +56,14 @@ run: release ## Run the daemon in the foreground
 	$(RELEASE) serve
 
 sandbox: debug ## Start the vendor sandbox and a daemon, and watch one connection of each family become ACTIVE
-	$(CARGO) build --locked -p aam-sandbox
 	python3 scripts/sandbox.py --aam $(DEBUG) --sandbox $(TARGET)/debug/aam-sandbox --port $(SANDBOX_PORT)
 
 unit: needs-build ## Run cargo test: all tests that need no server
 	$(CARGO) test --locked --workspace
 
 conformance: needs-build ## Run the cases of docs/sandbox.md for each family against the vendor sandbox; AAM_UPDATE_DOCS=1 writes their table
-	$(CARGO) build --locked -p aam -p aam-sandbox
-	$(CARGO) test --locked -p aam --test conformance
+	$(CARGO) test --locked --workspace --no-run
+	$(CARGO) test --locked --workspace --test conformance
 
 peers: needs-peers ## Start real servers and run the tests against them
 	$(REQUIRE_PEERS) $(WITH_PEERS) $(PEERS) -- $(CARGO) test --locked --test peers

@@ -126,6 +126,7 @@ def prepare(folder, sandbox, families):
     policy = {
         "version": 1,
         "allowlist": sorted({*families, "jdbc"}),
+        "eligibility": {"min_confidence": 0.5},
         "network": {
             "proxy": "http://" + sandbox.read("addresses.json")["proxy"],
             "ca_file": str(sandbox.state / "ca.pem"),

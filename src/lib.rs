@@ -27,6 +27,7 @@
 //! - [`providers`]: turns locators into credentials: environment, files, vault, service principals, consents.
 //! - [`connectors`]: the engines that connect to the families' systems; all their calls go through `egress`.
 //! - [`pipeline`]: the seven Safe Mode steps of an attempt.
+//! - [`family_guide`]: what a person needs to know about a family before the first intent.
 //! - [`reconcile`]: the loop: read the policy and the folder, plan, run attempts, wait for a wake.
 //! - [`server`]: the HTTP contract and the dashboard.
 //! - [`daemon`]: assembles the parts of one process.

@@ -72,7 +72,11 @@ impl Credential {
     /// object becomes named fields, and anything else is one plain value.
     #[must_use]
     pub fn read(raw: Secret) -> Credential {
-        Credential::parse(raw.clone()).unwrap_or_else(|_| Credential { plain: Some(raw), ..Credential::default() })
+        match Credential::parse(raw.clone()) {
+            Ok(credential) => credential,
+            Err(MalformedSecret::Empty) => Credential::default(),
+            Err(_) => Credential { plain: Some(raw), ..Credential::default() },
+        }
     }
 
     /// Creates a credential of the fields of a JSON object. Fields that are null are left out. Numbers, booleans, lists and

@@ -11,7 +11,7 @@ fn policy_file(name: &str) -> String {
 }
 
 /// The families that AAM ships, without those of the tests.
-fn shipped() -> impl Iterator<Item = &'static Arc<Family>> {
+pub(super) fn shipped() -> impl Iterator<Item = &'static Arc<Family>> {
     all().iter().filter(|family| TEXTS.iter().any(|(name, _)| *name == &*family.id))
 }
 

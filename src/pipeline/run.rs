@@ -144,7 +144,7 @@ impl Runner {
     }
 }
 
-/// Adds the time for which polling `work` takes to `busy`: in this time the work computes, and waits for nobody.
+/// Adds the time for which polling `work` takes to `busy`: in this time it computes and does not wait.
 async fn measured<T>(work: impl Future<Output = T>, busy: Arc<Mutex<Duration>>) -> T {
     let mut work = std::pin::pin!(work);
     std::future::poll_fn(|context| {

@@ -22,7 +22,9 @@ impl ListedServer {
         if text.starts_with('/') || text.contains(['{', '}', '*', '\\', ' ', '%']) {
             return None;
         }
-        let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("https://{text}")) };
+        let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
+        // A URL parser would take the first segment of a path for the host.
+        let url = if rest.starts_with('/') { return None } else { Url::parse(&format!("{scheme}://{rest}")) };
         let mut url = url.ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())?;
         let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
         let path = url.path().trim_end_matches('/').to_string();

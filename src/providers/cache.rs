@@ -55,7 +55,7 @@ impl<V> Cached<V> {
     /// was suspended meanwhile.
     ///
     /// # Errors
-    /// Returns `Network` if the value has ended.
+    /// Returns `Remote` if the value has ended.
     pub fn unless_ended(self, clock: &dyn Clock) -> Result<Cached<V>, Failure> {
         match self.end {
             Some(end) if end.has_come(Moment::now(clock)) => Err(ended_before_use(end)),
@@ -321,7 +321,7 @@ fn not_valid_any_more(failure: Failure, end: Timestamp) -> Failure {
 /// The failure of a credential that ended before AAM could use it.
 fn ended_before_use(end: Moment) -> Failure {
     Failure::new(
-        Class::Network,
+        Class::Remote,
         format!("the credential was issued and ended at {}, before AAM could use it", end.wall),
         "no action is required: AAM asks for another one; if it happens again, let the issuer make credentials that are valid for an hour, and check the clock of this machine",
     )

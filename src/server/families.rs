@@ -39,7 +39,7 @@ pub async fn family(request: ApiRequest) -> ApiResult {
     let name = request.path.trim_start_matches("/families/");
     let Some(family) = find(&active.sources, name) else {
         let near = nearest(name, families::ids()).map(|near| format!(" Did you mean {near}?")).unwrap_or_default();
-        return Err(ApiProblem::not_found(&format!("No such family.{near} GET /families lists all families.")));
+        return Err(ApiProblem::not_found(format!("No such family.{near} GET /families lists all families.")));
     };
     json(StatusCode::OK, &FamilyGuide::new(&family, &request.app.env.providers))
 }

@@ -213,10 +213,10 @@ impl Lab {
         finished.into_iter().map(after).collect()
     }
 
-    /// The number of finished attempts that only checked the health of a connection.
-    pub async fn health_checks(&self, pushed: &Value) -> usize {
-        let finished = self.daemon.entries(pushed, "attempt_finished").await;
-        finished.iter().filter(|entry| entry["facts"].to_string().contains(r#""scope":"health""#)).count()
+    /// When the connection was last checked. A check that finds nothing new has no entry in the ledger.
+    pub async fn checked_at(&self, pushed: &Value) -> String {
+        let connection = self.connection(pushed).await;
+        connection["updated_at"].as_str().unwrap_or_default().to_owned()
     }
 }
 

@@ -10,11 +10,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// How long a case waits for what it expects.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(15);
 /// How long a case waits if the account is blocked for a while.
-const MAX_BLOCKED_WAIT: Duration = Duration::from_secs(75);
+const MAX_BLOCKED_WAIT: Duration = Duration::from_secs(30);
+/// How long all cases together may take. Cases that have not begun by then fail.
+const MAX_RUN: Duration = Duration::from_secs(170);
 /// The time between two looks at a connection.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Waits until the next look at a condition.
+async fn next_poll() {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + POLL_INTERVAL, POLL_INTERVAL);
+    ticks.tick().await;
+}
 /// The interval of health checks while they are counted.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(4);
 /// The cases of one family that run at the same time.
@@ -58,10 +66,10 @@ pub async fn run(mut lab: Lab, vendors: &[&Vendor], cases: &[&Case]) -> Results 
         drop(counting);
         lab.recheck_after("6h").await;
     }
-    let all = Semaphore::new(MAX_CASES);
+    let (all, deadline) = (Semaphore::new(MAX_CASES), Instant::now() + MAX_RUN);
     let by_family = vendors.iter().map(|vendor| {
         let own: Vec<&Case> = cases.iter().filter(|case| case.family == vendor.family && case.name != "good").copied().collect();
-        family(&lab, &all, own)
+        family(&lab, (&all, deadline), own)
     });
     let mut running: FuturesUnordered<_> = by_family.collect();
     while let Some(differences) = running.next().await {
@@ -87,28 +95,30 @@ async fn counted<'c>(lab: &Lab, vendor: &Vendor, case: &'c Case) -> (&'c Case, V
         calls.iter().filter(|call| call.family == vendor.family && !vendor.is_token_call(&call.path)).count() as u64
     };
     let (pushed, differences) = settle(lab, case, &case.expect, None, MAX_WAIT).await;
+    let checked = lab.checked_at(&pushed).await;
     let onboarding = calls().await;
-    if !differences.is_empty() || lab.health_checks(&pushed).await > 0 {
+    if !differences.is_empty() {
         return (case, differences, None);
     }
     let started = Instant::now();
     while started.elapsed() < HEALTH_INTERVAL + MAX_WAIT {
-        let checks = lab.health_checks(&pushed).await;
-        if checks > 0 {
-            let all = calls().await;
-            let counted = Counted { onboarding, health: (all - onboarding) / checks as u64 };
+        if lab.checked_at(&pushed).await != checked {
+            let counted = Counted { onboarding, health: calls().await - onboarding };
             return (case, differences, Some(counted));
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
+        next_poll().await;
     }
     (case, vec!["no health check ran".to_owned()], None)
 }
 
 /// Runs the cases of one family: those that block their account one after the other, after all others.
-async fn family(lab: &Lab, all: &Semaphore, cases: Vec<&Case>) -> Vec<(String, Vec<String>)> {
+async fn family(lab: &Lab, (all, deadline): (&Semaphore, Instant), cases: Vec<&Case>) -> Vec<(String, Vec<String>)> {
     let (blocking, others): (Vec<&Case>, Vec<&Case>) = cases.into_iter().partition(|case| case.blocks_account());
     let one = async |case: &Case| {
         let _slot = all.acquire().await.expect("the semaphore is open");
+        if Instant::now() >= deadline {
+            return (case.test(), vec![format!("did not begin within {} s of the run", MAX_RUN.as_secs())]);
+        }
         let wait = if case.blocks_account() { MAX_BLOCKED_WAIT } else { MAX_WAIT };
         let (pushed, mut differences) = settle(lab, case, &case.expect, None, wait).await;
         if let (Some(then), true) = (&case.then, differences.is_empty()) {
@@ -144,7 +154,7 @@ async fn settle(lab: &Lab, case: &Case, expect: &Expectation, pushed: Option<Val
         if before.iter().any(|connection| expect.differences(connection).is_empty()) {
             return (connection, Vec::new());
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
+        next_poll().await;
         connection = lab.connection(&connection).await;
     }
 }

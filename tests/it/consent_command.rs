@@ -86,7 +86,10 @@ async fn aam_test_makes_no_link_and_shows_the_one_of_the_daemon() {
     let workspace = workspace(&consents, |text| text);
     let test = || stdout(&workspace.run(&["test", &workspace.path("intents/things.json").display().to_string()]));
     let without = test();
-    assert!(without.contains("has not given consent:things") && without.contains("aam consent link"), "{without}");
+    assert!(
+        without.contains("has not given consent:things") && without.contains("put the intent into the intents folder"),
+        "{without}"
+    );
     assert!(!consents.store().exists(), "a test writes nothing");
     let daemon = workspace.serve().await;
     let waiting = daemon.until_state(&consents.request.resource_ids[0], "AWAITING_CREDENTIALS").await;

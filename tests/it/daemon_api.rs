@@ -17,7 +17,7 @@ fn token(workspace: &Workspace, name: &str, scopes: &str, namespace: &str) -> (S
 }
 
 /// The scope that each endpoint requires; `None` if the endpoint does not require a token.
-const ENDPOINTS: [(&str, &str, Option<&str>); 18] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 20] = [
     ("post", "/connections/onboard", Some("intents:write")),
     ("post", "/connections/onboard/batch", Some("intents:write")),
     ("get", "/connections", Some("registry:read")),
@@ -27,6 +27,8 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 18] = [
     ("get", "/connections/{id}/health", Some("registry:read")),
     ("get", "/connections/{id}/versions", Some("registry:read")),
     ("get", "/connections/{id}/catalog", Some("registry:read")),
+    ("get", "/families", Some("registry:read")),
+    ("get", "/families/{name}", Some("registry:read")),
     ("get", "/metrics/funnel", Some("registry:read")),
     ("get", "/metrics", Some("registry:read")),
     ("get", "/", Some("registry:read")),
@@ -79,7 +81,8 @@ async fn every_endpoint_requires_its_scope_and_tokens_are_reloaded() {
     for (name, secret) in callers {
         daemon.token = secret.clone();
         for (method, path, scope) in ENDPOINTS {
-            let response = call(&daemon, method, &path.replace("{id}", &id), &path_body(path, &workspace)).await;
+            let response =
+                call(&daemon, method, &path.replace("{id}", &id).replace("{name}", "github"), &path_body(path, &workspace)).await;
             let has = match name {
                 "writer" => scope == Some("intents:write"),
                 "reader" => scope == Some("registry:read"),
@@ -99,6 +102,8 @@ async fn every_endpoint_requires_its_scope_and_tokens_are_reloaded() {
                 (Some(_), "foreign") if path == "/metrics" => {
                     assert!(!response.body.to_string().contains("namespace=\\\"autonomy\\\""), "{what}")
                 }
+                // What AAM knows about families is the same for all namespaces.
+                (Some(_), "foreign") if path.starts_with("/families") => assert_eq!(response.status, 200, "{what}"),
                 (Some(_), "foreign") => assert!(matches!(response.status, 403 | 404), "{what}"),
                 (Some(_), _) if has => assert!(response.status < 400, "{what}"),
                 (Some(scope), _) => {

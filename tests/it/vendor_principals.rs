@@ -410,7 +410,8 @@ fn the_policy_entries_of_the_documentation_are_valid() {
     let section = text.split("## Service principals\n").nth(1).expect("a section");
     let blocks = section.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let lines: Vec<String> = blocks.flat_map(str::lines).map(|line| format!("    {line}\n")).collect();
-    let policy = format!("version: 1\nallowlist: [openapi]\ncredentials:\n  principals:\n{}", lines.concat());
+    let places = "  files: [/etc/aam]\n  vault: {address: \"https://vault.acme.example\", login: {method: token, token: \"env:VAULT_LOGIN\"}}\n";
+    let policy = format!("version: 1\nallowlist: [openapi]\ncredentials:\n{places}  principals:\n{}", lines.concat());
     let parsed = aam::policy::parse::parse(&policy, "policy.yaml").unwrap_or_else(|problems| panic!("{policy}: {problems:#?}"));
     let own = ["oauth2_client", "entra", "google", "basic", "token"];
     for kind in ["zoom", "salesforce", "box", "okta", "snowflake", "github_app", "netsuite"].into_iter().chain(own) {

@@ -70,7 +70,7 @@ fn answer(recordings: &BTreeMap<String, String>, request: &ReceivedRequest) -> M
             "Organization" => vec![parsed(&recordings[&format!("sobjects/Organization/{ORGANIZATION}")])],
             other => rows(recordings, other).into_iter().take(20).collect(),
         };
-        return json_response(&json!({"totalSize": records.len(), "done": true, "records": records}).to_string());
+        return json_response(json!({"totalSize": records.len(), "done": true, "records": records}).to_string());
     }
     match recordings.get(below) {
         Some(body) => json_response(body),

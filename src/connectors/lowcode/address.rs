@@ -114,7 +114,8 @@ impl Patterns {
         if let Some(part) = kind.server_part(template).filter(|_| server.is_none() && policy.base_url.is_none()) {
             let named = parts.get(part).map(String::as_str).unwrap_or_default();
             // The vendor's own hosts have no other port than that of the protocol.
-            if !form.address.vendor_hosts.iter().any(|glob| fits(glob, named)) {
+            let lower = named.to_lowercase();
+            if !form.address.vendor_hosts.iter().any(|glob| fits(glob, &lower)) {
                 return Err(not_listed(&spelling::server_text(named, spelled.plain_http), policy));
             }
         }

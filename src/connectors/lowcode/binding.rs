@@ -1,7 +1,6 @@
 //! Binds one resource to its manifest: the config, the hosts, the POST rules and the probes. Does not use the network.
 
 use super::address::{self, AddressPolicy, ResourceLocation};
-use super::calls::{self, GeneratedStreams, OfflineHost, Reading};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
     AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
@@ -12,11 +11,11 @@ use super::wrong_kind;
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
-use crate::egress::PlannedCall;
+
 use crate::families::Family;
 use crate::model::{Class, Failure, PostRule, Posts, Recipient};
 use crate::policy::{ListedServer, Policy};
-use ::lowcode::bounds::Bounds;
+
 use ::lowcode::source::SharedManifest;
 use ::lowcode::value::{Dict, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,17 +113,6 @@ impl Binding {
     }
 }
 
-impl Binding {
-    /// Returns true if an attempt may read the stream `name`.
-    fn calls_stream(&self, name: &str) -> bool {
-        let claimed = self.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream));
-        let described = self.schemas.iter().map(|schema| &schema.from);
-        let identity = self.identity.iter().flat_map(Identity::stream_names).chain(claimed).chain(described);
-        let grants = self.privilege.iter().flat_map(|rules| rules.all_sources()).map(|source| &source.stream);
-        self.streams.is_empty() || identity.chain(grants).chain(&self.streams).chain(&self.health).any(|stream| stream == name)
-    }
-}
-
 /// Returns the names of the static streams of a manifest.
 #[must_use]
 pub fn list_of_streams(manifest: &SharedManifest) -> String {
@@ -202,55 +190,6 @@ impl ParsedResource {
             ParsedResource::Family(resource) => resource.bind(authorization),
             ParsedResource::Custom(resource) => resource.bind(authorization, clock),
         }
-    }
-
-    /// Returns every call that an attempt may make. A value that comes from the credential or from a response is written
-    /// as `{name}`.
-    #[must_use]
-    pub fn planned_calls(&self, clock: &Arc<dyn Clock>) -> Vec<PlannedCall> {
-        let (mut calls, listed) = self.planned(clock);
-        calls.extend(listed);
-        let mut unique: Vec<PlannedCall> = Vec::new();
-        for call in calls {
-            if !unique.contains(&call) {
-                unique.push(call);
-            }
-        }
-        unique
-    }
-
-    /// Returns the POSTs of the manifest, and those that are listed.
-    #[must_use]
-    pub fn planned_posts(&self, clock: &Arc<dyn Clock>) -> (Vec<PlannedCall>, Vec<PlannedCall>) {
-        let (calls, listed) = self.planned(clock);
-        (calls.into_iter().filter(|call| call.method == "POST").collect(), listed)
-    }
-
-    /// Returns the calls of the manifest, and the POSTs that are listed.
-    fn planned(&self, clock: &Arc<dyn Clock>) -> (Vec<PlannedCall>, Vec<PlannedCall>) {
-        let Ok(binding) = self.bind(Authorization::Unknown, clock) else { return Default::default() };
-        let (host, bounds) = (OfflineHost(Arc::clone(clock)), Bounds::default());
-        let base_urls = match self {
-            ParsedResource::Family(resource) => resource.method_base_urls(),
-            ParsedResource::Custom(_) => Vec::new(),
-        };
-        let mut configs = vec![binding.config.clone()];
-        configs.extend(base_urls.into_iter().map(|base_url| with_base_url(&binding.config, &base_url)));
-        if let ParsedResource::Family(resource) = self {
-            configs.extend(resource.methods().iter().map(|method| with_text(&binding.config, "auth", &method.name)));
-        }
-        let called = |stream: &str| binding.calls_stream(stream);
-        let generated = match (binding.streams.is_empty() || binding.generated.is_some(), binding.dynamic) {
-            (true, _) => GeneratedStreams::Read,
-            (false, true) => GeneratedStreams::Described,
-            (false, false) => GeneratedStreams::None,
-        };
-        let planned = configs.iter().flat_map(|config| {
-            let reading = Reading { manifest: &binding.manifest.root, config, host: &host, bounds: &bounds };
-            reading.planned(&called, generated)
-        });
-        let listed = binding.posts.rules.iter().filter_map(|rule| calls::planned("POST", &rule.url)).collect();
-        (planned.collect(), listed)
     }
 }
 
@@ -371,7 +310,8 @@ pub fn with_base_url(config: &Value, base_url: &str) -> Value {
 }
 
 /// Returns the config with another value of `key`.
-fn with_text(config: &Value, key: &str, text: &str) -> Value {
+#[must_use]
+pub fn with_text(config: &Value, key: &str, text: &str) -> Value {
     let mut config = config.as_dict().cloned().unwrap_or_else(Dict::default);
     config.insert(key.into(), Value::str(text));
     Value::Dict(config)

@@ -245,7 +245,7 @@ fn is_about_the_address(status: u16) -> bool {
 
 /// Returns the JSON pointers to the vendor's own message.
 fn message_places(errors: Option<&Errors>) -> &[String] {
-    errors.map(|errors| errors.words.as_slice()).unwrap_or_default()
+    errors.map(|errors| errors.messages.as_slice()).unwrap_or_default()
 }
 
 /// Returns true if an error response may come from the vendor. The formats of custom sources are not known, so only a

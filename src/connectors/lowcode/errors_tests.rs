@@ -1,5 +1,7 @@
+use super::super::family_spec::ResourceKind;
 use super::super::spec;
 use super::*;
+use std::collections::BTreeSet;
 
 fn judge(family: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Option<Failure> {
     let family = crate::families::find(family).unwrap();
@@ -90,15 +92,14 @@ fn every_rule_of_every_family_has_a_class_and_known_parts() {
             assert!(class(&rule.class).is_some(), "{}: {}", family.id, rule.class);
             assert_eq!(rule.wait.is_some(), rule.class == "throttled", "{}: {}", family.id, rule.title);
             let captured = rule.text_pattern.iter().flat_map(|pattern| pattern.0.capture_names().flatten());
-            let of_kinds = spec
-                .form
-                .address
-                .kinds
-                .iter()
-                .flat_map(|kind| kind.parts.keys().map(String::as_str))
-                .chain(["base_url", "host", "path"]);
-            let known = ["resource", "stream", "call", "missing", "granted"].into_iter().chain(captured).chain(of_kinds);
-            let parts = known.map(|name| (name.to_string(), String::new())).collect();
+            // A rule for single kinds may name their parts; any other rule only those that all kinds have.
+            let kinds = &spec.form.address.kinds;
+            let concerned: Vec<_> =
+                kinds.iter().filter(|kind| rule.kinds.is_empty() || rule.kinds.contains(&kind.name)).collect();
+            let names = |kind: &ResourceKind| kind.parts.keys().chain(kind.set.keys()).cloned().collect::<BTreeSet<String>>();
+            let shared = concerned.into_iter().map(names).reduce(|all, more| all.intersection(&more).cloned().collect());
+            let known = ["resource", "stream", "call", "missing", "granted", "host", "base_url"].into_iter().chain(captured);
+            let parts = known.map(str::to_string).chain(shared.unwrap_or_default()).map(|name| (name, String::new())).collect();
             assert!(
                 crate::connectors::lowcode::address::fill(&format!("{} {}", rule.title, rule.fix), &parts).is_ok(),
                 "{}",

@@ -372,7 +372,7 @@ pub enum Normal {
 pub struct Errors {
     /// JSON pointers to the vendor's own message in a response body. An error response that has none of them is not in
     /// the vendor's format, so another service may have sent it.
-    pub words: Vec<String>,
+    pub messages: Vec<String>,
     /// The rules in order; the first match wins. If no rule matches, the HTTP status decides.
     pub rules: Vec<Rule>,
 }

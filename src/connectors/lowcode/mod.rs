@@ -31,6 +31,7 @@ mod limit_spec;
 pub mod limits;
 pub mod login;
 pub mod open;
+mod planned;
 pub mod privilege;
 mod reuse;
 pub mod spec;

@@ -95,9 +95,9 @@ pub async fn open(
     }
     let (identity, privilege) = match resource.introduced().await {
         Err(failure) if failure.class == Class::CredentialRejected && resource.use_other_method() => {
-            // If no method works, the first one says why.
-            let rejected = |other: Failure| if other.class == Class::CredentialRejected { failure.clone() } else { other };
-            resource.introduced().await.map_err(rejected)?
+            // The first method says why the credential does not work, unless the second one shows that it is valid there.
+            let is_valid = |other: &Failure| matches!(other.class, Class::PermissionDenied | Class::Throttled);
+            resource.introduced().await.map_err(|other| if is_valid(&other) { other } else { failure })?
         }
         introduced => introduced?,
     };

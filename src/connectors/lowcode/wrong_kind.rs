@@ -1,6 +1,6 @@
 //! Recognizes credentials of the wrong kind before any call is made. Pure.
 //!
-//! A vendor refuses such a credential with the same words as a wrong one, so a person would look for the mistake in the wrong
+//! A vendor refuses such a credential just as a wrong one, so a person would look for the mistake in the wrong
 //! place; and a secret of one vendor would be sent to another.
 
 use super::family_spec::{WholePattern, WrongKind};

@@ -168,3 +168,13 @@ async fn ten_thousand_connections_cost_one_fetch_and_share_its_failure() {
     let stale = all(true).await;
     assert!(stale.iter().all(|result| result.as_ref().is_ok_and(|cached| cached.stale.is_some() && *cached.value == 2)));
 }
+
+#[tokio::test]
+async fn a_token_that_is_never_valid_is_the_fault_of_its_issuer() {
+    let clock: Arc<dyn Clock> = Arc::new(TwoClocks::default());
+    let cache = Cache::<u64>::new(&clock);
+    let fetch = || std::future::ready(Ok(Fetched { value: 1, valid_for: Some(Duration::ZERO) }));
+    let failure = cache.get("key", &request(0, Reading::Cached), Reuse::UntilEnd, fetch).await.err().expect("a failure");
+    assert_eq!(failure.class, Class::Remote);
+    assert!(cache.get("key", &request(0, Reading::Cached), Reuse::OncePerConnection, fetch).await.is_ok());
+}

@@ -39,6 +39,7 @@ use crate::policy::credentials::Principal;
 use futures_util::future::BoxFuture;
 use refused::Refusals;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a kind minted.
 #[derive(Clone)]
@@ -57,6 +58,8 @@ pub struct MintContext<'a> {
     /// The name in `credentials.principals`.
     pub name: &'a str,
     pub principal: &'a Principal,
+    /// Whether a token endpoint was asked.
+    pub asked: AtomicBool,
 }
 
 impl MintContext<'_> {
@@ -156,7 +159,7 @@ impl PrincipalProvider {
     async fn resolve(&self, providers: &Providers, request: &CredentialRequest) -> Result<ProvidedCredential, Failure> {
         let Locator::ServicePrincipal(name) = &request.locator else { return Err(unknown_form(&request.locator)) };
         let Some(principal) = request.policy.credentials.principals.get(name) else { return Err(unknown(name, &request.policy)) };
-        let context = MintContext { providers, request, name, principal };
+        let context = MintContext { providers, request, name, principal, asked: AtomicBool::new(false) };
         // A changed principal mints anew, and so does a family that needs other scopes.
         let definition = request.policy.credentials.definition(&request.locator).to_string();
         let settings = serde_json::json!([principal, context.scopes(), definition]).to_string();
@@ -164,7 +167,7 @@ impl PrincipalProvider {
         // Where no call is made, the credential is made of keys that can be changed at their place at any time.
         let reuse = if principal.calls().is_empty() { Reuse::OncePerConnection } else { Reuse::UntilEnd };
         let fetch = || async {
-            if reuse == Reuse::OncePerConnection {
+            if reuse == Reuse::OncePerConnection || !refused::is_certain(principal) {
                 return mint(&context).await;
             }
             let key = format!("{key}|{}", refused::digest_of_secrets(&context).await?);
@@ -172,7 +175,10 @@ impl PrincipalProvider {
             if let Some(failure) = self.refusals.find(&key, now) {
                 return Err(failure);
             }
-            mint(&context).await.map_err(|failure| self.refusals.keep(key, failure, now))
+            mint(&context).await.map_err(|failure| match context.asked.load(Ordering::Relaxed) {
+                true => self.refusals.keep(key, failure, now),
+                false => failure,
+            })
         };
         let cached = self.minted.get(&key, request, reuse, fetch).await?;
         Ok(provided(&cached, name, principal))

@@ -3,7 +3,7 @@
 
 use super::MintContext;
 use crate::model::{Class, Digest, Failure};
-use crate::policy::credentials::Setting;
+use crate::policy::credentials::{Principal, Setting};
 use crate::providers::cache::Moment;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -44,6 +44,15 @@ impl Refusals {
         kept.insert(key, (failure.clone(), now.plus(REFUSAL_VALIDITY)));
         failure
     }
+}
+
+/// Whether a refusal of the same secrets would be repeated. What a platform keeps in a file or behind a URL can change at any
+/// time, and is read at each mint.
+#[must_use]
+pub fn is_certain(principal: &Principal) -> bool {
+    let of_platform =
+        ["federated_token_file", "web_identity_token_file", "subject_token_file", "subject_token_url", "source", "federation"];
+    !of_platform.iter().any(|key| principal.settings.contains_key(key))
 }
 
 /// Returns the digest of everything that is stored for the principal.

@@ -9,6 +9,7 @@ use crate::providers::Endpoint;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use url::Url;
 
 /// The maximum size of the response of a token endpoint in bytes.
@@ -50,6 +51,7 @@ impl MintContext<'_> {
     pub async fn request_token(&self, request: TokenRequest) -> Result<IssuedToken, NoToken> {
         let posts = request.posts(format!("credentials.principals.{}", self.name));
         let origin = request.url.origin().ascii_serialization();
+        self.asked.store(true, Ordering::Relaxed);
         request.send(&self.providers.session(self.request, Endpoint::Tokens, &origin, posts)).await
     }
 }

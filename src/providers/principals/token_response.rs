@@ -219,13 +219,13 @@ mod tests {
             (json!(null), 300),
             (json!([1]), 300),
         ] {
-            let token = issued(&json!({"access_token": "t-1", "expires_in": expires_in}));
+            let token = issued(&json!({"access_token": "token-1", "expires_in": expires_in}));
             assert_eq!(token.lifetime(Duration::from_secs(300)).as_secs(), seconds, "{expires_in}");
         }
-        let token = issued(&json!({"access_token": "t-1", "token_type": "bot", "scope": "a b"}));
+        let token = issued(&json!({"access_token": "token-1", "token_type": "bot", "scope": "a b"}));
         assert_eq!(token.lifetime(Duration::from_secs(7)).as_secs(), 7);
         assert_eq!((token.token_type.as_str(), token.scope.as_deref()), ("bot", Some("a b")));
-        assert_eq!(issued(&json!({"access_token": "t-1"})).token_type, "Bearer");
+        assert_eq!(issued(&json!({"access_token": "token-1"})).token_type, "Bearer");
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
         let refusal = refused(400, r#"{"error":"invalid_scope","error_description":"no"}"#);
         assert_eq!((refusal.error.as_str(), refusal.description.as_str()), ("invalid_scope", "no"));
         assert_eq!(refusal.server_date, Some(Timestamp(784_111_777_000)));
-        let with_200 = refused(200, r#"{"error":"invalid_client","access_token":"t-1"}"#);
+        let with_200 = refused(200, r#"{"error":"invalid_client","access_token":"token-1"}"#);
         assert_eq!((with_200.status, with_200.error.as_str()), (200, "invalid_client"));
         let okta = refused(401, r#"{"errorCode":"invalid_client","errorSummary":"no such client"}"#);
         assert_eq!((okta.error.as_str(), okta.description.as_str()), ("invalid_client", "no such client"));
@@ -262,7 +262,8 @@ mod tests {
             ("{}", "without an access_token"),
             (r#"{"access_token":""}"#, "without an access_token"),
             (r#"{"access_token":7}"#, "without an access_token"),
-            (r#"{"access_token":"t","error":null}"#, ""),
+            (r#"{"access_token":"token-1","error":null}"#, ""),
+            (r#"{"access_token":"abc"}"#, "a token of 3 bytes"),
             ("[1]", "other than JSON"),
             ("", "other than JSON"),
         ] {

@@ -341,4 +341,6 @@ impl CredentialProvider for VaultProvider {
 }
 
 #[cfg(test)]
+mod policy_change_tests;
+#[cfg(test)]
 mod tests;

@@ -37,21 +37,21 @@ const TOKEN: &str = "hvs.scripted-token-";
 
 /// Something that ends, in seconds of the true time.
 #[derive(Clone, Copy, Debug)]
-struct Life {
-    end: u64,
+pub(super) struct Life {
+    pub(super) end: u64,
     max: u64,
     ttl: u64,
-    revoked: bool,
+    pub(super) revoked: bool,
 }
 
 /// A vault in memory, which notes each use of what has ended.
 #[derive(Default)]
-struct ScriptedVault {
+pub(super) struct ScriptedVault {
     now: u64,
     /// The validity and the maximum life of tokens and leases.
     token: (u64, u64),
     lease: (u64, u64),
-    tokens: BTreeMap<String, Life>,
+    pub(super) tokens: BTreeMap<String, Life>,
     /// Leases with their tokens.
     leases: BTreeMap<String, (Life, String)>,
     down: bool,
@@ -165,15 +165,15 @@ impl ScriptedVault {
 }
 
 /// The providers of one process, and what they talk to.
-struct Setup {
-    providers: Arc<Providers>,
-    vault: Arc<Mutex<ScriptedVault>>,
+pub(super) struct Setup {
+    pub(super) providers: Arc<Providers>,
+    pub(super) vault: Arc<Mutex<ScriptedVault>>,
     clock: Arc<TestClock>,
-    policy: Arc<Policy>,
+    pub(super) policy: Arc<Policy>,
 }
 
 impl Setup {
-    fn new(token: (u64, u64), lease: (u64, u64)) -> Setup {
+    pub(super) fn new(token: (u64, u64), lease: (u64, u64)) -> Setup {
         let vault = Arc::new(Mutex::new(ScriptedVault { token, lease, ..ScriptedVault::default() }));
         let text = "version: 1\nallowlist: [openapi]\nsafe_mode: {attempt_timeout: 6s, step_timeout: 3s}\ncredentials: {vault: {address: \"https://vault.acme.example\", \
                     login: {method: approle, role_id: \"env:ROLE\", secret_id: \"env:SECRET\"}}}\n";
@@ -195,12 +195,12 @@ impl Setup {
         }
     }
 
-    async fn read(&self, connection: u32, locator: &str) -> Result<ProvidedCredential, Failure> {
+    pub(super) async fn read(&self, connection: u32, locator: &str) -> Result<ProvidedCredential, Failure> {
         self.providers.provide(&self.request(connection, locator, Reading::Cached)).await
     }
 
     /// Moves the true time, the monotonic clock and the clock of the machine by these seconds.
-    fn pass(&self, truly: u64, monotonic: u64, wall: i64) {
+    pub(super) fn pass(&self, truly: u64, monotonic: u64, wall: i64) {
         lock(&self.vault).now += truly;
         let mut clock = lock(&self.clock.0);
         clock.0 += Duration::from_secs(monotonic);
@@ -217,7 +217,7 @@ fn process(clock: &Arc<TestClock>, vault: &Arc<Mutex<ScriptedVault>>) -> Arc<Pro
     Providers::with_vault(egress, clock, (Process::Recording, read_env), vault)
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -267,38 +267,6 @@ fn a_lease_without_users_is_revoked() {
         setup.providers.vault.keep_all(&setup.providers).await;
         assert!(lock(&setup.vault).leases["aws/creds/reader/0"].0.revoked);
     });
-}
-
-#[test]
-fn a_vault_that_the_policy_does_not_name_any_more_gets_everything_back_and_is_not_called_again() {
-    const LOGIN: &str = "{method: approle, role_id: \"env:ROLE\", secret_id: \"env:SECRET\"}";
-    let policy = |credentials: &str| {
-        let head = "version: 1\nallowlist: [openapi]\ncredentials:";
-        Arc::new(parse(&format!("{head} {{{credentials}}}\n"), "p").unwrap())
-    };
-    let vault = |login: &str| policy(&format!("vault: {{address: \"https://vault.acme.example\", kv_ttl: 1h, login: {login}}}"));
-    for (changed, stays) in [
-        (policy("secrets_dir: var/secrets"), false),
-        (vault(&LOGIN.replace("env:SECRET", "env:OTHER")), false),
-        (policy(&format!("secrets_dir: other, vault: {{address: \"https://vault.acme.example\", login: {LOGIN}}}")), false),
-        (vault(LOGIN), true),
-    ] {
-        let setup = Setup::new((600, 6000), (600, 6000));
-        runtime().block_on(async {
-            setup.providers.set_policy(&setup.policy);
-            setup.read(1, "vault:aws/creds/reader").await.unwrap();
-            setup.read(1, "vault:kv/a#token").await.unwrap();
-            setup.providers.set_policy(&changed);
-            setup.providers.vault.keep_all(&setup.providers).await;
-            assert_eq!(lock(&setup.vault).tokens.values().all(|token| token.revoked), !stays);
-            assert_eq!(setup.providers.vault.next_end().is_some(), stays);
-            let renewed = lock(&setup.vault).tokens.values().map(|token| token.end).max();
-            setup.pass(500, 500, 500);
-            setup.providers.vault.keep_all(&setup.providers).await;
-            let now = lock(&setup.vault).tokens.values().map(|token| token.end).max();
-            assert_eq!(now > renewed, stays, "the token is renewed only if the policy in force names the vault");
-        });
-    }
 }
 
 #[test]

@@ -93,6 +93,26 @@ async fn answers_have_the_documented_form() {
 }
 
 #[tokio::test]
+async fn families_are_described_with_what_an_intent_and_a_credential_need() {
+    let server = TestServer::new().await;
+    let list = server.get("/families").await.json();
+    let named = |id: &str| list["families"].as_array().unwrap().iter().find(|family| family["id"] == id).cloned();
+    assert_eq!(named("github").unwrap()["connects"], true);
+    assert!(named("nothing").is_none());
+    let github = server.get("/families/github").await.json();
+    assert_eq!(github["examples"], json!(["acme/website", "acme"]));
+    assert_eq!(github["kinds"][0]["streams"], json!(["repository", "contributors", "tags"]));
+    let forms: Vec<&str> = github["locators"].as_array().unwrap().iter().filter_map(|form| form["form"].as_str()).collect();
+    assert_eq!(forms, ["env:NAME", "file:PATH", "vault:PATH", "sp:NAME", "consent:NAME"]);
+    for key in ["how_to_grant", "proof", "login"] {
+        assert!(github[key].as_array().is_some_and(|items| !items.is_empty()), "{key}");
+    }
+    let missing = server.get("/families/githb").await;
+    assert_eq!((missing.status, missing.code().as_str()), (404, "NOT_FOUND"));
+    assert!(missing.body.contains("Did you mean github?"), "{}", missing.body);
+}
+
+#[tokio::test]
 async fn every_answer_carries_the_security_headers_and_head_has_no_body() {
     let server = TestServer::new().await;
     for path in ["/", "/healthz", "/connections", "/nothing", "/metrics"] {

@@ -127,7 +127,7 @@ pub fn requesters(value: &Value, pointer: &str, visit: &mut dyn FnMut(&Value, &s
             if keys.get("type").is_some_and(|kind| kind == "HttpRequester") {
                 visit(value, pointer);
             }
-            for (key, child) in keys.iter().filter(|(key, _)| pointer != "" || *key != "definitions") {
+            for (key, child) in keys.iter().filter(|(key, _)| !pointer.is_empty() || *key != "definitions") {
                 requesters(child, &format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")), visit);
             }
         }

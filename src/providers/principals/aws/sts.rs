@@ -200,6 +200,7 @@ impl<'a> Sts<'a> {
         }
         let origin = self.url.origin().ascii_serialization();
         let context = self.context;
+        context.asked.store(true, std::sync::atomic::Ordering::Relaxed);
         let session = context.providers.session(context.request, Endpoint::Tokens, &origin, self.posts(form));
         let method = Method::ListedPost(Some(body));
         let (url, max_bytes) = (self.url.clone(), MAX_RESPONSE_BYTES);

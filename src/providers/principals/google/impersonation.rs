@@ -53,6 +53,7 @@ pub async fn mint(
         idempotent: true,
     };
     let posts = Posts { list: format!("credentials.principals.{}", context.name), rules: vec![rule] };
+    context.asked.store(true, std::sync::atomic::Ordering::Relaxed);
     let session = context.providers.session(context.request, Endpoint::Tokens, &origin, posts);
     let body = json!({"scope": scopes, "lifetime": format!("{}s", LIFETIME.as_secs())}).to_string();
     let bearer = Secret::new(format!("Bearer {}", own.access_token.expose()));
