@@ -114,7 +114,6 @@ PY
     echo "CA=$dir/state/ca.pem"
     echo "CREDENTIALS=$dir/state/credentials.json"
     echo "PYTHON=$client/bin/python"
-    echo "SCRIPT=$here/okta_check.py"
   } >"$dir/env"
   checked
 }
