@@ -13,7 +13,7 @@ peer_tests! {
         the_family_reads_a_server_without_tls_under_its_base_url;
 }
 
-const READER: &str = "glpat-sandbox-reader-00000";
+const READER: &str = "glpat-sandbox-reader";
 
 /// Runs python-gitlab and returns what it prints.
 async fn package(token: &str, group: &str, project: &str) -> Value {
@@ -42,18 +42,18 @@ async fn python_gitlab_accepts_the_sandbox() {
     let missing = package(READER, "nobody", "acme/nothing").await;
     assert_eq!((&missing["group"]["error"], &missing["group"]["message"]), (&json!(404), &json!("404 Group Not Found")));
     assert_eq!(missing["project"]["message"], "404 Project Not Found");
-    let other = package("glpat-sandbox-other-000000", "acme", "acme/website").await;
+    let other = package("glpat-sandbox-other", "acme", "acme/website").await;
     assert_eq!((&other["group"]["error"], &other["project"]["error"]), (&json!(404), &json!(404)), "strangers see nothing");
-    let narrow = package("glpat-sandbox-repository-0", "acme", "acme/website").await;
+    let narrow = package("glpat-sandbox-files", "acme", "acme/website").await;
     assert_eq!((&narrow["group"]["error"], &narrow["group"]["message"]), (&json!(403), &json!("insufficient_scope")));
     assert_eq!(narrow["scopes"], json!(["read_repository"]), "a token of any scope may read itself");
-    let expired = package("glpat-sandbox-expired-0000", "acme", "acme/website").await;
+    let expired = package("glpat-sandbox-expired", "acme", "acme/website").await;
     assert_eq!((&expired["group"]["error"], &expired["scopes"]["message"]), (&json!(401), &json!("invalid_token")));
 }
 
 async fn airbyte_s_connector_accepts_the_sandbox() {
     let folder = tempfile::tempdir().unwrap();
-    for (token, status) in [(READER, "SUCCEEDED"), ("glpat-sandbox-nobody-00000", "FAILED")] {
+    for (token, status) in [(READER, "SUCCEEDED"), ("glpat-sandbox-nobody", "FAILED")] {
         let config = json!({
             "credentials": {"auth_type": "access_token", "access_token": token},
             "api_url": variable("GITLAB", "PLAIN"), "start_date": "2021-01-01T00:00:00Z", "groups_list": ["acme"],

