@@ -61,7 +61,7 @@ pub(super) struct Resource {
 /// Opens the resource and checks that the response of the identity call is for the resource that the id names.
 ///
 /// # Errors
-/// Returns the errors of `Resource::failure` and [`identity::prove`].
+/// Returns the errors of `Resource::failure` and `identity::prove`.
 pub async fn open(
     binding: Binding,
     session: Session,

@@ -1,8 +1,8 @@
 //! The `snowflake` engine: accounts of Snowflake over its SQL API.
 //!
-//! Reading order: [`resource`] (what a resource id means), [`login`] (the credential), [`statements`] (everything that is ever
-//! sent), [`api`] ([`result_set`], [`classify`]), then the steps: [`identity`], [`privilege`], [`catalog`] ([`types`]).
-//! [`spec`] is the part of the family file that this engine reads. Only metadata is read, and nothing needs a warehouse,
+//! Reading order: `resource` (what a resource id means), `login` (the credential), `statements` (everything that is ever
+//! sent), `api` (`result_set`, `classify`), then the steps: `identity`, `privilege`, `catalog` (`types`).
+//! `spec` is the part of the family file that this engine reads. Only metadata is read, and nothing needs a warehouse,
 //! because a warehouse that wakes up costs at least a minute.
 
 mod api;
