@@ -1,8 +1,8 @@
 //! Accounts of Snowflake, and the token with which a user with a key pair proves itself there.
 //!
-//! Sources: docs.snowflake.com, "SQL API: Authenticating to the server" and "Account identifiers" [V]: issuer
+//! Sources: docs.snowflake.com, "SQL API: Authenticating to the server" and "Account identifiers" \[V\]: issuer
 //! `ACCOUNT.USER.SHA256:FINGERPRINT`, subject `ACCOUNT.USER`, both in upper case, the account without region, cloud and
-//! `.privatelink`, valid for one hour at most. snowflake-connector-python 4.8.1, `auth/keypair.py` [V]: the same claims, the
+//! `.privatelink`, valid for one hour at most. snowflake-connector-python 4.8.1, `auth/keypair.py` \[V\]: the same claims, the
 //! account of a replication group without what follows the hyphen, and RS256, ES256 or ES384 by the type of the key.
 
 use super::Secret;
@@ -15,13 +15,13 @@ use ring::digest;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// The value of the header `X-Snowflake-Authorization-Token-Type` for a token of a key pair [V].
+/// The value of the header `X-Snowflake-Authorization-Token-Type` for a token of a key pair \[V\].
 pub const KEYPAIR_JWT: &str = "KEYPAIR_JWT";
 
 /// A little less than the hour that Snowflake allows, for clocks that differ.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(59 * 60);
 
-/// The domains of Snowflake. The regions in China have one of their own [K].
+/// The domains of Snowflake. The regions in China have one of their own \[K\].
 pub const DOMAINS: [&str; 2] = [".snowflakecomputing.com", ".snowflakecomputing.cn"];
 
 /// An account, as tokens and host names write it.

@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    /// [V] developer.salesforce.com, "Limit Info Header" of the REST API.
+    /// \[V\] developer.salesforce.com, "Limit Info Header" of the REST API.
     #[test]
     fn a_usage_header_has_no_reset() {
         let pattern = r"(?:^|[^-])api-usage=(\d+)/(\d+)";

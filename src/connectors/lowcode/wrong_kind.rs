@@ -23,8 +23,8 @@ struct IssuedForm {
 const TOKEN_FIELDS: [&str; 5] = ["token", "access_token", "api_token", "api_key", "password"];
 
 /// The vendors document these prefixes for secret scanners: docs.github.com "GitHub's token formats", docs.slack.dev "Tokens",
-/// docs.gitlab.com "Token prefixes", docs.aws.amazon.com "IAM identifiers" [V]; the others are known from gitleaks' and
-/// trufflehog's rules [K].
+/// docs.gitlab.com "Token prefixes", docs.aws.amazon.com "IAM identifiers" \[V\]; the others are known from gitleaks' and
+/// trufflehog's rules \[K\].
 static FORMS: LazyLock<Vec<IssuedForm>> = LazyLock::new(|| {
     const GOOGLE: &[&str] = &["bigquery", "gcp_org", "gworkspace_drive"];
     const AWS: &[&str] = &["aws_org", "redshift", "s3", "s3_compat"];

@@ -1,7 +1,7 @@
 //! Runs one statement over Snowflake's SQL API and returns its whole result.
 //!
 //! Sources: docs.snowflake.com, "SQL API: Submitting a request", "Handling responses" and "Checking the status of the
-//! execution" [V]: a statement that is done within 45 s is answered with 200, any other with 202 and a handle, whose address is
+//! execution" \[V\]: a statement that is done within 45 s is answered with 200, any other with 202 and a handle, whose address is
 //! then read until the statement is done. A request is sent again with the same `requestId` and `retry=true`, so that
 //! Snowflake does not execute it twice. A large result has several partitions, which are read one by one.
 

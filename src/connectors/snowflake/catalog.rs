@@ -1,6 +1,6 @@
 //! The catalog of an account: its tables and views with their columns, from SHOW alone.
 //!
-//! Sources: docs.snowflake.com, "SHOW TABLES", "SHOW VIEWS", "SHOW COLUMNS" and "SHOW <objects>" [V]: names of columns, the
+//! Sources: docs.snowflake.com, "SHOW TABLES", "SHOW VIEWS", "SHOW COLUMNS" and "SHOW objects" \[V\]: names of columns, the
 //! JSON text of `data_type`, at most 10,000 rows, no warehouse needed.
 
 use super::api::SqlApi;

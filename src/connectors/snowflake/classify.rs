@@ -81,7 +81,7 @@ fn fill(text: &str, message: &str, context: &CallContext) -> String {
     .fold(text.to_string(), |text, (name, value)| text.replace(name, &value))
 }
 
-/// Returns the identifier of a refused login: Snowflake writes it in brackets at the end of its message [V].
+/// Returns the identifier of a refused login: Snowflake writes it in brackets at the end of its message \[V\].
 fn uuid(message: &str) -> Option<String> {
     let (_, rest) = message.rsplit_once('[')?;
     let (id, _) = rest.split_once(']')?;
@@ -144,7 +144,7 @@ fn kind(body: &[u8]) -> &'static str {
     }
 }
 
-/// Returns the failure for a code that no rule names. The statuses are those of the API's description [V].
+/// Returns the failure for a code that no rule names. The statuses are those of the API's description \[V\].
 fn by_status(status: u16, context: &CallContext) -> Failure {
     let CallContext { host, account, .. } = context;
     match status {

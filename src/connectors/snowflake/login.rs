@@ -2,7 +2,7 @@
 //! no password.
 //!
 //! Sources: docs.snowflake.com, "SQL API: Authenticating to the server" and "Using programmatic access tokens for
-//! authentication" [V]: the token is sent as `Bearer`, and `X-Snowflake-Authorization-Token-Type` names its type. If the
+//! authentication" \[V\]: the token is sent as `Bearer`, and `X-Snowflake-Authorization-Token-Type` names its type. If the
 //! header is missing, Snowflake recognizes the type by the token.
 
 use super::resource::AccountResource;

@@ -1,6 +1,6 @@
 //! Finds out whether the user may do more than read: the privileges of all roles that it can activate.
 //!
-//! Sources: docs.snowflake.com, "CURRENT_AVAILABLE_ROLES" and "SHOW GRANTS" [V]: the first lists the roles that the user was
+//! Sources: docs.snowflake.com, "CURRENT_AVAILABLE_ROLES" and "SHOW GRANTS" \[V\]: the first lists the roles that the user was
 //! granted, with those of their hierarchy; the second lists privileges with the type of their object in `granted_on`. With
 //! secondary roles (the default since 2024) all of them are active at once, so none may be left out.
 

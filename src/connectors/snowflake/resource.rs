@@ -1,8 +1,8 @@
 //! What a resource id of Snowflake means: an account identifier in one of the spellings that Snowflake and people use.
 //!
-//! Sources: docs.snowflake.com, "Account identifiers" [V]: `organization-account` is preferred; the account locator needs
+//! Sources: docs.snowflake.com, "Account identifiers" \[V\]: `organization-account` is preferred; the account locator needs
 //! region and cloud in most regions; a host has hyphens where the account name has underscores; `organization.account` is how
-//! SQL and the page of Snowflake name an account. Addresses of Snowsight [V]: `app.snowflake.com/ORGANIZATION/ACCOUNT` and
+//! SQL and the page of Snowflake name an account. Addresses of Snowsight \[V\]: `app.snowflake.com/ORGANIZATION/ACCOUNT` and
 //! `app.snowflake.com/REGION/LOCATOR`.
 
 use crate::credentials::snowflake::{AccountIdentifier, DOMAINS};
@@ -27,7 +27,7 @@ pub enum AccountName {
     Organization { organization: String, account: String },
 }
 
-/// The region whose accounts have neither region nor cloud in their host [V].
+/// The region whose accounts have neither region nor cloud in their host \[V\].
 const REGION_WITHOUT_NAME: &str = "us-west-2";
 
 impl AccountResource {

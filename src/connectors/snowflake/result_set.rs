@@ -4,7 +4,7 @@ use crate::memory_budget::Reservation;
 use serde_json::Value;
 
 /// The result of a statement. SHOW can get new columns at any time, and an administrator can leave some out, so values are
-/// found by the names of their columns (docs.snowflake.com, "Handling new columns in SHOW command output" [V]).
+/// found by the names of their columns (docs.snowflake.com, "Handling new columns in SHOW command output" \[V\]).
 #[derive(Default)]
 pub struct ResultSet {
     columns: Vec<String>,

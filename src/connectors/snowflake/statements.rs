@@ -1,5 +1,5 @@
 //! The SQL statements that AAM sends to Snowflake. Each one reads metadata only, and none of them needs a warehouse: SHOW
-//! and context functions are answered by the cloud services layer (docs.snowflake.com, "SHOW <objects>" [V]).
+//! and context functions are answered by the cloud services layer (docs.snowflake.com, "SHOW objects" \[V\]).
 //!
 //! The list of the family file allows exactly these; a test compares both.
 
@@ -26,7 +26,7 @@ pub const IDENTITY: Selection =
 pub const DATABASES: &str = "SHOW DATABASES LIMIT 100";
 pub const TABLES: &str = "SHOW TABLES IN ACCOUNT LIMIT 1000";
 pub const VIEWS: &str = "SHOW VIEWS IN ACCOUNT LIMIT 1000";
-/// SHOW COLUMNS has no LIMIT; Snowflake refuses to list more than 10,000 rows at once [V].
+/// SHOW COLUMNS has no LIMIT; Snowflake refuses to list more than 10,000 rows at once \[V\].
 pub const COLUMNS: &str = "SHOW COLUMNS IN ACCOUNT";
 
 /// The rows that [`TABLES`] and [`VIEWS`] are limited to.
@@ -35,7 +35,7 @@ pub const MAX_RELATIONS: usize = 1000;
 pub const MAX_DATABASES: usize = 100;
 /// The rows that [`grants`] is limited to.
 pub const MAX_GRANTS: usize = 5000;
-/// The most rows that SHOW returns without LIMIT [V].
+/// The most rows that SHOW returns without LIMIT \[V\].
 pub const MAX_SHOWN: usize = 10_000;
 
 /// A SELECT of context functions.

@@ -1,6 +1,6 @@
 //! Maps the data types of SHOW COLUMNS to JSON Schema.
 //!
-//! Source: docs.snowflake.com, "SHOW COLUMNS" [V]: `data_type` is a JSON text such as
+//! Source: docs.snowflake.com, "SHOW COLUMNS" \[V\]: `data_type` is a JSON text such as
 //! `{"type":"FIXED","precision":38,"scale":0,"nullable":true}`.
 
 use serde_json::{Value, json};

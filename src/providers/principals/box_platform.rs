@@ -1,7 +1,7 @@
 //! Kind `box`: a platform app of Box, by JWT (the settings file that Box generates) or by client credentials.
 //!
-//! Sources: developer.box.com, "JWT without SDKs", "Client Credentials Grant", "Downscope token" and "Common errors" [V];
-//! support.box.com, "Please check the 'sub' claim" and "Cannot obtain token based on the enterprise configuration" [V].
+//! Sources: developer.box.com, "JWT without SDKs", "Client Credentials Grant", "Downscope token" and "Common errors" \[V\];
+//! support.box.com, "Please check the 'sub' claim" and "Cannot obtain token based on the enterprise configuration" \[V\].
 
 use super::issued::token_credential;
 use super::refusal::RefusalRule;
@@ -17,13 +17,13 @@ use url::Url;
 const VENDOR: &str = "Box";
 const TOKEN_URL: &str = "https://api.box.com/oauth2/token";
 
-/// The audience of assertions, also where requests go to another address [V].
+/// The audience of assertions, also where requests go to another address \[V\].
 const AUDIENCE: &str = TOKEN_URL;
 
-/// Box accepts assertions of at most 60 seconds [V].
+/// Box accepts assertions of at most 60 seconds \[V\].
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(45);
 
-/// The documented lifetime, for a response without `expires_in` [V].
+/// The documented lifetime, for a response without `expires_in` \[V\].
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 const REFUSALS: &[RefusalRule] = &[

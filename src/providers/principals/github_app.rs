@@ -1,7 +1,7 @@
 //! Kind `github_app`: hands the keys of a GitHub App to the family `github`, which mints an installation token with the least
 //! permissions at the start of each attempt and names what GitHub refuses. Makes no call itself.
 //!
-//! Source: docs.github.com, "Generating a JSON Web Token (JWT) for a GitHub App" [V]. GitHub generates keys as PKCS#1 in PEM.
+//! Source: docs.github.com, "Generating a JSON Web Token (JWT) for a GitHub App" \[V\]. GitHub generates keys as PKCS#1 in PEM.
 
 use super::{Fetched, MintContext, Minted};
 use crate::credentials::private_key::{PrivateKey, UnusableKey};

@@ -1,8 +1,8 @@
 //! Kind `netsuite`: token-based authentication, which signs each request with OAuth 1.0a and HMAC-SHA256.
 //!
 //! Sources: Oracle NetSuite help, "Token-based Authentication (TBA) for Integration Application Developers", "The
-//! Authorization Headers", "Error Messages for RESTlets, SOAP Web Services, and REST Web Services" [V]. HMAC-SHA1 has not been
-//! accepted since 2023.1 [V]. From 2027.1 on, new integrations for REST web services cannot use token-based authentication [V].
+//! Authorization Headers", "Error Messages for RESTlets, SOAP Web Services, and REST Web Services" \[V\]. HMAC-SHA1 has not been
+//! accepted since 2023.1 \[V\]. From 2027.1 on, new integrations for REST web services cannot use token-based authentication \[V\].
 
 use super::oauth1::{self, Keys};
 use super::refusal::{Refusal, RefusalRule, Refusals, http_date};
@@ -14,7 +14,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
 use url::Url;
 
-/// The codes of Oracle's table [V]. `WWW-Authenticate` names some of them; the Login Audit Trail names all.
+/// The codes of Oracle's table \[V\]. `WWW-Authenticate` names some of them; the Login Audit Trail names all.
 const REFUSALS: &[RefusalRule] = &[
     RefusalRule::new(
         &["consumer_key_unknown"],
@@ -73,7 +73,7 @@ const REFUSALS: &[RefusalRule] = &[
     ),
 ];
 
-/// The bytes of randomness of a nonce. NetSuite wants 6 to 64 characters and recommends 20 [V].
+/// The bytes of randomness of a nonce. NetSuite wants 6 to 64 characters and recommends 20 \[V\].
 const NONCE_BYTES: usize = 16;
 
 /// Reads the four values and creates the signer. Makes no call.
@@ -113,12 +113,12 @@ pub async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure>
     Ok(Fetched { value: Minted { credential, evidence, key_ends_at: None }, valid_for: None })
 }
 
-/// The realm: the account id in upper case, with `_SB1` for a sandbox [V].
+/// The realm: the account id in upper case, with `_SB1` for a sandbox \[V\].
 fn realm(account: &str) -> String {
     account.to_uppercase().replace('-', "_")
 }
 
-/// The first label of the host: the account id in lower case, with `-sb1` for a sandbox [V].
+/// The first label of the host: the account id in lower case, with `-sb1` for a sandbox \[V\].
 fn host_label(account: &str) -> String {
     account.to_lowercase().replace('_', "-")
 }

@@ -1,8 +1,8 @@
 //! Kind `okta`: a service app with a private key (private_key_jwt), and with DPoP where Okta asks for it.
 //!
 //! Sources: developer.okta.com, "Implement OAuth for Okta with a service app" and "Configure OAuth 2.0 Demonstrating
-//! Proof-of-Possession" [V]; the recorded answers of the Python package okta 3.4.6 [R]. Scopes of the API are issued by the
-//! organization's own server (`/oauth2/v1/token`) only [V].
+//! Proof-of-Possession" \[V\]; the recorded answers of the Python package okta 3.4.6 \[R\]. Scopes of the API are issued by the
+//! organization's own server (`/oauth2/v1/token`) only \[V\].
 
 use super::dpop::{DpopKey, DpopSigner};
 use super::issued::{granted, granted_scopes, token_credential, with_scopes};
@@ -20,16 +20,16 @@ use url::Url;
 
 const VENDOR: &str = "Okta";
 
-/// Okta accepts assertions of at most one hour [V].
+/// Okta accepts assertions of at most one hour \[V\].
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(300);
 
-/// The documented lifetime of a token of the organization's server, for a response without `expires_in` [V].
+/// The documented lifetime of a token of the organization's server, for a response without `expires_in` \[V\].
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The requests for one token, at most: without DPoP, with it, and with a nonce twice.
 const MAX_REQUESTS: usize = 4;
 
-/// From the support pages of Okta that have the description as their title [V].
+/// From the support pages of Okta that have the description as their title \[V\].
 const REFUSALS: &[RefusalRule] = &[
     RefusalRule::new(
         &["invalid_client"],

@@ -1,8 +1,8 @@
 //! Kind `salesforce`: JWT bearer (a certificate and a user) or client credentials (a secret and the app's run-as user).
 //!
 //! Sources: help.salesforce.com, "OAuth 2.0 JWT Bearer Flow for Server-to-Server Integration" and "OAuth 2.0 Client
-//! Credentials Flow for Server-to-Server Integration" [V]; the issues named in the rules. Neither flow lets a request narrow
-//! the scopes of the app [V].
+//! Credentials Flow for Server-to-Server Integration" \[V\]; the issues named in the rules. Neither flow lets a request narrow
+//! the scopes of the app \[V\].
 
 use super::issued::token_credential;
 use super::refusal::RefusalRule;
@@ -17,16 +17,16 @@ use url::Url;
 
 const VENDOR: &str = "Salesforce";
 
-/// Salesforce accepts assertions of at most 3 minutes [V].
+/// Salesforce accepts assertions of at most 3 minutes \[V\].
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(150);
 
-/// Responses have no `expires_in` [V]: a token lives as long as the session of its user, whose timeout an administrator sets
-/// to between 15 minutes and 24 hours (2 hours by default) [K]. A token is used for the shortest of these times only, so that
+/// Responses have no `expires_in` \[V\]: a token lives as long as the session of its user, whose timeout an administrator sets
+/// to between 15 minutes and 24 hours (2 hours by default) \[K\]. A token is used for the shortest of these times only, so that
 /// no setting ends it while AAM believes in it; a new one costs one call.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-/// The texts are those of Salesforce's "OAuth 2.0 Authorization Errors" [V] and of restforce#674, omniphx/forrest#278,
-/// pozil/pub-sub-api-node-client#58 and salesforcedictionary.com [R].
+/// The texts are those of Salesforce's "OAuth 2.0 Authorization Errors" \[V\] and of restforce#674, omniphx/forrest#278,
+/// pozil/pub-sub-api-node-client#58 and salesforcedictionary.com \[R\].
 const REFUSALS: &[RefusalRule] = &[
     RefusalRule::permission(
         &[],
@@ -166,7 +166,7 @@ fn is_shared(domain: &Url) -> bool {
     matches!(domain.host_str(), Some("login.salesforce.com" | "test.salesforce.com"))
 }
 
-/// The audience that belongs to a host: that of sandboxes for a sandbox, whose My Domain has the form `NAME--SANDBOX` [V].
+/// The audience that belongs to a host: that of sandboxes for a sandbox, whose My Domain has the form `NAME--SANDBOX` \[V\].
 fn audience_of(domain: &Url) -> &'static str {
     let host = domain.host_str().unwrap_or_default();
     let sandbox =

@@ -1,8 +1,8 @@
 //! What the refusals of ServiceNow's token endpoint mean for the kind `oauth2_client`: an instance answers several causes with
 //! the same text, and none of their codes is the one that RFC 6749 has for it.
 //!
-//! Sources: servicenow.com/docs, "Client credentials" (Brazil) [V]; refractionPOINT/documentation#283 [R]; the answer
-//! `server_error` with `access_denied` for a client that is not known is reported by many users [K].
+//! Sources: servicenow.com/docs, "Client credentials" (Brazil) \[V\]; refractionPOINT/documentation#283 \[R\]; the answer
+//! `server_error` with `access_denied` for a client that is not known is reported by many users \[K\].
 
 use super::refusal::RefusalRule;
 use super::token_request::TokenRefusal;

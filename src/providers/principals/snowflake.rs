@@ -1,7 +1,7 @@
 //! Kind `snowflake`: a user with a key pair, who proves itself by a JSON Web Token of its own. No call is made.
 //!
 //! Snowflake recognizes the type of a token by itself, or by the header `X-Snowflake-Authorization-Token-Type`
-//! (docs.snowflake.com, "SQL API: Authenticating to the server" [V]). For the token itself see `credentials::snowflake`.
+//! (docs.snowflake.com, "SQL API: Authenticating to the server" \[V\]). For the token itself see `credentials::snowflake`.
 
 use super::{Fetched, MintContext, Minted};
 use crate::credentials::snowflake::{AccountIdentifier, KEYPAIR_JWT, TOKEN_LIFETIME, key_pair_token};

@@ -1,7 +1,7 @@
 //! Kind `zoom`: a server-to-server OAuth app, which gets its tokens by the grant `account_credentials`.
 //!
-//! Sources: developers.zoom.us, "Server-to-Server OAuth" and "OAuth error messages" [V]. A token lives for one hour [V], and
-//! its scopes are those of the app; a request cannot narrow them [V]. Each new token ended the one before in some accounts
+//! Sources: developers.zoom.us, "Server-to-Server OAuth" and "OAuth error messages" \[V\]. A token lives for one hour \[V\], and
+//! its scopes are those of the app; a request cannot narrow them \[V\]. Each new token ended the one before in some accounts
 //! [V: ZoomNet#269], so all connections share one.
 
 use super::issued::token_credential;
@@ -18,8 +18,8 @@ const TOKEN_URL: &str = "https://zoom.us/oauth/token";
 /// The documented lifetime, for a response without `expires_in`.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Zoom sends `error` and `reason`; the texts are those of "OAuth error messages" (4702 to 4741) [V] and of the recorded
-/// answers in zoom/server-to-server-oauth-token#3 and others [R].
+/// Zoom sends `error` and `reason`; the texts are those of "OAuth error messages" (4702 to 4741) \[V\] and of the recorded
+/// answers in zoom/server-to-server-oauth-token#3 and others \[R\].
 const REFUSALS: &[RefusalRule] = &[
     RefusalRule::permission(
         &[],

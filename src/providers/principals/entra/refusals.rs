@@ -1,4 +1,4 @@
-//! The errors of Microsoft Entra ID, as data. [V] learn.microsoft.com, "Microsoft Entra authentication and authorization error
+//! The errors of Microsoft Entra ID, as data. \[V\] learn.microsoft.com, "Microsoft Entra authentication and authorization error
 //! codes", and the troubleshooting guide of azidentity.
 
 use crate::providers::principals::refusal::RefusalRule;

@@ -1,7 +1,7 @@
 //! `kind: google`: a service account by its key, or by workload identity federation, also as the identity that another
 //! account is impersonated with.
 //!
-//! [V] developers.google.com, "Using OAuth 2.0 for server to server applications"; cloud.google.com, "Workload identity
+//! \[V\] developers.google.com, "Using OAuth 2.0 for server to server applications"; cloud.google.com, "Workload identity
 //! federation" and "Create short-lived credentials for a service account".
 
 mod federation;

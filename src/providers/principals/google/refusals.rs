@@ -1,4 +1,4 @@
-//! The errors of Google's token endpoints, as data. [V] developers.google.com, "Using OAuth 2.0 for server to server
+//! The errors of Google's token endpoints, as data. \[V\] developers.google.com, "Using OAuth 2.0 for server to server
 //! applications", JWT error codes; cloud.google.com, "Troubleshoot workload identity federation" and the reference of
 //! generateAccessToken.
 
