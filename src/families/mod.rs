@@ -3,8 +3,8 @@
 //! The build script lists the files, so a new family only needs a new file. The policy, the connectors and the command
 //! line get the families from here and keep no list of their own.
 //!
-//! Facts about vendors carry a mark: `\[V\]` was verified on the named page, `\[K\]` is known from vendor documentation,
-//! `\[U\]` is uncertain until it is proven against a real tenant, and `[-]` follows from the format itself.
+//! Facts about vendors carry a mark: `[V]` was verified on the named page, `[K]` is known from vendor documentation,
+//! `[U]` is uncertain until it is proven against a real tenant, and `[-]` follows from the format itself.
 
 mod custom;
 mod login;
