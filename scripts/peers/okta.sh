@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Okta without an organization: recorded answers, which Okta's Python package ships; and the sandbox of this project with two
-# judges, that package and prism with Okta's own API description (package @okta/openapi).
+# Okta without an organization: recorded answers, which Okta's Python package ships; and prism with Okta's own API description
+# (package @okta/openapi) before the sandbox of this project.
 #   okta.sh start DIR | stop DIR
 #
 # DIR/env: RECORDINGS (the folder with one file for each recording of DPoP), ANSWERS (a JSON file with the recorded answers to
-# reading calls, and all refusals), SANDBOX (the sandbox as an HTTP proxy), CA, CREDENTIALS (its files), CHECKED (prism before the
-# sandbox), PYTHON and SCRIPT (the package as a caller).
+# reading calls, and all refusals), CHECKED (prism before the sandbox).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
@@ -20,43 +19,17 @@ stop() {
 
 # checked: starts prism before the sandbox and waits until it answers.
 checked() {
-  local port modules n=0
-  port=$(free_port)
-  modules=$(npm_modules prism-5.16.0 @stoplight/prism-cli@5.16.0 @octokit/openapi@23.0.2)
+  local description
   description=$(npm_modules okta-openapi-2.15.0 @okta/openapi@2.15.0)
   node "$here/okta_slice.js" "$description/@okta/openapi/dist/spec.json" "$dir/slice.json" /api/v1/org /api/v1/users /api/v1/groups \
     /api/v1/apps '/api/v1/meta/schemas/user/{schemaId}' '/api/v1/users/{userId}' '/api/v1/users/{userId}/roles'
-  setsid node "$modules/@stoplight/prism-cli/dist/index.js" proxy "$dir/slice.json" "http://$(address http acme.okta.com)" --errors \
-    -h 127.0.0.1 -p "$port" >"$dir/checked.log" 2>&1 </dev/null &
-  : >>"$dir/checked.log"
-  echo $! >"$dir/checked.pid"
-  while [ "$n" -lt 600 ]; do
-    if grep -q "Prism is listening" "$dir/checked.log"; then
-      echo "CHECKED=http://127.0.0.1:$port" >>"$dir/env"
-      return 0
-    fi
-    kill -0 "$(cat "$dir/checked.pid")" 2>/dev/null || break
-    n=$((n + 1))
-    sleep 0.1
-  done
-  tail -n 20 "$dir/checked.log" >&2
-  stop
-  return 1
-}
-
-# address KEY...: prints a value of the sandbox's addresses.
-address() {
-  python3 -c 'import json, sys
-value = json.load(open(sys.argv[1]))
-for key in sys.argv[2:]: value = value[key]
-print(value)' "$dir/state/addresses.json" "$@"
+  prism "$dir" checked proxy "$dir/slice.json" "http://$(sandbox_address "$dir" http acme.okta.com)" --errors || { stop; return 1; }
 }
 
 start() {
-  local venv recordings client binary n=0
+  local venv recordings
   mkdir -p "$dir"
   venv=$(venv okta-3.4.6-recordings 'PyYAML==6.0.3')
-  client=$(venv okta-3.4.6 'okta==3.4.6')
   recordings=$venv/recordings
   (
     flock 9
@@ -93,27 +66,10 @@ PY
       touch "$recordings/.complete-2"
     fi
   ) 9>"$venv.recordings.lock"
-  (cd "$here/../.." && cargo build --quiet -p aam-sandbox)
-  binary=${CARGO_TARGET_DIR:-$here/../../target}/debug/aam-sandbox
-  setsid "$binary" --vendors "$here/../../sandbox" --only okta --proxy 127.0.0.1:0 --http acme.okta.com=127.0.0.1:0 \
-    --state "$dir/state" >"$dir/sandbox.log" 2>&1 </dev/null &
-  echo $! >"$dir/sandbox.pid"
-  while [ ! -s "$dir/state/addresses.json" ]; do
-    n=$((n + 1))
-    if [ "$n" -gt 300 ] || ! kill -0 "$(cat "$dir/sandbox.pid")" 2>/dev/null; then
-      tail -n 20 "$dir/sandbox.log" >&2
-      stop
-      return 1
-    fi
-    sleep 0.1
-  done
+  sandbox "$dir" okta --http acme.okta.com=127.0.0.1:0 || { stop; return 1; }
   {
     echo "RECORDINGS=$recordings"
     echo "ANSWERS=$recordings/answers.json"
-    echo "SANDBOX=$(address proxy)"
-    echo "CA=$dir/state/ca.pem"
-    echo "CREDENTIALS=$dir/state/credentials.json"
-    echo "PYTHON=$client/bin/python"
   } >"$dir/env"
   checked
 }

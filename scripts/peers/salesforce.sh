@@ -44,7 +44,7 @@ PY
 }
 
 start() {
-  local venv recordings binary n=0
+  local venv recordings
   mkdir -p "$dir"
   venv=$(venv salesforce-1 'PyYAML==6.0.3' 'simple-salesforce==1.12.10')
   recordings=$venv/recordings.json
@@ -57,23 +57,10 @@ start() {
       rm -rf "$dir/wheel"
     fi
   ) 9>"$venv.recordings.lock"
-  (cd "$here/../.." && cargo build --quiet -p aam-sandbox)
-  binary=${CARGO_TARGET_DIR:-$here/../../target}/debug/aam-sandbox
-  setsid "$binary" --vendors "$here/../../sandbox" --only salesforce --proxy 127.0.0.1:0 --state "$dir/state" \
-    >"$dir/sandbox.log" 2>&1 </dev/null &
-  echo $! >"$dir/sandbox.pid"
-  while [ ! -s "$dir/state/addresses.json" ]; do
-    n=$((n + 1))
-    if [ "$n" -gt 300 ] || ! kill -0 "$(cat "$dir/sandbox.pid")" 2>/dev/null; then
-      tail -n 20 "$dir/sandbox.log" >&2
-      stop
-      return 1
-    fi
-    sleep 0.1
-  done
+  sandbox "$dir" salesforce || { stop; return 1; }
   {
     echo "RECORDINGS=$recordings"
-    echo "SANDBOX=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["proxy"])' "$dir/state/addresses.json")"
+    echo "SANDBOX=$(sandbox_address "$dir" proxy)"
     echo "CA=$dir/state/ca.pem"
     echo "PYTHON=$venv/bin/python"
   } >"$dir/env"

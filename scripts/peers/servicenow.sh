@@ -19,27 +19,6 @@ stop() {
   end "$dir/sandbox.pid" aam-sandbox
 }
 
-# prism NAME MODE ARGUMENT...: starts prism and waits until it answers.
-prism() {
-  local name=$1 port n=0
-  shift
-  port=$(free_port)
-  setsid node "$modules/@stoplight/prism-cli/dist/index.js" "$@" -h 127.0.0.1 -p "$port" >"$dir/$name.log" 2>&1 </dev/null &
-  echo $! >"$dir/$name.pid"
-  while [ "$n" -lt 600 ]; do
-    if grep -q "Prism is listening" "$dir/$name.log"; then
-      echo "${name^^}=http://127.0.0.1:$port" >>"$dir/env"
-      return 0
-    fi
-    kill -0 "$(cat "$dir/$name.pid")" 2>/dev/null || break
-    n=$((n + 1))
-    sleep 0.1
-  done
-  tail -n 20 "$dir/$name.log" >&2
-  stop
-  return 1
-}
-
 # slice: keeps the call that reads rows. The description names only Bearer, but declares Basic too, which every instance accepts.
 slice() {
   "$venv/bin/python" - "$1" "$2" <<'PY'
@@ -58,31 +37,15 @@ PY
 }
 
 start() {
-  local venv binary n=0
+  local venv
   mkdir -p "$dir"
   : >"$dir/env"
   : "${AAM_SERVICENOW_DESCRIPTION:?the file with the description of the Table API}"
   venv=$(venv pyyaml-6.0.3 'PyYAML==6.0.3')
-  modules=$(npm_modules prism-5.16.0 @stoplight/prism-cli@5.16.0 @octokit/openapi@23.0.2)
   slice "$AAM_SERVICENOW_DESCRIPTION" "$dir/table.json"
-  (cd "$here/../.." && cargo build --quiet -p aam-sandbox)
-  binary=${CARGO_TARGET_DIR:-$here/../../target}/debug/aam-sandbox
-  setsid "$binary" --vendors "$here/../../sandbox" --only servicenow --proxy 127.0.0.1:0 \
-    --http acme.service-now.com=127.0.0.1:0 --state "$dir/state" >"$dir/sandbox.log" 2>&1 </dev/null &
-  echo $! >"$dir/sandbox.pid"
-  while [ ! -s "$dir/state/addresses.json" ]; do
-    n=$((n + 1))
-    if [ "$n" -gt 300 ] || ! kill -0 "$(cat "$dir/sandbox.pid")" 2>/dev/null; then
-      tail -n 20 "$dir/sandbox.log" >&2
-      stop
-      return 1
-    fi
-    sleep 0.1
-  done
-  local sandbox
-  sandbox=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["http"]["acme.service-now.com"])' "$dir/state/addresses.json")
-  prism checked proxy "$dir/table.json" "http://$sandbox" --errors
-  prism mock mock "$dir/table.json"
+  sandbox "$dir" servicenow --http acme.service-now.com=127.0.0.1:0 || { stop; return 1; }
+  prism "$dir" checked proxy "$dir/table.json" "http://$(sandbox_address "$dir" http acme.service-now.com)" --errors || { stop; return 1; }
+  prism "$dir" mock mock "$dir/table.json" || { stop; return 1; }
 }
 
 case $command in

@@ -14,7 +14,7 @@ const WINDOW: u64 = 300;
 /// What a proof lacks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProofError {
-    /// There is no proof.
+    /// The request has no proof.
     Missing,
     /// The proof is not one for this request.
     Invalid(&'static str),

@@ -17,7 +17,7 @@ use url::Url;
 pub struct Proof<'a> {
     /// All of these must match.
     pub matches: &'a [Match],
-    /// All of one of these must match, unless there is none.
+    /// At least one of these alternatives must match as a whole. An empty list requires nothing.
     pub any: &'a [Vec<Match>],
     /// Fields to show.
     pub show: &'a [String],

@@ -41,7 +41,7 @@ impl Resource {
         Ok(met)
     }
 
-    /// Changes to the authentication method that is tried after this one. Returns false if there is none.
+    /// Switches to the authentication method that is tried after this one. Returns false if this is the last one.
     pub(super) fn use_other_method(&mut self) -> bool {
         let Some(other) = self.binding.otherwise.take() else { return false };
         let config = other.config.clone();

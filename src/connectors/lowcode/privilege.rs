@@ -22,7 +22,7 @@ pub fn listed(value: Option<&Json>, separator: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Returns the grants that the records of a stream name, or `None` if there is no record. A record whose grant cannot be
+/// Returns the grants that the records of a stream name, or `None` if the stream is empty. A record whose grant cannot be
 /// read is a grant that AAM does not know.
 #[must_use]
 pub fn of_records(source: &GrantSource, records: &[Json]) -> Option<Vec<String>> {

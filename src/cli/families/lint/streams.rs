@@ -30,7 +30,7 @@ pub fn findings(manifest: &Manifest, (prefix, written): (&str, &Value), is_data:
     let streams = root["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut found = Vec::new();
     for name in single.iter().filter(|name| !streams.iter().any(|stream| stream["name"] == **name)) {
-        let problem = Problem::new(format!("{prefix}/metadata/aam/single"), format!("there is no stream {name}"));
+        let problem = Problem::new(format!("{prefix}/metadata/aam/single"), format!("the stream {name} was not found"));
         found.push(problem.hint("remove it, or correct the name"));
     }
     for (index, stream) in streams.iter().enumerate() {

@@ -42,7 +42,7 @@ fn the_fixes_of_a_custom_source_remove_its_findings() {
     let single = single.replace("definitions:", "metadata: {aam: {single: [accounts]}}\ndefinitions:");
     assert_eq!(lint(&single, "acme_crm", Some(&policy)), []);
     let misspelt = lint(&single.replace("[accounts]}}", "[account]}}"), "acme_crm", Some(&policy));
-    assert!(misspelt.iter().any(|finding| finding.message == "there is no stream account"), "{misspelt:?}");
+    assert!(misspelt.iter().any(|finding| finding.message == "the stream account was not found"), "{misspelt:?}");
 }
 
 #[test]
