@@ -1,6 +1,6 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
-//! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, google-drive-mock, OpenBao and
+//! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao and
 //! Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.

@@ -1,8 +1,10 @@
-//! The key-pair token of the family `snowflake` against the one that Snowflake's own connector signs.
+//! The family `snowflake` against snowduck, a server of the SQL API that others wrote, and its key-pair token against the one
+//! that Snowflake's own connector signs.
 
-use crate::harness::variable;
-use crate::support::lowcode_families::{EngineFixture, MockVendor, json_response_with};
+use crate::harness::{http_client, variable};
+use crate::support::lowcode_families::{EngineFixture, MockVendor, json_response_with, remaining_steps};
 use crate::support::vendors::vendor_key;
+use aam::model::{Class, Privilege};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -10,11 +12,40 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 peer_tests! {
-    [Snowduck]: the_token_has_the_claims_of_the_connector, the_sandbox_accepts_the_token_of_the_connector;
+    [Snowduck]: an_account_of_snowduck_is_read, the_token_has_the_claims_of_the_connector, the_sandbox_accepts_the_token_of_the_connector;
 }
 
 fn snowduck(name: &str) -> String {
     variable("SNOWDUCK", name)
+}
+
+async fn run_statement(statement: &str) {
+    let url = format!("{}/api/v2/statements", snowduck("URL"));
+    let response = http_client().post(url).json(&json!({"statement": statement})).send().await.expect("snowduck");
+    assert!(response.status().is_success(), "{statement}: {}", response.text().await.unwrap_or_default());
+}
+
+async fn an_account_of_snowduck_is_read() {
+    for statement in [
+        "CREATE DATABASE IF NOT EXISTS SALES",
+        "CREATE SCHEMA IF NOT EXISTS SALES.PUBLIC",
+        "CREATE TABLE IF NOT EXISTS SALES.PUBLIC.ORDERS (ID NUMBER(38,0) NOT NULL, NAME VARCHAR(200), AMOUNT NUMBER(12,2))",
+    ] {
+        run_statement(statement).await;
+    }
+    let fixture = EngineFixture::at("snowflake", &snowduck("URL"));
+    for id in ["account_sd4711.us-east-1", "snowduck-snowduck"] {
+        let opened = fixture.open("snowflake", id, Some("any-token-of-the-test")).await.expect("the account");
+        // snowduck has no SHOW GRANTS, but it names the role in use.
+        assert_eq!(opened.privilege, Privilege::Over { grants: vec!["role SYSADMIN".to_string()] });
+        let (discovery, sample) = remaining_steps(&opened).await.expect("the other steps");
+        let found = discovery.catalog.streams.iter().find(|stream| stream.name.eq_ignore_ascii_case("ORDERS"));
+        let columns = &found.expect("the table").json_schema["properties"];
+        assert_eq!(columns.as_object().map(serde_json::Map::len), Some(3), "{columns}");
+        assert!(sample.rows >= 1);
+    }
+    let other = fixture.open("snowflake", "acme-prod", Some("any-token-of-the-test")).await.err().expect("another account");
+    assert_eq!(other.class, Class::WrongService);
 }
 
 fn part(token: &str, at: usize) -> Value {

@@ -17,11 +17,15 @@ pub const CONTEXT: Selection = Selection {
         "CURRENT_AVAILABLE_ROLES",
         "CURRENT_SECONDARY_ROLES",
     ],
+    named: false,
 };
 
-/// What is needed to prove the identity, for a server that does not know every function of [`CONTEXT`].
-pub const IDENTITY: Selection =
-    Selection { functions: &["CURRENT_ACCOUNT", "CURRENT_ACCOUNT_NAME", "CURRENT_ORGANIZATION_NAME", "CURRENT_ROLE"] };
+/// What is needed to prove the identity, for a server that does not know every function of [`CONTEXT`]. Such a server may name
+/// a column by its value, and then return two columns with the same value as one, so the columns have names of their own.
+pub const IDENTITY: Selection = Selection {
+    functions: &["CURRENT_ACCOUNT", "CURRENT_ACCOUNT_NAME", "CURRENT_ORGANIZATION_NAME", "CURRENT_ROLE"],
+    named: true,
+};
 
 pub const DATABASES: &str = "SHOW DATABASES LIMIT 100";
 pub const TABLES: &str = "SHOW TABLES IN ACCOUNT LIMIT 1000";
@@ -42,12 +46,15 @@ pub const MAX_SHOWN: usize = 10_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Selection {
     pub functions: &'static [&'static str],
+    /// Whether each column is named like its function.
+    pub named: bool,
 }
 
 impl Selection {
     #[must_use]
     pub fn sql(self) -> String {
-        let calls: Vec<String> = self.functions.iter().map(|name| format!("{name}()")).collect();
+        let call = |name: &&str| if self.named { format!("{name}() AS {}", quoted(name)) } else { format!("{name}()") };
+        let calls: Vec<String> = self.functions.iter().map(call).collect();
         format!("SELECT {}", calls.join(", "))
     }
 }
