@@ -205,7 +205,7 @@ fn is_statement(listed: &str, text: &str) -> bool {
     rest.is_empty()
 }
 
-/// Returns what follows the identifier in double quotes at the beginning of `text`, or `None` if there is none.
+/// Returns what follows the identifier in double quotes at the beginning of `text`, or `None` if it does not begin with one.
 fn after_identifier(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('"')?;
     let mut chars = inner.char_indices().peekable();

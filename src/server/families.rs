@@ -33,7 +33,7 @@ pub async fn list(request: ApiRequest) -> ApiResult {
 /// `GET /families/NAME`
 ///
 /// # Errors
-/// Returns 404 if there is no such family.
+/// Returns 404 if the family was not found.
 pub async fn family(request: ApiRequest) -> ApiResult {
     let active = request.app.handle.policy.load();
     let name = request.path.trim_start_matches("/families/");
