@@ -24,6 +24,8 @@ pub struct Call {
     pub path: String,
     pub query: String,
     pub status: u16,
+    /// Whether a token endpoint was called.
+    pub token: bool,
     /// Why the call is not one that the vendor's file describes.
     pub violation: Option<String>,
 }

@@ -216,6 +216,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn record(self, reply: &Reply) {
+        let token = self.token_endpoint().is_some();
         let own = self.credential.as_ref().and_then(|own| own_account(&self.vendor.accounts, own));
         self.sandbox.calls.add(Call {
             at_ms: self.now_ms,
@@ -227,6 +228,7 @@ impl<'a> Exchange<'a> {
             path: self.request.raw_path.clone(),
             query: self.request.raw_query.clone(),
             status: reply.status,
+            token,
             violation: self.violation,
         });
     }

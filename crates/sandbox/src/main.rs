@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use sandbox::config::load_folder;
-use sandbox::sandbox::{RunOptions, Sandbox};
+use sandbox::sandbox::{Outage, RunOptions, Sandbox};
 use sandbox::server::{Entry, serve};
 use sandbox::{state, tls::Authority};
 use serde_json::{Map, Value, json};
@@ -45,6 +45,12 @@ struct Arguments {
     /// Share of calls that fail: 3%
     #[arg(long, value_parser = share, default_value = "0%")]
     faults: f64,
+    /// A vendor is down for a while, in seconds from the start: okta=20..80s
+    #[arg(long, value_name = "FAMILY=FROM..TO", value_parser = outage)]
+    outage: Vec<Outage>,
+    /// A vendor throttles each so-many-th call of an account: gitlab=7
+    #[arg(long, value_name = "FAMILY=CALLS", value_parser = throttle)]
+    throttle: Vec<(String, u64)>,
     /// Makes chance the same in each run
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -87,6 +93,19 @@ fn share(text: &str) -> Result<f64, String> {
     if (0.0..=100.0).contains(&number) { Ok(number / 100.0) } else { Err("expected 0% to 100%".to_owned()) }
 }
 
+fn outage(text: &str) -> Result<Outage, String> {
+    let (family, times) = text.split_once('=').ok_or("expected for example okta=20..80s")?;
+    let (from, to) = latency(times)?;
+    Ok(Outage { family: family.to_owned(), from, to })
+}
+
+fn throttle(text: &str) -> Result<(String, u64), String> {
+    let example = || "expected for example gitlab=7".to_owned();
+    let (family, calls) = text.split_once('=').ok_or_else(example)?;
+    let calls = calls.parse().ok().filter(|calls| *calls > 0).ok_or_else(example)?;
+    Ok((family.to_owned(), calls))
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let loaded = match load_folder(&arguments.vendors, &arguments.only) {
@@ -102,7 +121,13 @@ fn main() -> ExitCode {
         println!("{}: no problem found", vendors(loaded.len()));
         return ExitCode::SUCCESS;
     }
-    let options = RunOptions { latency: arguments.latency, faults: arguments.faults, seed: arguments.seed };
+    let options = RunOptions {
+        latency: arguments.latency,
+        faults: arguments.faults,
+        seed: arguments.seed,
+        outages: arguments.outage.clone(),
+        throttled: arguments.throttle.clone(),
+    };
     let sandbox = Arc::new(Sandbox::new(loaded, options));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

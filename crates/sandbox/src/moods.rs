@@ -33,7 +33,7 @@ pub fn early(account: &Account, call: u64, path: &str, is_token: bool) -> Option
         return Some(Reply { delivery: Delivery::Never, ..Reply::new(200) });
     }
     if account.has("down") {
-        return Some(Reply::html(503, DOWN));
+        return Some(down());
     }
     if is_token {
         return None;
@@ -51,6 +51,11 @@ pub fn early(account: &Account, call: u64, path: &str, is_token: bool) -> Option
         return Some(reply);
     }
     None
+}
+
+/// The answer of a vendor that is down.
+pub fn down() -> Reply {
+    Reply::html(503, DOWN)
 }
 
 /// Changes an answer of the API.

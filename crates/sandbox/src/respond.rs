@@ -153,6 +153,9 @@ impl Exchange<'_> {
     pub fn count_and_mood(&mut self, is_token: bool) -> Option<Reply> {
         let key = self.account.as_ref().map_or("", |account| account.key.as_str());
         self.call = self.sandbox.count(self.index, key, "calls");
+        if self.sandbox.is_out(&self.vendor.family) {
+            return Some(moods::down());
+        }
         let account = self.account.as_ref()?;
         let call = if is_token { self.call } else { self.sandbox.count(self.index, key, "api") };
         let mut reply = moods::early(account, call, &self.request.raw_path, is_token)?;
@@ -162,6 +165,9 @@ impl Exchange<'_> {
 
     fn limit(&self) -> Rendered<Option<Reply>> {
         let Some(account) = &self.account else { return Ok(None) };
+        if self.sandbox.throttles(&self.vendor.family, self.call) {
+            return self.named("throttled", &self.scope(Some(account))).map(Some);
+        }
         let Some(mood) = account.moods.iter().find(|mood| *mood == "limited" || mood.starts_with("limited_")) else {
             return Ok(None);
         };

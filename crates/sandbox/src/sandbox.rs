@@ -7,7 +7,7 @@ use minijinja::Value;
 use minijinja::value::{Object, ObjectRepr};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The items that one dataset may have.
 const MAX_ITEMS: u64 = 100_000;
@@ -26,6 +26,18 @@ pub struct RunOptions {
     /// The share of calls that fail, from 0 to 1.
     pub faults: f64,
     pub seed: u64,
+    /// Vendors that are down for a while, counted from the start.
+    pub outages: Vec<Outage>,
+    /// Vendors that answer each so-many-th call with `throttled`.
+    pub throttled: Vec<(String, u64)>,
+}
+
+/// A time in which all calls to a vendor are answered with 503.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    pub family: String,
+    pub from: Duration,
+    pub to: Duration,
 }
 
 pub struct Sandbox {
@@ -36,6 +48,7 @@ pub struct Sandbox {
     counters: Mutex<HashMap<(usize, String, &'static str), u64>>,
     items: Arc<ItemCache>,
     random: Mutex<fastrand::Rng>,
+    started: Instant,
     /// Origins of vendors and the plain addresses that stand for them.
     origins: RwLock<Vec<(String, String)>>,
 }
@@ -63,6 +76,7 @@ impl Sandbox {
             counters: Mutex::default(),
             items: Arc::default(),
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            started: Instant::now(),
             origins: RwLock::default(),
         }
     }
@@ -103,6 +117,17 @@ impl Sandbox {
             .unwrap_or_else(PoisonError::into_inner)
             .iter()
             .fold(text.to_owned(), |text, (vendor, plain)| text.replace(plain, vendor))
+    }
+
+    /// Whether the vendor is down now.
+    pub fn is_out(&self, family: &str) -> bool {
+        let passed = self.started.elapsed();
+        self.options.outages.iter().any(|outage| outage.family == family && (outage.from..outage.to).contains(&passed))
+    }
+
+    /// Whether the account's call of this number is one of those that the vendor throttles.
+    pub fn throttles(&self, family: &str, call: u64) -> bool {
+        self.options.throttled.iter().any(|(throttled, each)| throttled == family && call % each == 0)
     }
 
     /// Whether this call fails by chance, and in which of `ways`.

@@ -49,6 +49,9 @@ impl Accounts {
         if let Some(account) = self.entries.get(name) {
             return Some(account.clone());
         }
+        if let Some(twin) = self.twin(name, moods) {
+            return Some(twin);
+        }
         if moods == 0 {
             return None;
         }
@@ -64,18 +67,35 @@ impl Accounts {
         })
     }
 
+    /// `n7-acme`: a further account that is like `acme`, for a company that has many.
+    fn twin(&self, name: &str, moods: usize) -> Option<Account> {
+        let (number, rest) = name.split_once('-')?;
+        let digits = number.strip_prefix('n')?;
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        Some(self.find_within(rest, moods)?.with_key(number))
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &Account> {
         self.entries.values()
     }
 }
 
 impl Account {
-    fn with_mood(mut self, mood: &str) -> Account {
-        self.key = format!("{}-{}", mood.replace('_', "-"), self.key);
-        self.moods.insert(0, mood.to_owned());
+    fn with_mood(self, mood: &str) -> Account {
+        let mut account = self.with_key(&mood.replace('_', "-"));
+        account.moods.insert(0, mood.to_owned());
+        if let Value::Object(data) = &mut account.data {
+            data.insert("moods".to_owned(), account.moods.as_slice().into());
+        }
+        account
+    }
+
+    fn with_key(mut self, prefix: &str) -> Account {
+        self.key = format!("{prefix}-{}", self.key);
         if let Value::Object(data) = &mut self.data {
             data.insert("key".to_owned(), self.key.as_str().into());
-            data.insert("moods".to_owned(), self.moods.as_slice().into());
         }
         self
     }

@@ -164,6 +164,7 @@ fn the_list_of_calls_is_bounded() {
         path: "/".repeat(5000),
         query: String::new(),
         status: 200,
+        token: false,
         violation: None,
     };
     for at_ms in 0..=MAX_CALLS as u64 {

@@ -1,8 +1,11 @@
 //! Latency and faults of the command line.
 
 use crate::support::{VENDOR, start_with};
-use sandbox::sandbox::RunOptions;
+use sandbox::sandbox::{Outage, RunOptions};
 use std::time::{Duration, Instant};
+
+/// The family of VENDOR.
+const FAMILY: &str = "vendor";
 
 async fn statuses(options: RunOptions) -> Vec<Option<u16>> {
     let running = start_with(VENDOR, options).await;
@@ -40,4 +43,24 @@ async fn latency_is_within_its_bounds() {
         running.get("https://acme.vendor.test/v1/org", "").await;
         assert!(began.elapsed() >= least);
     }
+}
+
+#[tokio::test]
+async fn a_vendor_is_down_for_the_time_of_its_outage() {
+    let outage = |family: &str, from, to| Outage { family: family.to_owned(), from, to };
+    let with = |outage| RunOptions { outages: vec![outage], ..RunOptions::default() };
+    let hour = Duration::from_secs(3600);
+    assert!(statuses(with(outage(FAMILY, Duration::ZERO, hour))).await.iter().all(|status| *status == Some(503)));
+    for outage in [outage(FAMILY, hour, 2 * hour), outage("another", Duration::ZERO, hour)] {
+        assert!(statuses(with(outage)).await.iter().all(|status| *status == Some(200)));
+    }
+}
+
+#[tokio::test]
+async fn a_vendor_throttles_each_so_many_th_call() {
+    let with = |family: &str| RunOptions { throttled: vec![(family.to_owned(), 4)], ..RunOptions::default() };
+    let found = statuses(with(FAMILY)).await;
+    let expected: Vec<Option<u16>> = (1..=60).map(|call| Some(if call % 4 == 0 { 429 } else { 200 })).collect();
+    assert_eq!(found, expected);
+    assert!(statuses(with("another")).await.iter().all(|status| *status == Some(200)));
 }

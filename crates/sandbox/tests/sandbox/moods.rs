@@ -20,6 +20,18 @@ async fn a_mood_keeps_account_and_credential() {
 }
 
 #[tokio::test]
+async fn a_numbered_account_is_another_one_that_is_like_it() {
+    let running = start().await;
+    for (account, status) in
+        [("n7-acme", 200), ("slow-n7-acme", 200), ("n7-slow-acme", 200), ("n-acme", 404), ("n7-stranger", 404)]
+    {
+        assert_eq!(running.get(&users(account), "reader-token").await.status, status, "{account}");
+    }
+    let answer = running.get("https://n7-acme.vendor.test/v1/org", "").await;
+    assert_eq!((answer.json["name"].as_str(), answer.json["key"].as_str()), (Some("acme"), Some("n7-acme")));
+}
+
+#[tokio::test]
 async fn slow_answers_late_wherever_the_mood_comes_from() {
     let running = start().await;
     let ways = [
