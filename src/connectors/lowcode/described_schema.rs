@@ -1,6 +1,6 @@
 //! The fields of a stream that the vendor describes in another response, for example the attributes that a company added.
 
-use super::family_spec::DescribedSchema;
+use super::family_spec::{DescribedSchema, FieldRecord};
 use super::open::{Resource, json, skippable};
 use crate::model::Failure;
 use serde_json::{Map, Value, json as json_of};
@@ -12,8 +12,12 @@ impl Resource {
     /// Returns a failure of the connection or the login. If only the description cannot be read, the schema stays as it is.
     pub(super) async fn describe(&self, stream: &str, schema: &mut Value, columns: usize) -> Result<(), Failure> {
         for rule in self.binding.schemas.iter().filter(|rule| rule.stream == stream) {
-            match self.probe(&rule.from, 1).await {
-                Ok((records, _)) => records.iter().for_each(|record| add(rule, &json(record), schema, columns)),
+            let records = if rule.each.is_some() { columns } else { 1 };
+            match self.probe(&rule.from, records).await {
+                Ok((records, _)) => {
+                    let records: Vec<Value> = records.iter().map(json).collect();
+                    add(rule, &records, schema, columns);
+                }
                 Err(failure) if skippable(&failure) => {}
                 Err(failure) => return Err(failure),
             }
@@ -22,34 +26,63 @@ impl Resource {
     }
 }
 
-/// Adds the fields of `record` to the object of `schema` that `rule` names.
-fn add(rule: &DescribedSchema, record: &Value, schema: &mut Value, columns: usize) {
+/// The types of JSON schema.
+const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
+
+/// Adds the fields that `records` describe to the object of `schema` that `rule` names.
+fn add(rule: &DescribedSchema, records: &[Value], schema: &mut Value, columns: usize) {
     let Some(Value::Object(into)) = schema.pointer_mut(&rule.into) else { return };
-    let fields = rule.fields.iter().filter_map(|pointer| record.pointer(pointer)?.as_object());
-    for (name, described) in fields.flatten().take(columns) {
-        if !into.contains_key(name) {
-            into.insert(name.clone(), field(described));
-        }
+    let fields: Vec<(String, Value)> = match &rule.each {
+        Some(each) => records.iter().filter_map(|record| from_record(each, record)).collect(),
+        None => records
+            .iter()
+            .flat_map(|record| rule.fields.iter().filter_map(|pointer| record.pointer(pointer)?.as_object()))
+            .flatten()
+            .map(|(name, described)| (name.clone(), field(described)))
+            .collect(),
+    };
+    for (name, field) in fields.into_iter().take(columns) {
+        into.entry(name).or_insert(field);
     }
 }
 
 /// Returns the type, the title and the type of the items of a field. Everything else that a vendor says of it is left out.
 fn field(described: &Value) -> Value {
-    const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
     let mut field = Map::new();
-    match described["type"].as_str().filter(|name| TYPES.contains(name)) {
-        Some(name) => field.insert("type".to_string(), json_of!([name, "null"])),
-        None => None,
-    };
+    if let Some(name) = described["type"].as_str().filter(|name| TYPES.contains(name)) {
+        field.insert("type".to_string(), json_of!([name, "null"]));
+    }
     for name in ["title", "format"] {
         if let Some(text) = described[name].as_str() {
-            field.insert(name.to_string(), text.chars().filter(|c| !c.is_control()).take(100).collect::<String>().into());
+            field.insert(name.to_string(), shortened(text).into());
         }
     }
     if let Some(items) = described["items"]["type"].as_str().filter(|name| TYPES.contains(name)) {
         field.insert("items".to_string(), json_of!({"type": items}));
     }
     Value::Object(field)
+}
+
+/// Returns the name of the field that `record` describes, with its type, its title and the type of its items.
+fn from_record(each: &FieldRecord, record: &Value) -> Option<(String, Value)> {
+    let text = |pointer: &str| record.pointer(pointer)?.as_str();
+    let name = text(&each.name).filter(|name| !name.is_empty())?;
+    let typed = |vendor: &str| match each.types.get(vendor) {
+        Some(known) => known.clone(),
+        None => json_of!({"type": vendor}),
+    };
+    let mut described = text(&each.r#type).map_or_else(|| json_of!({}), typed);
+    if let Some(title) = each.title.as_deref().and_then(text) {
+        described["title"] = title.into();
+    }
+    if let Some(items) = each.items.as_deref().and_then(text) {
+        described["items"] = typed(items);
+    }
+    Some((shortened(name), field(&described)))
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 #[cfg(test)]
@@ -62,6 +95,7 @@ mod tests {
             stream: "users".to_string(),
             from: "user_schema".to_string(),
             fields: vec!["/definitions/base/properties".to_string(), "/definitions/custom/properties".to_string()],
+            each: None,
             into: "/properties/profile/properties".to_string(),
         };
         // As Okta answers (recordings of its Python package), shortened.
@@ -75,7 +109,7 @@ mod tests {
         }});
         let whole = json_of!({"properties": {"profile": {"type": "object", "properties": {"email": {"type": "string"}}}}});
         let mut schema = whole.clone();
-        add(&rule, &record, &mut schema, 3);
+        add(&rule, &[record.clone()], &mut schema, 3);
         assert_eq!(
             schema["properties"]["profile"]["properties"],
             json_of!({
@@ -87,8 +121,41 @@ mod tests {
         );
         for (record, schema) in [(json_of!(null), whole.clone()), (record, json_of!({"properties": {}}))] {
             let mut same = schema.clone();
-            add(&rule, &record, &mut same, 3);
+            add(&rule, &[record], &mut same, 3);
             assert_eq!(same, schema);
         }
+    }
+    #[test]
+    fn each_record_can_describe_one_field() {
+        let rule: DescribedSchema = serde_json::from_value(json_of!({
+            "stream": "issues", "from": "fields", "into": "/properties/fields/properties",
+            "each": {"name": "/id", "title": "/name", "type": "/schema/type", "items": "/schema/items",
+                "types": {"date": {"type": "string", "format": "date"}, "option": {"type": "object"}}},
+        }))
+        .unwrap();
+        // As Jira's /rest/api/3/field answers, shortened.
+        let records = [
+            json_of!({"id": "summary", "name": "Summary", "schema": {"type": "string", "system": "summary"}}),
+            json_of!({"id": "customfield_10010", "name": "Story Points", "custom": true, "schema": {"type": "number"}}),
+            json_of!({"id": "customfield_10011", "name": "Teams", "custom": true, "schema": {"type": "array", "items": "option"}}),
+            json_of!({"id": "customfield_10012", "name": "Go live", "custom": true, "schema": {"type": "date"}}),
+            json_of!({"id": "customfield_10013", "name": "Odd", "custom": true, "schema": {"type": "any"}}),
+            json_of!({"id": "thumbnail", "name": "Images"}),
+            json_of!({"name": "no id"}),
+            json_of!({"id": "late", "name": "beyond the bound"}),
+        ];
+        let mut schema = json_of!({"properties": {"fields": {"properties": {"summary": {"type": ["string", "null"]}}}}});
+        add(&rule, &records, &mut schema, 6);
+        assert_eq!(
+            schema["properties"]["fields"]["properties"],
+            json_of!({
+                "summary": {"type": ["string", "null"]},
+                "customfield_10010": {"type": ["number", "null"], "title": "Story Points"},
+                "customfield_10011": {"type": ["array", "null"], "title": "Teams", "items": {"type": "object"}},
+                "customfield_10012": {"type": ["string", "null"], "format": "date", "title": "Go live"},
+                "customfield_10013": {"title": "Odd"},
+                "thumbnail": {"title": "Images"},
+            })
+        );
     }
 }

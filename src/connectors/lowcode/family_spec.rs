@@ -228,13 +228,35 @@ pub struct FirstStream {
 pub struct DescribedSchema {
     /// The stream whose schema it is.
     pub stream: String,
-    /// The stream of `source` whose first record describes it. If the credential is not allowed to read it, the schema of the
-    /// manifest is used.
+    /// The stream of `source` that describes it. If the credential is not allowed to read it, the schema of the manifest is
+    /// used.
     pub from: String,
-    /// JSON pointers to objects of that record whose keys are the names of fields, and whose values have a `type`.
+    /// JSON pointers to objects of its first record whose keys are the names of fields, and whose values have a `type`.
+    #[serde(default)]
     pub fields: Vec<String>,
+    /// How each of its records describes one field. It replaces `fields`.
+    #[serde(default)]
+    pub each: Option<FieldRecord>,
     /// JSON pointer to the object of the stream's schema that gets the fields.
     pub into: String,
+}
+
+/// Where a record that describes one field has its parts, as JSON pointers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldRecord {
+    pub name: String,
+    #[serde(default)]
+    pub title: Option<String>,
+    /// The vendor's name of the type.
+    pub r#type: String,
+    /// The vendor's name of the type of the items of a list.
+    #[serde(default)]
+    pub items: Option<String>,
+    /// The JSON schema of each of the vendor's types, for example `{"type": "string", "format": "date"}`. A type that is not
+    /// listed is one of JSON schema, or left out.
+    #[serde(default)]
+    pub types: BTreeMap<String, Value>,
 }
 
 /// Where the vendor names the end of the credential.
