@@ -41,7 +41,7 @@ pub use crate::model::PlannedCall;
 pub use body::is_too_long;
 pub use log::Traffic;
 pub use post::encode_form;
-pub use retry::{MAX_WAIT, MIN_WAIT, moment};
+pub use retry::{MAX_WAIT, MIN_WAIT, in_body as named_wait, moment};
 pub use signing::Signing;
 
 use crate::clock::{Clock, SystemClock};

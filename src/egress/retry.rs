@@ -49,6 +49,17 @@ pub fn throttled(status: u16, headers: &[(String, String)], now: Timestamp) -> O
     Some(wait.clamp(MIN_WAIT, MAX_WAIT))
 }
 
+/// Returns the wait that the body of a throttled response names. Google's APIs name it in the details of an error, as a
+/// duration in seconds with the suffix `s`.
+/// \[V\] googleapis/googleapis, google/rpc/error_details.proto (`RetryInfo`) and the JSON form of `Duration`.
+#[must_use]
+pub fn in_body(body: &[u8]) -> Option<Duration> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let mut details = body.pointer("/error/details")?.as_array()?.iter();
+    let delay = details.find_map(|detail| detail.get("retryDelay")?.as_str())?;
+    Some(whole_seconds(delay.strip_suffix('s')?)?.clamp(MIN_WAIT, MAX_WAIT))
+}
+
 /// Returns how long to wait before retry number `turn` (the first is 0), with full jitter. `draw` is a random number
 /// from 0 to 1.
 #[must_use]
@@ -137,6 +148,29 @@ mod tests {
         let okta = [("x-rate-limit-limit", "0"), ("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", "1794160800")];
         assert_eq!(wait(429, &okta), Some(1));
         assert_eq!(wait(503, &[("retry-after", "7")]), Some(7));
+    }
+
+    #[test]
+    fn the_wait_of_a_body_is_read() {
+        let wait = |delay: &str| {
+            let info = format!(r#"{{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "{delay}"}}"#);
+            let body = format!(r#"{{"error": {{"code": 429, "details": [{{"reason": "RATE_LIMIT_EXCEEDED"}}, {info}]}}}}"#);
+            in_body(body.as_bytes()).map(|wait| wait.as_secs())
+        };
+        for (delay, expected) in [
+            ("34s", Some(34)),
+            ("3.5s", Some(4)),
+            ("0s", Some(1)),
+            ("999999999999s", Some(86_400)),
+            ("34", None),
+            ("-1s", None),
+            ("soon", None),
+        ] {
+            assert_eq!(wait(delay), expected, "{delay}");
+        }
+        for other in ["", "[]", r#"{"error": "x"}"#, r#"{"error": {"details": [{}]}}"#] {
+            assert_eq!(in_body(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]

@@ -351,6 +351,8 @@ impl<'a> CallInFlight<'a> {
         let now = self.session.egress.clock.now();
         if let Some(wait) = retry::throttled(status, &headers, now) {
             let body = read(body::MAX_THROTTLE_BODY_BYTES).await.unwrap_or_else(|(_, _)| Bytes::new());
+            let has_header = headers.iter().any(|(name, _)| name == "retry-after");
+            let wait = retry::in_body(&body).filter(|_| !has_header).unwrap_or(wait);
             let reason = format!("{status} from {}: {}", self.host_and_port(), body::excerpt(&body));
             self.end(HealthSignal::Unknown, &reason, status, body.len() as u64, Class::Throttled.as_str());
             return Try::Done(Err(self.session.account.park(&self.session.caller, wait, now, reason.trim_end_matches(": "))));

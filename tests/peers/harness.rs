@@ -37,6 +37,7 @@ pub enum Peer {
     Sqlapi,
     Graph,
     Gitlab,
+    Google,
 }
 
 impl Peer {
@@ -69,6 +70,7 @@ impl Peer {
             Peer::Sqlapi => "sqlapi",
             Peer::Graph => "graph",
             Peer::Gitlab => "gitlab",
+            Peer::Google => "google",
         }
     }
 
@@ -86,6 +88,7 @@ impl Peer {
             Peer::Prism => "GITHUB",
             Peer::Graph => "CHECKED",
             Peer::Gitlab => "CONNECTOR",
+            Peer::Google => "ORGANIZATIONS",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

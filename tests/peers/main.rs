@@ -20,6 +20,7 @@ mod drive;
 mod fastapi;
 mod frameworks;
 mod gitlab;
+mod google_cloud;
 mod graph;
 mod lowcode_cdk;
 mod lowcode_families;
@@ -49,6 +50,7 @@ fn main() -> std::process::ExitCode {
         fastapi::tests(),
         frameworks::tests(),
         gitlab::tests(),
+        google_cloud::tests(),
         graph::tests(),
         lowcode_cdk::tests(),
         lowcode_families::tests(),

@@ -222,6 +222,46 @@ dynamic_streams:
 }
 
 #[test]
+fn the_fields_of_objects_and_of_lists_of_objects_are_described() {
+    let streams = r#"
+streams:
+  - type: DeclarativeStream
+    name: s
+    schema_loader:
+      type: DynamicSchemaLoader
+      retriever: {type: SimpleRetriever, requester: {type: HttpRequester, url_base: "https://h.example", path: /fields},
+          record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: []}}}
+      schema_type_identifier:
+        type: SchemaTypeIdentifier
+        schema_pointer: [fields]
+        key_pointer: [key]
+        type_pointer: [kind]
+        aam_nested_pointer: [fields]
+        types_mapping:
+          - {type: TypesMap, current_type: record, target_type: {type: ComplexFieldType, field_type: array, items: object},
+              condition: "{{ raw_schema.get('many') }}"}
+          - {type: TypesMap, current_type: record, target_type: object}
+    retriever: {type: SimpleRetriever, requester: {type: HttpRequester, url_base: "https://h.example", path: /data},
+        record_selector: '#/definitions/sel'}
+"#;
+    let fields = r#"{"fields": [
+        {"key": "one", "kind": "record", "fields": [{"key": "a", "kind": "string"}]},
+        {"key": "lines", "kind": "record", "many": true, "fields": [{"key": "in", "kind": "record", "fields": [{"key": "b", "kind": "integer"}]}]}
+    ]}"#;
+    let (schemas, _, _) = read(streams, "s", &[("/fields", fields), ("/data", r#"{"r": []}"#)]).unwrap();
+    let object = |fields: &str| format!("{{'type': ['null', 'object'], 'properties': {{{fields}}}}}");
+    let one = object("'a': {'type': ['null', 'string']}");
+    let lines = object(&format!("'in': {}", object("'b': {'type': ['null', 'integer']}")));
+    assert_eq!(
+        schemas,
+        format!(
+            "s: {{'$schema': 'https://json-schema.org/draft-07/schema#', 'type': 'object', 'additionalProperties': True, \
+             'properties': {{'one': {one}, 'lines': {{'type': ['null', 'array'], 'items': {lines}}}}}}}"
+        )
+    );
+}
+
+#[test]
 fn a_start_in_the_wrong_format_fails_discover() {
     let streams = r#"
 streams:

@@ -115,6 +115,9 @@ struct Loader {
     /// `aam_default_type`: the type of fields whose own type is neither mapped nor one of the CDK's. Without it, the schema
     /// fails, as in the CDK. For vendors whose customers add types.
     default_type: Option<Value>,
+    /// `aam_nested_pointer`: where the definition of a field has the definitions of its own fields. Without it, the fields of
+    /// objects are not described, as in the CDK.
+    nested_pointer: Vec<InterpolatedString>,
     filter: Option<InterpolatedBoolean>,
     transformations: Vec<Transformation>,
 }
@@ -125,6 +128,9 @@ struct TypesMap {
     target: Value,
     condition: InterpolatedBoolean,
 }
+
+/// The maximum depth of the fields of objects in a schema.
+const MAX_DEPTH: usize = 16;
 
 impl Loader {
     fn build(node: &Value, ctx: &Context<'_>, parent: BuildParent) -> Result<Loader, Failed> {
@@ -148,6 +154,7 @@ impl Loader {
             type_pointer: set_field(identifier, "type_pointer").filter(|it| it.truthy()).map(|_| path("type_pointer")),
             mappings: items(identifier, "types_mapping").iter().map(one).collect(),
             default_type: set_field(identifier, "aam_default_type").cloned(),
+            nested_pointer: set_field(identifier, "aam_nested_pointer").map(|_| path("aam_nested_pointer")).unwrap_or_default(),
             filter: set_field(node, "schema_filter")
                 .map(|it| InterpolatedBoolean::new(text(it, "condition").unwrap_or_default(), parameters(it))),
             transformations: transformations.collect::<Result<_, _>>()?,
@@ -167,18 +174,32 @@ impl Loader {
                     return Err(Failed::system("TypeError", format!("'{kind}' object is not iterable")));
                 }
             };
-            for definition in &definitions {
-                let key = match self.extract(definition, &self.key_pointer, run)? {
-                    Some(Value::Str(key)) => key.clone(),
-                    other => {
-                        let got = other.map_or_else(|| "None".to_owned(), Value::to_str);
-                        return Err(Failed::system("ValueError", format!("Expected key to be a string. Got {got}")));
-                    }
-                };
-                properties.insert(key, self.type_of(definition, run)?);
-            }
+            properties = self.properties(&definitions, run, 0)?;
         }
         self.finish(properties, run)
+    }
+
+    /// Returns the schema of each field of `definitions`.
+    fn properties(&self, definitions: &[Value], run: &Run<'_>, depth: usize) -> Result<Dict, Failed> {
+        let mut properties = Dict::default();
+        for definition in definitions {
+            let key = match self.extract(definition, &self.key_pointer, run)? {
+                Some(Value::Str(key)) => key.clone(),
+                other => {
+                    let got = other.map_or_else(|| "None".to_owned(), Value::to_str);
+                    return Err(Failed::system("ValueError", format!("Expected key to be a string. Got {got}")));
+                }
+            };
+            let mut schema = self.type_of(definition, run)?;
+            if !self.nested_pointer.is_empty()
+                && depth < MAX_DEPTH
+                && let Some(Value::List(fields)) = self.extract(definition, &self.nested_pointer, run)?
+            {
+                add_properties(&mut schema, self.properties(fields, run, depth + 1)?);
+            }
+            properties.insert(key, schema);
+        }
+        Ok(properties)
     }
 
     fn extract<'v>(&self, body: &'v Value, path: &[InterpolatedString], run: &Run<'_>) -> Result<Option<&'v Value>, Failed> {
@@ -226,6 +247,15 @@ impl Loader {
         schema.insert("additionalProperties".into(), Value::Bool(true));
         schema.insert("properties".into(), properties);
         Ok(Value::Dict(schema))
+    }
+}
+
+/// Adds the fields of an object to its schema, or to that of the items of a list of objects.
+fn add_properties(schema: &mut Value, properties: Dict) {
+    let Value::Dict(schema) = schema else { return };
+    match schema.get_mut("items") {
+        Some(items) => add_properties(items, properties),
+        None => drop(schema.insert("properties".into(), Value::Dict(properties))),
     }
 }
 

@@ -68,6 +68,10 @@ pub struct Binding {
     pub generated: Option<usize>,
     /// True if generated streams are described besides `streams`.
     pub dynamic: bool,
+    /// With `dynamic`, the maximum number of generated streams to describe, if there is one.
+    pub described: Option<usize>,
+    /// With `dynamic`, the dynamic streams whose generated streams the tiny sync also reads.
+    pub sampled: Vec<String>,
     /// The streams that the health step reads.
     pub health: Vec<String>,
     /// The name of the authentication method, which the evidence shows.
@@ -281,6 +285,8 @@ impl FamilyResource {
             streams: self.kind.streams.clone(),
             generated: self.kind.generated,
             dynamic: self.kind.dynamic,
+            described: self.kind.described,
+            sampled: self.kind.sampled.clone(),
             health,
             auth: method.name.clone(),
             token,
@@ -293,7 +299,7 @@ impl FamilyResource {
             privilege: Some(&form.privilege),
             errors: Some(&form.errors),
             schemas: &form.schemas,
-            blind: form.blind.as_ref(),
+            blind: form.blind.as_ref().filter(|blind| blind.kinds.is_empty() || blind.kinds.contains(&self.kind.name)),
             ends: form.ends.as_ref(),
             parts: location.parts,
             // A generated stream is described by a call of its own, which proves that it may be read.

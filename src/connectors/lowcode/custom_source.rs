@@ -266,6 +266,8 @@ impl CustomResource {
             streams: Vec::new(),
             generated: None,
             dynamic: false,
+            described: None,
+            sampled: Vec::new(),
             health: prepared.check.clone(),
             auth: String::new(),
             token: TokenFacts::default(),

@@ -2,6 +2,7 @@
 //! and the catalog says why and which permission is missing.
 
 use super::binding::Binding;
+use super::blind_spec::Blind;
 use super::open::{MAX_STREAMS, Resource, json, reason, skippable};
 use crate::connectors::concurrent::{self, Limits as Concurrency};
 use crate::connectors::{Bounds, DENIED, Discovery, Sample};
@@ -75,8 +76,8 @@ impl Resource {
         let run = &self.run();
         let mut catalog = Catalog::default();
         let mut denied = Vec::new();
-        let streams: Vec<&Reader> =
-            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name, &source)).collect();
+        let (streams, more) = self.chosen(&source);
+        catalog.truncated = more;
         let mut streams = streams.into_iter();
         // A skipped stream does not count towards the bound, so another one takes its place.
         while catalog.streams.len() < bounds.streams {
@@ -117,9 +118,34 @@ impl Resource {
         Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
     }
 
+    /// Returns the streams of data that discovery describes, and whether there are more. The choice among the generated ones
+    /// does not depend on the order in which the source lists them.
+    fn chosen<'s>(&self, source: &'s Source) -> (Vec<&'s Reader>, bool) {
+        let streams = source.streams.iter().map(|stream| &**stream);
+        let (mut generated, named): (Vec<_>, Vec<_>) = streams
+            .filter(|stream| self.is_data(&stream.name, source))
+            .partition(|stream| self.is_generated(&stream.name, source));
+        let Some(limit) = self.binding.described else { return ([named, generated].concat(), false) };
+        generated.sort_by(|one, other| one.name.cmp(&other.name));
+        let more = generated.len() > limit;
+        generated.truncate(limit);
+        ([named, generated].concat(), more)
+    }
+
     /// Returns true for the streams of data, whether `source` describes or generates them.
     fn is_data(&self, name: &str, source: &Source) -> bool {
-        self.is_sampled(name) || self.binding.dynamic && source.generated.iter().any(|(generated, _)| generated == name)
+        self.is_sampled(name) || self.is_generated(name, source)
+    }
+
+    /// Returns true for the streams that `source` generates besides those that the family lists.
+    fn is_generated(&self, name: &str, source: &Source) -> bool {
+        self.binding.dynamic && source.generated.iter().any(|(generated, _)| generated == name)
+    }
+
+    /// Returns true for the generated streams that the tiny sync also reads.
+    fn is_sampled_too(&self, name: &str, source: &Source) -> bool {
+        let sampled = &self.binding.sampled;
+        self.binding.dynamic && source.generated.iter().any(|(generated, of)| generated == name && sampled.contains(of))
     }
 
     /// Returns true for the streams that the tiny sync may read: those that a family lists or has generated, and all of a
@@ -168,15 +194,19 @@ impl Resource {
         let known = |name: &str| catalog.streams.iter().any(|stream| stream.name == name);
         let run = self.run();
         let (mut rows, mut read, mut skipped) = (0, serde_json::Map::new(), Vec::new());
-        let mut denied = Vec::new();
+        let (mut denied, mut unread) = (Vec::new(), serde_json::Map::new());
         for stream in self.in_order(&source).into_iter().filter(|stream| known(&stream.name)) {
-            if rows >= max_items || read.len() >= MAX_STREAMS || skipped.len() >= MAX_SKIPPED {
+            if rows >= max_items || read.len() + unread.len() >= MAX_STREAMS || skipped.len() >= MAX_SKIPPED {
                 break;
             }
             match self.read(&run, stream, max_items - rows, true).await {
                 Ok(found) => {
                     rows += found.len();
                     read.insert(stream.name.clone(), found.len().into());
+                }
+                // The least privilege of a family need not reach the records of a generated stream.
+                Err(failure) if skippable(&failure) && self.is_generated(&stream.name, &source) => {
+                    unread.insert(stream.name.clone(), reason(&failure).into());
                 }
                 Err(failure) if skippable(&failure) => {
                     let missing = self.missing(&stream.name);
@@ -191,30 +221,50 @@ impl Resource {
         {
             return Err(failure);
         }
-        if let Some(blind) = self.binding.blind.filter(|_| rows == 0) {
+        let sees_records = self.binding.blind.filter(|_| rows == 0).and_then(|blind| self.sees_records(blind));
+        if let (Some(blind), Some(false)) = (self.binding.blind, sees_records) {
             let detail = format!("empty: {}", read.keys().cloned().collect::<Vec<_>>().join(", "));
-            return Err(Failure::new(Class::PermissionDenied, blind.title.clone(), blind.fix.clone()).detail(detail));
+            let fill = |text: &str| text.replace("{resource}", &self.binding.resource);
+            return Err(Failure::new(Class::PermissionDenied, fill(&blind.title), fill(&blind.fix)).detail(detail));
         }
         let mut evidence = Evidence::new();
         evidence.insert("streams".into(), read.into());
+        if !unread.is_empty() {
+            evidence.insert("records_not_read".into(), unread.into());
+        }
         if !skipped.is_empty() {
             evidence.insert(DENIED.into(), serde_json::to_value(skipped).unwrap_or_default());
         }
         if rows == 0 {
-            evidence.insert(
-                "note".into(),
-                "the source returns empty lists: it has no records, or none that this credential can see".into(),
-            );
+            let why = match sees_records {
+                Some(_) => "it has no records: this credential is allowed to see them",
+                None => "it has no records, or none that this credential can see",
+            };
+            evidence.insert("note".into(), format!("the source returns empty lists: {why}").into());
         }
         Ok(Sample { rows: rows as u64, evidence, warning: None })
     }
 
-    /// Returns the streams in the order of the family. For a custom manifest, the streams that `check` reads come first.
+    /// Returns whether empty lists mean that there are no records (`true`) or that the caller sees none (`false`); or `None` if
+    /// the vendor did not say it.
+    fn sees_records(&self, blind: &Blind) -> Option<bool> {
+        let Some(rule) = &blind.unless else { return Some(false) };
+        let answered = |stream: &String| self.last_response(stream).filter(|kept| kept.response.status == 200);
+        let kept = rule.streams.iter().find_map(answered)?;
+        Some(rule.shown_by(&serde_json::from_slice(&kept.response.body).ok()?))
+    }
+
+    /// Returns the streams in the order of the family, and generated ones after them by name. For a custom manifest, the streams
+    /// that `check` reads come first.
     fn in_order<'s>(&self, source: &'s Source) -> Vec<&'s Reader> {
         let wanted = if self.binding.streams.is_empty() { &self.binding.health } else { &self.binding.streams };
+        let streams = source.streams.iter().map(|stream| &**stream);
         let mut streams: Vec<&Reader> =
-            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_sampled(&stream.name)).collect();
-        streams.sort_by_key(|stream| wanted.iter().position(|name| *name == stream.name).unwrap_or(usize::MAX));
+            streams.filter(|stream| self.is_sampled(&stream.name) || self.is_sampled_too(&stream.name, source)).collect();
+        streams.sort_by_key(|stream| {
+            let place = wanted.iter().position(|name| *name == stream.name).unwrap_or(usize::MAX);
+            (place, if self.is_generated(&stream.name, source) { stream.name.as_str() } else { "" })
+        });
         streams
     }
 }

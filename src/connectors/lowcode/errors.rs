@@ -4,6 +4,7 @@ use super::challenge;
 use super::family_spec::{Errors, Rule};
 use super::privilege::fits as fits_glob;
 use crate::credentials::redact;
+use crate::egress::named_wait;
 use crate::model::{Class, Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -149,7 +150,7 @@ fn by_rule(
     }
     let failure = Failure::new(class, text(&rule.title), text(&rule.fix)).detail(redact::scrub(&detail));
     match class {
-        Class::Throttled => failure.after(Duration::from_secs(rule.wait.unwrap_or(60))),
+        Class::Throttled => failure.after(named_wait(response.body).unwrap_or(Duration::from_secs(rule.wait.unwrap_or(60)))),
         _ => failure,
     }
 }

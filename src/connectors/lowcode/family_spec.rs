@@ -4,6 +4,7 @@
 //! name. The `title` and `fix` of a rule may contain `{resource}`, `{stream}`, `{call}` (method, address and path),
 //! `{missing}` and `{granted}`.
 
+pub use super::blind_spec::{Blind, SeesRecords};
 pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
 pub use super::limit_spec::{CallCounts, Limit, Usage, UsagePattern};
 pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
@@ -122,6 +123,12 @@ pub struct ResourceKind {
     /// tiny sync does not read them.
     #[serde(default)]
     pub dynamic: bool,
+    /// With `dynamic`, the maximum number of generated streams that discovery describes. Without it, all of them are.
+    #[serde(default)]
+    pub described: Option<usize>,
+    /// With `dynamic`, the names of the dynamic streams whose generated streams the tiny sync also reads, after `streams`.
+    #[serde(default)]
+    pub sampled: Vec<String>,
 }
 
 /// Which hosts a resource id may name.
@@ -269,14 +276,6 @@ pub struct EndSource {
     pub field: String,
 }
 
-/// The failure of a resource whose streams can all be read and are all empty.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Blind {
-    pub title: String,
-    pub fix: String,
-}
-
 /// The call that proves which account the credential and the address belong to.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -335,6 +334,9 @@ impl Identity {
 pub struct MismatchText {
     pub title: String,
     pub fix: String,
+    /// The name of a `model::Class`, if the failure is another one than `wrong_service`.
+    #[serde(default)]
+    pub class: Option<String>,
 }
 
 /// An identity that the claims of an accepted access token prove.

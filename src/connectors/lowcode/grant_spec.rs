@@ -66,6 +66,10 @@ pub struct GrantSource {
     /// The values that a record must have for its grant to count, by JSON pointer.
     #[serde(default)]
     pub when: BTreeMap<String, Value>,
+    /// True if a stream without records means that the credential has none of the grants: the vendor was asked for some of them
+    /// and answered. Otherwise the grants are not known then.
+    #[serde(default)]
+    pub may_be_empty: bool,
     /// The separator between the grants of a text. Without one, claims and granted scopes are separated by whitespace, and
     /// headers and fields as `privilege.separator` says; the text of a stream's record is one grant.
     #[serde(default)]
@@ -102,12 +106,18 @@ impl GrantSource {
         let is_stream = !self.stream.is_empty();
         places == 1
             && is_stream != self.grants.is_empty()
-            && (is_stream || self.when.is_empty())
+            && (is_stream || self.when.is_empty() && !self.may_be_empty)
             && self.and.iter().all(|source| source.and.is_empty() && source.is_valid())
     }
 }
 
 impl Privilege {
+    /// Returns false if the verdict on credentials of this authentication method is known without asking a source.
+    #[must_use]
+    pub fn asks_sources(&self, method: &str) -> bool {
+        self.by_auth.get(method).is_none_or(|method| method.over.is_empty() && method.unknown.is_empty())
+    }
+
     /// All sources of the family, with those of single methods.
     pub fn all_sources(&self) -> impl Iterator<Item = &GrantSource> {
         let sources = self.sources.iter().chain(self.by_auth.values().flat_map(|method| &method.sources));

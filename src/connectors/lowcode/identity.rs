@@ -137,7 +137,8 @@ pub fn explained(rule: &Identity, record: &Value, failure: Failure) -> Failure {
     let met = rule.matches.first().and_then(|field| text(record.pointer(&field.field)));
     let parts = [("met".to_string(), met.unwrap_or_else(|| "nothing".to_string()))].into();
     let filled = |text: &str| fill(text, &parts).unwrap_or_else(|_| text.to_string());
-    Failure::new(failure.class, filled(&mismatch.title), filled(&mismatch.fix)).detail(failure.title)
+    let class = mismatch.class.as_deref().and_then(super::errors::class).unwrap_or(failure.class);
+    Failure::new(class, filled(&mismatch.title), filled(&mismatch.fix)).detail(failure.title)
 }
 
 /// Checks that the account that a credential belongs to is the one that the resource id names. A record without the

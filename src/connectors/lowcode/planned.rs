@@ -44,7 +44,14 @@ impl ParsedResource {
         if let ParsedResource::Family(resource) = self {
             configs.extend(resource.methods().iter().map(|method| with_text(&binding.config, "auth", &method.name)));
         }
-        let called = |stream: &str| binding.calls_stream(stream);
+        let asks_grants = match self {
+            ParsedResource::Family(resource) => {
+                let rules = binding.privilege;
+                resource.methods().iter().any(|method| rules.is_some_and(|rules| rules.asks_sources(&method.name)))
+            }
+            ParsedResource::Custom(_) => false,
+        };
+        let called = |stream: &str| binding.calls_stream(stream, asks_grants);
         let generated = match (binding.streams.is_empty() || binding.generated.is_some(), binding.dynamic) {
             (true, _) => GeneratedStreams::Read,
             (false, true) => GeneratedStreams::Described,
@@ -60,12 +67,13 @@ impl ParsedResource {
 }
 
 impl Binding {
-    /// Returns true if an attempt may read the stream `name`.
-    fn calls_stream(&self, name: &str) -> bool {
+    /// Returns true if an attempt may read the stream `name`. `asks_grants` is true if it asks for the grants of the credential.
+    fn calls_stream(&self, name: &str, asks_grants: bool) -> bool {
         let claimed = self.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream));
         let described = self.schemas.iter().map(|schema| &schema.from);
         let identity = self.identity.iter().flat_map(Identity::stream_names).chain(claimed).chain(described);
-        let grants = self.privilege.iter().flat_map(|rules| rules.all_sources()).map(|source| &source.stream);
+        let rules = self.privilege.iter().filter(|_| asks_grants);
+        let grants = rules.flat_map(|rules| rules.all_sources()).map(|source| &source.stream);
         self.streams.is_empty() || identity.chain(grants).chain(&self.streams).chain(&self.health).any(|stream| stream == name)
     }
 }

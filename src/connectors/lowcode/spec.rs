@@ -70,6 +70,7 @@ impl Spec {
             .chain(form.auth.iter().map(|way| &way.health).filter(|name| !name.is_empty()))
             .chain(form.auth.iter().filter_map(|way| Some(&way.first.as_ref()?.stream)))
             .chain(form.identity.iter().flat_map(Identity::stream_names))
+            .chain(form.blind.iter().filter_map(|blind| blind.unless.as_ref()).flat_map(|rule| &rule.streams))
             .chain(form.schemas.iter().flat_map(|schema| [&schema.stream, &schema.from]))
             .chain(form.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream)))
             .chain(form.privilege.all_sources().map(|source| &source.stream).filter(|name| !name.is_empty()));
@@ -81,6 +82,10 @@ impl Spec {
         }
         if let Some(rule) = form.errors.rules.iter().find(|rule| super::errors::class(&rule.class).is_none()) {
             return Err(format!("there is no class {}", rule.class));
+        }
+        let classes = form.identity.iter().flat_map(Identity::calls).filter_map(|rule| rule.mismatch.as_ref()?.class.as_ref());
+        if let Some(unknown) = classes.into_iter().find(|name| super::errors::class(name).is_none()) {
+            return Err(format!("there is no class {unknown}"));
         }
         form.limits.iter().try_for_each(Limit::check)?;
         let manifest = form.source.to_string();
