@@ -191,8 +191,13 @@ impl Resource {
         {
             return Err(failure);
         }
-        if let Some(blind) = self.binding.blind.filter(|_| rows == 0) {
-            let detail = format!("empty: {}", read.keys().cloned().collect::<Vec<_>>().join(", "));
+        if let Some(blind) = self.binding.blind.filter(|blind| blind.sees_nothing(&read))
+            && !self.shows_records(blind.unless.as_deref()).await?
+        {
+            let detail = format!(
+                "read: {}",
+                read.iter().map(|(name, records)| format!("{name} {records}")).collect::<Vec<_>>().join(", ")
+            );
             return Err(Failure::new(Class::PermissionDenied, blind.title.clone(), blind.fix.clone()).detail(detail));
         }
         let mut evidence = Evidence::new();
@@ -207,6 +212,16 @@ impl Resource {
             );
         }
         Ok(Sample { rows: rows as u64, evidence, warning: None })
+    }
+
+    /// Returns true if the stream `name` has a record, or if it cannot be read, so that nothing is known.
+    async fn shows_records(&self, name: Option<&str>) -> Result<bool, Failure> {
+        let Some(name) = name else { return Ok(false) };
+        match self.probe(name, 1).await {
+            Ok((records, _)) => Ok(!records.is_empty()),
+            Err(failure) if skippable(&failure) || failure.class == Class::CredentialRejected => Ok(true),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Returns the streams in the order of the family. For a custom manifest, the streams that `check` reads come first.

@@ -4,7 +4,7 @@
 //! name. The `title` and `fix` of a rule may contain `{resource}`, `{stream}`, `{call}` (method, address and path),
 //! `{missing}` and `{granted}`.
 
-pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
+pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege, UnlistedGrant};
 pub use super::limit_spec::{CallCounts, Limit, Usage, UsagePattern};
 pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
 use crate::model::PostRule;
@@ -226,12 +226,13 @@ pub struct FirstStream {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DescribedSchema {
-    /// The stream whose schema it is.
+    /// The stream whose schema it is; `*` stands for all.
     pub stream: String,
     /// The stream of `source` whose first record describes it. If the credential is not allowed to read it, the schema of the
     /// manifest is used.
     pub from: String,
-    /// JSON pointers to objects of that record whose keys are the names of fields, and whose values have a `type`.
+    /// JSON pointers to objects of that record whose keys are the names of fields, and whose values have a `type`. `{stream}`
+    /// and the parts of the resource id can be used in them.
     pub fields: Vec<String>,
     /// JSON pointer to the object of the stream's schema that gets the fields.
     pub into: String,
@@ -247,12 +248,28 @@ pub struct EndSource {
     pub field: String,
 }
 
-/// The failure of a resource whose streams can all be read and are all empty.
+/// The failure of a resource whose data streams can all be read and are all empty.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Blind {
     pub title: String,
     pub fix: String,
+    /// The streams that are empty then; no names mean all of them. A vendor may show everybody what it offers.
+    #[serde(default)]
+    pub streams: Vec<String>,
+    /// For a vendor whose resources can be empty: a stream that has a record if the credential sees the resource's contents.
+    /// The failure then needs this stream to be empty, too.
+    #[serde(default)]
+    pub unless: Option<String>,
+}
+
+impl Blind {
+    /// Returns true if the number of records that were read of each stream is 0 for all streams that count.
+    #[must_use]
+    pub fn sees_nothing(&self, read: &serde_json::Map<String, Value>) -> bool {
+        let counts = |name: &String| self.streams.is_empty() || self.streams.contains(name);
+        read.iter().filter(|(name, _)| counts(name)).all(|(_, records)| records.as_u64() == Some(0))
+    }
 }
 
 /// The call that proves which account the credential and the address belong to.
