@@ -15,6 +15,7 @@ pub mod openapi;
 pub mod roots;
 pub mod snowflake;
 pub mod sql;
+pub mod supabase;
 
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};

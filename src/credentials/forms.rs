@@ -19,10 +19,10 @@ const NAMES: &str = "\
     access_key_id account account_id algorithm alias api_version app_id auth_provider_x509_cert_url \
     auth_type auth_uri authority aws_access_key_id base_url bucket client_email client_id \
     client_x509_cert_url database db dbname dialect domain driver email endpoint environment \
-    expires expires_at expires_in format grant_type header host instance_url hostname in installation_id instance issuer \
+    clientid expires expires_at expires_in expireson format grant_type header host instance_url hostname in installation_id instance issuer \
     key_id kind login name org organization port private_key_id project project_id region role \
     role_arn schema scheme scope scopes server service site ssl sslmode subdomain subject \
-    tenant tenant_id timeout tls token_type token_uri token_url type universe_domain url user \
+    subscription subscriptionid tenant tenant_id tenantid timeout tls token_type token_uri token_url tokentype type universe_domain url user \
     user_id user_name username version warehouse workspace";
 static HARMLESS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| NAMES.split_whitespace().collect());
 /// If the name of a field contains one of these, even a short number in it is treated as secret.

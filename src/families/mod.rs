@@ -265,7 +265,7 @@ struct File {
 }
 
 /// The engines that read further keys of a family file.
-pub(crate) const DESCRIBED_ENGINES: [&str; 2] = ["lowcode", "snowflake"];
+pub(crate) const DESCRIBED_ENGINES: [&str; 3] = ["lowcode", "snowflake", "supabase"];
 
 /// The keys that only families of these engines have.
 pub(crate) const LOWCODE_KEYS: [&str; 14] = [

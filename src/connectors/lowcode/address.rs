@@ -144,7 +144,14 @@ impl Patterns {
 
     fn match_id<'f, 'p>(&self, form: &'f FamilySpec, id: &SpelledId<'_>) -> Option<MatchedKind<'f, 'p>> {
         let mut kinds = form.address.kinds.iter().zip(&self.0);
-        let (kind, parts) = kinds.find_map(|(kind, patterns)| Some((kind, captured(patterns, id.of_kind(kind))?)))?;
+        let matched = |kind: &ResourceKind, patterns: &[Regex]| {
+            let by_fragment = || {
+                let with_fragment = patterns.iter().filter(|pattern| pattern.as_str().contains('#'));
+                captured(with_fragment, id.fragment_of_kind(kind)?)
+            };
+            captured(patterns, id.of_kind(kind)).or_else(by_fragment)
+        };
+        let (kind, parts) = kinds.find_map(|(kind, patterns)| Some((kind, matched(kind, patterns)?)))?;
         Some(MatchedKind { kind, parts, server: None })
     }
 }
@@ -162,8 +169,8 @@ impl ResourceKind {
 }
 
 /// Returns the parts of `text` by the first pattern that matches it.
-fn captured(patterns: &[Regex], text: &str) -> Option<BTreeMap<String, String>> {
-    let (pattern, captures) = patterns.iter().find_map(|pattern| Some((pattern, pattern.captures(text)?)))?;
+fn captured<'r>(patterns: impl IntoIterator<Item = &'r Regex>, text: &str) -> Option<BTreeMap<String, String>> {
+    let (pattern, captures) = patterns.into_iter().find_map(|pattern| Some((pattern, pattern.captures(text)?)))?;
     let named = pattern.capture_names().flatten().filter_map(|name| Some((name, captures.name(name)?.as_str())));
     let parts: BTreeMap<String, String> = named.map(|(name, part)| (name.to_string(), part.to_string())).collect();
     (!parts.values().any(|part| is_dots(part))).then_some(parts)

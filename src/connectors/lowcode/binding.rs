@@ -158,6 +158,24 @@ impl ParsedResource {
         }))
     }
 
+    /// Returns the name of the kind of resource; custom sources have no kinds.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        match self {
+            ParsedResource::Family(resource) => &resource.kind.name,
+            ParsedResource::Custom(_) => "",
+        }
+    }
+
+    /// Returns the part `name` of the resource id.
+    #[must_use]
+    pub fn part(&self, name: &str) -> Option<&str> {
+        match self {
+            ParsedResource::Family(resource) => resource.location.parts.get(name).map(String::as_str),
+            ParsedResource::Custom(_) => None,
+        }
+    }
+
     #[must_use]
     pub fn credential_need(&self) -> CredentialNeed {
         match self {

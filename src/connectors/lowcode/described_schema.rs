@@ -1,9 +1,11 @@
 //! The fields of a stream that the vendor describes in another response, for example the attributes that a company added.
 
+use super::address;
 use super::family_spec::{DescribedSchema, FieldRecord};
 use super::open::{Resource, json, skippable};
 use crate::model::Failure;
 use serde_json::{Map, Value, json as json_of};
+use std::collections::BTreeMap;
 
 impl Resource {
     /// Adds the fields of `stream` that the vendor describes to `schema`, at most `columns` of them.
@@ -11,18 +13,31 @@ impl Resource {
     /// # Errors
     /// Returns a failure of the connection or the login. If only the description cannot be read, the schema stays as it is.
     pub(super) async fn describe(&self, stream: &str, schema: &mut Value, columns: usize) -> Result<(), Failure> {
-        for rule in self.binding.schemas.iter().filter(|rule| rule.stream == stream) {
+        for rule in self.binding.schemas.iter().filter(|rule| rule.stream == stream || rule.stream == "*") {
+            let named = rule.named(stream, &self.binding.parts);
             let records = if rule.each.is_some() { columns } else { 1 };
             match self.probe(&rule.from, records).await {
                 Ok((records, _)) => {
                     let records: Vec<Value> = records.iter().map(json).collect();
-                    add(rule, &records, schema, columns);
+                    add(&named, &records, schema, columns);
                 }
                 Err(failure) if skippable(&failure) => {}
                 Err(failure) => return Err(failure),
             }
         }
         Ok(())
+    }
+}
+
+impl DescribedSchema {
+    /// Returns the rule with the pointers for `stream`: `{stream}` and the parts of the resource id are filled in, escaped as
+    /// RFC 6901 says.
+    fn named(&self, stream: &str, parts: &BTreeMap<String, String>) -> DescribedSchema {
+        let escape = |text: &str| text.replace('~', "~0").replace('/', "~1");
+        let mut names: BTreeMap<String, String> = parts.iter().map(|(name, part)| (name.clone(), escape(part))).collect();
+        names.insert("stream".to_string(), escape(stream));
+        let fields = self.fields.iter().map(|pointer| address::fill(pointer, &names).unwrap_or_else(|_| pointer.clone()));
+        DescribedSchema { fields: fields.collect(), ..self.clone() }
     }
 }
 
@@ -88,6 +103,16 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_for_all_streams_is_filled_in() {
+        let rule: DescribedSchema = serde_json::from_value(json_of!({
+            "stream": "*", "from": "openapi", "fields": ["/definitions/{stream}/properties", "/{ref}"], "into": "/properties",
+        }))
+        .unwrap();
+        let named = rule.named("a/b~c", &[("ref".to_string(), "x".to_string())].into());
+        assert_eq!(named.fields, ["/definitions/a~1b~0c/properties", "/x"]);
+    }
 
     #[test]
     fn described_fields_are_added_and_bounded() {

@@ -5,7 +5,7 @@
 //! `{missing}` and `{granted}`.
 
 pub use super::blind_spec::{Blind, SeesRecords};
-pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
+pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege, UnlistedGrant};
 pub use super::limit_spec::{CallCounts, Limit, Usage, UsagePattern};
 pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
 use crate::model::PostRule;
@@ -233,12 +233,13 @@ pub struct FirstStream {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DescribedSchema {
-    /// The stream whose schema it is.
+    /// The stream whose schema it is; `*` stands for all.
     pub stream: String,
     /// The stream of `source` that describes it. If the credential is not allowed to read it, the schema of the manifest is
     /// used.
     pub from: String,
     /// JSON pointers to objects of its first record whose keys are the names of fields, and whose values have a `type`.
+    /// `{stream}` and the parts of the resource id can be used in them.
     #[serde(default)]
     pub fields: Vec<String>,
     /// How each of its records describes one field. It replaces `fields`.

@@ -37,8 +37,22 @@ pub struct Privilege {
     /// Grants whose reach is decided elsewhere, so that the name does not say what they allow, with the reason to show.
     #[serde(default)]
     pub elsewhere: BTreeMap<String, String>,
+    /// What a grant means that none of the lists has.
+    #[serde(default)]
+    pub unlisted: UnlistedGrant,
     /// The reason to show when the vendor does not list the grants.
     pub absent: String,
+}
+
+/// What a grant means that none of the lists of a family has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnlistedGrant {
+    /// AAM does not know what it allows.
+    #[default]
+    Unknown,
+    /// It allows more than reading. This is for vendors whose names say by their form what only reads.
+    Over,
 }
 
 /// One place where grants are named. Exactly one of `header`, `field`, `claim`, `granted` and `stream` is set.

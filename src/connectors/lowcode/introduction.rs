@@ -139,6 +139,10 @@ impl Resource {
             if records.len() > 1 && call.only {
                 return Err(self.ambiguous(&call.stream));
             }
+            // A list that does not have the resource says less than the refusal of the call for the resource itself.
+            if records.is_empty() && !call.host && !refused.is_empty() {
+                continue;
+            }
             let record = records.first().map(json).unwrap_or(Json::Null);
             let evidence = self.compared(call, &record, kept.as_deref())?;
             if !rule.or.is_empty() || self.binding.health.iter().any(String::is_empty) {

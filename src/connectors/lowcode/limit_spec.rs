@@ -20,6 +20,9 @@ pub struct Limit {
     /// The header that gives both the used calls and the limit, in place of `limit` and `remaining`.
     #[serde(default)]
     pub usage: Option<Usage>,
+    /// The limit itself, for a vendor that documents it and only sends `remaining`.
+    #[serde(default)]
+    pub size: Option<u64>,
     /// The length of the window in seconds, for a vendor that does not say when the window ends. It then begins with the
     /// first call that AAM makes.
     #[serde(default)]
@@ -62,9 +65,11 @@ impl Limit {
     /// # Errors
     /// Returns a message that names the keys.
     pub fn check(&self) -> Result<(), String> {
-        let Limit { window, limit, reset, usage, lasts, share, .. } = self;
+        let Limit { window, limit, remaining, reset, usage, size, lasts, share, .. } = self;
+        let sources = usize::from(!limit.is_empty()) + usize::from(usage.is_some()) + usize::from(size.is_some());
         match () {
-            () if limit.is_empty() == usage.is_none() => Err(format!("the limit of the {window} needs either limit or usage")),
+            () if sources != 1 => Err(format!("the limit of the {window} needs one of limit, usage and size")),
+            () if size.is_some() && remaining.is_empty() => Err(format!("size of the limit of the {window} needs remaining")),
             () if reset.is_empty() == lasts.is_none() => Err(format!("the limit of the {window} needs either reset or lasts")),
             () if !(*share > 0.0 && *share <= 1.0) => {
                 Err(format!("the share of the limit of the {window} is not between 0 and 1"))

@@ -97,14 +97,15 @@ impl Windows {
 
 /// Returns what `headers` say about `limit`, or `None` if they do not say enough to count by them.
 fn reported(limit: &Limit, headers: &[(String, String)], now: Timestamp) -> Option<Reported> {
-    let (most, left) = match &limit.usage {
-        Some(usage) => {
+    let (most, left) = match (&limit.usage, limit.size) {
+        (Some(usage), _) => {
             let found = usage.pattern.0.captures(find(headers, &usage.header)?)?;
             let number = |group: usize| found.get(group)?.as_str().parse::<u64>().ok();
             let most = number(2)?;
             (most, Some(most.saturating_sub(number(1)?)))
         }
-        None => (number(find(headers, &limit.limit)?)?, find(headers, &limit.remaining).and_then(number)),
+        (None, Some(size)) => (size, Some(number(find(headers, &limit.remaining)?)?)),
+        (None, None) => (number(find(headers, &limit.limit)?)?, find(headers, &limit.remaining).and_then(number)),
     };
     // [K] Okta reports a limit of 0 with 0 calls left when too many calls run at the same time. That says nothing about the
     // window.
@@ -151,6 +152,7 @@ mod tests {
             reset: text("x-reset"),
             bucket: text("x-bucket"),
             usage: None,
+            size: None,
             lasts: None,
             share: 0.10,
         }
@@ -212,6 +214,23 @@ mod tests {
         }
     }
 
+    /// \[V\] learn.microsoft.com, "Understand how Azure Resource Manager throttles requests": only the remaining calls are sent.
+    #[test]
+    fn a_documented_limit_needs_only_the_remaining_calls() {
+        let reads: Limit = serde_json::from_value(serde_json::json!({
+            "window": "10 seconds", "size": 250, "remaining": "x-left", "lasts": 10, "share": 0.10,
+        }))
+        .unwrap();
+        reads.check().unwrap();
+        let windows = Windows::default();
+        let count = |left: &str| windows.count(&reads, "a", &headers(&[("X-Left", left)]), NOW);
+        assert!((0..24).all(|call| count(&(11_999 - call).to_string()).is_none()));
+        assert_eq!(count("11975").map(|spent| (spent.by_source, spent.wait.as_secs())), Some((false, 10)));
+        let spent = Windows::default().count(&reads, "a", &headers(&[("x-left", "0")]), NOW).unwrap();
+        assert_eq!((spent.by_source, spent.wait.as_secs()), (true, 10));
+        assert_eq!(Windows::default().count(&reads, "a", &[], NOW), None);
+    }
+
     #[test]
     fn a_limit_of_zero_says_nothing_about_the_window() {
         let okta = headers(&[("x-limit", "0"), ("x-left", "0"), ("x-reset", "30")]);
@@ -242,7 +261,8 @@ mod tests {
         };
         let usage = |pattern: &str| serde_json::json!({"header": "x", "pattern": pattern});
         for (keys, expected) in [
-            (serde_json::json!({"window": "day", "share": 0.1, "reset": "x"}), "either limit or usage"),
+            (serde_json::json!({"window": "day", "share": 0.1, "reset": "x"}), "one of limit, usage and size"),
+            (serde_json::json!({"window": "day", "share": 0.1, "size": 250, "lasts": 5}), "needs remaining"),
             (serde_json::json!({"window": "day", "share": 0.1, "limit": "x"}), "either reset or lasts"),
             (serde_json::json!({"window": "day", "share": 0.0, "limit": "x", "reset": "y"}), "not between 0 and 1"),
             (serde_json::json!({"window": "day", "share": 0.1, "usage": usage("(a)"), "lasts": 5}), "does not have 2 groups"),

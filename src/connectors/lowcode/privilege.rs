@@ -1,6 +1,6 @@
 //! Turns the grants that a vendor names into a verdict. Pure.
 
-use super::family_spec::{self, GrantSource};
+use super::family_spec::{self, GrantSource, UnlistedGrant};
 use crate::model::Privilege;
 use serde_json::Value as Json;
 
@@ -82,7 +82,10 @@ pub fn verdict(rules: &family_spec::Privilege, grants: &[String]) -> Privilege {
     if grants.iter().any(|grant| any(&rules.read_only, grant)) {
         return Privilege::Ok;
     }
-    let over: Vec<String> = grants.iter().filter(|grant| any(&rules.over, grant)).map(|grant| short(grant)).collect();
+    let is_listed =
+        |grant: &str| any(&rules.ok, grant) || any(&rules.content, grant) || rules.elsewhere.keys().any(|glob| fits(glob, grant));
+    let is_over = |grant: &str| any(&rules.over, grant) || rules.unlisted == UnlistedGrant::Over && !is_listed(grant);
+    let over: Vec<String> = grants.iter().filter(|grant| is_over(grant)).map(|grant| short(grant)).collect();
     if !over.is_empty() {
         return Privilege::Over { grants: over };
     }
@@ -180,6 +183,18 @@ mod tests {
                 };
                 assert_eq!(found, expected, "{family}: {scope}");
             }
+        }
+    }
+
+    #[test]
+    fn unlisted_grants_can_be_too_much() {
+        let rules: family_spec::Privilege =
+            serde_json::from_value(json!({"absent": "", "ok": ["*/read"], "content": ["data:*/read"], "unlisted": "over"}))
+                .unwrap();
+        let judged = |grants: &str| verdict(&rules, &split(grants, ","));
+        assert_eq!(judged("*/read, data:Microsoft.Storage/*/read"), Privilege::Ok);
+        for grant in ["*", "Microsoft.Support/*", "Microsoft.Compute/virtualMachines/write", "data:*"] {
+            assert_eq!(judged(&format!("*/read, {grant}")), Privilege::Over { grants: vec![grant.to_string()] }, "{grant}");
         }
     }
 

@@ -10,6 +10,12 @@ use ::lowcode::source::SharedManifest;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
 
+/// The engines that read a family file as this one does. The engine `supabase` passes the Data API of a project on.
+const ENGINES: [&str; 2] = ["lowcode", "supabase"];
+
+/// The `stream` of a described schema that stands for all data streams.
+const ANY_STREAM: &str = "*";
+
 /// A family that the low-code engine serves.
 #[derive(Debug)]
 pub struct Spec {
@@ -26,7 +32,7 @@ impl Spec {
     /// # Errors
     /// Returns a message that describes the defect of the file. A test parses all family files.
     pub fn from_family(family: &Family) -> Result<Option<Spec>, String> {
-        let Some(value) = family.lowcode.as_ref().filter(|_| family.engine == "lowcode") else { return Ok(None) };
+        let Some(value) = family.lowcode.as_ref().filter(|_| ENGINES.contains(&family.engine.as_str())) else { return Ok(None) };
         let mut form: FamilySpec = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
         for method in &mut form.auth {
             let name = method.login.as_ref().unwrap_or(&method.name);
@@ -71,8 +77,9 @@ impl Spec {
             .chain(form.auth.iter().filter_map(|way| Some(&way.first.as_ref()?.stream)))
             .chain(form.identity.iter().flat_map(Identity::stream_names))
             .chain(form.blind.iter().filter_map(|blind| blind.unless.as_ref()).flat_map(|rule| &rule.streams))
-            .chain(form.schemas.iter().flat_map(|schema| [&schema.stream, &schema.from]))
+            .chain(form.schemas.iter().flat_map(|schema| [&schema.stream, &schema.from]).filter(|name| *name != ANY_STREAM))
             .chain(form.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream)))
+            .chain(form.blind.iter().flat_map(|blind| &blind.streams))
             .chain(form.privilege.all_sources().map(|source| &source.stream).filter(|name| !name.is_empty()));
         if let Some(missing) = asked.into_iter().find(|name| !names.contains(&name.as_str())) {
             return Err(format!("source has no stream {missing}"));

@@ -16,8 +16,10 @@ const SERVER: &str =
 pub struct SpelledId<'i> {
     /// The id as it was written.
     pub written: &'i str,
-    /// The id without its scheme, its query, its default port and the slashes at its end.
+    /// The id without its scheme, its query, its fragment, its default port and the slashes at its end.
     pub bare: String,
+    /// The same with the fragment, if the id is a URL that has one. The portals of some vendors keep the path there.
+    pub with_fragment: Option<String>,
     /// True if the id begins with `http://`.
     pub plain_http: bool,
 }
@@ -30,20 +32,34 @@ impl SpelledId<'_> {
             (Some(rest), _) => (rest, ":443"),
             (None, Some(rest)) => (rest, ":80"),
             (None, None) => {
-                return SpelledId { written: id, bare: id.trim_end_matches('/').to_string(), plain_http: false };
+                let bare = id.trim_end_matches('/').to_string();
+                return SpelledId { written: id, bare, with_fragment: None, plain_http: false };
             }
         };
-        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let (rest, fragment) = rest.split_once('#').map_or((rest, None), |(rest, fragment)| (rest, Some(fragment)));
+        let rest = rest.split('?').next().unwrap_or_default();
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let authority = authority.strip_suffix(default_port).unwrap_or(authority).to_lowercase();
-        let bare = format!("{authority}{}", decoded(path)).trim_end_matches('/').to_string();
-        SpelledId { written: id, bare, plain_http: default_port == ":80" }
+        let whole = format!("{authority}{}", decoded(path));
+        let with_fragment = fragment.map(|fragment| {
+            let fragment = decoded(fragment.split('?').next().unwrap_or_default());
+            let slash = if path.is_empty() { "/" } else { "" };
+            format!("{whole}{slash}#{fragment}").trim_end_matches('/').to_string()
+        });
+        let bare = whole.trim_end_matches('/').to_string();
+        SpelledId { written: id, bare, with_fragment, plain_http: default_port == ":80" }
     }
 
     /// Returns the spelling that is matched against the ids of `kind`.
     #[must_use]
     pub fn of_kind(&self, kind: &ResourceKind) -> &str {
         if kind.is_url() { &self.bare } else { self.written }
+    }
+
+    /// Returns the spelling that is matched against those ids of `kind` that contain a fragment.
+    #[must_use]
+    pub fn fragment_of_kind(&self, kind: &ResourceKind) -> Option<&str> {
+        self.with_fragment.as_deref().filter(|_| kind.is_url())
     }
 }
 
