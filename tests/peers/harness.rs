@@ -37,6 +37,9 @@ pub enum Peer {
     Sqlapi,
     Graph,
     Gitlab,
+    Zendesk,
+    Zoom,
+    Pagerduty,
 }
 
 impl Peer {
@@ -69,6 +72,9 @@ impl Peer {
             Peer::Sqlapi => "sqlapi",
             Peer::Graph => "graph",
             Peer::Gitlab => "gitlab",
+            Peer::Zendesk => "zendesk",
+            Peer::Zoom => "zoom",
+            Peer::Pagerduty => "pagerduty",
         }
     }
 
@@ -85,7 +91,8 @@ impl Peer {
             Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
             Peer::Graph => "CHECKED",
-            Peer::Gitlab => "CONNECTOR",
+            Peer::Gitlab | Peer::Zendesk | Peer::Zoom => "CONNECTOR",
+            Peer::Pagerduty => "SCRIPT",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",
