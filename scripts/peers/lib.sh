@@ -149,6 +149,13 @@ sandbox() {
   done
 }
 
+# trust FOLDER: makes Python programs that run with PYTHONPATH=FOLDER trust only the authority in REQUESTS_CA_BUNDLE, which the
+# Airbyte CDK does not read itself.
+trust() {
+  mkdir -p "$1"
+  printf 'import os\nimport certifi\n\ncertifi.where = lambda: os.environ["REQUESTS_CA_BUNDLE"]\n' >"$1/sitecustomize.py"
+}
+
 # sandbox_address DIR KEY...: prints a value of the sandbox's addresses.
 sandbox_address() {
   python3 -c 'import json, sys

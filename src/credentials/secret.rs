@@ -42,6 +42,8 @@ pub struct Credential {
     read_only: bool,
     /// The scopes that the vendor named when it issued the token. They are not secret.
     granted: Option<Vec<String>>,
+    /// What the vendor confirmed when it issued the token, for example the account that it is for. It is not secret.
+    confirmed: Option<BTreeMap<String, String>>,
 }
 
 impl Credential {
@@ -148,6 +150,19 @@ impl Credential {
     #[must_use]
     pub fn granted(&self) -> Option<&[String]> {
         self.granted.as_deref()
+    }
+
+    /// Notes what the vendor confirmed when it issued the token, under the names that its tokens use for these claims. What is
+    /// read from a locator never has such facts.
+    #[must_use]
+    pub fn with_confirmed(self, facts: BTreeMap<String, String>) -> Credential {
+        Credential { confirmed: Some(facts), ..self }
+    }
+
+    /// Returns what the vendor confirmed when it issued the token.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<&BTreeMap<String, String>> {
+        self.confirmed.as_ref()
     }
 
     /// Whether the issuer of the credential limited it to reading.

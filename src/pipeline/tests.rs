@@ -113,7 +113,7 @@ async fn the_first_two_steps_judge_document_policy_and_locator() {
     };
     let cases: [(Change, CredentialNeed, Step, Class); 8] = [
         (|job| job.intent.source_type = "slak".to_string(), CredentialNeed::Optional, Step::Allowlist, Class::Unsupported),
-        (|job| job.intent.source_type = "zoom".to_string(), CredentialNeed::Optional, Step::Allowlist, Class::Unsupported),
+        (|job| job.intent.source_type = "workday".to_string(), CredentialNeed::Optional, Step::Allowlist, Class::Unsupported),
         (
             |job| job.intent.evidence.status = "Unsanctioned".to_string(),
             CredentialNeed::Optional,

@@ -72,6 +72,22 @@ async fn zoom_mints_one_token_for_all_and_tells_its_refusals_apart() {
         "Build Server-to-Server App",
         "unsupported grant type",
     );
+    // The texts of the codes 4702, 4704, 4705 and 4706, for which the response names no OAuth error.
+    for (message, class, title) in [
+        ("Invalid client.", Class::CredentialRejected, "client id and client secret of service principal it"),
+        ("Invalid client secret.", Class::CredentialRejected, "client id and client secret of service principal it"),
+        (
+            "Client ID or client secret is missing.",
+            Class::CredentialRejected,
+            "client id and client secret of service principal it",
+        ),
+        ("Grant type is not supported from token endpoint.", Class::Misconfigured, "is not a Server-to-Server OAuth app"),
+    ] {
+        let answers =
+            MockVendor::start(move |_, _| json_response_with(400, &[], &json!({"code": 4702, "message": message}))).await;
+        let coded = Minting::new(&principal(ZOOM_ACCOUNT).replace(&vendor.base, &answers.base), &[("S", CLIENT_SECRET)]);
+        assert_refusal(&coded.refused().await, class, title, "marketplace.zoom.us", message);
+    }
 }
 
 #[tokio::test]

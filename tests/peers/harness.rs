@@ -38,6 +38,9 @@ pub enum Peer {
     Graph,
     Gitlab,
     Google,
+    Zendesk,
+    Zoom,
+    Pagerduty,
 }
 
 impl Peer {
@@ -71,6 +74,9 @@ impl Peer {
             Peer::Graph => "graph",
             Peer::Gitlab => "gitlab",
             Peer::Google => "google",
+            Peer::Zendesk => "zendesk",
+            Peer::Zoom => "zoom",
+            Peer::Pagerduty => "pagerduty",
         }
     }
 
@@ -87,8 +93,9 @@ impl Peer {
             Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
             Peer::Graph => "CHECKED",
-            Peer::Gitlab => "CONNECTOR",
+            Peer::Gitlab | Peer::Zendesk | Peer::Zoom => "CONNECTOR",
             Peer::Google => "ORGANIZATIONS",
+            Peer::Pagerduty => "SCRIPT",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

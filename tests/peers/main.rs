@@ -28,6 +28,7 @@ mod netsuite;
 mod object_store;
 mod okta;
 mod okta_recordings;
+mod pagerduty;
 mod principals;
 mod salesforce;
 mod servicenow;
@@ -36,6 +37,8 @@ mod snowflake_description;
 mod sql;
 mod vault;
 mod vendor_assertions;
+mod zendesk;
+mod zoom;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
@@ -58,6 +61,7 @@ fn main() -> std::process::ExitCode {
         object_store::tests(),
         okta::tests(),
         okta_recordings::tests(),
+        pagerduty::tests(),
         principals::tests(),
         salesforce::tests(),
         servicenow::tests(),
@@ -75,5 +79,7 @@ fn main() -> std::process::ExitCode {
         vault::leases::tests(),
         vault::logins::tests(),
         vendor_assertions::tests(),
+        zendesk::tests(),
+        zoom::tests(),
     ])
 }

@@ -120,6 +120,8 @@ struct Loader {
     nested_pointer: Vec<InterpolatedString>,
     filter: Option<InterpolatedBoolean>,
     transformations: Vec<Transformation>,
+    /// `aam_into`: the name of the object that has the fields, if a record does not have them at its top.
+    into: Option<String>,
 }
 
 /// A `TypesMap`: replaces one type with another if a condition is true.
@@ -158,6 +160,7 @@ impl Loader {
             filter: set_field(node, "schema_filter")
                 .map(|it| InterpolatedBoolean::new(text(it, "condition").unwrap_or_default(), parameters(it))),
             transformations: transformations.collect::<Result<_, _>>()?,
+            into: set_field(node, "aam_into").and_then(Value::as_str).map(str::to_owned),
         })
     }
 
@@ -242,6 +245,11 @@ impl Loader {
         }
         let mut properties = Value::Dict(kept);
         self.transformations.iter().try_for_each(|it| it.apply(&mut properties, &at))?;
+        if let Some(name) = &self.into {
+            let mut object = pair("type", Value::List(vec![Value::str("null"), Value::str("object")]));
+            object.insert("properties".into(), properties);
+            properties = Value::Dict(pair(name.as_str(), Value::Dict(object)));
+        }
         let mut schema = pair("$schema", Value::str("https://json-schema.org/draft-07/schema#"));
         schema.insert("type".into(), Value::str("object"));
         schema.insert("additionalProperties".into(), Value::Bool(true));

@@ -13,7 +13,7 @@ use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
 
 use crate::families::Family;
-use crate::model::{Class, Failure, PostRule, Posts, Recipient};
+use crate::model::{Class, Failure, PostRule, Posts, Recipient, Timestamp};
 use crate::policy::{ListedServer, Policy};
 
 use ::lowcode::source::SharedManifest;
@@ -97,6 +97,8 @@ pub struct Binding {
     pub schemas: &'static [DescribedSchema],
     pub blind: Option<&'static Blind>,
     pub ends: Option<&'static EndSource>,
+    /// When the vendor ends all credentials of the authentication method.
+    pub method_ends: Option<Timestamp>,
     /// True if discovery reads one record of each stream to find out whether the credential may read it. Only families
     /// do this, because they have few streams.
     pub probes: bool,
@@ -319,6 +321,7 @@ impl FamilyResource {
             schemas: &form.schemas,
             blind: form.blind.as_ref().filter(|blind| blind.kinds.is_empty() || blind.kinds.contains(&self.kind.name)),
             ends: form.ends.as_ref(),
+            method_ends: method.ends.as_deref().and_then(super::identity::end),
             parts: location.parts,
             // A generated stream is described by a call of its own, which proves that it may be read.
             probes: self.kind.generated.is_none(),

@@ -284,6 +284,7 @@ impl CustomResource {
             schemas: &[],
             blind: None,
             ends: None,
+            method_ends: None,
             probes: false,
             secrets_by_spec: prepared.secrets,
             manifest: Arc::clone(manifest),

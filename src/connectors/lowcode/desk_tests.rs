@@ -41,19 +41,23 @@ async fn vendor(answer: Answer) -> String {
 }
 
 async fn open(keys: &str, id: &str, credential: Credential) -> Result<Opened, Failure> {
+    open_family("acme_desk", keys, id, credential).await
+}
+
+async fn open_family(name: &str, keys: &str, id: &str, credential: Credential) -> Result<Opened, Failure> {
     let text = format!(
-        "version: 1\nallowlist: [acme_desk]\nnetwork: {{allow_private: [127.0.0.0/8]}}\nfamilies: {{acme_desk: {{{keys}}}}}\n\
+        "version: 1\nallowlist: [{name}]\nnetwork: {{allow_private: [127.0.0.0/8]}}\nfamilies: {{{name}: {{{keys}}}}}\n\
          caps: {{default: {{per_second: 1000, burst: 1000, per_day: 100000, concurrency: 4}}}}\n"
     );
     let policy = Arc::new(parse(&text, "policy.yaml").unwrap());
-    let family = crate::families::find("acme_desk").unwrap();
+    let family = crate::families::find(name).unwrap();
     let engine = LowcodeEngine::new(Arc::new(SystemClock));
     let bound = engine.bind(BindRequest { family, policy: &policy, resource_id: id })?;
     let account = bound.account().to_string();
     let authorized = bound.authorize(Some(credential))?;
     let egress = Egress::with(Arc::new(UnlimitedBudget), Arc::new(SystemClock), Arc::new(SystemLookup));
     let session = egress.session(Caller {
-        connection: ConnectionId::derive("autonomy", "acme_desk", &[id.to_string()]),
+        connection: ConnectionId::derive("autonomy", name, &[id.to_string()]),
         family: Arc::clone(&family.id),
         account,
         cap: policy.caps.default.clone(),
@@ -180,6 +184,41 @@ async fn an_accepted_token_proves_the_identity_by_its_claims() {
     let keys = format!("base_url: \"{}\"", strict.await);
     let refused = open(&keys, "acme", plain(&jwt(&json!({"site": "acme"})))).await.err().unwrap();
     assert_eq!(refused.class, Class::CredentialRejected);
+}
+
+#[tokio::test]
+async fn a_token_that_names_its_account_is_compared_before_anything_is_read() {
+    const ACCOUNT: &str = "q6gBJVO5TzexKYTb_I2rpg";
+    const MISSING: &str = "Invalid access token, does not contain scopes:[user:read:user:admin, user:read:user:master].";
+    let vendor = vendor(|path, _| match path {
+        "/v2/users" => (200, None, json!({"next_page_token": "", "users": [{"id": "u1"}]})),
+        _ => (400, None, json!({"code": 4711, "message": MISSING})),
+    });
+    let keys = format!("base_url: \"{}/v2\"", vendor.await);
+    let opened = |credential| open_family("zoom", &keys, ACCOUNT, credential);
+    let by_claim = opened(plain(&jwt(&json!({"aid": ACCOUNT, "uid": "u1"})))).await.unwrap().identity;
+    assert_eq!((by_claim["matched"].as_str(), by_claim["uid"].as_str()), (Some("aid is q6gBJVO5TzexKYTb_I2rpg"), Some("u1")));
+    assert!(by_claim["identity"].as_str().unwrap().contains("by the claims of the access token"), "{by_claim:?}");
+    let older = opened(plain(&jwt(&json!({"accountId": ACCOUNT})))).await.unwrap().identity;
+    assert_eq!(older["matched"], "accountId is q6gBJVO5TzexKYTb_I2rpg");
+    // A token that is not a JWT is for the account for which the vendor issued it.
+    let confirmed = |account: &str| plain("opaque").with_confirmed([("aid".to_string(), account.to_string())].into());
+    let issued = opened(confirmed(ACCOUNT)).await.unwrap().identity;
+    assert!(issued["identity"].as_str().unwrap().contains("for which Zoom issued the access token"), "{issued:?}");
+    let nothing = opened(plain("opaque")).await.err().unwrap();
+    assert_eq!(nothing.class, Class::PermissionDenied);
+    assert_eq!(nothing.title, "the Zoom app does not have the scope user:read:user:admin", "{nothing:?}");
+
+    // This vendor accepts nothing, so a call would be the failure.
+    let strict = self::vendor(|_, _| (401, None, json!({"code": 124, "message": "Invalid access token."}))).await;
+    let keys = format!("base_url: \"{strict}\"");
+    for credential in [plain(&jwt(&json!({"aid": "another_account"}))), confirmed("another_account")] {
+        let failure = open_family("zoom", &keys, ACCOUNT, credential).await.err().unwrap();
+        assert_eq!(failure.class, Class::WrongService, "{failure:?}");
+        assert!(failure.title.contains("another_account"), "{failure:?}");
+    }
+    let refused = open_family("zoom", &keys, ACCOUNT, plain(&jwt(&json!({"aid": ACCOUNT})))).await.err().unwrap();
+    assert_eq!(refused.class, Class::CredentialRejected, "claims prove nothing if the vendor does not accept the token");
 }
 
 #[tokio::test]

@@ -155,10 +155,12 @@ fn by_rule(
     }
 }
 
-/// Returns the missing permission as the response names it, otherwise as the rule does.
+/// Returns the missing permission as the response names it, in a field, a header or the group `missing` of the rule's pattern,
+/// otherwise as the rule does.
 fn missing_permission(rule: &Rule, response: &ResponseView<'_>, body: &Value) -> Option<String> {
     let known = Some(&rule.permission).filter(|permission| !permission.is_empty());
-    named(&rule.missing, response, body).or_else(|| known.cloned())
+    let in_text = || captured(rule, response).remove("missing");
+    named(&rule.missing, response, body).or_else(in_text).or_else(|| known.cloned())
 }
 
 /// Returns the first value found at one of `places`.

@@ -207,6 +207,9 @@ pub struct AuthMethod {
     /// The method to try with the same credential if the vendor rejects the credential with this one.
     #[serde(default)]
     pub otherwise: Option<String>,
+    /// The day (`YYYY-MM-DD`) on which the vendor ends all credentials of this method.
+    #[serde(default)]
+    pub ends: Option<String>,
 }
 
 /// A stream whose first record becomes part of the config before any other stream is built.
@@ -353,6 +356,9 @@ pub struct ClaimIdentity {
     /// Claims to copy into the evidence.
     #[serde(default)]
     pub show: Vec<String>,
+    /// True if the claims are used before the identity's own call, which is left out if they name the account.
+    #[serde(default)]
+    pub first: bool,
 }
 
 /// One field that must match the resource id.

@@ -130,12 +130,13 @@ fn compare(
     Ok(Ok(matched))
 }
 
-/// Returns `failure` with the text that the family has for a record that does not match.
+/// Returns `failure` with the text that the family has for a record that does not match. A record without the field is not
+/// explained by it, because the response may be that of something else.
 #[must_use]
 pub fn explained(rule: &Identity, record: &Value, failure: Failure) -> Failure {
     let Some(mismatch) = rule.mismatch.as_ref().filter(|_| failure.class == Class::WrongService) else { return failure };
-    let met = rule.matches.first().and_then(|field| text(record.pointer(&field.field)));
-    let parts = [("met".to_string(), met.unwrap_or_else(|| "nothing".to_string()))].into();
+    let Some(met) = rule.matches.first().and_then(|field| text(record.pointer(&field.field))) else { return failure };
+    let parts = [("met".to_string(), met)].into();
     let filled = |text: &str| fill(text, &parts).unwrap_or_else(|_| text.to_string());
     let class = mismatch.class.as_deref().and_then(super::errors::class).unwrap_or(failure.class);
     Failure::new(class, filled(&mismatch.title), filled(&mismatch.fix)).detail(failure.title)

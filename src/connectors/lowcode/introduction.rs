@@ -2,7 +2,7 @@
 
 use super::address;
 use super::binding::{Binding, with_base_url};
-use super::family_spec::{EndSource, FirstStream, Identity};
+use super::family_spec::{ClaimIdentity, EndSource, FirstStream, Identity};
 use super::grants::IdentityResponse;
 use super::host::KeptResponse;
 use super::identity::{self, Proof};
@@ -118,7 +118,8 @@ impl Resource {
         if !content.is_empty() {
             evidence.insert("reads_content".into(), content.into());
         }
-        if let Some(end) = binding.ends.and_then(|source| self.named_end(source)) {
+        let ends = [binding.ends.and_then(|source| self.named_end(source)), binding.method_ends];
+        if let Some(end) = ends.into_iter().flatten().min() {
             evidence.insert(ENDS_AT.to_string(), end.rfc3339().into());
         }
         Ok((evidence, verdict))
@@ -126,6 +127,10 @@ impl Resource {
 
     /// Makes the calls of `rule` until one of them is allowed, and compares its response with the resource id.
     async fn prove(&self, rule: &Identity) -> Result<Proven, Failure> {
+        let claims = &self.binding.token.claims;
+        if let Some(claim) = rule.claim.as_ref().filter(|claim| claim.first && identity::names_account(claimed(claim), claims)) {
+            return Ok(Proven { record: Json::Null, kept: None, evidence: self.accepted(claim).await? });
+        }
         let mut refused = Vec::new();
         for call in rule.calls() {
             let (records, kept) = match self.probe(&call.stream, usize::from(call.only) + 1).await {
@@ -153,7 +158,7 @@ impl Resource {
         let failure = most_useful(refused).unwrap_or_else(no_call);
         match failure.class {
             Class::PermissionDenied if rule.claim.is_some() => {
-                Ok(Proven { record: Json::Null, kept: None, evidence: self.claimed(rule, failure).await? })
+                Ok(Proven { record: Json::Null, kept: None, evidence: self.claims_instead(rule, failure).await? })
             }
             _ => Err(failure),
         }
@@ -179,16 +184,26 @@ impl Resource {
         Ok(evidence)
     }
 
-    /// Proves the identity by the claims of the token, which the vendor accepted. `denied` is the failure of the identity call.
-    async fn claimed(&self, rule: &Identity, denied: Failure) -> Result<Evidence, Failure> {
-        let binding = &self.binding;
-        let Some(claim) = rule.claim.as_ref().filter(|_| !binding.token.claims.is_null()) else { return Err(denied) };
-        self.probe(&claim.stream, 1).await?;
-        let proof = Proof { matches: &claim.matches, any: &[], show: &claim.show };
-        let mut evidence = identity::prove(proof, &binding.token.claims, &binding.parts, &binding.title, &binding.base_url)?;
-        let note = format!("by the claims of the access token, which {} accepted for {}", binding.title, claim.stream);
-        evidence.insert("identity".into(), note.into());
+    /// Proves the identity by the claims of the token. `denied` is the failure of the identity call.
+    async fn claims_instead(&self, rule: &Identity, denied: Failure) -> Result<Evidence, Failure> {
+        let named = |claim: &&ClaimIdentity| identity::names_account(claimed(claim), &self.binding.token.claims);
+        let Some(claim) = rule.claim.as_ref().filter(named) else { return Err(denied) };
+        let mut evidence = self.accepted(claim).await?;
         evidence.insert("not_readable".into(), serde_json::json!({rule.stream.as_str(): reason(&denied)}));
+        Ok(evidence)
+    }
+
+    /// Compares the claims of the token with the resource id, and then lets the vendor say whether it accepts the token. The
+    /// claims are compared first, so that nothing of another account is read.
+    async fn accepted(&self, claim: &ClaimIdentity) -> Result<Evidence, Failure> {
+        let Binding { token, parts, title, base_url, .. } = &self.binding;
+        let mut evidence = identity::prove(claimed(claim), &token.claims, parts, title, base_url)?;
+        self.probe(&claim.stream, 1).await?;
+        let note = match token.confirmed {
+            false => format!("by the claims of the access token, which {title} accepted for {}", claim.stream),
+            true => format!("by the account for which {title} issued the access token, which it accepted for {}", claim.stream),
+        };
+        evidence.insert("identity".into(), note.into());
         Ok(evidence)
     }
 
@@ -200,6 +215,11 @@ impl Resource {
             format!("let the credential read the fields that the call filters by; least privilege: {least_privilege}"),
         )
     }
+}
+
+/// Returns what the claims have to name.
+fn claimed(claim: &ClaimIdentity) -> Proof<'_> {
+    Proof { matches: &claim.matches, any: &[], show: &claim.show }
 }
 
 /// Returns the failure to show if no call was allowed. A missing permission can be granted, so it is shown before a resource

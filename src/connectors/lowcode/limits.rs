@@ -1,7 +1,8 @@
 //! The vendor's own rate limit, as reported in its response headers. AAM uses a share of it and leaves the rest to
 //! the account's other clients.
 
-use super::family_spec::Limit;
+use super::family_spec::{Limit, Usage};
+use super::privilege::fits;
 use crate::egress::{MAX_WAIT, MIN_WAIT, moment};
 use crate::model::Timestamp;
 use std::collections::HashMap;
@@ -46,13 +47,14 @@ struct Reported {
     left: Option<u64>,
     /// `None` if the vendor does not say when the window ends.
     ends: Option<Timestamp>,
+    /// The name of the bucket; empty if the vendor has only one.
+    bucket: String,
 }
 
 impl Windows {
     /// Counts one call of `account` by the `headers` of its response. Returns `Some` once AAM's share is used up.
     pub fn count(&self, limit: &Limit, account: &str, headers: &[(String, String)], now: Timestamp) -> Option<Spent> {
-        let Reported { limit: most, left, ends } = reported(limit, headers, now)?;
-        let bucket = find(headers, &limit.bucket).unwrap_or_default();
+        let Reported { limit: most, left, ends, bucket } = reported(limit, headers, now)?;
         let key = format!("{account}|{}|{bucket}", limit.window);
         let (used, window_ends) = self.add(&key, ends, (limit.lasts, now));
         let share = share(most, limit.share);
@@ -97,26 +99,51 @@ impl Windows {
 
 /// Returns what `headers` say about `limit`, or `None` if they do not say enough to count by them.
 fn reported(limit: &Limit, headers: &[(String, String)], now: Timestamp) -> Option<Reported> {
-    let (most, left) = match (&limit.usage, limit.size) {
-        (Some(usage), _) => {
-            let found = usage.pattern.0.captures(find(headers, &usage.header)?)?;
-            let number = |group: usize| found.get(group)?.as_str().parse::<u64>().ok();
-            let most = number(2)?;
-            (most, Some(most.saturating_sub(number(1)?)))
+    let says = |value: &str, text: &String| value.to_lowercase().contains(&text.to_lowercase());
+    let named = |(name, texts): (&String, &Vec<String>)| {
+        find(headers, name).is_some_and(|value| texts.is_empty() || texts.iter().any(|text| says(value, text)))
+    };
+    if !limit.when.iter().all(named) {
+        return None;
+    }
+    let (most, left, reset, bucket) = match (&limit.usage, limit.size) {
+        (Some(usage), _) => used(usage, headers)?,
+        (None, Some(size)) => {
+            let left = number(find(headers, &limit.remaining)?)?;
+            (size, Some(left), find(headers, &limit.reset), find(headers, &limit.bucket).unwrap_or_default())
         }
-        (None, Some(size)) => (size, Some(number(find(headers, &limit.remaining)?)?)),
-        (None, None) => (number(find(headers, &limit.limit)?)?, find(headers, &limit.remaining).and_then(number)),
+        (None, None) => {
+            let most = number(find(headers, &limit.limit)?)?;
+            let bucket = find(headers, &limit.bucket).unwrap_or_default();
+            (most, find(headers, &limit.remaining).and_then(number), find(headers, &limit.reset), bucket)
+        }
     };
     // [K] Okta reports a limit of 0 with 0 calls left when too many calls run at the same time. That says nothing about the
     // window.
     if most == 0 {
         return None;
     }
-    let ends = match limit.reset.is_empty() {
-        true => None,
-        false => Some(moment(find(headers, &limit.reset)?, now).filter(|at| *at > now)?),
+    let ends = match limit.lasts {
+        Some(_) => None,
+        None => Some(moment(reset?, now).filter(|at| *at > now)?),
     };
-    Some(Reported { limit: most, left, ends })
+    Some(Reported { limit: most, left, ends, bucket: bucket.to_string() })
+}
+
+/// Returns limit, calls left, reset and bucket as the header of `usage` names them; of several headers, those of the one with
+/// the fewest calls left.
+fn used<'h>(usage: &Usage, headers: &'h [(String, String)]) -> Option<(u64, Option<u64>, Option<&'h str>, &'h str)> {
+    let read = |(name, value): &'h (String, String)| {
+        let found = usage.pattern.0.captures(value)?;
+        let first = |group: usize| number(found.get(group)?.as_str());
+        let named = |group: &str| Some(found.name(group)?.as_str());
+        Some(match usage.pattern.is_named() {
+            true => (number(named("limit")?)?, number(named("remaining")?), named("reset"), name.as_str()),
+            false => (first(2)?, Some(first(2)?.saturating_sub(first(1)?)), None, ""),
+        })
+    };
+    let fitting = headers.iter().filter(|(name, _)| fits(&usage.header, &name.to_ascii_lowercase()));
+    fitting.filter_map(read).min_by_key(|(_, left, ..)| *left)
 }
 
 fn find<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
@@ -154,6 +181,7 @@ mod tests {
             usage: None,
             size: None,
             lasts: None,
+            when: [].into(),
             share: 0.10,
         }
     }
@@ -229,6 +257,46 @@ mod tests {
         let spent = Windows::default().count(&reads, "a", &headers(&[("x-left", "0")]), NOW).unwrap();
         assert_eq!((spent.by_source, spent.wait.as_secs()), (true, 10));
         assert_eq!(Windows::default().count(&reads, "a", &[], NOW), None);
+    }
+
+    /// \[V\] developer.zendesk.com, "List Ticket Fields": a header of its own for each endpoint.
+    #[test]
+    fn each_endpoint_may_have_a_header_of_its_own() {
+        let pattern = r"total=(?P<limit>\d+); *remaining=(?P<remaining>\d+); *resets=(?P<reset>\d+)";
+        let endpoint: Limit = serde_json::from_value(serde_json::json!({
+            "window": "minute", "usage": {"header": "x-limit-*", "pattern": pattern}, "share": 0.10,
+        }))
+        .unwrap();
+        endpoint.check().unwrap();
+        let windows = Windows::default();
+        let count = |name: &str, value: &str| windows.count(&endpoint, "a", &headers(&[(name, value)]), NOW);
+        assert_eq!(count("X-Limit-Fields", "total=100; remaining=99; resets=41"), None);
+        let spent = count("X-Limit-Fields", "total=100; remaining=0; resets=41").unwrap();
+        assert_eq!((spent.by_source, spent.wait.as_secs()), (true, 41), "{spent:?}");
+        assert_eq!(count("X-Limit-Users", "total=100; remaining=99; resets=41"), None, "another bucket");
+        assert_eq!(count("X-Limit-Users", "total=100"), None);
+        let both = headers(&[
+            ("x-limit-fields", "total=500; remaining=400; resets=10"),
+            ("x-limit-deep", "total=5; remaining=0; resets=20"),
+        ]);
+        assert_eq!(windows.count(&endpoint, "a", &both, NOW).map(|spent| spent.wait.as_secs()), Some(20), "the tighter one");
+    }
+
+    /// \[V\] developers.zoom.us, "Rate limits": X-RateLimit-Type says which window X-RateLimit-Limit is about.
+    #[test]
+    fn a_header_says_which_window_is_meant() {
+        let daily: Limit = serde_json::from_value(serde_json::json!({
+            "window": "day", "limit": "x-limit", "remaining": "x-left", "lasts": 86_400, "when": {"x-type": ["daily"]}, "share": 0.10,
+        }))
+        .unwrap();
+        daily.check().unwrap();
+        let count = |kind: &str| {
+            let headers = headers(&[("x-type", kind), ("x-limit", "1000"), ("x-left", "0")]);
+            Windows::default().count(&daily, "a", &headers, NOW)
+        };
+        assert!(count("Daily-limit").is_some_and(|spent| spent.by_source));
+        assert_eq!(count("QPS"), None);
+        assert_eq!(Windows::default().count(&daily, "a", &headers(&[("x-limit", "1000"), ("x-left", "0")]), NOW), None);
     }
 
     #[test]

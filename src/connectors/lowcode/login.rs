@@ -12,8 +12,11 @@ use std::collections::BTreeMap;
 /// What an access token says about itself, and what was said when it was issued.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenFacts {
-    /// The claims of the token, or null if it is not a JWT. Its signature is not verified, because the vendor does that.
+    /// The claims of the token, or what the vendor confirmed when it issued the token; null if neither is known. The signature
+    /// of a token is not verified, because the vendor does that.
     pub claims: Json,
+    /// True if `claims` is what the vendor confirmed.
+    pub confirmed: bool,
     /// The scopes that the vendor named when it issued the token.
     pub granted: Option<Vec<String>>,
 }
@@ -23,7 +26,11 @@ impl TokenFacts {
     #[must_use]
     pub fn new<'t>(fields: impl Iterator<Item = &'t String>, credential: Option<&Credential>) -> TokenFacts {
         let granted = credential.and_then(Credential::granted).map(<[String]>::to_vec);
-        TokenFacts { claims: fields.filter_map(|text| claims(text)).next().unwrap_or_default(), granted }
+        let confirmed = credential.and_then(Credential::confirmed).map(|facts| serde_json::json!(facts));
+        match fields.filter_map(|text| claims(text)).next() {
+            Some(claims) => TokenFacts { claims, confirmed: false, granted },
+            None => TokenFacts { confirmed: confirmed.is_some(), claims: confirmed.unwrap_or_default(), granted },
+        }
     }
 }
 

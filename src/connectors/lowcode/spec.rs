@@ -1,7 +1,8 @@
 //! The families of this engine, each parsed once into its specification, its patterns and the manifest's text.
 
 use super::address::Patterns;
-use super::family_spec::{FamilySpec, Identity, Limit};
+use super::family_spec::{AuthMethod, FamilySpec, Identity, Limit};
+use super::identity;
 use crate::families::{self, Family};
 use crate::model::{Class, Failure};
 use ::lowcode::bounds::Bounds;
@@ -68,6 +69,10 @@ impl Spec {
             .find(|method| method.otherwise.as_ref().is_some_and(|name| !form.auth.iter().any(|other| other.name == *name)))
         {
             return Err(format!("auth has no method for the otherwise of {}", method.name));
+        }
+        let is_day = |method: &&AuthMethod| method.ends.as_ref().is_none_or(|day| identity::end(day).is_some());
+        if let Some(method) = form.auth.iter().find(|method| !is_day(method)) {
+            return Err(format!("the day on which {} ends is not of the form YYYY-MM-DD", method.name));
         }
         let kinds = || form.address.kinds.iter();
         let asked = kinds()

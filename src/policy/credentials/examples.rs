@@ -130,7 +130,10 @@ impl PrincipalExample {
     #[must_use]
     pub fn agrees(&self, kind: &KindSpec, settings: &BTreeMap<String, String>) -> bool {
         let chooses = |key: &str| kind.keys.iter().any(|spec| spec.name == key && matches!(spec.form, KeyForm::Choice(_)));
-        self.keys.iter().all(|(key, value)| !chooses(key) || settings.get(*key).is_none_or(|setting| setting == value))
+        // A secret is sent in a header or in the form; the example is the same.
+        let by_secret = |text: &str| text.starts_with("client_secret_");
+        let agrees = |setting: &str, value: &str| setting == value || by_secret(setting) && by_secret(value);
+        self.keys.iter().all(|(key, value)| !chooses(key) || settings.get(*key).is_none_or(|setting| agrees(setting, value)))
     }
 
     /// Whether the example has the key.
@@ -194,5 +197,10 @@ mod tests {
         assert_eq!(principal.text("auth"), Some("private_key_jwt"));
         assert_eq!(principal.list("scopes"), Some(["a".to_string(), "b".to_string()].as_slice()));
         assert!(!principal.settings.contains_key("other"));
+        let in_form = [("auth".to_string(), "client_secret_post".to_string())].into();
+        let fitting: Vec<&PrincipalExample> = examples.iter().filter(|example| example.agrees(kind, &in_form)).collect();
+        assert_eq!(fitting.len(), 1);
+        let principal = parsed(&fitting[0].entry(kind, "acme", "https://login.acme.example/token", &in_form));
+        assert_eq!(principal.text("auth"), Some("client_secret_post"));
     }
 }

@@ -27,9 +27,23 @@ const REFUSALS: &[RefusalRule] = &[
         "the Zoom app of service principal {principal} is deactivated",
         "ask the administrator to activate it (marketplace.zoom.us > Manage > the app > Activation), then aam heal",
     ),
+    // [V] 4705: the grant type is not supported.
+    RefusalRule::policy(
+        &[],
+        &["grant type is not supported", "unsupported grant type"],
+        "the Zoom app of service principal {principal} is not a Server-to-Server OAuth app",
+        "create one (marketplace.zoom.us > Develop > Build Server-to-Server App); a General app or a JWT app cannot be used",
+    ),
+    // [V] 4702 and 4704: wrong id or secret; 4706: missing.
     RefusalRule::new(
         &["invalid_client"],
         &[],
+        "Zoom does not accept the client id and client secret of service principal {principal}",
+        "compare client_id {client_id} with App Credentials of the app (marketplace.zoom.us > Manage), and store its client secret again",
+    ),
+    RefusalRule::new(
+        &[],
+        &["invalid client", "client id does not match", "client id or client secret is missing"],
         "Zoom does not accept the client id and client secret of service principal {principal}",
         "compare client_id {client_id} with App Credentials of the app (marketplace.zoom.us > Manage), and store its client secret again",
     ),
@@ -66,5 +80,9 @@ pub async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure>
     let basic = Some((context.text("client_id")?.to_string(), secret));
     let request = TokenRequest { url, form, headers: Vec::new(), basic };
     let issued = context.request_token(request).await.map_err(|reason| context.no_token(VENDOR, REFUSALS, reason))?;
-    Ok(token_credential(issued, &[("account_id", account)], TOKEN_LIFETIME))
+    let mut fetched = token_credential(issued, &[("account_id", account)], TOKEN_LIFETIME);
+    // [V] Zoom issues a token only if the app belongs to the account of the request; `aid` is the claim of its tokens [R].
+    let confirmed = [("aid".to_string(), account.to_string())].into();
+    fetched.value.credential = fetched.value.credential.with_confirmed(confirmed);
+    Ok(fetched)
 }
