@@ -37,6 +37,8 @@ pub enum Peer {
     Sqlapi,
     Graph,
     Gitlab,
+    Netsuite,
+    Workday,
 }
 
 impl Peer {
@@ -69,6 +71,8 @@ impl Peer {
             Peer::Sqlapi => "sqlapi",
             Peer::Graph => "graph",
             Peer::Gitlab => "gitlab",
+            Peer::Netsuite => "netsuite",
+            Peer::Workday => "workday",
         }
     }
 
@@ -84,8 +88,8 @@ impl Peer {
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
             Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
-            Peer::Graph => "CHECKED",
-            Peer::Gitlab => "CONNECTOR",
+            Peer::Graph | Peer::Workday => "CHECKED",
+            Peer::Gitlab | Peer::Netsuite => "CONNECTOR",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

@@ -35,6 +35,7 @@ mod snowflake_description;
 mod sql;
 mod vault;
 mod vendor_assertions;
+mod workday;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
@@ -73,5 +74,6 @@ fn main() -> std::process::ExitCode {
         vault::leases::tests(),
         vault::logins::tests(),
         vendor_assertions::tests(),
+        workday::tests(),
     ])
 }

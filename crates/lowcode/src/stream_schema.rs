@@ -115,6 +115,9 @@ struct Loader {
     /// `aam_default_type`: the type of fields whose own type is neither mapped nor one of the CDK's. Without it, the schema
     /// fails, as in the CDK. For vendors whose customers add types.
     default_type: Option<Value>,
+    /// `aam_key_field`: for a schema whose properties are an object, as in JSON Schema, the field of each definition that
+    /// gets the name of its property. Without it, the names are the definitions, as in the CDK.
+    key_field: Option<String>,
     filter: Option<InterpolatedBoolean>,
     transformations: Vec<Transformation>,
 }
@@ -148,6 +151,7 @@ impl Loader {
             type_pointer: set_field(identifier, "type_pointer").filter(|it| it.truthy()).map(|_| path("type_pointer")),
             mappings: items(identifier, "types_mapping").iter().map(one).collect(),
             default_type: set_field(identifier, "aam_default_type").cloned(),
+            key_field: text(identifier, "aam_key_field").map(str::to_owned),
             filter: set_field(node, "schema_filter")
                 .map(|it| InterpolatedBoolean::new(text(it, "condition").unwrap_or_default(), parameters(it))),
             transformations: transformations.collect::<Result<_, _>>()?,
@@ -161,6 +165,9 @@ impl Loader {
             let raw = self.extract(&record, &self.schema_pointer, run)?;
             let definitions = match raw {
                 Some(Value::List(list)) => list.clone(),
+                Some(Value::Dict(dict)) if self.key_field.is_some() => {
+                    dict.iter().map(|(key, own)| self.keyed(key, own)).collect()
+                }
                 Some(Value::Dict(dict)) => dict.keys().map(|key| Value::Str(key.clone())).collect(),
                 other => {
                     let kind = other.map_or("NoneType", Value::type_name);
@@ -179,6 +186,13 @@ impl Loader {
             }
         }
         self.finish(properties, run)
+    }
+
+    /// Returns the definition of a property with its name.
+    fn keyed(&self, key: &Arc<str>, definition: &Value) -> Value {
+        let mut definition = definition.as_dict().cloned().unwrap_or_default();
+        definition.insert(self.key_field.as_deref().unwrap_or_default().into(), Value::Str(key.clone()));
+        Value::Dict(definition)
     }
 
     fn extract<'v>(&self, body: &'v Value, path: &[InterpolatedString], run: &Run<'_>) -> Result<Option<&'v Value>, Failed> {
