@@ -5,7 +5,7 @@ Reads DIR and PORT from the environment, and writes DIR/env and the files that i
 - URL: the service; GET /things needs a token as bearer. GET /issued returns how many tokens were issued.
 - TOKEN_URL: the token endpoint, which is the only audience that is accepted. OTHER_TOKEN_URL is a second address of the
   same endpoint, so an assertion that is made for it has the wrong audience. The paths of Salesforce and Box accept the
-  audiences of these vendors.
+  audiences of these vendors. The path of NetSuite takes client assertions with PS256 and the claims that NetSuite documents.
 - ACCOUNT: the issuer of the assertions. USER: the only user for whom it may act.
 - KEY_FILE: its key in the form of Google's key files. STRANGER_KEY_FILE: the same with a private key that the server does
   not know. UNKNOWN_KEY_FILE: a key of an account that the server does not know.
@@ -21,6 +21,8 @@ from authlib.oauth2.rfc7523 import JWTBearerGrant
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from flask import Flask, jsonify, request
+from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 from werkzeug.serving import WSGIRequestHandler
 
@@ -36,6 +38,16 @@ VENDOR_AUDIENCES = {
     "/services/oauth2/token": "https://login.salesforce.com",
     "/oauth2/token": "https://api.box.com/oauth2/token",
 }
+
+NETSUITE_PATH = "/services/rest/auth/oauth2/v1/token"
+NETSUITE_CLAIMS = jwt.JWTClaimsRegistry(
+    leeway=30,
+    iss={"essential": True, "value": ACCOUNT},
+    aud={"essential": True, "value": f"{URL}{NETSUITE_PATH}"},
+    scope={"essential": True, "value": "rest_webservices"},
+    iat={"essential": True},
+    exp={"essential": True},
+)
 
 tokens = set()
 
@@ -95,6 +107,28 @@ server.register_token_generator(
 @app.post("/oauth2/token")
 def token():
     return server.create_token_response()
+
+
+@app.post(NETSUITE_PATH)
+def netsuite():
+    form = request.form.to_dict()
+    kind = form.pop("client_assertion_type", "")
+    if kind != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" or form.pop("grant_type", "") != "client_credentials":
+        return jsonify(error="invalid_request"), 400
+    try:
+        sent = jwt.decode(form.pop("client_assertion", ""), CLIENT.public_key, algorithms=["PS256"])
+        NETSUITE_CLAIMS.validate(sent.claims)
+    except (JoseError, ValueError):
+        return jsonify(error="invalid_grant"), 400
+    claims = sent.claims
+    documented = {"iss", "scope", "aud", "exp", "iat"}
+    if form or sent.header.get("kid") != "certificate-1" or sent.header.get("typ") != "JWT" or set(claims) != documented:
+        return jsonify(error="invalid_request"), 400
+    if not 0 < claims["exp"] - claims["iat"] < 3600:
+        return jsonify(error="invalid_grant"), 400
+    tokens.add(token := secrets.token_urlsafe(32))
+    # The lifetime is a text [V docs.oracle.com, "POST Request to the Token Endpoint and the Access Token Response"].
+    return jsonify(access_token=token, expires_in="3600", token_type="bearer")
 
 
 @app.get("/things")

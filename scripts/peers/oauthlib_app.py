@@ -1,5 +1,5 @@
 """A service with token-based authentication like that of NetSuite, verified by oauthlib: OAuth 1.0a with HMAC-SHA256, the
-account as realm, and each nonce once.
+account as realm, and each nonce once. Its paths below /services/rest answer as NetSuite documents.
 
 Reads PORT, ACCOUNT, CONSUMER_KEY, CONSUMER_SECRET, TOKEN_ID and TOKEN_SECRET from the environment. Each accepted
 header is given to the verifier a second time, which must refuse it. GET /counts returns how often each of this happened.
@@ -94,6 +94,38 @@ DESCRIPTION = {
 }
 
 
+RECORDS = ["account", "customer", "invoice"]
+
+
+def links(path, kind="self"):
+    return [{"rel": kind, "href": f"{BASE}{path}"}]
+
+
+def rest(method, path, query, body, headers):
+    """What NetSuite's REST web services answer, or None. [V docs.oracle.com, NetSuite online help, "Getting Metadata", "Executing
+    SuiteQL Queries Through REST Web Services", "Listing All Record Instances"]"""
+    below = "/services/rest/"
+    if method == "POST" and path == f"{below}query/v1/suiteql":
+        if headers["Prefer"] != "transient" or not str(json.loads(body or "{}").get("q", "")).startswith("SELECT "):
+            return None
+        items = [{"links": [], "ok": "1"}]
+        return {"links": links(path), "count": 1, "hasMore": False, "items": items, "offset": 0, "totalResults": 1}
+    if method != "GET":
+        return None
+    catalog = f"{below}record/v1/metadata-catalog"
+    if path == catalog:
+        return {"items": [{"name": name, "links": links(f"{catalog}/{name}", "canonical")} for name in RECORDS]}
+    name = path.rpartition("/")[2]
+    if name not in RECORDS:
+        return None
+    if path == f"{catalog}/{name}" and headers["Accept"] == "application/schema+json":
+        return {"type": "object", "properties": {"id": {"type": "string"}, "lastModifiedDate": {"type": "string", "format": "date-time"}}}
+    if path == f"{below}record/v1/{name}" and query == "limit=20":
+        items = [{"links": links(f"{path}/{n}"), "id": str(n)} for n in range(1, 4)]
+        return {"links": links(path), "count": 3, "hasMore": False, "items": items, "offset": 0, "totalResults": 3}
+    return None
+
+
 def verified(uri, method, headers):
     """A request without an OAuth header makes the verifier raise, which is a refusal."""
     try:
@@ -126,6 +158,11 @@ def application(environ, start_response):
     counts["accepted"] += 1
     # The same header again: the nonce was used, so the verifier must refuse it.
     counts["replays_refused"] += not verified(uri, environ["REQUEST_METHOD"], headers)
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    sent = {"Prefer": environ.get("HTTP_PREFER", ""), "Accept": environ.get("HTTP_ACCEPT", "")}
+    answer = rest(environ["REQUEST_METHOD"], path, query, environ["wsgi.input"].read(length), sent)
+    if answer is not None:
+        return reply("200 OK", answer)
     if path == "/record/v1/customer" and environ["REQUEST_METHOD"] == "GET":
         return reply("200 OK", {"items": [{"id": "1"}, {"id": "2"}], "hasMore": False})
     return reply("404 Not Found", {"title": "Not Found"})

@@ -1,6 +1,7 @@
 //! `aam policy diff OLD NEW`: shows what would change and for which connections.
 
 use super::{CommandError, CommandResult, CommonOptions};
+use crate::families;
 use crate::model::Intent;
 use crate::policy::LoadedPolicy;
 use crate::policy::diff::{self, ConnectionLine};
@@ -45,7 +46,7 @@ fn connections(common: &CommonOptions) -> Option<Vec<ConnectionLine>> {
             namespace: known.namespace.to_string(),
             source_type: known.source_type.to_string(),
             resource_ids: intent.resource_ids,
-            risk: intent.risk_level,
+            risk: families::risk(&known.source_type, intent.risk_level),
             evidence_status: intent.evidence.status,
             confidence: intent.owner.confidence,
             state: known.state(),

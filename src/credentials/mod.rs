@@ -9,6 +9,7 @@ pub mod jwt;
 mod known;
 mod known_end;
 mod long;
+pub mod oauth1;
 pub mod private_key;
 pub mod redact;
 pub mod secret;

@@ -193,7 +193,7 @@ impl Account {
     /// # Errors
     /// Returns `Throttled` if the wait would be longer.
     pub async fn enter(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, Failure> {
-        let patience = caller.policy.safe_mode.step_timeout / 2;
+        let patience = caller.policy.safe_mode(&caller.family).step_timeout / 2;
         let asked = self.started.elapsed();
         let semaphore = self.shape(&caller.cap, asked);
         let slot = match tokio::time::timeout(patience, semaphore.acquire_owned()).await {

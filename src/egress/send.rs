@@ -211,7 +211,7 @@ fn invalid_uri(url: &Url, error: &hyper::http::uri::InvalidUri) -> Failure {
 /// The timeout for the head and body of a response. It is slightly shorter than the step timeout, so that the failure
 /// names the host and not the step.
 fn response_timeout(session: &Session) -> Duration {
-    session.caller.policy.safe_mode.step_timeout.mul_f64(0.75)
+    session.caller.policy.safe_mode(&session.caller.family).step_timeout.mul_f64(0.75)
 }
 
 /// Refuses internal names when a proxy is used. The proxy resolves names itself, so the guard cannot check the

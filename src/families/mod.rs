@@ -9,7 +9,7 @@
 mod custom;
 mod login;
 
-use crate::model::Cap;
+use crate::model::{Cap, Risk};
 pub use custom::{CustomSources, ManifestFile, is_source_name};
 pub use login::{CredentialField, Login};
 use serde::Deserialize;
@@ -48,6 +48,10 @@ pub struct Family {
     pub hidden_fields: Option<String>,
     /// What was run to prove that the family works, each with the name of the test.
     pub proof: Vec<String>,
+    /// The least risk of the family's sources, whatever an intent says.
+    pub risk: Option<LeastRisk>,
+    /// How long a step and an attempt may take, if the vendor is known to answer slowly.
+    pub timeouts: Option<Timeouts>,
     /// How tokens of the family are minted and asked for. `None` if the family does not use OAuth 2.
     pub oauth: Option<OAuth>,
     /// The part of the file that only the engine reads; it parses it once, in `connectors::lowcode::spec` or
@@ -55,6 +59,26 @@ pub struct Family {
     pub lowcode: Option<Value>,
     /// The manifest of a custom source. Families that AAM ships have none.
     pub manifest: Option<Arc<ManifestFile>>,
+}
+
+/// The least risk of a family whose sources hold data that is always sensitive.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeastRisk {
+    pub least: Risk,
+    /// What the sources hold, as the end of a sentence.
+    pub why: String,
+}
+
+/// The timeouts of a family whose vendor answers slowly. They replace the defaults of `safe_mode`, and no other value that a
+/// policy has there.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    pub step_seconds: u64,
+    pub attempt_seconds: u64,
+    /// How slow the vendor is, with a mark of certainty.
+    pub source: String,
 }
 
 /// The OAuth 2 server of a family and the least scopes that AAM needs there.
@@ -148,6 +172,12 @@ impl OAuth {
 }
 
 impl Family {
+    /// Returns the risk of a source: that of its intent, or the least of the family if that is higher.
+    #[must_use]
+    pub fn risk(&self, of_intent: Risk) -> Risk {
+        self.risk.as_ref().map_or(of_intent, |risk| of_intent.max(risk.least))
+    }
+
     /// Whether some resource ids of the family name a server that the policy has to list in `families.NAME.hosts`.
     #[must_use]
     pub fn lists_hosts(&self) -> bool {
@@ -174,11 +204,19 @@ impl Family {
             how_to_grant: Vec::new(),
             hidden_fields: None,
             proof: Vec::new(),
+            risk: None,
+            timeouts: None,
             oauth: None,
             lowcode: None,
             manifest: None,
         }
     }
+}
+
+/// Returns the risk of a source of the type `source_type`. See [`Family::risk`].
+#[must_use]
+pub fn risk(source_type: &str, of_intent: Risk) -> Risk {
+    find(source_type).map_or(of_intent, |family| family.risk(of_intent))
 }
 
 /// The family called `id`.
@@ -261,6 +299,10 @@ struct File {
     #[serde(default)]
     proof: Vec<String>,
     #[serde(default)]
+    risk: Option<LeastRisk>,
+    #[serde(default)]
+    timeouts: Option<Timeouts>,
+    #[serde(default)]
     oauth: Option<OAuth>,
 }
 
@@ -320,6 +362,8 @@ pub fn parse(text: &str) -> Result<Family, String> {
         how_to_grant: file.how_to_grant,
         hidden_fields: file.hidden_fields,
         proof: file.proof,
+        risk: file.risk,
+        timeouts: file.timeouts,
         oauth: file.oauth,
         lowcode: Some(engine_keys).filter(|keys| !keys.is_empty()).map(Value::Object),
         manifest: None,

@@ -145,3 +145,16 @@ fn caps_read_well() {
         insta::assert_snapshot!("family_caps", shipped().map(line).collect::<String>());
     });
 }
+
+#[test]
+fn the_risk_of_a_source_is_never_below_that_of_its_family() {
+    let mut family = Family::custom("acme");
+    assert_eq!(family.risk(Risk::Low), Risk::Low);
+    family.risk = Some(LeastRisk { least: Risk::Med, why: "it holds names".to_string() });
+    for (of_intent, expected) in [(Risk::Low, Risk::Med), (Risk::Med, Risk::Med), (Risk::High, Risk::High)] {
+        assert_eq!(family.risk(of_intent), expected);
+    }
+    assert_eq!(super::risk("acme", Risk::Low), Risk::Low, "a custom source has no least risk");
+    assert_eq!(super::risk("workday", Risk::Low), Risk::High);
+    assert_eq!(super::risk("github", Risk::Low), Risk::Low);
+}

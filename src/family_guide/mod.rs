@@ -86,6 +86,12 @@ pub struct FamilyGuide {
     /// An example for each form of a credential locator.
     pub locators: Vec<FormGuide>,
     pub oauth: Option<OAuthGuide>,
+    /// The least risk of the sources, and why; absent if the risk is that of the intent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub risk: Option<String>,
+    /// How long a step and an attempt may take, unless the policy changes the defaults of `safe_mode`; absent for these of `safe_mode`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<String>,
     /// What was run to prove that the family works.
     pub proof: Vec<String>,
     pub sources: FamilySources,
@@ -227,6 +233,11 @@ impl FamilyGuide {
             how_to_grant: family.how_to_grant.clone(),
             locators: forms(family, providers),
             oauth: family.oauth.as_ref().map(OAuthGuide::new),
+            risk: family.risk.as_ref().map(|risk| format!("{} at least, because {}", risk.least, risk.why.trim())),
+            timeouts: family.timeouts.as_ref().map(|own| {
+                let (step, attempt, source) = (own.step_seconds, own.attempt_seconds, own.source.trim());
+                format!("{step} s for a step and {attempt} s for an attempt, unless safe_mode in the policy has other values than the defaults; {source}")
+            }),
             proof: family.proof.clone(),
             sources: FamilySources {
                 cap: family.cap_source.trim().to_string(),

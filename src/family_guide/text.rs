@@ -32,6 +32,12 @@ pub fn text(family: &Family, guide: &FamilyGuide) -> String {
         let _ = writeln!(out, "  - {}", step.trim());
     }
     let _ = writeln!(out, "cap: {}", effective::cap(&summary.cap));
+    if let Some(risk) = &guide.risk {
+        let _ = writeln!(out, "risk: {risk}");
+    }
+    if let Some(timeouts) = &guide.timeouts {
+        let _ = writeln!(out, "timeouts: {timeouts}");
+    }
     if let Some(calls) = summary.calls {
         let _ = writeln!(
             out,

@@ -104,7 +104,8 @@ impl<'a> Attempt<'a> {
 
     async fn run_steps(self) -> Outcome {
         let Attempt { env, job, bound, memory } = self;
-        let mut runner = Runner::new(&job.policy.safe_mode, &memory);
+        let safe_mode = job.policy.safe_mode(&job.intent.source_type);
+        let mut runner = Runner::new(&safe_mode, &memory);
         let mut output = AttemptOutput::default();
         let _ = steps(env, job, bound, &mut runner, &mut output).await;
         let outcome = Outcome {
@@ -176,7 +177,7 @@ async fn from_upsert(
         runner.step(Step::Health, health(&resources, limits)).await?;
         runner.skip(Step::TinySync, "a health re-check: the counters of the last full attempt stay");
     } else {
-        let bounds = discover::bounds(&job.policy.safe_mode);
+        let bounds = discover::bounds(&job.policy.safe_mode(&job.intent.source_type));
         runner.step(Step::Discover, discover::discover(&mut resources, job, (bounds, limits), output)).await?;
         runner.step(Step::Health, health(&resources, limits)).await?;
         let before = reused_time(&resources);

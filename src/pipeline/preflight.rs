@@ -84,7 +84,7 @@ pub fn bind(
             format!("add {source_type} to allowlist in the policy and have the change reviewed"),
         ));
     }
-    eligible(policy, intent)?;
+    eligible(policy, intent, family)?;
     let resources = match engines.find(family) {
         Some(engine) => {
             let bind = |id: &String| engine.bind(BindRequest { family, policy, resource_id: id });
@@ -112,7 +112,7 @@ fn near_or_list(near: Option<&str>) -> String {
     }
 }
 
-fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
+fn eligible(policy: &Policy, intent: &Intent, family: &Family) -> Result<(), Failure> {
     let rules = &policy.eligibility;
     let refuse = |title: String, fix: String| Err(Failure::new(Class::NotEligible, title, fix));
     if !rules.evidence.contains(&intent.evidence.status) {
@@ -126,7 +126,17 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
             fix,
         );
     }
-    if intent.risk_level > rules.max_risk {
+    let risk = family.risk(intent.risk_level);
+    if let Some(least) = family.risk.as_ref().filter(|_| risk > rules.max_risk && risk > intent.risk_level) {
+        return refuse(
+            format!(
+                "the risk of {} is {risk} at least, because {}; the policy accepts {} at most",
+                family.title, least.why, rules.max_risk
+            ),
+            "have the policy accept the risk (eligibility.max_risk), or remove the intent".to_string(),
+        );
+    }
+    if risk > rules.max_risk {
         return refuse(
             format!("risk_level is {}; the policy accepts {} at most", intent.risk_level, rules.max_risk),
             "lower the risk at its source, or raise eligibility.max_risk in the policy".to_string(),
@@ -248,7 +258,8 @@ impl Concurrency {
     pub(super) fn new(job: &Job, family: &Family) -> Concurrency {
         let slots = job.policy.cap(&family.id, Some(&family.cap)).concurrency.max(1) as usize;
         let resources = job.intent.resource_ids.len().clamp(1, slots);
-        Concurrency { resources: Limits::in_step(resources, job.policy.safe_mode.step_timeout), calls: slots / resources }
+        let step = job.policy.safe_mode(&family.id).step_timeout;
+        Concurrency { resources: Limits::in_step(resources, step), calls: slots / resources }
     }
 }
 
@@ -299,4 +310,27 @@ pub(super) fn over_privileged(family: &Family, resource_id: &str, privilege: &Pr
     let title = format!("the credential of {resource_id} can do more than read");
     let fix = format!("give aam a credential with least privilege: {}", family.least_privilege);
     Some(Failure::new(Class::OverPrivileged, title, fix).detail(grants.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::doubles::{job, policy};
+    use super::*;
+    use crate::families;
+
+    #[test]
+    fn the_risk_of_a_family_counts_whatever_an_intent_says() {
+        let intent = job(&["a"]).intent;
+        assert_eq!(intent.risk_level, crate::model::Risk::Low);
+        let (workday, github) = (families::find("workday").unwrap(), families::find("github").unwrap());
+        let careful = policy("eligibility: {max_risk: med}");
+        let refused = eligible(&careful, &intent, workday).unwrap_err();
+        assert_eq!(refused.class, Class::NotEligible);
+        assert!(
+            refused.title.starts_with("the risk of Workday is high at least, because Workday holds personal data"),
+            "{refused:?}"
+        );
+        assert!(eligible(&careful, &intent, github).is_ok());
+        assert!(eligible(&policy(""), &intent, workday).is_ok(), "the default policy accepts every risk");
+    }
 }

@@ -51,7 +51,7 @@ pub fn provable(env: &Env, job: &Job) -> Result<BoundConnection, Failure> {
 async fn open(env: &Env, job: &Job, credential: Credential) -> Result<Evidence, Failure> {
     let bound = provable(env, job)?;
     let memory = env.egress.memory.attempt(job.policy.reconcile.memory);
-    let mut runner = Runner::new(&job.policy.safe_mode, &memory);
+    let mut runner = Runner::new(&job.policy.safe_mode(&job.intent.source_type), &memory);
     let concurrency = Concurrency::new(job, &bound.family);
     let limits = concurrency.resources;
     let opened = runner.step(Step::Upsert, upsert(env, job, (bound, Some(credential)), (concurrency, &memory))).await;

@@ -20,7 +20,7 @@ mod read;
 pub mod services;
 mod yaml;
 
-use crate::families::Family;
+use crate::families::{self, Family};
 pub use crate::model::Cap;
 use crate::model::{Digest, Risk};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
@@ -88,6 +88,12 @@ pub struct SafeMode {
     pub step_timeout: Duration,
     #[serde(with = "duration_text")]
     pub attempt_timeout: Duration,
+}
+
+impl SafeMode {
+    /// The defaults, which the timeouts of a family replace.
+    pub const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+    pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 }
 
 /// Where calls may go.
@@ -255,6 +261,22 @@ impl Policy {
     #[must_use]
     pub fn cap<'a>(&'a self, family: &str, family_default: Option<&'a Cap>) -> &'a Cap {
         self.caps.families.get(family).or(family_default).unwrap_or(&self.caps.default)
+    }
+
+    /// The limits of an attempt on a source of `family`. A family whose vendor answers slowly has timeouts of its own, which
+    /// replace the defaults of `safe_mode`.
+    #[must_use]
+    pub fn safe_mode(&self, family: &str) -> SafeMode {
+        let mut mode = self.safe_mode.clone();
+        if let Some(own) = families::find(family).and_then(|family| family.timeouts.as_ref()) {
+            if mode.step_timeout == SafeMode::STEP_TIMEOUT {
+                mode.step_timeout = Duration::from_secs(own.step_seconds);
+            }
+            if mode.attempt_timeout == SafeMode::ATTEMPT_TIMEOUT {
+                mode.attempt_timeout = Duration::from_secs(own.attempt_seconds);
+            }
+        }
+        mode
     }
 
     /// The settings of `family`, or defaults if the policy has none.

@@ -163,8 +163,8 @@ fn safe_mode(r: &mut Reader, fields: &Fields<'_>) -> SafeMode {
     let fields = section(r, fields, "safe_mode", &["max_items", "step_timeout", "attempt_timeout"]);
     let mode = SafeMode {
         max_items: fields.as_ref().map_or(20, |fields| r.field(fields, "max_items", 20, |r, spot| r.whole32(spot, 1..=20))),
-        step_timeout: wait(r, fields.as_ref(), "step_timeout", Duration::from_secs(20)),
-        attempt_timeout: wait(r, fields.as_ref(), "attempt_timeout", Duration::from_secs(60)),
+        step_timeout: wait(r, fields.as_ref(), "step_timeout", SafeMode::STEP_TIMEOUT),
+        attempt_timeout: wait(r, fields.as_ref(), "attempt_timeout", SafeMode::ATTEMPT_TIMEOUT),
     };
     if let Some(fields) = fields.filter(|_| mode.attempt_timeout < mode.step_timeout) {
         let message = "attempt_timeout is shorter than step_timeout";

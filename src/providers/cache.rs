@@ -330,7 +330,7 @@ fn ended_before_use(end: Moment) -> Failure {
 /// How long before its end a value that is valid for `valid` is fetched again: the time that an attempt may take and half a
 /// minute for clocks that differ, but never more than half of the time.
 fn margin(valid: Duration, request: &CredentialRequest) -> Duration {
-    let attempt = request.policy.safe_mode.attempt_timeout + Duration::from_secs(30);
+    let attempt = request.policy.safe_mode(&request.family.id).attempt_timeout + Duration::from_secs(30);
     attempt.min(MAX_MARGIN).min(valid / 2)
 }
 

@@ -2,6 +2,7 @@
 
 mod bounds;
 
+use crate::families;
 use crate::model::ledger::Warning;
 use crate::model::text::counted;
 use crate::model::{Failure, Intent, Problem, State, StepReport, StepStatus, Timestamp};
@@ -46,6 +47,7 @@ pub struct ConnectionResult {
     /// When the credential ends, if that is known and a person has to replace it. RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_ends_at: Option<String>,
+    /// The risk of the source: low, med or high. It is that of the intent, or the least of the family if that is higher.
     pub risk_level: Option<String>,
     /// When the connection was last checked or accepted. RFC 3339.
     pub updated_at: String,
@@ -240,7 +242,7 @@ impl ConnectionResult {
                 why: intent.owner.why.clone(),
             }),
             credential_locator: document.as_ref().and_then(|intent| intent.credential_locator.as_ref()).map(ToString::to_string),
-            risk_level: document.as_ref().map(|intent| intent.risk_level.to_string()),
+            risk_level: document.as_ref().map(|intent| families::risk(&connection.source_type, intent.risk_level).to_string()),
             resource_ids: document.map(|intent| intent.resource_ids).unwrap_or_default(),
             credential_ends_at: connection.credential_ends_at().map(Timestamp::rfc3339),
             updated_at: updated(connection),

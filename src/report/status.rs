@@ -1,5 +1,6 @@
 //! The output of `aam status`: the list of connections, or the details of one connection.
 
+use crate::families;
 use crate::model::ledger::Warning;
 use crate::model::text::{counted, printable};
 use crate::model::{ConnectionId, Intent, State, StepReport, Timestamp};
@@ -129,7 +130,9 @@ pub fn details(
         fact("resources", intent.resource_ids.join(" "));
         fact("credential", intent.credential_locator.as_ref().map_or_else(|| "none".to_string(), ToString::to_string));
         fact("owner", format!("{} ({}, confidence {})", intent.owner.user, intent.owner.why, intent.owner.confidence));
-        fact("risk", intent.risk_level.to_string());
+        let risk = families::risk(&connection.source_type, intent.risk_level);
+        let why = if risk == intent.risk_level { String::new() } else { format!(" (the intent says {})", intent.risk_level) };
+        fact("risk", format!("{risk}{why}"));
     }
     fact("desired by", connection.origins.iter().map(|desired| desired.origin.to_string()).collect::<Vec<_>>().join(", "));
     fact("generation", connection.generation.to_string());

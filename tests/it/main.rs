@@ -57,6 +57,7 @@ mod principals;
 mod principals_entra;
 mod principals_entra_codes;
 mod principals_google;
+mod principals_refresh;
 mod principals_shared;
 mod retry_counts;
 mod secrets_command;

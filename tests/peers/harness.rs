@@ -41,6 +41,8 @@ pub enum Peer {
     Zendesk,
     Zoom,
     Pagerduty,
+    Netsuite,
+    Workday,
 }
 
 impl Peer {
@@ -77,6 +79,8 @@ impl Peer {
             Peer::Zendesk => "zendesk",
             Peer::Zoom => "zoom",
             Peer::Pagerduty => "pagerduty",
+            Peer::Netsuite => "netsuite",
+            Peer::Workday => "workday",
         }
     }
 
@@ -92,8 +96,8 @@ impl Peer {
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
             Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
-            Peer::Graph => "CHECKED",
-            Peer::Gitlab | Peer::Zendesk | Peer::Zoom => "CONNECTOR",
+            Peer::Graph | Peer::Workday => "CHECKED",
+            Peer::Gitlab | Peer::Zendesk | Peer::Zoom | Peer::Netsuite => "CONNECTOR",
             Peer::Google => "ORGANIZATIONS",
             Peer::Pagerduty => "SCRIPT",
             Peer::Cdk => "PYTHON",

@@ -39,6 +39,7 @@ mod vault;
 mod vendor_assertions;
 mod zendesk;
 mod zoom;
+mod workday;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
@@ -81,5 +82,6 @@ fn main() -> std::process::ExitCode {
         vendor_assertions::tests(),
         zendesk::tests(),
         zoom::tests(),
+        workday::tests(),
     ])
 }

@@ -1,4 +1,4 @@
-//! The assertions of the kinds `salesforce` and `box` against Authlib, which verifies signature, issuer, audience, subject and
+//! The assertions of the kinds `salesforce`, `box` and `netsuite` against Authlib, which verifies signature, issuer, audience, subject and
 //! end. What it refuses, AAM does not call minted.
 
 use crate::harness::variable;
@@ -7,7 +7,8 @@ use crate::support::minting::Minting;
 use serde_json::{Value, json};
 
 peer_tests! {
-    [Authlib]: assertions_of_salesforce_and_box_are_verified, wrong_keys_audiences_subjects_and_times_are_refused;
+    [Authlib]: assertions_of_salesforce_and_box_are_verified, wrong_keys_audiences_subjects_and_times_are_refused,
+        assertions_of_netsuite_are_verified;
 }
 
 fn authlib(name: &str) -> String {
@@ -79,4 +80,31 @@ async fn wrong_keys_audiences_subjects_and_times_are_refused() {
     // More than an hour behind, so that the assertion has ended when it is made.
     let late = Minting::at(-3_630_000, &salesforce(&account, &user, ""), &[("K", &right)]).refused().await;
     assert!(late.title.contains("the clock of this machine is 60 minutes behind that of Salesforce"), "{late:?}");
+}
+
+/// A principal of the kind `netsuite` that signs with the key `K`.
+fn netsuite(client_id: &str, certificate_id: &str, path: &str) -> String {
+    format!(
+        "{{kind: netsuite, account: \"1234567\", client_id: \"{client_id}\", key: env:K, certificate_id: {certificate_id}, token_url: \"{}{path}\", scopes: [rest_webservices]}}",
+        authlib("URL")
+    )
+}
+
+async fn assertions_of_netsuite_are_verified() {
+    const PATH: &str = "/services/rest/auth/oauth2/v1/token";
+    let (client, right, stranger) = (authlib("ACCOUNT"), key("KEY_FILE"), key("STRANGER_KEY_FILE"));
+    let minting = Minting::new(&netsuite(&client, "certificate-1", PATH), &[("K", &right)]);
+    let first = minting.field("token").await;
+    assert_eq!(first, minting.field("token").await, "a token is used until its end, which is a text");
+    for (principal, key) in [
+        (netsuite(&client, "certificate-1", PATH), &stranger),
+        (netsuite("stranger", "certificate-1", PATH), &right),
+        (netsuite(&client, "certificate-2", PATH), &right),
+    ] {
+        let refused = Minting::new(&principal, &[("K", key)]).refused().await;
+        assert!(refused.title.contains("NetSuite does not accept the certificate"), "{principal}: {refused:?}");
+        assert!(refused.fix.contains("M2M) Setup") && refused.fix.contains("1234567"), "{refused:?}");
+    }
+    let late = Minting::at(-7_200_000, &netsuite(&client, "certificate-1", PATH), &[("K", &right)]).refused().await;
+    assert!(late.title.contains("behind that of NetSuite"), "{late:?}");
 }

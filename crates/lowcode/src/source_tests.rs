@@ -222,6 +222,45 @@ dynamic_streams:
 }
 
 #[test]
+fn the_properties_of_a_json_schema_can_be_definitions() {
+    let stream = |key_field: &str| {
+        format!(
+            r#"
+streams:
+  - type: DeclarativeStream
+    name: s
+    schema_loader:
+      type: DynamicSchemaLoader
+      retriever: {{type: SimpleRetriever, requester: {{type: HttpRequester, url_base: "https://h.example", path: /schema}},
+          record_selector: {{type: RecordSelector, extractor: {{type: DpathExtractor, field_path: []}}}}}}
+      schema_type_identifier:
+        type: SchemaTypeIdentifier
+        schema_pointer: [properties]
+        {key_field}
+        types_mapping: [{{type: TypesMap, current_type: string, target_type: date,
+            condition: "{{{{ raw_schema.get('format') == 'date' }}}}"}}]
+    retriever: {{type: SimpleRetriever, requester: {{type: HttpRequester, url_base: "https://h.example", path: /s}},
+        record_selector: '#/definitions/sel'}}
+"#
+        )
+    };
+    let bodies = [
+        ("/schema", r#"{"properties": {"a": {"type": "string", "format": "date"}, "b": {"type": "integer"}, "c": {}}}"#),
+        ("/s", r#"{"r": []}"#),
+    ];
+    let schema = |key_field: &str| read(&stream(key_field), "s", &bodies).unwrap().0;
+    let keyed = schema("key_pointer: [name]\n        type_pointer: [type]\n        aam_key_field: name");
+    assert!(
+        keyed.contains("{'a': {'type': ['null', 'string'], 'format': 'date'}, 'b': {'type': ['null', 'integer']}"),
+        "{keyed}"
+    );
+    assert!(keyed.contains("'c': {'type': ['null', 'string']}"), "{keyed}");
+    // As the CDK: the names are the definitions, so nothing says their types.
+    let plain = schema("key_pointer: []");
+    assert!(plain.contains("'b': {'type': ['null', 'string']}"), "{plain}");
+}
+
+#[test]
 fn the_fields_of_objects_and_of_lists_of_objects_are_described() {
     let streams = r#"
 streams:

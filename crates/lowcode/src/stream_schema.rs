@@ -118,6 +118,9 @@ struct Loader {
     /// `aam_nested_pointer`: where the definition of a field has the definitions of its own fields. Without it, the fields of
     /// objects are not described, as in the CDK.
     nested_pointer: Vec<InterpolatedString>,
+    /// `aam_key_field`: for a schema whose properties are an object, as in JSON Schema, the field of each definition that
+    /// gets the name of its property. Without it, the names are the definitions, as in the CDK.
+    key_field: Option<String>,
     filter: Option<InterpolatedBoolean>,
     transformations: Vec<Transformation>,
     /// `aam_into`: the name of the object that has the fields, if a record does not have them at its top.
@@ -157,6 +160,7 @@ impl Loader {
             mappings: items(identifier, "types_mapping").iter().map(one).collect(),
             default_type: set_field(identifier, "aam_default_type").cloned(),
             nested_pointer: set_field(identifier, "aam_nested_pointer").map(|_| path("aam_nested_pointer")).unwrap_or_default(),
+            key_field: text(identifier, "aam_key_field").map(str::to_owned),
             filter: set_field(node, "schema_filter")
                 .map(|it| InterpolatedBoolean::new(text(it, "condition").unwrap_or_default(), parameters(it))),
             transformations: transformations.collect::<Result<_, _>>()?,
@@ -171,6 +175,9 @@ impl Loader {
             let raw = self.extract(&record, &self.schema_pointer, run)?;
             let definitions = match raw {
                 Some(Value::List(list)) => list.clone(),
+                Some(Value::Dict(dict)) if self.key_field.is_some() => {
+                    dict.iter().map(|(key, own)| self.keyed(key, own)).collect()
+                }
                 Some(Value::Dict(dict)) => dict.keys().map(|key| Value::Str(key.clone())).collect(),
                 other => {
                     let kind = other.map_or("NoneType", Value::type_name);
@@ -203,6 +210,13 @@ impl Loader {
             properties.insert(key, schema);
         }
         Ok(properties)
+    }
+
+    /// Returns the definition of a property with its name.
+    fn keyed(&self, key: &Arc<str>, definition: &Value) -> Value {
+        let mut definition = definition.as_dict().cloned().unwrap_or_default();
+        definition.insert(self.key_field.as_deref().unwrap_or_default().into(), Value::Str(key.clone()));
+        Value::Dict(definition)
     }
 
     fn extract<'v>(&self, body: &'v Value, path: &[InterpolatedString], run: &Run<'_>) -> Result<Option<&'v Value>, Failed> {

@@ -1,11 +1,12 @@
 //! Who a caller is, and whether it may do what it asks for.
 
 use crate::assertions::{CheckError, Fault, check, is_issued_by};
-use crate::config::{Account, Accounts, Assertion, Carrier, Client, Credential, Route, Scheme, SchemeForm};
+use crate::config::{Account, Accounts, Assertion, Carrier, Client, Credential, OAuth1Scheme, Route, Scheme, SchemeForm};
 use crate::dpop::{ProofError, proof};
 use crate::exchange::Exchange;
 use crate::jwt::Jwt;
 use crate::minted::MintedToken;
+use crate::oauth1::{SignatureCheck, SignatureFault, SignedHeader};
 use crate::request::basic;
 
 /// What a request carries.
@@ -45,6 +46,9 @@ impl Exchange<'_> {
     pub fn knows_credential(&self) -> bool {
         self.vendor.schemes.iter().any(|scheme| {
             scheme.forms.iter().filter_map(|form| self.sent(form)).any(|value| {
+                let token =
+                    scheme.oauth1.as_ref().and_then(|_| SignedHeader::parse(&value)?.get("oauth_token").map(str::to_owned));
+                let value = token.unwrap_or(value);
                 self.vendor.credentials.iter().any(|own| own.value == value)
                     || self.sandbox.minted.find(self.index, &value).is_some()
                     || scheme.assertion.as_ref().zip(Jwt::parse(&value)).is_some_and(|(assertion, jwt)| {
@@ -58,6 +62,9 @@ impl Exchange<'_> {
 
     fn look_up(&self, scheme: &Scheme, value: &str) -> Presented {
         let credentials = &self.vendor.credentials;
+        if let Some(oauth1) = &scheme.oauth1 {
+            return self.signed_request(scheme, oauth1, value);
+        }
         if let Some(own) = credentials.iter().find(|own| own.kind == scheme.kind && own.value == value) {
             return Presented::Known(Box::new(own.clone()));
         }
@@ -116,6 +123,28 @@ impl Exchange<'_> {
             }
             Err(CheckError::Fault(fault)) => refused(fault),
             Err(CheckError::Template(_)) => refused(Fault::Malformed),
+        }
+    }
+
+    /// A request that is signed with the secrets of a credential.
+    fn signed_request(&self, scheme: &Scheme, oauth1: &OAuth1Scheme, value: &str) -> Presented {
+        let refused = |fault: SignatureFault| Presented::Refused(format!("bad_signature_{}", fault.as_str()));
+        let Some(header) = SignedHeader::parse(value) else { return refused(SignatureFault::Malformed) };
+        let token = header.get("oauth_token").unwrap_or_default();
+        let own = self.vendor.credentials.iter().find(|own| own.kind == scheme.kind && own.value == token);
+        let Some(own) = own else { return Presented::Unknown };
+        let realm = match oauth1.realm.as_ref().map(|realm| realm.render_text(&self.scope(self.account.as_ref()))) {
+            Some(Err(_)) => return refused(SignatureFault::Realm),
+            Some(Ok(realm)) => Some(realm),
+            None => None,
+        };
+        // The caller may know the vendor by its own name, or by the plain address that stands for it.
+        let origin = self.request.vendor_origin();
+        let origins = [self.sandbox.outward(&origin), origin];
+        let (window, now, seen) = (oauth1.window, self.now(), &self.sandbox.minted.seen);
+        match (SignatureCheck { realm, window, origins: &origins, now, seen }).check(&header, self.request, own) {
+            Ok(()) => Presented::Known(Box::new(own.clone())),
+            Err(fault) => refused(fault),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod keys;
 pub mod lists;
 pub mod minted;
 pub mod moods;
+pub mod oauth1;
 pub mod pattern;
 pub mod reply;
 pub mod request;

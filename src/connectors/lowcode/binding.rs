@@ -5,12 +5,13 @@ use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
     AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
 };
-use super::login::{TokenFacts, auth_method, fields};
+use super::login::{self, TokenFacts, auth_method, fields};
 use super::spec::{self, Spec};
+use super::text_spec::WrongKind;
 use super::wrong_kind;
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
-use crate::credentials::Credential;
+use crate::credentials::{Credential, Signer};
 
 use crate::families::Family;
 use crate::model::{Class, Failure, PostRule, Posts, Recipient, Timestamp};
@@ -78,6 +79,8 @@ pub struct Binding {
     pub auth: String,
     /// What the access token itself says.
     pub token: TokenFacts,
+    /// Signs the requests, if the authentication method does so with the keys of the credential.
+    pub signer: Option<Signer>,
     /// The stream whose record becomes part of the config before any other stream is built.
     pub first: Option<FirstStream>,
     /// The base URL to use once `first` has been read, as a template.
@@ -224,11 +227,17 @@ impl FamilyResource {
         self.spec.form.auth.iter().filter(fits).collect()
     }
 
+    /// The credentials that are of the wrong kind for this kind of resource.
+    fn wrong_kinds(&self) -> Vec<WrongKind> {
+        let concerns = |wrong: &&WrongKind| wrong.kinds.is_empty() || wrong.kinds.contains(&self.kind.name);
+        self.spec.form.wrong_kinds.iter().filter(concerns).cloned().collect()
+    }
+
     fn bind(&self, authorization: Authorization<'_>) -> Result<Binding, Failure> {
         let (family, methods) = (&self.family, self.methods());
         let method = match authorization {
             Authorization::Known(credential) => {
-                let wrong = credential.and_then(|credential| wrong_kind::check(&self.spec.form.wrong_kinds, credential, family));
+                let wrong = credential.and_then(|credential| wrong_kind::check(&self.wrong_kinds(), credential, family));
                 wrong.map_or_else(|| auth_method(&methods, credential, family), Err)?
             }
             Authorization::Unknown => methods.last().ok_or_else(|| unsupported(family))?,
@@ -261,10 +270,12 @@ impl FamilyResource {
         let mut fixed = location.parts.clone();
         let mut health = vec![method.health.clone()];
         let mut token = TokenFacts::default();
+        let mut signer = None;
         match authorization {
             Authorization::Known(credential) => {
                 let fields = credential.and_then(|credential| fields(method, credential)).unwrap_or_default();
                 token = TokenFacts::new(fields.values(), credential);
+                signer = login::signer(method, &fields, &location.parts, &location.base_url)?;
                 for (name, value) in fields {
                     config.insert(name.as_str().into(), Value::str(value.as_str()));
                     fixed.insert(format!("credential.{name}"), value);
@@ -310,6 +321,7 @@ impl FamilyResource {
             health,
             auth: method.name.clone(),
             token,
+            signer,
             first: method.first.clone(),
             then_base_url,
             otherwise: None,

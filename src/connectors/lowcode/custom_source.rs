@@ -271,6 +271,7 @@ impl CustomResource {
             health: prepared.check.clone(),
             auth: String::new(),
             token: TokenFacts::default(),
+            signer: None,
             first: None,
             then_base_url: None,
             otherwise: None,

@@ -53,11 +53,14 @@ pub fn classify(errors: Option<&Errors>, response: &ResponseView<'_>, context: &
         return None;
     }
     let body: Value = serde_json::from_slice(response.body).unwrap_or(Value::Null);
-    let foreign = !context.proven && response.status >= 400 && !is_vendor_format(errors, response, &body);
+    let rule = rules.iter().find(|rule| fits(rule, response, &body, context));
+    // A text that only this vendor writes shows who answered, whatever the format.
+    let known = rule.is_some_and(|rule| rule.text_pattern.is_some());
+    let foreign = !context.proven && response.status >= 400 && !known && !is_vendor_format(errors, response, &body);
     if foreign && is_about_the_address(response.status) {
         return Some(foreign_response(response, context));
     }
-    let failure = match rules.iter().find(|rule| fits(rule, response, &body, context)) {
+    let failure = match rule {
         Some(rule) => by_rule(rule, errors, response, &body, context),
         None if response.status >= 300 => by_status(errors, response, &body, context),
         None => return None,

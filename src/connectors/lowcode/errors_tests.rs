@@ -108,3 +108,28 @@ fn every_rule_of_every_family_has_a_class_and_known_parts() {
         }
     }
 }
+
+/// A plain text has no place of the vendor's own message, but only Workday writes this one.
+#[test]
+fn a_text_that_only_the_vendor_writes_shows_who_answered() {
+    let family = crate::families::find("workday").unwrap();
+    let spec = spec::find(&family.id).unwrap();
+    let judge = |body: &'static str| {
+        let heard = ResponseView { method: "GET", status: 400, headers: &[], body: body.as_bytes(), url: "https://a.example/r" };
+        let asked = ErrorContext {
+            title: &family.title,
+            resource: "r",
+            least_privilege: "",
+            stream: "report_itself",
+            proven: false,
+            base_url: "families.workday.base_url in the policy",
+            kind: "report",
+            parts: &BTreeMap::new(),
+            auth: "basic",
+        };
+        classify(Some(&spec.form.errors), &heard, &asked).unwrap()
+    };
+    let prompt = judge("Validation error occurred. Report parameter From Moment is required.");
+    assert_eq!((prompt.class, prompt.title.contains("From Moment")), (Class::Misconfigured, true), "{prompt:?}");
+    assert_eq!(judge("Bad request").class, Class::WrongService);
+}

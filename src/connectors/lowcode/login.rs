@@ -1,13 +1,17 @@
 //! Which authentication method a credential fits, and what the credential says about itself. Pure.
 
-use super::family_spec::AuthMethod;
-use crate::credentials::{Credential, Secret};
+use super::address::{fill, unknown_part};
+use super::family_spec::{AuthMethod, OAuth1};
+use crate::credentials::oauth1::{KeySigner, Keys};
+use crate::credentials::{Credential, Secret, Signer};
 use crate::families::Family;
 use crate::model::{Class, Failure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use url::Url;
 
 /// What an access token says about itself, and what was said when it was issued.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,10 +78,35 @@ pub fn auth_method<'f>(
     })
 }
 
+/// Returns what signs the requests to the origin of `base_url`, if `method` signs with the keys in `fields`.
+///
+/// # Errors
+/// Returns `Bug` if the realm names a part that the resource does not have.
+pub fn signer(
+    method: &AuthMethod,
+    fields: &BTreeMap<String, String>,
+    parts: &BTreeMap<String, String>,
+    base_url: &str,
+) -> Result<Option<Signer>, Failure> {
+    let Some(OAuth1 { realm }) = &method.oauth1 else { return Ok(None) };
+    let key = |name: &str| fields.get(name).map(|value| Secret::new(value.clone()));
+    let keys = || {
+        let (consumer_key, consumer_secret) = (key("consumer_key")?, key("consumer_secret")?);
+        Some(Keys { consumer_key, consumer_secret, token: key("token_id")?, token_secret: key("token_secret")? })
+    };
+    let (Some(keys), Ok(url)) = (keys(), Url::parse(base_url)) else { return Ok(None) };
+    let realm = fill(realm, parts).map_err(|part| unknown_part(&part))?;
+    Ok(Some(Signer::new(&url, Arc::new(KeySigner { keys, realm }))))
+}
+
 /// Returns the fields that `method` reads, or `None` if a required one is missing. A credential that is not JSON is the only
 /// required field of its method, or a pair of two.
 #[must_use]
 pub fn fields(method: &AuthMethod, credential: &Credential) -> Option<BTreeMap<String, String>> {
+    // A service principal that signs requests does not hand out its keys.
+    if method.oauth1.is_some() && credential.signer().is_some() {
+        return Some(BTreeMap::new());
+    }
     let trimmed = |secret: &Secret| secret.expose().trim().to_string();
     let by_name = |name: &String| Some((name.clone(), trimmed(credential.field(name)?)));
     let plain = credential.plain().map(trimmed);

@@ -7,6 +7,7 @@
 //! classifies error responses, and [`limits`] tracks the vendor's own rate limit.
 
 pub mod address;
+mod auth_spec;
 pub mod binding;
 mod blind_spec;
 pub mod calls;

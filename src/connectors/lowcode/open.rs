@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::connectors::concurrent::Limits as Concurrency;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::redact;
-use crate::egress::{Session, Traffic};
+use crate::egress::{Session, Signing, Traffic};
 use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::Policy;
 use ::lowcode::bounds::Bounds as Limits;
@@ -70,7 +70,7 @@ pub async fn open(
     windows: Arc<Windows>,
 ) -> Result<Opened, Failure> {
     let records = usize::try_from(policy.safe_mode.max_items).unwrap_or(20);
-    let time = policy.safe_mode.step_timeout;
+    let time = policy.safe_mode(&session.caller.family).step_timeout;
     // A source may list far more streams than are described: their names are read, but only the chosen ones are built.
     let streams = if binding.generated.is_some() { MAX_LISTED_STREAMS } else { Limits::default().streams };
     let bounds = Limits { records, time, calls: 40, streams, ..Limits::default() };
@@ -83,6 +83,10 @@ pub async fn open(
         secrets_by_spec: binding.secrets_by_spec,
         user_agent: binding.user_agent.clone(),
         max_bytes: bounds.body_bytes as u64,
+    };
+    let session = match &binding.signer {
+        Some(signer) => session.with_signing(Some(Signing::new(signer.clone()))),
+        None => session,
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);

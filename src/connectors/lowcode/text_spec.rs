@@ -54,6 +54,9 @@ pub struct WrongKind {
     /// The values that claims of an access token have, by JSON pointer.
     #[serde(default)]
     pub claims: BTreeMap<String, WholePattern>,
+    /// The kinds of resources for which the credential is of the wrong kind; empty means all.
+    #[serde(default)]
+    pub kinds: Vec<String>,
     /// What to store instead.
     pub fix: String,
 }

@@ -97,16 +97,19 @@ const BOX: &[PrincipalExample] = &[
     example("client credentials", &[CLIENT_SECRET, CLIENT, ("enterprise_id", "ENTERPRISE_ID")]),
 ];
 
-const NETSUITE: &[PrincipalExample] = &[example(
-    "a consumer and a token",
-    &[
-        ("account", "1234567_SB1"),
-        ("consumer_key", "env:{NAME}_CONSUMER_KEY"),
-        ("consumer_secret", "env:{NAME}_CONSUMER_SECRET"),
-        ("token_id", "env:{NAME}_TOKEN_ID"),
-        ("token_secret", "env:{NAME}_TOKEN_SECRET"),
-    ],
-)];
+const NETSUITE: &[PrincipalExample] = &[
+    example("a certificate", &[("account", "1234567_SB1"), CLIENT, PRIVATE_KEY, ("certificate_id", "CERTIFICATE_ID")]),
+    example(
+        "a consumer and a token",
+        &[
+            ("account", "1234567_SB1"),
+            ("consumer_key", "env:{NAME}_CONSUMER_KEY"),
+            ("consumer_secret", "env:{NAME}_CONSUMER_SECRET"),
+            ("token_id", "env:{NAME}_TOKEN_ID"),
+            ("token_secret", "env:{NAME}_TOKEN_SECRET"),
+        ],
+    ),
+];
 
 impl PrincipalExample {
     /// Returns the entry of the policy for a principal `name` of the kind, as YAML. `settings` replace or add values for the

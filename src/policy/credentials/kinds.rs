@@ -21,7 +21,8 @@ pub struct KindSpec {
 pub struct CallSpec {
     pub method: &'static str,
     /// `{key}` is the value of a key, and `{key|default}` the default if the key is not written. `{sts_endpoint}` is the
-    /// endpoint of AWS STS that the keys together lead to.
+    /// endpoint of AWS STS that the keys together lead to, and `{netsuite_token_url}` the token endpoint of a
+    /// NetSuite account.
     pub url: &'static str,
     /// The call is made only if one of these keys is written; always, if the list is empty. `key=value` asks for a value too.
     pub when: &'static [&'static str],
@@ -51,6 +52,7 @@ impl Principal {
             out.push_str(before);
             match key {
                 "sts_endpoint" => out.push_str(&super::aws::sts_endpoint(self).url),
+                "netsuite_token_url" => out.push_str(&super::netsuite::token_url(self)),
                 _ => out.push_str(self.text(key).unwrap_or(default)),
             }
             rest = behind;
@@ -123,6 +125,11 @@ pub const KIND_SPECS: &[KindSpec] = &[
                 "how the client proves itself",
             ),
             may("secret", KeyForm::Locator, "where the client secret is stored"),
+            may(
+                "refresh_token",
+                KeyForm::Locator,
+                "where a refresh token that the server does not replace is stored, for servers without client credentials",
+            ),
             may("key", KeyForm::Locator, "where the private key is stored, PEM"),
             may("passphrase", KeyForm::Locator, "of an encrypted key"),
             may("key_id", KeyForm::Text, "the kid of the key"),
@@ -318,17 +325,23 @@ pub const KIND_SPECS: &[KindSpec] = &[
     },
     KindSpec {
         name: "netsuite",
-        about: "token-based authentication of NetSuite",
+        about: "NetSuite, by token-based authentication or by OAuth 2.0 with a certificate",
         keys: &[
             must("account", KeyForm::Text, "the account id, for example 1234567 or 1234567_SB1"),
-            must("consumer_key", KeyForm::Locator, "where the consumer key is stored"),
-            must("consumer_secret", KeyForm::Locator, "where the consumer secret is stored"),
-            must("token_id", KeyForm::Locator, "where the token id is stored"),
-            must("token_secret", KeyForm::Locator, "where the token secret is stored"),
+            may("consumer_key", KeyForm::Locator, "where the consumer key is stored (token-based authentication)"),
+            may("consumer_secret", KeyForm::Locator, "where the consumer secret is stored"),
+            may("token_id", KeyForm::Locator, "where the token id is stored"),
+            may("token_secret", KeyForm::Locator, "where the token secret is stored"),
             may("url", KeyForm::Url, "https://ACCOUNT.suitetalk.api.netsuite.com unless written; only requests to it are signed"),
+            may("key", KeyForm::Locator, "where the private key of the certificate is stored, PEM (OAuth 2.0)"),
+            may("passphrase", KeyForm::Locator, "of an encrypted key"),
+            may("client_id", KeyForm::Text, "the client id of the integration record (OAuth 2.0)"),
+            may("certificate_id", KeyForm::Text, "the Certificate ID of the mapping in OAuth 2.0 Client Credentials (M2M) Setup"),
+            may("token_url", KeyForm::Url, "the token endpoint of the account unless written (OAuth 2.0)"),
+            SCOPES,
         ],
-        one_of: &[],
-        calls: &[],
+        one_of: &[&["consumer_key", "key"]],
+        calls: &[call("POST", "{netsuite_token_url}", &["key"])],
     },
     KindSpec {
         name: "basic",

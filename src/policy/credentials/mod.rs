@@ -9,6 +9,7 @@ mod definition;
 mod examples;
 pub mod file_path;
 mod kinds;
+pub mod netsuite;
 mod reserved;
 pub mod vault_path;
 

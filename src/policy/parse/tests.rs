@@ -363,3 +363,19 @@ fn a_secret_of_the_policy_that_could_never_be_read_is_reported_where_it_stands()
     assert_eq!(problems(&format!("{vault}, {}", principal("vault:kv/a#b"))), "");
     assert!(problems("consent_store: {key: \"file:/srv/keys/k\"}").contains("/credentials/consent_store/key"));
 }
+
+#[test]
+fn a_family_whose_vendor_is_slow_has_timeouts_of_its_own_unless_the_policy_changes_the_defaults() {
+    let seconds = |text: &str, family: &str| {
+        let policy = parse(&format!("version: 1\nallowlist: [workday, github]\n{text}"), "policy.yaml").unwrap();
+        let mode = policy.safe_mode(family);
+        (mode.step_timeout.as_secs(), mode.attempt_timeout.as_secs())
+    };
+    assert_eq!(seconds("", "github"), (20, 60));
+    let own = crate::families::find("workday").unwrap().timeouts.as_ref().unwrap();
+    assert_eq!(seconds("", "workday"), (own.step_seconds, own.attempt_seconds));
+    assert!(own.step_seconds >= 100 && own.attempt_seconds >= own.step_seconds);
+    for family in ["github", "workday"] {
+        assert_eq!(seconds("safe_mode: {step_timeout: 6s, attempt_timeout: 30s}", family), (6, 30));
+    }
+}

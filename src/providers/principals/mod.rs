@@ -12,7 +12,6 @@ mod github_app;
 mod google;
 mod issued;
 mod netsuite;
-mod oauth1;
 mod oauth2_client;
 mod okta;
 mod refusal;
@@ -210,6 +209,7 @@ async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
 pub fn unusable(principal: &Principal) -> Option<Failure> {
     match principal.kind {
         "salesforce" => salesforce::unusable(principal),
+        "netsuite" => netsuite::unusable(principal),
         _ => None,
     }
 }

@@ -1,4 +1,5 @@
-//! `kind: oauth2_client`: the client credentials of any OAuth 2 server (RFC 6749, section 4.4; RFC 7523 for a private key).
+//! `kind: oauth2_client`: the client credentials of any OAuth 2 server (RFC 6749, section 4.4; RFC 7523 for a private key), or a
+//! refresh token that the server does not replace (section 6), such as that of an integration user of Workday.
 
 use super::issued::token_credential;
 use super::refusal::RefusalRule;
@@ -90,12 +91,27 @@ pub const OAUTH_REFUSALS: &[RefusalRule] = &[
     },
 ];
 
+/// What `invalid_grant` means for a stored refresh token.
+const REFRESH_REFUSALS: &[RefusalRule] = &[RefusalRule::new(
+    &["invalid_grant"],
+    &[],
+    "{host} does not accept the refresh token of the service principal {principal}",
+    "it has ended, was revoked, or was issued to another client than {client_id}: issue a new one for the integration user, and \
+     store it where credentials.principals.{principal}.refresh_token says",
+)];
+
 /// Token types that are bound to a key of the client, so that the token alone is of no use (RFC 9449, RFC 6749).
 const BOUND_TYPES: [&str; 3] = ["dpop", "pop", "mac"];
 
 pub async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure> {
     let auth = auth(context);
-    let mut request = TokenRequest::new(context.endpoint("token_url", "")?, "client_credentials");
+    let stored = context.principal.locator("refresh_token").is_some();
+    let grant = if stored { "refresh_token" } else { "client_credentials" };
+    let mut request = TokenRequest::new(context.endpoint("token_url", "")?, grant);
+    let refresh_token = if stored { Some(context.secret_text("refresh_token").await?) } else { None };
+    if let Some(refresh_token) = &refresh_token {
+        request.add_secret("refresh_token", refresh_token.clone());
+    }
     let client_id = context.text("client_id")?;
     match auth {
         "private_key_jwt" => {
@@ -109,7 +125,8 @@ pub async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure>
         }
         _ => request.basic = Some((client_id.to_string(), context.secret_text("secret").await?)),
     }
-    let scopes = context.scopes();
+    // A refresh token has the scopes that it was issued with, unless the policy wants fewer.
+    let scopes = if stored { context.principal.list("scopes").unwrap_or_default().to_vec() } else { context.scopes() };
     if !scopes.is_empty() {
         request.add("scope", &scopes.join(" "));
     }
@@ -126,6 +143,9 @@ pub async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure>
     match context.request_token(request).await {
         Ok(token) => {
             unbound(context, &token)?;
+            if let Some(used) = &refresh_token {
+                not_replaced(context, &token, used)?;
+            }
             Ok(token_credential(token, &[], DEFAULT_LIFETIME))
         }
         Err(NoToken::Failed(failure)) => Err(failure),
@@ -166,6 +186,17 @@ fn unbound(context: &MintContext<'_>, token: &IssuedToken) -> Result<(), Failure
             context.principal.text("client_id").unwrap_or_default()
         ),
     ))
+}
+
+/// Checks that the server did not replace the refresh token: the stored one would not work again.
+fn not_replaced(context: &MintContext<'_>, token: &IssuedToken, used: &Secret) -> Result<(), Failure> {
+    let named = token.fields.get("refresh_token").and_then(serde_json::Value::as_str);
+    if named.is_none_or(|named| named == used.expose()) {
+        return Ok(());
+    }
+    let title = format!("{} replaces the refresh token of the service principal {} at each use", host(context), context.name);
+    let fix = "use a consent (consent:NAME), which stores each new refresh token; or let the server issue one that stays valid";
+    Err(Failure::new(Class::Unsupported, title, fix))
 }
 
 fn refused(context: &MintContext<'_>, auth: &str, refusal: &TokenRefusal) -> Failure {
@@ -211,7 +242,8 @@ fn refused(context: &MintContext<'_>, auth: &str, refusal: &TokenRefusal) -> Fai
         return Failure::new(Class::NotFound, title, fix).detail(refusal.description);
     }
     let own = context.endpoint("token_url", "").ok().and_then(|endpoint| servicenow::refusals(&endpoint, &refusal));
-    let rules = own.unwrap_or(OAUTH_REFUSALS);
+    let is_stored = context.principal.locator("refresh_token").is_some() && refusal.error == "invalid_grant";
+    let rules = if is_stored { REFRESH_REFUSALS } else { own.unwrap_or(OAUTH_REFUSALS) };
     let failure = context.refusals_with(host.clone(), rules, &values).failure(&context.refusal(&refusal));
     match (unnamed, refusal.description.as_str()) {
         (false, _) => failure,

@@ -27,6 +27,30 @@ pub struct Scheme {
     pub forms: Vec<SchemeForm>,
     /// The credential is a JWT that the caller signed itself.
     pub assertion: Option<Assertion>,
+    /// Each request is signed, and the credential is never sent.
+    pub oauth1: Option<OAuth1Scheme>,
+}
+
+/// How signed requests are checked (RFC 5849).
+pub struct OAuth1Scheme {
+    /// The realm that the header has to name.
+    pub realm: Option<Template>,
+    /// The number of seconds by which the clocks may differ.
+    pub window: u64,
+}
+
+/// The seconds by which the clocks may differ, unless the file says otherwise. [V] docs.oracle.com, NetSuite online help, "The
+/// Authorization Headers".
+const SIGNATURE_WINDOW: u64 = 300;
+
+impl OAuth1Scheme {
+    fn parse(node: &Node<'_>, problems: &mut Problems) -> Option<OAuth1Scheme> {
+        let mut fields = node.fields(problems)?;
+        let realm = fields.get("realm").map(|node| Template::new(&node, problems));
+        let window = fields.number("window", problems).unwrap_or(SIGNATURE_WINDOW);
+        fields.finish(problems);
+        Some(OAuth1Scheme { realm, window })
+    }
 }
 
 /// Where a credential is.
@@ -132,9 +156,17 @@ pub fn schemes(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Scheme> {
     let mut schemes = Vec::new();
     for (kind, node) in node.map(|node| node.entries(problems)).unwrap_or_default() {
         let mut assertion = None;
+        let mut oauth1 = None;
         let mut forms = Vec::new();
         for node in node.one_or_more(problems) {
             let Some(mut fields) = node.fields(problems) else { continue };
+            if let Some(signed) = fields.get("oauth1") {
+                oauth1 = OAuth1Scheme::parse(&signed, problems);
+                fields.finish(problems);
+                let carrier = Carrier::Header("authorization".to_owned());
+                forms.push(SchemeForm { carrier, prefixes: vec!["OAuth ".to_owned()], basic: false, when: None });
+                continue;
+            }
             let header = fields.text("header", problems).map(|name| Carrier::Header(name.to_ascii_lowercase()));
             let parameter = fields.text("form", problems).map(Carrier::Form);
             if header.is_some() == parameter.is_some() {
@@ -154,7 +186,7 @@ pub fn schemes(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Scheme> {
                 forms.push(SchemeForm { carrier, prefixes, basic, when });
             }
         }
-        schemes.push(Scheme { kind: kind.to_owned(), forms, assertion });
+        schemes.push(Scheme { kind: kind.to_owned(), forms, assertion, oauth1 });
     }
     schemes
 }

@@ -9,7 +9,7 @@ mod token;
 
 pub use account::{Account, Accounts};
 pub use answer::{Answer, Mood};
-pub use credential::{Carrier, Client, Credential, Scheme, SchemeForm};
+pub use credential::{Carrier, Client, Credential, OAuth1Scheme, Scheme, SchemeForm};
 pub use dataset::Dataset;
 pub use route::{Authentication, List, ListSource, Paging, Route};
 pub use token::{Assertion, ClientAuthentication, Dpop, Expected, Issue, JWT_BEARER, Refresh, TokenEndpoint};
@@ -197,6 +197,11 @@ impl Vendor {
                 problems.add(&format!("/credentials/{at}/kind"), format!("schemes has no kind {}", credential.kind));
             }
             self.check_accounts(&credential.accounts, &format!("/credentials/{at}/account"), problems);
+            let is_signing = self.schemes.iter().any(|scheme| scheme.kind == credential.kind && scheme.oauth1.is_some());
+            let lacking = |key: &&str| is_signing && credential.data.get(*key).is_none_or(|value| !value.is_string());
+            for key in crate::oauth1::CREDENTIAL_KEYS.iter().filter(|key| lacking(key)) {
+                problems.add(&format!("/credentials/{at}"), format!("a credential that signs requests needs {key}"));
+            }
         }
         for (at, client) in self.clients.iter().enumerate() {
             self.check_accounts(&client.credential.accounts, &format!("/clients/{at}/account"), problems);

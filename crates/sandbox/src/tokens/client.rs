@@ -52,7 +52,8 @@ impl Exchange<'_> {
                         return refused("invalid_client", "assertion_type");
                     }
                     let Some(jwt) = Jwt::parse(&text) else { return refused("invalid_client", "malformed") };
-                    let id = jwt.claim("sub").map(str::to_owned);
+                    // NetSuite's assertions have no subject; a vendor that wants one checks it afterwards.
+                    let id = jwt.claim("sub").or_else(|| jwt.claim("iss")).map(str::to_owned);
                     // RFC 7521, 4.2: if client_id is sent too, it is the same.
                     if parameter("client_id").is_some_and(|own| Some(&own) != id.as_ref()) {
                         return refused("invalid_client", "subject");

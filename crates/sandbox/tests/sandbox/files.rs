@@ -76,6 +76,7 @@ fn other_mistakes_are_found() {
         ),
         ("clients: [{id: a, key: mine}]", "is not a key of the sandbox"),
         ("schemes: {s: {header: a, assertion: {algorithms: [HS256]}}}", "HS256 is not one of"),
+        ("schemes: {s: {oauth1: {realm: x, header: y}}}", "unknown key"),
         ("datasets: {d: {count: 1}}", "either count and item, or items"),
         ("answers: {a: {body: x}}", "the key status is missing"),
         ("headers: {'a b': x}", "is not a header name"),

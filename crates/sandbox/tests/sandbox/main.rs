@@ -9,6 +9,7 @@ mod dpop;
 mod files;
 mod fuzz;
 mod moods;
+mod oauth1;
 mod paging;
 mod proxy;
 mod support;

@@ -1,12 +1,13 @@
-//! OAuth 1.0a signatures with HMAC-SHA256 (RFC 5849, and its registration of HMAC-SHA256 as NetSuite and others use it).
-//! Pure: time and nonce are arguments.
+//! OAuth 1.0a signatures with HMAC-SHA256 (RFC 5849, with the signature method that NetSuite and others use instead of HMAC-SHA1).
 
-use crate::credentials::Secret;
-use crate::credentials::signer::UnsignedRequest;
+use super::Secret;
+use super::signer::{RequestSigner, SignedResponse, UnsignedRequest};
+use crate::model::{Class, Failure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -19,6 +20,40 @@ pub struct Keys {
     pub consumer_secret: Secret,
     pub token: Secret,
     pub token_secret: Secret,
+}
+
+/// The bytes of randomness of a nonce. NetSuite wants 6 to 64 characters and recommends 20 \[V\].
+const NONCE_BYTES: usize = 16;
+
+/// Signs requests with the keys of a client and a token. It does not know what the refusals of a vendor mean.
+pub struct KeySigner {
+    pub keys: Keys,
+    /// The realm of the header, which is not signed. For NetSuite it is the account.
+    pub realm: String,
+}
+
+impl RequestSigner for KeySigner {
+    fn scheme(&self) -> &'static str {
+        "OAuth 1.0a"
+    }
+
+    fn headers(&self, request: &UnsignedRequest<'_>) -> Result<Vec<(String, Secret)>, Failure> {
+        let mut nonce = [0; NONCE_BYTES];
+        SystemRandom::new()
+            .fill(&mut nonce)
+            .map_err(|_| Failure::new(Class::Bug, "the system gives no random numbers", "check /dev/urandom of this machine"))?;
+        let nonce = data_encoding::HEXLOWER.encode(&nonce);
+        Ok(vec![("authorization".to_string(), authorization(request, &self.keys, &self.realm, &nonce))])
+    }
+
+    fn refusal(&self, _: &SignedResponse<'_>) -> Option<Failure> {
+        None
+    }
+
+    fn secrets(&self) -> Vec<Secret> {
+        let Keys { consumer_key, consumer_secret, token, token_secret } = &self.keys;
+        [consumer_key, consumer_secret, token, token_secret].into_iter().cloned().collect()
+    }
 }
 
 /// Returns the value of the header `Authorization` for `request`.
