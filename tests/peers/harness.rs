@@ -37,6 +37,7 @@ pub enum Peer {
     Sqlapi,
     Graph,
     Gitlab,
+    Atlassian,
 }
 
 impl Peer {
@@ -69,6 +70,7 @@ impl Peer {
             Peer::Sqlapi => "sqlapi",
             Peer::Graph => "graph",
             Peer::Gitlab => "gitlab",
+            Peer::Atlassian => "atlassian",
         }
     }
 
@@ -84,7 +86,7 @@ impl Peer {
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
             Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
-            Peer::Graph => "CHECKED",
+            Peer::Graph | Peer::Atlassian => "CHECKED",
             Peer::Gitlab => "CONNECTOR",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",

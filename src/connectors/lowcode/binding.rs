@@ -3,7 +3,8 @@
 use super::address::{self, AddressPolicy, ResourceLocation};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
-    AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
+    AuthMethod, Blind, CallCounts, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege,
+    ResourceKind,
 };
 use super::login::{TokenFacts, auth_method, fields};
 use super::spec::{self, Spec};
@@ -152,6 +153,15 @@ impl ParsedResource {
             policy_base_url: set.base_url,
             policy_hosts: set.hosts,
         }))
+    }
+
+    /// Returns the calls of the family's file. A custom source does not say its calls.
+    #[must_use]
+    pub fn calls(&self) -> Option<CallCounts> {
+        match self {
+            ParsedResource::Family(resource) => resource.spec.form.calls,
+            ParsedResource::Custom(_) => None,
+        }
     }
 
     #[must_use]

@@ -5,8 +5,9 @@
 //! `{missing}` and `{granted}`.
 
 pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
-pub use super::limit_spec::{CallCounts, Limit, Usage, UsagePattern};
+pub use super::limit_spec::{Limit, Usage, UsagePattern};
 pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
+pub use crate::connectors::CallCounts;
 use crate::model::PostRule;
 use serde::Deserialize;
 use serde_json::Value;
