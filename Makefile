@@ -12,7 +12,7 @@ CARGO ?= cargo
 SMOKE_PORT ?= 5090
 SANDBOX_PORT ?= 5091
 AAM_FUZZ_SECONDS ?= 60
-ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph gitlab google zendesk zoom pagerduty netsuite $(AAM_WORKDAY_DESCRIPTION),workday) $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi)
+ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph gitlab google zendesk zoom pagerduty netsuite $(AAM_WORKDAY_DESCRIPTION),workday) atlassian $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi)
 PEERS ?= $(ALL_PEERS)
 # An empty approval would be a wrong one.
 GATE_FLAGS := $(if $(strip $(APPROVE)),--approve "$(strip $(APPROVE))")
@@ -55,8 +55,11 @@ run: release ## Run the daemon in the foreground
 	@mkdir -p intents
 	$(RELEASE) serve
 
-sandbox: debug ## Start the vendor sandbox and a daemon, and watch one connection of each family become ACTIVE
-	python3 scripts/sandbox.py --aam $(DEBUG) --sandbox $(TARGET)/debug/aam-sandbox --port $(SANDBOX_PORT)
+sandbox: debug needs-peers ## Start the vendor sandbox and a daemon, and watch one connection of each family become ACTIVE
+	$(WITH_PEERS) postgres18 moto -- python3 scripts/sandbox.py --aam $(DEBUG) --sandbox $(TARGET)/debug/aam-sandbox --port $(SANDBOX_PORT)
+
+day-one: debug needs-peers ## Measure how long the 500 connections of a company take to become ACTIVE, against the bound of caps and latencies
+	$(WITH_PEERS) postgres18 moto -- python3 scripts/day_one.py --aam $(DEBUG) --sandbox $(TARGET)/debug/aam-sandbox
 
 unit: needs-build ## Run cargo test: all tests that need no server
 	$(CARGO) test --locked --workspace

@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 import smoke_90
 from exec_summary import Problem, call
@@ -45,15 +46,19 @@ BROKEN = {
 }
 
 
+# Short enough that the broken connections show their state soon.
+POLICY = {"eligibility": {"min_confidence": 0.5}, "safe_mode": {"max_items": 20, "step_timeout": "8s", "attempt_timeout": "40s"}}
+
+
 class Sandbox:
     """The process that plays the vendors. It ends when its standard input is closed."""
 
-    def __init__(self, binary, folder):
-        self.binary, self.state = binary, ROOT / folder / "vendors"
+    def __init__(self, binary, folder, arguments=(f"--latency={LATENCY}",)):
+        self.binary, self.state, self.arguments = binary, ROOT / folder / "vendors", arguments
 
     def __enter__(self):
         self.state.mkdir(mode=0o700, parents=True)
-        command = [self.binary, "--vendors", str(VENDORS), "--proxy", "127.0.0.1:0", "--state", str(self.state), "--latency", LATENCY, "--until-stdin-closes"]
+        command = [self.binary, "--vendors", str(VENDORS), "--proxy", "127.0.0.1:0", "--state", str(self.state), "--until-stdin-closes", *self.arguments]
         # Ctrl-C is meant for this script, which ends the daemon first.
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True)
         until = time.monotonic() + READY
@@ -86,9 +91,23 @@ class SandboxDaemon(Daemon):
         self.common = ["--registry", self.registry, "--intents", f"{folder}/intents", "--policy", f"{folder}/policy.yaml"]
 
 
+def known_servers():
+    """The variables of the servers that are started for this run: databases and object stores are real, not played."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AAM_TEST_")}
+
+
+def lacks_server(value):
+    """Whether a text of the value names a server that was not started."""
+    names = re.findall(r"\{(AAM_TEST_\w+)\}", json.dumps(value))
+    return any(name not in known_servers() for name in names)
+
+
 def filled(value, credentials):
-    """Replaces {FAMILY.NAME.FIELD} in texts by what the sandbox wrote about the credential, for example the key of a client."""
+    """Replaces {FAMILY.NAME.FIELD} in texts by what the sandbox wrote about the credential, for example the key of a client, and
+    {AAM_TEST_...} by what is known about a server."""
     if isinstance(value, str):
+        for name, known in known_servers().items():
+            value = value.replace("{" + name + "}", known)
         return re.sub(r"\{(\w+)\.([^{}]+)\.(\w+)\}", lambda place: str(credentials[place[1]][place[2]][place[3]]), value)
     if isinstance(value, dict):
         return {name: filled(inner, credentials) for name, inner in value.items()}
@@ -97,43 +116,56 @@ def filled(value, credentials):
     return value
 
 
-def documents():
-    """The intents to push, as (name of the file, document, state to reach), and the families without a vendor."""
-    played = {path.stem for path in VENDORS.glob("*.yaml")}
+def documents(port):
+    """The intents to push, as (name of the file, document, state to reach), and the families whose server was not started."""
     found, left_out = [], []
     for path in sorted(SEEDS.glob("*.json")) + sorted((SEEDS / "broken").glob("*.json")):
         if path.name == "settings.json":
             continue
         document = json.loads(path.read_text(encoding="utf-8"))
         broken = path.parent.name == "broken"
-        if not broken and document["source_type"] not in played:
+        if lacks_server(document):
             left_out.append(document["source_type"])
             continue
+        document["resource_ids"] = [one.replace("{port}", str(port)) for one in filled(document["resource_ids"], {})]
         state = BROKEN[path.name][0] if broken else "ACTIVE"
         found.append((f"broken_{path.name}" if broken else path.name, document, state))
     return found, left_out
 
 
-def prepare(folder, sandbox, families):
-    """Writes the policy and the secrets. The settings are in seeds/families/settings.json."""
-    settings = filled(json.loads((SEEDS / "settings.json").read_text(encoding="utf-8")), sandbox.read("credentials.json"))
+def calls(sandbox):
+    """Every call that the vendors have answered."""
+    proxy = urllib.request.ProxyHandler({"http": "http://" + sandbox.read("addresses.json")["proxy"]})
+    with urllib.request.build_opener(proxy).open("http://sandbox.invalid/calls", timeout=60) as answer:
+        return json.load(answer)
+
+
+def settings(sandbox):
+    """The secrets and the keys of the policy that the seeds need, with what the sandbox wrote about its credentials."""
+    known = json.loads((SEEDS / "settings.json").read_text(encoding="utf-8"))
+    for part in (known["secrets"], known["policy"]["families"]):
+        for name in [name for name, value in part.items() if lacks_server(value)]:
+            del part[name]
+    return filled(known, sandbox.read("credentials.json"))
+
+
+def write(folder, sandbox, known, more):
+    """Writes the policy, with the keys of `more`, and the secrets."""
     secrets = ROOT / folder / "secrets"
     secrets.mkdir(mode=0o700)
-    for name, value in settings["secrets"].items():
+    for name, value in known["secrets"].items():
         text = value if isinstance(value, str) else json.dumps(value)
         with open(os.open(secrets / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
     policy = {
         "version": 1,
-        "allowlist": sorted({*families, "jdbc"}),
-        "eligibility": {"min_confidence": 0.5},
         "network": {
             "proxy": "http://" + sandbox.read("addresses.json")["proxy"],
             "ca_file": str(sandbox.state / "ca.pem"),
             "allow_private": ["127.0.0.0/8"],
         },
-        "safe_mode": {"max_items": 20, "step_timeout": "8s", "attempt_timeout": "40s"},
-        "credentials": {"secrets_dir": f"{folder}/secrets", "principals": settings["principals"]},
+        "credentials": {"secrets_dir": f"{folder}/secrets", "principals": known["principals"]},
+        **more,
     }
     # JSON is YAML too.
     (ROOT / folder / "policy.yaml").write_text(json.dumps(policy, indent=2) + "\n", encoding="utf-8")
@@ -190,7 +222,7 @@ def show(daemon, left_out):
     heal = f"{daemon.aam} heal --port {daemon.port} --registry {daemon.registry}"
     print(f"\nThe page: http://127.0.0.1:{daemon.port}/  (any name; the password is in {daemon.registry}.admin-token)")
     if left_out:
-        print(f"Without a vendor in sandbox/ yet, so left out: {', '.join(sorted(left_out))}")
+        print(f"Left out, because their servers were not started (make sandbox does it): {', '.join(sorted(set(left_out)))}")
     print("\nTry, in another terminal:")
     for name, (state, command) in BROKEN.items():
         print(f"  {state:<20} {command.format(folder=daemon.folder, heal=heal)}")
@@ -213,11 +245,13 @@ def main():
     if smoke_90.taken_by(port):
         print(f"sandbox: port {port} is taken by {smoke_90.taken_by(port)}; stop it, or choose another port: SANDBOX_PORT=N make sandbox", file=sys.stderr)
         return 1
-    wanted, left_out = documents()
+    wanted, left_out = documents(port)
     try:
         shutil.rmtree(ROOT / options.dir, ignore_errors=True)
         with Sandbox(options.sandbox, options.dir) as sandbox:
-            prepare(options.dir, sandbox, {document["source_type"] for _, document, state in wanted if state != "REJECTED"})
+            families = {document["source_type"] for _, document, state in wanted if state != "REJECTED"}
+            known = settings(sandbox)
+            write(options.dir, sandbox, known, {"allowlist": sorted(families), "files": {"roots": ["seeds/data"]}, **known["policy"], **POLICY})
             with SandboxDaemon(options.aam, options.dir, port) as daemon:
                 print(f"vendors: {VENDORS.name}/*.yaml behind {sandbox.read('addresses.json')['proxy']}; daemon: http://127.0.0.1:{port}/", flush=True)
                 watcher = Watcher(daemon)

@@ -21,6 +21,19 @@ if (/Slack/.test(whole.info.title)) {
   if (test) slice.paths["/auth.test"] = { post: test.get };
 }
 
+// Atlassian's examples are JSON inside of a string, which prism would send as a string.
+if (/Jira/.test(whole.info.title)) {
+  for (const path of Object.values(slice.paths)) {
+    for (const operation of Object.values(path)) {
+      for (const response of Object.values(operation.responses || {})) {
+        for (const content of Object.values(response.content || {})) {
+          if (typeof content.example === "string") content.example = JSON.parse(content.example);
+        }
+      }
+    }
+  }
+}
+
 // GitHub's examples contain a Link header with a next page on api.github.com, which is not the host of the mock.
 if (/GitHub/.test(whole.info.title)) {
   for (const path of Object.values(slice.paths)) {

@@ -5,6 +5,7 @@
 //! credential is needed; with a credential and a [`Session`] it becomes a [`Connector`]. All network traffic goes
 //! through the session; a connector never opens a socket itself.
 
+pub mod call_counts;
 pub mod concurrent;
 pub mod file;
 pub mod json_memory;
@@ -17,10 +18,12 @@ pub mod snowflake;
 pub mod sql;
 pub mod supabase;
 
+pub use call_counts::CallCounts;
+
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
 use crate::families::Family;
-use crate::model::{Catalog, Evidence, Failure, Posts, Privilege, Recipient};
+use crate::model::{Catalog, Evidence, Failure, Posts, Privilege, Recipient, Scope};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -67,6 +70,12 @@ pub trait BoundResource: Send + Sync {
     /// Returns every call that an attempt may make, for `aam plan`. A value that is only known from a response of the
     /// source is written as `{placeholder}`.
     fn planned_calls(&self) -> Vec<PlannedCall>;
+
+    /// Returns how many calls an attempt of `scope` makes at most if the source's lists fit into one page each, or 0 if this is
+    /// not known.
+    fn calls(&self, _scope: Scope) -> u32 {
+        0
+    }
 
     /// Adds the credential. This does not make any call yet.
     ///

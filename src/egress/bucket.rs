@@ -48,6 +48,16 @@ impl Bucket {
         Ok(wait)
     }
 
+    /// Reserves `calls` calls of one attempt, and returns how long the attempt must wait before it makes the first of them. It
+    /// need not wait for more calls than a full bucket has, because it makes them one after the other.
+    pub fn reserve_attempt(&mut self, now: Duration, calls: u32) -> Duration {
+        self.refill(now);
+        let calls = f64::from(calls);
+        let missing = calls.min(self.burst) - self.tokens;
+        self.tokens -= calls;
+        if missing > 0.0 { seconds(missing / self.per_second) } else { Duration::ZERO }
+    }
+
     fn refill(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.at).as_secs_f64();
         self.tokens = (self.tokens + passed * self.per_second).min(self.burst);
@@ -69,6 +79,16 @@ mod tests {
     use proptest::prelude::*;
 
     const DAY: Duration = MAX_WAIT;
+
+    #[test]
+    fn attempts_of_one_account_begin_at_the_pace_of_its_calls() {
+        let mut bucket = Bucket::new(2.0, 12, Duration::ZERO);
+        let waits: Vec<u128> = (0..5).map(|_| bucket.reserve_attempt(Duration::ZERO, 5).as_millis()).collect();
+        assert_eq!(waits, [0, 0, 1500, 4000, 6500], "two attempts fit into the burst");
+        let mut small = Bucket::new(0.5, 2, Duration::ZERO);
+        let waits: Vec<u128> = (0..3).map(|_| small.reserve_attempt(Duration::ZERO, 5).as_secs().into()).collect();
+        assert_eq!(waits, [0, 10, 20], "an attempt with more calls than the burst waits between its calls");
+    }
 
     #[test]
     fn a_burst_is_free_and_the_rest_waits_in_order() {

@@ -3,7 +3,7 @@
 
 use super::bucket::Bucket;
 use super::{BudgetReservation, Caller, DayBudget, locked};
-use crate::model::{Class, Failure, Timestamp};
+use crate::model::{Class, ConnectionId, Failure, Timestamp};
 use crate::policy::Cap;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -64,12 +64,47 @@ struct Slots {
     surplus: usize,
 }
 
+/// When the attempts of an account may begin. Without this, attempts of many connections would use up the rate limit halfway,
+/// fail, and repeat the calls that they have already made.
+struct Turns {
+    bucket: Bucket,
+    shape: (f64, u32),
+    /// The attempts that were told to wait, and when each may begin. Their number is bounded by that of the connections.
+    granted: HashMap<ConnectionId, Duration>,
+}
+
+impl Turns {
+    fn new(cap: &Cap, now: Duration) -> Turns {
+        let shape = (cap.per_second, cap.burst);
+        Turns { bucket: Bucket::new(shape.0, shape.1, now), shape, granted: HashMap::new() }
+    }
+
+    /// Returns how long the attempt of `connection` has to wait. Once it is told to begin, its turn is used up.
+    fn wait(&mut self, connection: ConnectionId, cap: &Cap, calls: u32, now: Duration) -> Duration {
+        if self.shape != (cap.per_second, cap.burst) {
+            // The turns were granted at another pace.
+            *self = Turns::new(cap, now);
+        }
+        let wait = match self.granted.get(&connection) {
+            Some(at) => at.saturating_sub(now),
+            None => self.bucket.reserve_attempt(now, calls),
+        };
+        match wait.is_zero() {
+            true => self.granted.remove(&connection),
+            false => self.granted.insert(connection, now.saturating_add(wait)),
+        };
+        wait
+    }
+}
+
 /// The budgets that all connections of one vendor account share.
 pub struct Account {
     /// The start of the monotonic time that the rate limit uses.
     started: Instant,
     slots: Mutex<Slots>,
     bucket: Mutex<(Bucket, f64, u32)>,
+    /// The attempts that wait until the calls of those before them are made.
+    turns: Mutex<Turns>,
     block: Mutex<Block>,
     /// Locked while the next block is being taken.
     taking: tokio::sync::Mutex<()>,
@@ -137,6 +172,7 @@ impl Accounts {
             started: self.started,
             slots: Mutex::new(Slots { semaphore: Arc::new(Semaphore::new(size)), size, surplus: 0 }),
             bucket: Mutex::new((Bucket::new(cap.per_second, cap.burst, self.started.elapsed()), cap.per_second, cap.burst)),
+            turns: Mutex::new(Turns::new(cap, self.started.elapsed())),
             block: Mutex::default(),
             taking: tokio::sync::Mutex::default(),
             parked: Mutex::default(),
@@ -147,6 +183,11 @@ impl Accounts {
 }
 
 impl Account {
+    /// Returns how long an attempt of `caller` that makes `calls` calls has to wait for the attempts before it.
+    pub fn turn(&self, caller: &Caller, calls: u32) -> Duration {
+        locked(&self.turns).wait(caller.connection, &caller.cap, calls, self.started.elapsed())
+    }
+
     /// Checks that calls to the account are not stopped now.
     ///
     /// # Errors

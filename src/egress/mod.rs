@@ -228,6 +228,13 @@ impl Egress {
         self.accounts.funded(caller, reservation, granted);
     }
 
+    /// Returns how long an attempt of `caller` that makes about `calls` calls has to wait, so that the attempts of one account
+    /// begin at the pace that its rate limit allows. Nothing is called before the wait is over.
+    #[must_use]
+    pub fn turn(&self, caller: &Caller, calls: u32) -> Duration {
+        self.accounts.account(caller).turn(caller, calls)
+    }
+
     /// Creates a session for one attempt on one resource.
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {

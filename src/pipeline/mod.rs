@@ -96,6 +96,16 @@ impl<'a> Attempt<'a> {
         callers.filter_map(|caller| self.env.egress.lacking(&caller).map(|reservation| (caller, reservation))).collect()
     }
 
+    /// Returns how long the attempt has to wait for others that use the same accounts. Nothing may be called before.
+    pub async fn turn(&self) -> Duration {
+        let Ok(bound) = &self.bound else { return Duration::ZERO };
+        if preflight::lacks_credential(self.env, self.job, bound).await {
+            return Duration::ZERO;
+        }
+        let calls = preflight::planned_callers(self.job, bound);
+        calls.iter().map(|(caller, calls)| self.env.egress.turn(caller, *calls)).max().unwrap_or_default()
+    }
+
     /// Runs the pipeline. The outcome has one report for each step and does not contain secrets.
     pub async fn run(self) -> Outcome {
         // The secrets of the attempt are forgotten at its end.

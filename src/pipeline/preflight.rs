@@ -10,7 +10,7 @@ use crate::egress::Caller;
 use crate::families::{CustomSources, Family};
 use crate::model::attempt::{ENDING_SECRET, ENDS_AT};
 use crate::model::problem::nearest;
-use crate::model::{Class, Evidence, Failure, Intent, Origin, Posts, Privilege, Recipient};
+use crate::model::{Class, Evidence, Failure, Intent, Locator, Origin, Posts, Privilege, Recipient};
 use crate::policy::Policy;
 use crate::policy::grants::{self, CredentialUse};
 use crate::providers::{CredentialRequest, ProvidedCredential, Reading, foreseen};
@@ -210,17 +210,7 @@ pub(super) async fn credential(
         evidence.insert("locator".to_string(), "none needed".into());
         return Ok(StepOutput::new(None, evidence));
     };
-    let request = CredentialRequest {
-        locator: locator.clone(),
-        connection: job.connection,
-        namespace: job.intent.namespace.clone(),
-        owner: job.intent.owner.user.clone(),
-        family: Arc::clone(&bound.family),
-        resource_ids: job.intent.resource_ids.clone().into(),
-        policy: Arc::clone(&job.policy),
-        reading,
-    };
-    let mut provided = env.providers.provide(&request).await?;
+    let mut provided = env.providers.provide(&credential_request(job, bound, locator, reading)).await?;
     let facts = &mut provided.facts;
     evidence.append(&mut facts.evidence);
     evidence.insert("locator".to_string(), locator.to_string().into());
@@ -272,6 +262,48 @@ fn caller(job: &Job, family: &Family, account: &str, posts: Posts) -> Caller {
         policy: Arc::clone(&job.policy),
         posts: Arc::new(posts),
     }
+}
+
+fn credential_request(job: &Job, bound: &BoundConnection, locator: &Locator, reading: Reading) -> CredentialRequest {
+    CredentialRequest {
+        locator: locator.clone(),
+        connection: job.connection,
+        namespace: job.intent.namespace.clone(),
+        owner: job.intent.owner.user.clone(),
+        family: Arc::clone(&bound.family),
+        resource_ids: job.intent.resource_ids.clone().into(),
+        policy: Arc::clone(&job.policy),
+        reading,
+    }
+}
+
+/// Returns whether the attempt is going to end without a call to the source, because it has no credential. Only a credential of
+/// this machine is looked for, because this must not cost a call.
+pub(super) async fn lacks_credential(env: &Env, job: &Job, bound: &BoundConnection) -> bool {
+    if check_credential(&job.policy, &job.intent, &job.origins, bound).is_err() {
+        return true;
+    }
+    match &job.intent.credential_locator {
+        None => bound.resources.iter().flatten().any(|resource| resource.credential_need() == CredentialNeed::Required),
+        Some(locator @ (Locator::Env(_) | Locator::File(_))) => {
+            env.providers.provide(&credential_request(job, bound, locator, Reading::Cached)).await.is_err()
+        }
+        Some(_) => false,
+    }
+}
+
+/// Returns the callers whose number of calls is known, with that number.
+pub(super) fn planned_callers(job: &Job, bound: &BoundConnection) -> Vec<(Caller, u32)> {
+    let mut planned: Vec<(Caller, u32)> = Vec::new();
+    for resource in bound.resources.iter().flatten() {
+        let (calls, account) = (resource.calls(job.scope), resource.account());
+        match planned.iter_mut().find(|(caller, _)| caller.account == account) {
+            _ if calls == 0 => {}
+            Some((_, known)) => *known = known.saturating_add(calls),
+            None => planned.push((caller(job, &bound.family, account, Posts::default()), calls)),
+        }
+    }
+    planned
 }
 
 /// Returns the callers that are certain to make calls. If the intent does not name a credential, these are the

@@ -3,7 +3,7 @@
 
 use super::handle::Handle;
 use crate::fault;
-use crate::model::ledger::AttemptContext;
+use crate::model::ledger::{AttemptContext, Why};
 use crate::model::{Catalog, ConnectionId, Intent, Origin, Scope, Timestamp};
 use crate::pipeline::{Attempt, Env, Job};
 use crate::plan::PlanItem;
@@ -16,15 +16,29 @@ use std::time::Duration;
 /// How long a finished attempt waits before it tries again to record its outcome.
 const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs one attempt for `item` and records it.
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its outcome is recorded, or its connection was retired meanwhile.
+    Recorded,
+    /// It has not begun, because the attempts of other connections use the account. It may begin after this time.
+    Postponed(Duration),
+}
+
+/// Runs one attempt for `item` and records it. An attempt that has to wait for others does not begin; one that a person asked
+/// for does not wait.
 ///
 /// # Errors
 /// If the registry cannot be read or the beginning cannot be recorded, in which case nothing was called. Also if the
 /// outcome cannot be recorded before the process stops; the attempt then counts as interrupted.
-pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<(), RegistryError> {
-    let Some((job, context)) = prepare(handle, item)? else { return Ok(()) };
-    fault::boundary("before_begin");
+pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<Ending, RegistryError> {
+    let Some((job, context)) = prepare(handle, item)? else { return Ok(Ending::Recorded) };
     let attempt = Attempt::new(env, &job);
+    let wait = if item.why == Why::Heal { Duration::ZERO } else { attempt.turn().await };
+    if !wait.is_zero() {
+        return Ok(Ending::Postponed(wait));
+    }
+    fault::boundary("before_begin");
     let ticket = begin(&handle.registry, env, &job, &attempt, context).await?;
     fault::boundary("after_begin");
     // The catalog stays in memory until it is recorded.
@@ -36,7 +50,7 @@ pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<(), Regis
         match handle.registry.finish(&ticket, &outcome).await {
             Ok(_) => {
                 fault::boundary("after_finish");
-                return Ok(());
+                return Ok(Ending::Recorded);
             }
             Err(error @ (RegistryError::Closed | RegistryError::Sealed(_))) => return Err(error),
             Err(error) if *handle.stopping.borrow() => return Err(error),

@@ -53,6 +53,12 @@ impl Queue {
         self.order.range((then, ConnectionId::LAST)..).map(|((due, _), _)| *due).find(|due| *due > then)
     }
 
+    /// Whether there is an item for `connection`, due or not.
+    #[must_use]
+    pub fn contains(&self, connection: ConnectionId) -> bool {
+        self.due.contains_key(&connection)
+    }
+
     /// The number of items, due or not.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -32,8 +32,8 @@ pub enum Until {
     Settled,
 }
 
-/// An attempt that ended: its connection, when it began, and whether it was recorded.
-type EndedAttempt = (ConnectionId, Timestamp, Result<(), RegistryError>);
+/// An attempt that ended: its item of the plan, when it began, and what became of it.
+type EndedAttempt = (PlanItem, Timestamp, Result<attempt::Ending, RegistryError>);
 
 struct Loop {
     handle: Arc<Handle>,
@@ -46,6 +46,8 @@ struct Loop {
     /// The running attempt of a connection whose last attempt ended together with the process. Only one of them runs at a
     /// time, so that if the process ends again, the connection that is the reason is known.
     isolated: Option<ConnectionId>,
+    /// Connections whose attempts wait for others that use the same account.
+    postponed: BTreeSet<ConnectionId>,
     /// When attempts were started last. What was due then and still waits is held back by `isolated`.
     dispatched_at: Timestamp,
     /// The number of concurrent attempts that the limit on open files allows.
@@ -72,6 +74,7 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
         context,
         attempts,
         isolated: None,
+        postponed: BTreeSet::new(),
         dispatched_at: synced_at,
         attempts_by_files,
         resync: true,
@@ -230,13 +233,13 @@ impl Loop {
         self.attempts.spawn(async move {
             let result = attempt::run(&handle, &env, item).await;
             drop(running);
-            (item.connection, begun, result)
+            (item, begun, result)
         });
     }
 
     /// Handles the end of an attempt and plans its connection again.
     fn attempt_ended(&mut self, ended: Result<EndedAttempt, tokio::task::JoinError>) {
-        let (connection, begun, result) = match ended {
+        let (item, begun, result) = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 self.isolated = None;
@@ -245,9 +248,17 @@ impl Loop {
                 return;
             }
         };
+        let connection = item.connection;
         self.isolated = self.isolated.filter(|isolated| *isolated != connection);
+        self.postponed.remove(&connection);
         match result {
-            Ok(()) => {}
+            Ok(attempt::Ending::Recorded) => {}
+            Ok(attempt::Ending::Postponed(wait)) => {
+                self.postponed.insert(connection);
+                let due = self.handle.clock.now().plus(wait);
+                self.queue.put(connection, Some(PlanItem { due, ..item }));
+                return;
+            }
             // A row that cannot be read affects only its own connection.
             Err(error @ RegistryError::Row { .. }) => {
                 tracing::error!(target: "aam::registry", %connection, %error, "this connection is not attempted until the registry is repaired");
@@ -315,7 +326,8 @@ impl Loop {
     /// Whether no attempt is running and none is due.
     fn settled(&self) -> bool {
         let due = self.queue.next_due().is_some_and(|due| due <= self.handle.clock.now());
-        self.attempts.is_empty() && !due && !self.resync
+        let waits = self.postponed.iter().any(|connection| self.queue.contains(*connection));
+        self.attempts.is_empty() && !due && !waits && !self.resync
     }
 
     /// Waits for running attempts to end. Those that do not end in time are recorded as interrupted.

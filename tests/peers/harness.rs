@@ -43,6 +43,7 @@ pub enum Peer {
     Pagerduty,
     Netsuite,
     Workday,
+    Atlassian,
 }
 
 impl Peer {
@@ -81,6 +82,7 @@ impl Peer {
             Peer::Pagerduty => "pagerduty",
             Peer::Netsuite => "netsuite",
             Peer::Workday => "workday",
+            Peer::Atlassian => "atlassian",
         }
     }
 
@@ -96,7 +98,7 @@ impl Peer {
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
             Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
-            Peer::Graph | Peer::Workday => "CHECKED",
+            Peer::Graph | Peer::Workday | Peer::Atlassian => "CHECKED",
             Peer::Gitlab | Peer::Zendesk | Peer::Zoom | Peer::Netsuite => "CONNECTOR",
             Peer::Google => "ORGANIZATIONS",
             Peer::Pagerduty => "SCRIPT",

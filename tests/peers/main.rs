@@ -12,6 +12,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod atlassian;
 mod aws;
 mod consent;
 mod daemon;
@@ -53,6 +54,7 @@ fn main() -> std::process::ExitCode {
         drive::tests(),
         fastapi::tests(),
         frameworks::tests(),
+        atlassian::tests(),
         gitlab::tests(),
         google_cloud::tests(),
         graph::tests(),

@@ -3,7 +3,8 @@
 use super::address::{self, AddressPolicy, ResourceLocation};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
-    AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
+    AuthMethod, Blind, CallCounts, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege,
+    ResourceKind,
 };
 use super::login::{self, TokenFacts, auth_method, fields};
 use super::spec::{self, Spec};
@@ -177,6 +178,15 @@ impl ParsedResource {
     pub fn part(&self, name: &str) -> Option<&str> {
         match self {
             ParsedResource::Family(resource) => resource.location.parts.get(name).map(String::as_str),
+            ParsedResource::Custom(_) => None,
+        }
+    }
+
+    /// Returns the calls of the family's file. A custom source does not say its calls.
+    #[must_use]
+    pub fn calls(&self) -> Option<CallCounts> {
+        match self {
+            ParsedResource::Family(resource) => resource.spec.form.calls,
             ParsedResource::Custom(_) => None,
         }
     }

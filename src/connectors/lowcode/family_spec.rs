@@ -7,8 +7,9 @@
 pub use super::auth_spec::{AuthMethod, FirstStream, OAuth1};
 pub use super::blind_spec::{Blind, SeesRecords};
 pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege, UnlistedGrant};
-pub use super::limit_spec::{CallCounts, Limit, Usage, UsagePattern};
+pub use super::limit_spec::{Limit, Usage, UsagePattern};
 pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
+pub use crate::connectors::CallCounts;
 use crate::model::PostRule;
 use serde::Deserialize;
 use serde_json::Value;

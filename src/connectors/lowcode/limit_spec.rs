@@ -1,7 +1,7 @@
 //! The keys `limits` and `calls` of a family file.
 
 use regex::Regex;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// A rate limit that the vendor reports in response headers. AAM uses only a share of it.
@@ -99,14 +99,4 @@ impl Limit {
             () => Ok(()),
         }
     }
-}
-
-/// The calls that AAM makes to a source whose lists fit into one page each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct CallCounts {
-    /// Until a new connection is ACTIVE, without the calls that fetch the credential.
-    pub onboarding: u64,
-    /// For a check of an existing connection, which reads no metadata.
-    pub health: u64,
 }

@@ -45,7 +45,7 @@ use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engi
 use crate::clock::Clock;
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
-use crate::model::{Failure, Recipient};
+use crate::model::{Failure, Recipient, Scope};
 use crate::policy::Policy;
 use binding::{Authorization, ParsedResource};
 use limits::Windows;
@@ -99,6 +99,10 @@ impl BoundResource for BoundSource {
 
     fn planned_calls(&self) -> Vec<PlannedCall> {
         self.resource.planned_calls(&self.clock)
+    }
+
+    fn calls(&self, scope: Scope) -> u32 {
+        self.resource.calls().map_or(0, |calls| calls.of_attempt(scope))
     }
 
     fn authorize(self: Box<Self>, credential: Option<Credential>) -> Result<AuthorizedResource, Failure> {

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session, Traffic};
 use crate::families::Family;
-use crate::model::{Allowed, BodyRule, Catalog, Class, Evidence, Failure, Posts, Recipient};
+use crate::model::{Allowed, BodyRule, Catalog, Class, Evidence, Failure, Posts, Recipient, Scope};
 use api::SqlApi;
 use classify::CallContext;
 use futures_util::future::BoxFuture;
@@ -158,6 +158,10 @@ impl BoundResource for BoundAccount {
         let path = format!("{}{}", self.base.path().trim_end_matches('/'), api::PATH);
         let call = |method: &str, path: String| PlannedCall { method: method.to_string(), host: self.host.clone(), path };
         vec![call("POST", path.clone()), call("GET", format!("{path}/{{statementHandle}}"))]
+    }
+
+    fn calls(&self, scope: Scope) -> u32 {
+        self.spec.calls.of_attempt(scope)
     }
 
     fn authorize(self: Box<Self>, credential: Option<Credential>) -> Result<AuthorizedResource, Failure> {

@@ -1,5 +1,6 @@
 //! The part of `families/snowflake.yaml` that this engine reads: what the vendor's error codes and privileges mean.
 
+use crate::connectors::CallCounts;
 use crate::families::{self, Family};
 use crate::model::{Class, PostRule};
 use serde::Deserialize;
@@ -15,13 +16,6 @@ pub struct SnowflakeSpec {
     pub posts: Vec<PostRule>,
     /// The calls of an attempt whose user has two roles, for `aam families`.
     pub calls: CallCounts,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CallCounts {
-    pub onboarding: u32,
-    pub health: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
