@@ -72,6 +72,8 @@ pub struct Binding {
     pub dynamic: bool,
     /// With `dynamic`, the maximum number of generated streams to describe, if there is one.
     pub described: Option<usize>,
+    /// With `dynamic`, where responses of streams say that the source has more than was generated.
+    pub more: BTreeMap<String, String>,
     /// With `dynamic`, the dynamic streams whose generated streams the tiny sync also reads.
     pub sampled: Vec<String>,
     /// The streams that the health step reads.
@@ -327,6 +329,7 @@ impl FamilyResource {
             generated: self.kind.generated,
             dynamic: self.kind.dynamic,
             described: self.kind.described,
+            more: self.kind.more.clone(),
             sampled: self.kind.sampled.clone(),
             health,
             auth: method.name.clone(),

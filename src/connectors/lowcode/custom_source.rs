@@ -267,6 +267,7 @@ impl CustomResource {
             generated: None,
             dynamic: false,
             described: None,
+            more: BTreeMap::new(),
             sampled: Vec::new(),
             health: prepared.check.clone(),
             auth: String::new(),

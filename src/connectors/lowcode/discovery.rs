@@ -127,9 +127,17 @@ impl Resource {
             .partition(|stream| self.is_generated(&stream.name, source));
         let Some(limit) = self.binding.described else { return ([named, generated].concat(), false) };
         generated.sort_by(|one, other| one.name.cmp(&other.name));
-        let more = generated.len() > limit;
+        let more = generated.len() > limit || self.names_more();
         generated.truncate(limit);
         ([named, generated].concat(), more)
+    }
+
+    /// Returns true if a response from which streams were generated says that the source has more.
+    fn names_more(&self) -> bool {
+        self.binding.more.iter().any(|(stream, pointer)| {
+            let body = self.last_response(stream).and_then(|kept| serde_json::from_slice::<Json>(&kept.response.body).ok());
+            body.is_some_and(|body| body.pointer(pointer).and_then(Json::as_str).is_some_and(|text| !text.is_empty()))
+        })
     }
 
     /// Returns true for the streams of data, whether `source` describes or generates them.

@@ -128,6 +128,9 @@ pub struct ResourceKind {
     /// With `dynamic`, the maximum number of generated streams that discovery describes. Without it, all of them are.
     #[serde(default)]
     pub described: Option<usize>,
+    /// With `dynamic`, streams whose last response has a text at this JSON pointer if the source has more than was generated.
+    #[serde(default)]
+    pub more: BTreeMap<String, String>,
     /// With `dynamic`, the names of the dynamic streams whose generated streams the tiny sync also reads, after `streams`.
     #[serde(default)]
     pub sampled: Vec<String>,
