@@ -37,6 +37,8 @@ pub enum Peer {
     Sqlapi,
     Graph,
     Gitlab,
+    Azure,
+    Supabase,
 }
 
 impl Peer {
@@ -69,6 +71,8 @@ impl Peer {
             Peer::Sqlapi => "sqlapi",
             Peer::Graph => "graph",
             Peer::Gitlab => "gitlab",
+            Peer::Azure => "azure",
+            Peer::Supabase => "supabase",
         }
     }
 
@@ -86,6 +90,8 @@ impl Peer {
             Peer::Prism => "GITHUB",
             Peer::Graph => "CHECKED",
             Peer::Gitlab => "CONNECTOR",
+            Peer::Azure => "CHECKED",
+            Peer::Supabase => "NODE",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

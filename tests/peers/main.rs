@@ -1,6 +1,6 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
-//! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao and
+//! oidc-provider, Authlib, oauthlib, azure-identity, azure-mgmt-resource, @supabase/postgrest-js, recorded answers of Okta, Salesforce and Azure, snowduck, google-drive-mock, OpenBao and
 //! Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
@@ -13,6 +13,7 @@ mod harness;
 mod support;
 
 mod aws;
+mod azure;
 mod consent;
 mod daemon;
 mod dashboard;
@@ -33,12 +34,14 @@ mod servicenow;
 mod snowflake;
 mod snowflake_description;
 mod sql;
+mod supabase;
 mod vault;
 mod vendor_assertions;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
         aws::tests(),
+        azure::tests(),
         consent::tests(),
         daemon::tests(),
         daemon::changes::tests(),
@@ -67,6 +70,7 @@ fn main() -> std::process::ExitCode {
         sql::record::tests(),
         sql::poolers::tests(),
         sql::relations::tests(),
+        supabase::tests(),
         vault::tests(),
         vault::failures::tests(),
         vault::guide::tests(),
