@@ -151,7 +151,9 @@ pooler() {
   command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || install pgbouncer
   local user=$1 port
   # `stale` has a password that the server does not accept any more.
-  printf '"reader" "%s"\n"stale" "old"\n' "$READER_PASSWORD" >"$dir/pooler.users"
+  # The database `postgres` is as behind the shared pooler of Supabase: the user names the project, and the server knows only the
+  # role.
+  printf '"reader" "%s"\n"stale" "old"\n"reader.abcdefghijklmnopqrst" "%s"\n' "$READER_PASSWORD" "$READER_PASSWORD" >"$dir/pooler.users"
   for _ in 1 2 3; do
     port=$(free_port)
     cat >"$dir/pooler.ini" <<CONF
@@ -159,6 +161,7 @@ pooler() {
 shop = host=127.0.0.1 port=$PORT dbname=shop
 alias = host=127.0.0.1 port=$PORT dbname=shop
 gone = host=127.0.0.1 port=$PORT dbname=gone
+postgres = host=127.0.0.1 port=$PORT dbname=shop user=reader password=$READER_PASSWORD
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = $port

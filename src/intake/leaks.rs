@@ -1,7 +1,7 @@
 //! Detects secrets in intents. Intents are stored and displayed, so they must not contain secrets.
 
 /// Prefixes of vendors' credentials, from the vendors' documentation and the lists of public secret scanners.
-const PREFIXES: [&str; 62] = [
+const PREFIXES: [&str; 63] = [
     // Slack.
     "xoxa-",
     "xoxb-",
@@ -69,12 +69,16 @@ const PREFIXES: [&str; 62] = [
     "xkeysib-",
     "figd_",
     "sbp_",
+    "sb_secret_",
     "sntrys_",
     "PMAK-",
     "ops_eyJ",
     "dp.st.",
     "dp.pt.",
 ];
+
+/// What stands for the password in connection strings that a dashboard shows (Supabase, "Connect").
+const PASSWORD_PLACEHOLDER: &str = "[YOUR-PASSWORD]";
 
 /// Parts of the names of secret fields, without `_`, `-` and `.`.
 const NAMES: [&str; 11] = [
@@ -133,7 +137,7 @@ fn userinfo(text: &str) -> bool {
     };
     // `host:8080/a@b` is a port and a path, not a password.
     let port = after.split_once('/').is_some_and(|(port, _)| port.bytes().all(|b| b.is_ascii_digit()));
-    !after.is_empty() && !port
+    !after.is_empty() && !port && after != PASSWORD_PLACEHOLDER
 }
 
 fn parameter(text: &str) -> bool {
@@ -174,6 +178,7 @@ mod tests {
         for text in [
             "postgres://reader:hunter@db.example/app",
             "postgres://reader:hun/ter@db.example/app",
+            "postgres://reader:[hunter]@db.example/app",
             "https://x:y@host.example",
             "jdbc:postgresql://db.example/app?user=reader&password=x",
             "jdbc:sqlserver://db.example;user=reader;Password=x",
@@ -187,6 +192,7 @@ mod tests {
         }
         for text in [
             "postgres://reader@db.example:5432/app",
+            "postgresql://postgres.ref:[YOUR-PASSWORD]@db.example:5432/postgres",
             "postgres://db.example/app?sslmode=require",
             "https://host.example:8080/a@b",
             "https://host.example/users/a@b.example",

@@ -44,6 +44,8 @@ pub enum Peer {
     Netsuite,
     Workday,
     Atlassian,
+    Azure,
+    Supabase,
 }
 
 impl Peer {
@@ -83,6 +85,8 @@ impl Peer {
             Peer::Netsuite => "netsuite",
             Peer::Workday => "workday",
             Peer::Atlassian => "atlassian",
+            Peer::Azure => "azure",
+            Peer::Supabase => "supabase",
         }
     }
 
@@ -98,10 +102,11 @@ impl Peer {
             Peer::Okta | Peer::Salesforce => "RECORDINGS",
             Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
-            Peer::Graph | Peer::Workday | Peer::Atlassian => "CHECKED",
+            Peer::Graph | Peer::Workday | Peer::Atlassian | Peer::Azure => "CHECKED",
             Peer::Gitlab | Peer::Zendesk | Peer::Zoom | Peer::Netsuite => "CONNECTOR",
             Peer::Google => "ORGANIZATIONS",
             Peer::Pagerduty => "SCRIPT",
+            Peer::Supabase => "NODE",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

@@ -1,7 +1,7 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
 //! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock,
-//! google-api-python-client, OpenBao and Chromium.
+//! google-api-python-client, azure-mgmt-resource, postgrest-js, zenpy, OpenBao and Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -14,6 +14,7 @@ mod support;
 
 mod atlassian;
 mod aws;
+mod azure;
 mod consent;
 mod daemon;
 mod dashboard;
@@ -36,6 +37,7 @@ mod servicenow;
 mod snowflake;
 mod snowflake_description;
 mod sql;
+mod supabase;
 mod vault;
 mod vendor_assertions;
 mod zendesk;
@@ -45,6 +47,7 @@ mod workday;
 fn main() -> std::process::ExitCode {
     harness::run(vec![
         aws::tests(),
+        azure::tests(),
         consent::tests(),
         daemon::tests(),
         daemon::changes::tests(),
@@ -76,6 +79,7 @@ fn main() -> std::process::ExitCode {
         sql::record::tests(),
         sql::poolers::tests(),
         sql::relations::tests(),
+        supabase::tests(),
         vault::tests(),
         vault::failures::tests(),
         vault::guide::tests(),

@@ -124,7 +124,9 @@ fn of_family(family: &Family, manifest: &Manifest, source: &Value) -> Vec<Proble
     match Spec::from_family(family) {
         Ok(Some(spec)) => {
             let data: Vec<&str> = spec.form.address.kinds.iter().flat_map(|kind| &kind.streams).map(String::as_str).collect();
-            findings.extend(streams::findings(manifest, ("/source", source), &|name| data.contains(&name)));
+            let is_described = |name: &str| spec.form.schemas.iter().any(|schema| schema.stream == name);
+            let checked = streams::CheckedStreams { is_data: &|name| data.contains(&name), is_described: &is_described };
+            findings.extend(streams::findings(manifest, ("/source", source), &checked));
             findings.extend(facts::errors(&spec.form.errors));
             // The command reads one family, and its engine keeps specifications until the process ends.
             findings.extend(facts::posts(family, Box::leak(Box::new(spec))));
@@ -161,7 +163,8 @@ fn manifest(text: &str, written: &Value, name: &str, policy: Option<&Policy>) ->
         Err(problems) => return problems.iter().map(|problem| of_manifest(problem, "")).collect(),
     };
     let mut findings: Vec<Problem> = manifest.unsupported.iter().map(|problem| of_manifest(problem, "")).collect();
-    findings.extend(streams::findings(&manifest, ("", written), &|_| true));
+    let checked = streams::CheckedStreams { is_data: &|_| true, is_described: &|_| false };
+    findings.extend(streams::findings(&manifest, ("", written), &checked));
     let rules = policy.map(|policy| policy.manifests.source(name)).unwrap_or_default();
     findings.extend(streams::custom_posts(&manifest, name, &rules.posts));
     if rules.identity.is_none() {

@@ -112,7 +112,7 @@ fn endpoint(host: &str) -> Endpoint {
 fn user_without_password(text: &str) -> Option<&str> {
     match text.split_once(':') {
         None => Some(text),
-        Some((user, password)) => (password.starts_with('[') && password.ends_with(']')).then_some(user),
+        Some((user, password)) => (password == "[YOUR-PASSWORD]").then_some(user),
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_stays_and_is_refused_and_other_ids_are_no_strings() {
+    fn a_password_is_refused_and_other_ids_are_not_strings() {
         let with_password = format!("postgresql://postgres.{PROJECT}:hunter2@aws-0-eu-west-1.pooler.supabase.com:5432/postgres");
         let found = DatabaseAddress::parse(&with_password).unwrap();
         let refused = uri::parse(&found.id).unwrap_err();

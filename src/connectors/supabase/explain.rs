@@ -46,13 +46,12 @@ impl ProjectWay {
         let project =
             self.project.as_ref().map_or("the project of this user".to_string(), |project| format!("the project {project}"));
         Failure {
-            title: format!("the pooler {} does not know {project} or the role of this user", self.host).into(),
+            title: format!("the pooler {} does not know {project} or the role of this user", self.host),
             fix: format!(
                 "copy the Session pooler string from {} > Connect into resource_ids: the number in aws-0 or aws-1 does not follow from \
                  the region; the user is ROLE.PROJECTREF, and the role must exist in the database; a paused project is unknown, too",
                 self.dashboard()
-            )
-            .into(),
+            ),
             ..failure
         }
     }
@@ -67,13 +66,15 @@ impl ProjectWay {
             None => "",
         };
         Failure {
-            title: format!("the host {} was not found, as the hosts of a paused or deleted project are not", self.host).into(),
+            title: format!(
+                "the host {} was not found; Supabase removes the host names of paused and deleted projects",
+                self.host
+            ),
             fix: format!(
                 "open {}: if the project is paused, select Restore project (the free plan pauses a project after a week without \
                  activity); if there is no such project, correct the reference in resource_ids{or}",
                 self.dashboard()
-            )
-            .into(),
+            ),
             ..failure
         }
     }
@@ -88,7 +89,7 @@ impl ProjectWay {
             self.project.as_deref().unwrap_or("PROJECTREF"),
             failure.fix
         );
-        Failure { fix: fix.into(), ..failure }
+        Failure { fix, ..failure }
     }
 
     /// \[K\] supabase.com/docs, "Postgres SSL enforcement": the servers have certificates of Supabase's own authority.
@@ -98,7 +99,7 @@ impl ProjectWay {
              the file in the policy's network.ca_file",
             self.dashboard()
         );
-        Failure { fix: fix.into(), ..failure }
+        Failure { fix, ..failure }
     }
 }
 

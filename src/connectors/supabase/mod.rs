@@ -47,7 +47,8 @@ impl Engine for SupabaseEngine {
         if let Some(address) = DatabaseAddress::parse(request.resource_id) {
             return Ok(Box::new(BoundProject { database: Some(bind_database(address)?), api: None }));
         }
-        let parsed = ParsedResource::parse(request.family, request.policy, request.resource_id, &self.clock)?;
+        let parsed =
+            ParsedResource::parse(request.family, request.policy, request.resource_id, &self.clock).map_err(with_string)?;
         let part = |name: &str| parsed.part(name).unwrap_or_default().to_string();
         let reference = Some(part(REFERENCE)).filter(|reference| !reference.is_empty());
         let database = match &reference {
@@ -107,7 +108,11 @@ impl BoundResource for BoundProject {
                 }
                 Ok(with_meaning(api.authorize(credential)?, way, None))
             }
-            (_, None) => Err(Failure::new(Class::Bug, "the resource id leads nowhere", "report this as a defect of AAM")),
+            (_, None) => Err(Failure::new(
+                Class::Bug,
+                "the resource id names neither a database nor a Data API",
+                "report this as a defect of AAM",
+            )),
         }
     }
 }
@@ -123,6 +128,17 @@ impl ProjectDatabase {
         let DatabaseAddress { host, endpoint, project, .. } = address;
         let way = ProjectWay { host, endpoint: Some(endpoint), project: project.clone() };
         Ok(with_meaning(Box::new(bound).authorize(credential)?, way, project).with_free_hosts(free_hosts))
+    }
+}
+
+/// Adds the form of a connection string to the forms that the family file has.
+fn with_string(failure: Failure) -> Failure {
+    match failure.class {
+        Class::NotMappable => {
+            let string = "or like the string of Connect without its password: postgresql://ROLE.REF@HOST:5432/postgres";
+            Failure { fix: format!("{}, {string}", failure.fix), ..failure }
+        }
+        _ => failure,
     }
 }
 

@@ -79,5 +79,6 @@ fn what_does_not_fit_together_is_refused_before_a_call() {
     assert!(key.class == Class::WrongService && key.title.contains("zzzzzzzzzzzzzzzzzzzz"), "{key:?}");
     let with_password = bound(&format!("postgresql://postgres.{PROJECT}:hunter2@{POOLER}")).err().unwrap();
     assert!(with_password.title.contains("contains a user or a password"), "{with_password:?}");
-    assert_eq!(bound("no project").err().unwrap().class, Class::NotMappable);
+    let unknown = bound("no project").err().unwrap();
+    assert!(unknown.class == Class::NotMappable && unknown.fix.contains("postgresql://ROLE.REF@HOST"), "{unknown:?}");
 }

@@ -5,7 +5,7 @@ pub mod mariadb;
 pub mod poolers;
 pub mod record;
 pub mod relations;
-mod server;
+pub mod server;
 
 use crate::support::snapshot::assert_snapshot;
 use crate::support::sql::{open_at, policy, recording_session};

@@ -21,9 +21,16 @@ pub fn names(manifest: &Manifest) -> Vec<String> {
     streams.iter().filter_map(|stream| stream["name"].as_str()).map(str::to_string).collect()
 }
 
-/// The findings of the streams for whose name `is_data` returns true. `prefix` is the pointer of the manifest in the file, and
-/// `written` is the manifest before it was loaded, because loading empties its metadata.
-pub fn findings(manifest: &Manifest, (prefix, written): (&str, &Value), is_data: &dyn Fn(&str) -> bool) -> Vec<Problem> {
+/// Which streams are checked, by their names.
+pub struct CheckedStreams<'a> {
+    pub is_data: &'a dyn Fn(&str) -> bool,
+    /// Whether another response describes the stream, so that its own schema may be empty.
+    pub is_described: &'a dyn Fn(&str) -> bool,
+}
+
+/// The findings of the `checked` streams. `prefix` is the pointer of the manifest in the file, and `written` is the manifest
+/// before it was loaded, because loading empties its metadata.
+pub fn findings(manifest: &Manifest, (prefix, written): (&str, &Value), checked: &CheckedStreams<'_>) -> Vec<Problem> {
     let root = root(manifest);
     let single = written.pointer("/metadata/aam/single").and_then(Value::as_array);
     let single: Vec<&str> = single.into_iter().flatten().filter_map(Value::as_str).collect();
@@ -35,13 +42,15 @@ pub fn findings(manifest: &Manifest, (prefix, written): (&str, &Value), is_data:
     }
     for (index, stream) in streams.iter().enumerate() {
         let (at, name) = (format!("{prefix}/streams/{index}"), stream["name"].as_str().unwrap_or_default());
-        if !is_data(name) {
+        if !(checked.is_data)(name) {
             continue;
         }
         if !single.contains(&name) {
             found.extend(unbounded(stream, &at, name));
         }
-        found.extend(schemaless(stream, &at, name));
+        if !(checked.is_described)(name) {
+            found.extend(schemaless(stream, &at, name));
+        }
     }
     found
 }
