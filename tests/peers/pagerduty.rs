@@ -33,7 +33,7 @@ async fn client(arguments: &[&str]) -> Value {
         .arg(variable("PAGERDUTY", "SCRIPT"))
         .args(arguments)
         .env("HTTPS_PROXY", variable("PAGERDUTY", "SANDBOX"))
-        .env("REQUESTS_CA_BUNDLE", variable("PAGERDUTY", "CA"))
+        .env("SSL_CERT_FILE", variable("PAGERDUTY", "CA"))
         .output()
         .await
         .unwrap();

@@ -56,7 +56,7 @@ async fn zenpy_accepts_the_sandbox() {
     let token = package(&["acme", "oauth", API_TOKEN]).await;
     assert_eq!(token["groups"]["error"], 401);
     assert!(token["groups"]["message"].as_str().unwrap().contains("invalid_token"), "{token}");
-    // A wrong login is nobody to the call for the user, and refused everywhere else.
+    // The call for the user answers a wrong login as an anonymous one; all others refuse it.
     let stranger = package(&["acme", "api_token", "wrong", "reader@acme.example"]).await;
     assert_eq!((&stranger["user"]["id"], &stranger["groups"]["error"]), (&Value::Null, &json!(401)), "{stranger}");
     let narrow = package(&["acme", "oauth", "zendesk-sandbox-tickets-only"]).await;
