@@ -55,11 +55,13 @@ fn service_principal(name: &str, principal: &Principal, job: &Job) -> String {
         })
         .collect();
     let (kind, stored) = (principal.kind, stored.join(" and "));
+    // With a certificate, NetSuite mints tokens; otherwise its keys sign.
+    let signs = kind == "netsuite" && principal.locator("key").is_none();
     match kind {
         "basic" | "token" => {
             format!("store a valid credential behind {stored} of {entry} in the policy; AAM reads it again at every attempt")
         }
-        "aws" | "netsuite" | "github_app" | "snowflake" => {
+        _ if signs || matches!(kind, "aws" | "github_app" | "snowflake") => {
             let behind = if stored.is_empty() { String::new() } else { format!(", and what is stored behind {stored}") };
             format!(
                 "compare {entry} (kind {kind}) in the policy with the vendor's settings{behind}; least privilege: {}",

@@ -80,7 +80,7 @@ async fn a_family_signs_every_call() {
         assert_eq!(opened.identity["auth"], "token_based", "{:?}", opened.identity);
         assert!(matches!(opened.privilege, Privilege::Unknown { .. }), "{:?}", opened.privilege);
         let (discovery, sample) = remaining_steps(&opened).await.unwrap();
-        assert_eq!(stream_names(&discovery), ["customer", "invoice", "account"]);
+        assert_eq!(stream_names(&discovery), ["account", "customer", "invoice"]);
         let changed = &discovery.catalog.streams[0].json_schema["properties"]["lastModifiedDate"];
         assert_eq!(changed["format"], "date-time", "{changed}");
         assert_eq!(sample.rows, 9);

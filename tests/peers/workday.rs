@@ -25,7 +25,7 @@ async fn all_calls_fit_the_description_of_the_common_service() {
     assert_eq!((&opened.identity["auth"], &opened.identity["tenant"]), (&json!("token"), &json!("acme")));
     let (discovery, sample) = remaining_steps(&opened).await.unwrap();
     // prism does not know the data sources of WQL, which the description does not have.
-    assert_eq!(stream_names(&discovery), ["workers", "supervisory_organizations", "organization_types"]);
+    assert_eq!(stream_names(&discovery), ["organization_types", "supervisory_organizations", "workers"]);
     assert_eq!(discovery.catalog.skipped.len(), 1, "{:?}", discovery.catalog.skipped);
     assert_eq!(sample.rows, 20);
     let refused = fixture.open("workday", id, Some("sandbox0access0token0without0any0area")).await.err().unwrap();

@@ -119,7 +119,8 @@ impl SignatureCheck<'_> {
             return Err(SignatureFault::Signature);
         }
         let id = format!("oauth1 {} {made_at} {nonce}", credential.value);
-        if self.seen.note(id, made_at + self.window, self.now) { Ok(()) } else { Err(SignatureFault::Nonce) }
+        // The nonce is remembered for as long as its time is accepted.
+        if self.seen.note(id, made_at + self.window + 1, self.now) { Ok(()) } else { Err(SignatureFault::Nonce) }
     }
 }
 

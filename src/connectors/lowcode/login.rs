@@ -122,3 +122,30 @@ pub fn fields(method: &AuthMethod, credential: &Credential) -> Option<BTreeMap<S
     fields.extend(method.optional.iter().filter_map(by_name));
     Some(fields)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec;
+    use super::*;
+    use crate::credentials::signer::UnsignedRequest;
+    use crate::model::Timestamp;
+
+    #[test]
+    fn stored_keys_sign_for_one_origin_and_a_signing_principal_hands_out_none() {
+        let method = &spec::find("netsuite").unwrap().form.auth[0];
+        let keys = r#"{"consumer_key": "ck-1", "consumer_secret": "cs-1", "token_id": "ti-1", "token_secret": "ts-1"}"#;
+        let known = fields(method, &Credential::read(Secret::new(keys.to_string()))).unwrap();
+        let parts = [("realm".to_string(), "1234567_SB1".to_string())].into();
+        let own = signer(method, &known, &parts, "https://1234567-sb1.suitetalk.api.netsuite.com").unwrap().unwrap();
+        let url = Url::parse("https://1234567-sb1.suitetalk.api.netsuite.com/services/rest/record/v1/customer?limit=20").unwrap();
+        assert!(own.covers(&url) && !own.covers(&Url::parse("https://7654321.suitetalk.api.netsuite.com/").unwrap()));
+        let request = UnsignedRequest { method: "GET", url: &url, form: None, now: Timestamp(1_700_000_000_000) };
+        let headers = own.headers(&request).unwrap();
+        assert!(headers[0].1.expose().starts_with("OAuth realm=\"1234567_SB1\", oauth_consumer_key=\"ck-1\""));
+        let principal = Credential::from_fields([]).with_signer(own);
+        assert_eq!(fields(method, &principal), Some(BTreeMap::new()));
+        assert!(signer(method, &BTreeMap::new(), &parts, "https://a.example").unwrap().is_none(), "the principal signs itself");
+        let half = Credential::read(Secret::new(r#"{"consumer_key": "ck-1", "consumer_secret": "cs-1"}"#.to_string()));
+        assert_eq!(fields(method, &half), None);
+    }
+}

@@ -34,6 +34,9 @@ pub fn findings(manifest: &Manifest, (prefix, written): (&str, &Value), checked:
     let root = root(manifest);
     let single = written.pointer("/metadata/aam/single").and_then(Value::as_array);
     let single: Vec<&str> = single.into_iter().flatten().filter_map(Value::as_str).collect();
+    // The streams whose vendor cannot limit a response, with the reason.
+    let whole = written.pointer("/metadata/aam/unbounded").and_then(Value::as_object);
+    let is_whole = |name: &str| whole.and_then(|whole| whole.get(name)?.as_str()).is_some_and(|why| !why.trim().is_empty());
     let streams = root["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut found = Vec::new();
     for name in single.iter().filter(|name| !streams.iter().any(|stream| stream["name"] == **name)) {
@@ -45,7 +48,7 @@ pub fn findings(manifest: &Manifest, (prefix, written): (&str, &Value), checked:
         if !(checked.is_data)(name) {
             continue;
         }
-        if !single.contains(&name) {
+        if !single.contains(&name) && !is_whole(name) {
             found.extend(unbounded(stream, &at, name));
         }
         if !(checked.is_described)(name) {

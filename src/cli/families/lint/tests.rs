@@ -41,6 +41,12 @@ fn the_fixes_of_a_custom_source_remove_its_findings() {
     let single = text.replace("properties: {}", "properties: {id: {type: string}}");
     let single = single.replace("definitions:", "metadata: {aam: {single: [accounts]}}\ndefinitions:");
     assert_eq!(lint(&single, "acme_crm", Some(&policy)), []);
+    let whole = text.replace("properties: {}", "properties: {id: {type: string}}");
+    let reason = |why: &str| {
+        whole.replace("definitions:", &format!("metadata: {{aam: {{unbounded: {{accounts: \"{why}\"}}}}}}\ndefinitions:"))
+    };
+    assert_eq!(lint(&reason("the vendor has no pages"), "acme_crm", Some(&policy)), []);
+    assert_eq!(lint(&reason(" "), "acme_crm", Some(&policy)).len(), 1, "without a reason");
     let misspelt = lint(&single.replace("[accounts]}}", "[account]}}"), "acme_crm", Some(&policy));
     assert!(misspelt.iter().any(|finding| finding.message == "the stream account was not found"), "{misspelt:?}");
 }
