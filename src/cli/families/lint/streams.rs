@@ -78,9 +78,9 @@ pub fn identity_of(manifest: &Manifest) -> (String, String) {
     let first = || {
         let stream = streams.first()?;
         let ends = |name: &String| bare(name).ends_with("id");
-        Some((name_of(stream), fields(stream).into_iter().find(ends).unwrap_or_else(|| "FIELD".to_string())))
+        Some((name_of(stream), fields(stream).into_iter().find(ends).unwrap_or_else(|| "id".to_string())))
     };
-    streams.iter().find_map(named).or_else(first).unwrap_or_else(|| ("STREAM".to_string(), "FIELD".to_string()))
+    streams.iter().find_map(named).or_else(first).unwrap_or_else(|| ("STREAM".to_string(), "id".to_string()))
 }
 
 fn name_of(stream: &Value) -> String {
