@@ -98,6 +98,8 @@ fn is_family(value: &Value) -> bool {
 
 fn family(value: Value, name: &str) -> Vec<Problem> {
     let (value, mut findings) = keys::unknown(value);
+    // A section that is reported makes the specification fail again, at a less exact place.
+    let has_invalid_section = findings.iter().any(|finding| !finding.message.starts_with("unknown key"));
     let family = match families::parse(&value.to_string()) {
         Ok(family) => family,
         Err(message) => {
@@ -115,11 +117,7 @@ fn family(value: Value, name: &str) -> Vec<Problem> {
     findings.extend(facts::marks(&family));
     if let Some(source) = value.get("source") {
         match load::load(&source.to_string(), "source", &Bounds::default()) {
-            Ok(manifest) => {
-                // A section that is reported makes the specification fail again, at a less exact place.
-                let has_invalid_section = findings.iter().any(|finding| !finding.message.starts_with("unknown key"));
-                findings.extend(of_family(&family, &manifest, (source, has_invalid_section)));
-            }
+            Ok(manifest) => findings.extend(of_family(&family, &manifest, (source, has_invalid_section))),
             Err(problems) => findings.extend(problems.iter().map(|problem| of_manifest(problem, "/source"))),
         }
     }
