@@ -1,7 +1,6 @@
 //! The error types: [`EvalError`] for a template or a date, [`Failed`] for a command.
 
 use super::host::{HostError, HostErrorKind};
-use super::response::Response;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -97,16 +96,17 @@ impl Failed {
         Failed::system("Bound", format!("the bound of {bound} {what} is met"))
     }
 
-    /// A failure because a response does not have the list at `path` in which its records would be.
+    /// A failure because a response does not have the list at `path` in which its records would be. `response` is its status
+    /// and its URL, if they are known.
     #[must_use]
-    pub fn missing_list(path: &str, response: Option<&Response>) -> Failed {
+    pub fn missing_list(path: &str, response: Option<(u16, &str)>) -> Failed {
         let message = match path {
             "" => "the response is neither a list nor an object".to_string(),
             path => format!("the response does not have the list {path}"),
         };
         Failed::system(MISSING_LIST, message).with(|it| {
-            it.status = response.map(Response::status);
-            it.url = response.map(|response| response.url().to_string());
+            it.status = response.map(|(status, _)| status);
+            it.url = response.map(|(_, url)| url.to_string());
         })
     }
 

@@ -136,7 +136,7 @@ impl Retriever {
     fn check_list(&self, response: &Response, at: &EvalContext<'_>) -> Result<(), Failed> {
         let Some(body) = response.json().filter(|_| matches!(self.decoder, Decoder::Json)) else { return Ok(()) };
         match self.selector.extractor.missing_list(body, at)? {
-            Some(path) => Err(Failed::missing_list(&path, Some(response))),
+            Some(path) => Err(Failed::missing_list(&path, Some((response.status(), response.url())))),
             None => Ok(()),
         }
     }

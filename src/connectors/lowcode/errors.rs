@@ -124,7 +124,7 @@ fn fits_call(rule: &Rule, response: &ResponseView<'_>, context: &ErrorContext<'_
 fn fits_body(rule: &Rule, response: &ResponseView<'_>, body: &Value) -> bool {
     let value = |(pointer, values): (&String, &Vec<Value>)| match body.pointer(pointer) {
         None => false,
-        // Many bodies have the field of an error in every response, and it is null if there is none.
+        // Many bodies have the field of an error in every response, and it is null in a success.
         Some(found) if values.is_empty() => !found.is_null(),
         Some(found) => values.contains(found),
     };
@@ -311,7 +311,7 @@ fn foreign_response(response: &ResponseView<'_>, context: &ErrorContext<'_>) -> 
 }
 
 /// Returns the failure for a successful response whose body is not the JSON that its reader needs, or `None` if it is
-/// JSON, or if the status says that there is no body.
+/// JSON, or if the status is 204, which has no body.
 #[must_use]
 pub fn not_json(response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<Failure> {
     let ErrorContext { title, base_url, .. } = context;
