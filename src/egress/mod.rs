@@ -38,10 +38,10 @@ pub mod tls;
 mod transport;
 
 pub use crate::model::PlannedCall;
-pub use body::is_too_long;
+pub use body::{excerpt, is_too_long};
 pub use log::Traffic;
 pub use post::encode_form;
-pub use retry::{MAX_WAIT, MIN_WAIT, in_body as named_wait, moment};
+pub use retry::{MAX_WAIT, MIN_WAIT, WaitRequest, in_body as named_wait, moment, wait_request};
 pub use signing::Signing;
 
 use crate::clock::{Clock, SystemClock};
@@ -188,6 +188,8 @@ pub struct Session {
     lost_response: AtomicBool,
     /// Whether 502, 503 and 504 are retried. See [`Session::without_status_retries`].
     retries_statuses: bool,
+    /// Whether a throttled response is returned. See [`Session::leaving_waits`].
+    leaves_waits: bool,
     /// The maximum number of concurrent calls. See [`Session::concurrency`].
     concurrency: usize,
     /// The bytes that the attempt holds.
@@ -242,7 +244,7 @@ impl Egress {
         let (counters, passes, lost_response) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
         let memory = self.memory.attempt(caller.policy.reconcile.memory);
-        let (retries_statuses, authorities) = (true, None);
+        let (retries_statuses, leaves_waits, authorities) = (true, false, None);
         Session {
             egress: Arc::clone(self),
             caller,
@@ -250,6 +252,7 @@ impl Egress {
             counters,
             lost_response,
             retries_statuses,
+            leaves_waits,
             concurrency,
             memory,
             authorities,
@@ -266,6 +269,14 @@ impl Session {
     #[must_use]
     pub fn without_status_retries(self) -> Session {
         Session { retries_statuses: false, ..self }
+    }
+
+    /// Returns throttled responses to the caller, who knows how the vendor names its limits. The caller has to report each of
+    /// them, which [`wait_request`] recognizes, with [`Session::throttled`] before it makes another call. At most 64 KiB of
+    /// their bodies are read.
+    #[must_use]
+    pub fn leaving_waits(self) -> Session {
+        Session { leaves_waits: true, ..self }
     }
 
     /// Trusts the certificate authorities of `authorities` in addition to those of the machine and of `network.ca_file`.

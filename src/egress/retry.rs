@@ -28,25 +28,50 @@ const REMAINING: [&str; 3] = ["x-ratelimit-remaining", "x-rate-limit-remaining",
 /// version 7, and `"default";r=0;t=30` from then on.
 const COMBINED: &str = "ratelimit";
 
-/// Returns how long to wait after a throttled response, or `None` if the response is not throttled. A response is
-/// throttled if it is a 429, a 503 with `Retry-After`, or a 403 with `Retry-After` or a used-up quota. GitHub sends
-/// such 403 responses.
+/// Headers that give the number of calls of a window.
+const LIMITS: [&str; 3] = ["x-ratelimit-limit", "x-rate-limit-limit", "ratelimit-limit"];
+
+/// What a throttled response asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitRequest {
+    /// The wait that a header names, from [`MIN_WAIT`] to [`MAX_WAIT`].
+    pub named: Option<Duration>,
+    /// False for a 403 without `Retry-After` whose headers say that no call is left. That may also be a denial that used the
+    /// last call of the window.
+    pub is_certain: bool,
+}
+
+impl WaitRequest {
+    /// Returns the wait that the response names, or the default one.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.named.unwrap_or(DEFAULT_WAIT)
+    }
+}
+
+/// Returns what a throttled response asks for, or `None` if the response is not throttled. A response is throttled if it is
+/// a 429, a 503 with `Retry-After`, or a 403 with `Retry-After` or a used-up quota. GitHub sends such 403 responses.
 #[must_use]
-pub fn throttled(status: u16, headers: &[(String, String)], now: Timestamp) -> Option<Duration> {
-    let find = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
+pub fn wait_request(status: u16, headers: &[(String, String)], now: Timestamp) -> Option<WaitRequest> {
+    let find = |name: &str| headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
     let asked = find("retry-after").and_then(|value| moment(value, now)).map(|at| at.since(now));
     let combined = find(COMBINED).unwrap_or_default();
     let reset = RESETS.iter().find_map(|name| find(name)).or_else(|| parameter(combined, &["t", "reset"]));
-    let reset = reset.and_then(|value| moment(value, now)).map(|at| at.since(now));
-    let spent =
-        REMAINING.iter().filter_map(|name| find(name)).chain(parameter(combined, &["r", "remaining"])).any(|left| left == "0");
-    let wait = match status {
-        429 => asked.or(reset).unwrap_or(DEFAULT_WAIT),
-        503 => asked?,
-        403 => asked.or(reset.filter(|_| spent))?,
+    let left: Vec<&str> =
+        REMAINING.iter().filter_map(|name| find(name)).chain(parameter(combined, &["r", "remaining"])).collect();
+    let spent = left.contains(&"0");
+    // The reset is that of a window which has nothing to do with the response if calls of the window are left (GitHub's
+    // secondary limits), and if the limit is 0. [K] Okta reports a limit of 0 when too many calls run at the same time.
+    let is_of_window = (spent || left.is_empty()) && !LIMITS.iter().filter_map(|name| find(name)).any(|limit| limit == "0");
+    let reset = reset.filter(|_| is_of_window).and_then(|value| moment(value, now)).map(|at| at.since(now));
+    let named = match status {
+        429 => asked.or(reset),
+        503 => Some(asked?),
+        403 => Some(asked.or(reset.filter(|_| spent))?),
         _ => return None,
     };
-    Some(wait.clamp(MIN_WAIT, MAX_WAIT))
+    let named = named.map(|wait| wait.clamp(MIN_WAIT, MAX_WAIT));
+    Some(WaitRequest { named, is_certain: status != 403 || asked.is_some() })
 }
 
 /// Returns the wait that the body of a throttled response names. Google's APIs name it in the details of an error, as a
@@ -116,7 +141,7 @@ mod tests {
 
     fn wait(status: u16, headers: &[(&str, &str)]) -> Option<u64> {
         let headers: Vec<(String, String)> = headers.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
-        throttled(status, &headers, NOW).map(|wait| wait.as_secs())
+        wait_request(status, &headers, NOW).map(|asked| asked.wait().as_secs())
     }
 
     #[test]
@@ -144,9 +169,14 @@ mod tests {
         assert_eq!(wait(429, &[("ratelimit", "limit=100, remaining=0, reset=30")]), Some(30));
         assert_eq!(wait(403, &[("ratelimit", "\"default\";r=0;t=30")]), Some(30));
         assert_eq!(wait(403, &[("ratelimit", "\"default\";r=5;t=30")]), None);
-        // [K] Okta's concurrency limit: a limit of 0, and a reset that has come already.
-        let okta = [("x-rate-limit-limit", "0"), ("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", "1794160800")];
-        assert_eq!(wait(429, &okta), Some(1));
+        // [K] Okta's concurrency limit: a limit of 0, and the reset of a window that has nothing to do with it.
+        for reset in ["1794160800", "1794160805"] {
+            let okta = [("x-rate-limit-limit", "0"), ("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", reset)];
+            assert_eq!(wait(429, &okta), Some(60));
+            assert_eq!(wait(429, &[&okta[..], &[("retry-after", "7")]].concat()), Some(7));
+        }
+        // [V] docs.github.com, "Rate limits for the REST API": with calls left, a secondary limit is met, and a minute is enough.
+        assert_eq!(wait(429, &[("x-ratelimit-remaining", "4999"), ("x-ratelimit-reset", "1794164400")]), Some(60));
         assert_eq!(wait(503, &[("retry-after", "7")]), Some(7));
     }
 
@@ -174,6 +204,18 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_that_no_header_names_and_a_denial_that_may_have_used_the_last_call() {
+        let asked = |status: u16, headers: &[(&str, &str)]| {
+            let headers: Vec<(String, String)> = headers.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
+            wait_request(status, &headers, NOW).unwrap()
+        };
+        assert_eq!(asked(429, &[]), WaitRequest { named: None, is_certain: true });
+        let spent = [("X-RateLimit-Reset", "1794160830"), ("X-RateLimit-Remaining", "0")];
+        assert_eq!(asked(403, &spent), WaitRequest { named: Some(Duration::from_secs(30)), is_certain: false });
+        assert!(asked(403, &[("retry-after", "7")]).is_certain && asked(429, &spent).is_certain);
+    }
+
+    #[test]
     fn other_responses_are_not_throttled() {
         assert_eq!(wait(503, &[]), None);
         assert_eq!(wait(403, &[]), None);
@@ -187,8 +229,8 @@ mod tests {
         #[test]
         fn any_header_gives_a_wait_within_bounds(value in "\\PC{0,40}", name in 0_usize..5) {
             let name = ["retry-after", "x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset", "x-ratelimit-requests-reset"][name];
-            let wait = throttled(429, &[(name.to_string(), value)], NOW).unwrap();
-            prop_assert!((MIN_WAIT..=MAX_WAIT).contains(&wait));
+            let asked = wait_request(429, &[(name.to_string(), value)], NOW).unwrap();
+            prop_assert!((MIN_WAIT..=MAX_WAIT).contains(&asked.wait()));
         }
 
         #[test]

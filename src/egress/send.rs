@@ -349,13 +349,18 @@ impl<'a> CallInFlight<'a> {
             .map(|(name, value)| (name.as_str().to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
         let now = self.session.egress.clock.now();
-        if let Some(wait) = retry::throttled(status, &headers, now) {
+        if let Some(asked) = retry::wait_request(status, &headers, now) {
             let body = read(body::MAX_THROTTLE_BODY_BYTES).await.unwrap_or_else(|(_, _)| Bytes::new());
             let has_header = headers.iter().any(|(name, _)| name == "retry-after");
-            let wait = retry::in_body(&body).filter(|_| !has_header).unwrap_or(wait);
+            let in_body = retry::in_body(&body).filter(|_| !has_header);
+            let asked = WaitRequest { named: in_body.or(asked.named), ..asked };
             let reason = format!("{status} from {}: {}", self.host_and_port(), body::excerpt(&body));
             self.end(HealthSignal::Unknown, &reason, status, body.len() as u64, Class::Throttled.as_str());
-            return Try::Done(Err(self.session.account.park(&self.session.caller, wait, now, reason.trim_end_matches(": "))));
+            if self.session.leaves_waits {
+                return Try::Done(Ok(HttpResponse { status, headers, body, url: self.url.clone() }));
+            }
+            let reason = reason.trim_end_matches(": ");
+            return Try::Done(Err(self.session.account.park(&self.session.caller, asked.wait(), now, reason)));
         }
         let (signal, reason) = match status {
             500.. => (HealthSignal::Failing, format!("{} answered {status}", self.host_and_port())),

@@ -52,12 +52,15 @@ pub struct SkippedStream {
     /// The permission that is missing, as the source names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+    /// What to do if the stream is needed, as the family says it for this failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
 }
 
 impl SkippedStream {
     #[must_use]
     pub fn new(name: impl Into<String>, reason: impl Into<String>) -> SkippedStream {
-        SkippedStream { name: name.into(), reason: reason.into(), resource: None, class: None, missing: None }
+        SkippedStream { name: name.into(), reason: reason.into(), resource: None, class: None, missing: None, fix: None }
     }
 
     /// Returns true if `stream`, from an earlier catalog, may be this skipped stream. If a connection has several resources,

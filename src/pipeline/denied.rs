@@ -22,8 +22,41 @@ fn missing(skipped: &[SkippedStream]) -> Vec<&str> {
     names
 }
 
+/// The maximum number of different fixes that the warning has.
+const MAX_FIXES: usize = 5;
+
+/// Returns what to do about the streams for which `needs_fix` is true, in the terms of each failure: a licence, another
+/// version of the API and a permission are not got in the same way. `None` if one of them has no fix of its own.
+fn fixes(skipped: &[SkippedStream], needs_fix: &dyn Fn(&SkippedStream) -> bool) -> Option<String> {
+    let mut fixes: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (skipped, _) in refused(skipped).filter(|(skipped, _)| needs_fix(skipped)) {
+        let fix = skipped.fix.as_deref()?;
+        match fixes.iter_mut().find(|(known, _)| *known == fix) {
+            Some((_, names)) => names.push(&skipped.name),
+            None => fixes.push((fix, vec![&skipped.name])),
+        }
+    }
+    let several = fixes.len() > 1;
+    let more = fixes.len().saturating_sub(MAX_FIXES);
+    let text = |(fix, names): &(&str, Vec<&str>)| match several {
+        true => format!("{}: {fix}", names.iter().take(MAX_LISTED).copied().collect::<Vec<_>>().join(", ")),
+        false => (*fix).to_string(),
+    };
+    let mut texts: Vec<String> = fixes.iter().take(MAX_FIXES).map(text).collect();
+    if more > 0 {
+        texts.push(format!("and {more} more in the evidence"));
+    }
+    (!texts.is_empty()).then(|| texts.join(" | "))
+}
+
 /// Returns the warning of a step if the source refused some of its `total` streams.
 pub(super) fn warning(skipped: &[SkippedStream], total: usize, job: &Job) -> Option<Failure> {
+    let family = job.sources.family(&job.intent.source_type);
+    warning_with(skipped, total, family.map(|family| family.least_privilege.as_str()).unwrap_or_default())
+}
+
+/// Like [`warning`]; `least` is the least privilege of the family.
+fn warning_with(skipped: &[SkippedStream], total: usize, least: &str) -> Option<Failure> {
     let count = refused(skipped).count();
     let (_, first) = refused(skipped).next()?;
     let class = if refused(skipped).any(|(_, class)| class == Class::PermissionDenied) { Class::PermissionDenied } else { first };
@@ -31,19 +64,23 @@ pub(super) fn warning(skipped: &[SkippedStream], total: usize, job: &Job) -> Opt
     let title = |what: &str| format!("{count} of {total} streams {verb} not readable: {what}");
     let missing = missing(skipped);
     let names: Vec<&str> = refused(skipped).map(|(skipped, _)| skipped.name.as_str()).take(MAX_LISTED).collect();
-    let least = job.sources.family(&job.intent.source_type).map(|family| family.least_privilege.as_str()).unwrap_or_default();
     let failure = match missing.as_slice() {
         [] => {
-            let fix = format!(
-                "see the detail; if {} needed, give the credential access; least privilege: {least}",
-                if count == 1 { "the stream is" } else { "these streams are" }
-            );
+            let needed = if count == 1 { "the stream is" } else { "these streams are" };
+            let fix = match fixes(skipped, &|_| true) {
+                Some(fixes) => format!("if {needed} needed: {fixes}"),
+                None => {
+                    format!("see the detail; if {needed} needed, give the credential access; least privilege: {least}")
+                }
+            };
             Failure::new(class, title(&names.join(", ")), fix)
         }
         missing => {
             let all = missing.join(", ");
             let verb = if missing.len() == 1 { "is" } else { "are" };
-            let fix = format!("give the credential {all}, then run aam heal; least privilege: {least}");
+            let others = fixes(skipped, &|skipped| skipped.missing.is_none());
+            let others = others.map(|fixes| format!("; for what is not missing a permission: {fixes}")).unwrap_or_default();
+            let fix = format!("give the credential {all}, then run aam heal; least privilege: {least}{others}");
             Failure::new(class, title(&format!("{all} {verb} missing")), fix)
         }
     };
@@ -55,7 +92,44 @@ pub(super) fn warning(skipped: &[SkippedStream], total: usize, job: &Job) -> Opt
 /// permissions.
 pub(super) fn evidence(skipped: &[SkippedStream]) -> Value {
     let streams = refused(skipped).take(MAX_LISTED).map(|(skipped, class)| {
-        json!({"stream": skipped.name, "resource": skipped.resource, "class": class, "missing": skipped.missing, "reason": skipped.reason})
+        json!({"stream": skipped.name, "resource": skipped.resource, "class": class, "missing": skipped.missing, "reason": skipped.reason, "fix": skipped.fix})
     });
     json!({"count": refused(skipped).count(), "missing": missing(skipped), "streams": streams.collect::<Vec<_>>()})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(name: &str, missing: Option<&str>, fix: Option<&str>) -> SkippedStream {
+        let text = |text: Option<&str>| text.map(str::to_string);
+        let class = Some(Class::PermissionDenied);
+        SkippedStream { class, missing: text(missing), fix: text(fix), ..SkippedStream::new(name, "denied") }
+    }
+
+    fn fix(skipped: &[SkippedStream]) -> String {
+        warning_with(skipped, 9, "read only").unwrap().fix
+    }
+
+    #[test]
+    fn the_fix_is_that_of_the_failure() {
+        let licence = stream("users", None, Some("buy a licence"));
+        assert_eq!(fix(std::slice::from_ref(&licence)), "if the stream is needed: buy a licence");
+        let removed = stream("issues", None, Some("use another version"));
+        let also = stream("groups", None, Some("buy a licence"));
+        let several = [licence.clone(), removed, also];
+        assert_eq!(fix(&several), "if these streams are needed: users, groups: buy a licence | issues: use another version");
+        let named = [licence, stream("teams", Some("read:org"), Some("grant it"))];
+        assert_eq!(
+            fix(&named),
+            "give the credential read:org, then run aam heal; least privilege: read only; for what is not missing a permission: buy a licence"
+        );
+        let plain = stream("t", None, None);
+        assert_eq!(
+            fix(&[plain]),
+            "see the detail; if the stream is needed, give the credential access; least privilege: read only"
+        );
+        let many: Vec<SkippedStream> = (0..8).map(|n| stream(&format!("s{n}"), None, Some(&format!("fix {n}")))).collect();
+        assert!(fix(&many).ends_with("s4: fix 4 | and 3 more in the evidence"), "{}", fix(&many));
+    }
 }

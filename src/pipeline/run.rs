@@ -238,6 +238,7 @@ fn clean_catalog(mut catalog: Catalog) -> Catalog {
         skipped.name = clean(std::mem::take(&mut skipped.name));
         skipped.reason = clean(std::mem::take(&mut skipped.reason));
         skipped.missing = skipped.missing.take().map(clean);
+        skipped.fix = skipped.fix.take().map(clean);
     }
     catalog
 }

@@ -36,6 +36,7 @@ mod hubspot_example;
 mod intake_files;
 mod locator_forms;
 mod lowcode_answers;
+mod lowcode_bodies;
 mod lowcode_command;
 mod lowcode_families;
 mod lowcode_families_daemon;

@@ -84,6 +84,8 @@ pub struct Run<'a> {
     pub logins: Option<Arc<SharedLogins>>,
     /// The times of requests, for the call rates of the manifest.
     pub rates: Rates,
+    /// Whether a response that does not have the list of its extractor is a failure. The CDK reads it as an empty list.
+    pub needs_lists: bool,
 }
 
 impl<'a> Run<'a> {
@@ -108,6 +110,7 @@ impl<'a> Run<'a> {
             tokens: Tokens::default(),
             logins: None,
             rates: Rates::default(),
+            needs_lists: false,
         }
     }
 

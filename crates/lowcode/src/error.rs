@@ -4,6 +4,9 @@ use super::host::{HostError, HostErrorKind};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+/// The class of the failures of [`Failed::missing_list`].
+const MISSING_LIST: &str = "MissingList";
+
 /// `failure_type` of a TRACE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureType {
@@ -45,6 +48,8 @@ pub struct Details {
     pub body: Option<String>,
     /// The headers of that response.
     pub headers: Vec<(String, String)>,
+    /// The URL of that response, for a failure of [`Failed::missing_list`].
+    pub url: Option<String>,
     /// Set if the host did not send the request or did not get a response.
     pub host_error: Option<HostError>,
 }
@@ -61,6 +66,7 @@ impl Failed {
             status: None,
             body: None,
             headers: Vec::new(),
+            url: None,
             host_error: None,
         }))
     }
@@ -88,6 +94,26 @@ impl Failed {
     #[must_use]
     pub fn bound(what: &str, bound: usize) -> Failed {
         Failed::system("Bound", format!("the bound of {bound} {what} is met"))
+    }
+
+    /// A failure because a response does not have the list at `path` in which its records would be. `response` is its status
+    /// and its URL, if they are known.
+    #[must_use]
+    pub fn missing_list(path: &str, response: Option<(u16, &str)>) -> Failed {
+        let message = match path {
+            "" => "the response is neither a list nor an object".to_string(),
+            path => format!("the response does not have the list {path}"),
+        };
+        Failed::system(MISSING_LIST, message).with(|it| {
+            it.status = response.map(|(status, _)| status);
+            it.url = response.map(|(_, url)| url.to_string());
+        })
+    }
+
+    /// True if the failure is one of [`Failed::missing_list`].
+    #[must_use]
+    pub fn is_missing_list(&self) -> bool {
+        self.class == MISSING_LIST
     }
 
     /// A failure because the host refused to send the request, or because the network failed and no retry is left.

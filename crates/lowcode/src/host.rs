@@ -48,6 +48,8 @@ pub struct HostRequest {
     /// True if an equal request was sent just before and its response asks for another try. A host that uses a response
     /// for several equal requests sends this one.
     pub is_retry: bool,
+    /// True if the reader of the response decodes it as JSON.
+    pub expects_json: bool,
 }
 
 impl HostRequest {

@@ -61,13 +61,16 @@ impl Retriever {
             return Err(Failed::system("ValueError", "PaginationResetLimits are not supported while having record filter."));
         }
         let data_feed = options.cursor.clone().filter(|_| options.is_data_feed);
-        let build = BuildOptions { query_properties_key: None, use_cache: options.use_cache, purpose: Purpose::Data };
+        let decoder = Decoder::build(set_field(node, "decoder"))?;
+        let expects_json = matches!(decoder, Decoder::Json);
+        let build =
+            BuildOptions { query_properties_key: None, use_cache: options.use_cache, purpose: Purpose::Data, expects_json };
         let lazy = items(field(node, "partition_router"), "parent_stream_configs")
             .iter()
             .any(|parent| !items(parent, "lazy_read_pointer").is_empty());
         Ok(Retriever {
             requester: Requester::build(requester, name, ctx, build)?,
-            decoder: Decoder::build(set_field(node, "decoder"))?,
+            decoder,
             selector: Selector::build(field(node, "record_selector"), options.selector, ctx)?,
             paginator: Paginator::build(field(node, "paginator"), data_feed.clone(), ctx)?,
             slicer: options.slicer,
@@ -127,6 +130,15 @@ impl Retriever {
         parts.body_data = options(OptionPlace::BodyData)?;
         parts.body_json = options(OptionPlace::BodyJson)?;
         self.requester.send(run, &parts).await
+    }
+
+    /// Checks that a response without records has the list in which they would be.
+    fn check_list(&self, response: &Response, at: &EvalContext<'_>) -> Result<(), Failed> {
+        let Some(body) = response.json().filter(|_| matches!(self.decoder, Decoder::Json)) else { return Ok(()) };
+        match self.selector.extractor.missing_list(body, at)? {
+            Some(path) => Err(Failed::missing_list(&path, Some((response.status(), response.url())))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -260,6 +272,9 @@ impl<'r> Records<'r> {
         };
         let bodies = self.retriever.decoder.decode(&response, self.run.bounds)?;
         let extracted = self.retriever.selector.extractor.extract(&bodies, &self.at())?;
+        if extracted.count == 0 && self.run.needs_lists {
+            self.retriever.check_list(&response, &self.at())?;
+        }
         self.pending = extracted.records;
         self.open = Some(Open { response, extracted: extracted.count, records: 0, last_record: None });
         Ok(())

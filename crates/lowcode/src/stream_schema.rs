@@ -171,8 +171,19 @@ impl Loader {
     async fn load(&self, run: &Run<'_>) -> Result<Value, Failed> {
         let record = self.retriever.read(run, Slice::empty(), Arc::new(Value::Dict(Dict::default()))).next().await?;
         let mut properties = Dict::default();
-        if let Some(record) = record.filter(Value::truthy) {
+        let missing = || {
+            let path: Vec<String> = self.schema_pointer.iter().map(|part| part.text().to_string()).collect();
+            Err(Failed::missing_list(&path.join("."), None))
+        };
+        let record = record.filter(Value::truthy);
+        if record.is_none() && run.needs_lists {
+            return missing();
+        }
+        if let Some(record) = record {
             let raw = self.extract(&record, &self.schema_pointer, run)?;
+            if run.needs_lists && !matches!(raw, Some(Value::List(_) | Value::Dict(_))) {
+                return missing();
+            }
             let definitions = match raw {
                 Some(Value::List(list)) => list.clone(),
                 Some(Value::Dict(dict)) if self.key_field.is_some() => {

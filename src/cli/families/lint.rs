@@ -6,6 +6,7 @@
 mod facts;
 mod keys;
 mod streams;
+mod templates;
 
 use crate::cli::{CommandError, CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::connectors::lowcode::spec::Spec;
@@ -35,7 +36,10 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// Exits with 0 if there are no findings, and with 78 otherwise.
 pub fn run(options: &LintOptions, common: &CommonOptions) -> CommandResult {
     let file = options.file.display().to_string();
-    let unreadable = |reason: String| CommandError { code: EXIT_CONFIG, message: format!("{file} cannot be read: {reason}") };
+    let unreadable = |reason: String| {
+        let fix = "write the path of a family file, such as src/families/okta.yaml, or of the manifest of a custom source";
+        CommandError { code: EXIT_CONFIG, message: format!("{file} cannot be read: {reason}\n  fix: {fix}") }
+    };
     let size = std::fs::metadata(&options.file).map_err(|error| unreadable(error.to_string()))?.len();
     if size > MAX_FILE_BYTES {
         return Err(unreadable(format!("it has {size} bytes, more than the limit of {MAX_FILE_BYTES} bytes")));
@@ -94,6 +98,8 @@ fn is_family(value: &Value) -> bool {
 
 fn family(value: Value, name: &str) -> Vec<Problem> {
     let (value, mut findings) = keys::unknown(value);
+    // A section that is reported makes the specification fail again, at a less exact place.
+    let has_invalid_section = findings.iter().any(|finding| !finding.message.starts_with("unknown key"));
     let family = match families::parse(&value.to_string()) {
         Ok(family) => family,
         Err(message) => {
@@ -111,7 +117,7 @@ fn family(value: Value, name: &str) -> Vec<Problem> {
     findings.extend(facts::marks(&family));
     if let Some(source) = value.get("source") {
         match load::load(&source.to_string(), "source", &Bounds::default()) {
-            Ok(manifest) => findings.extend(of_family(&family, &manifest, source)),
+            Ok(manifest) => findings.extend(of_family(&family, &manifest, (source, has_invalid_section))),
             Err(problems) => findings.extend(problems.iter().map(|problem| of_manifest(problem, "/source"))),
         }
     }
@@ -119,7 +125,7 @@ fn family(value: Value, name: &str) -> Vec<Problem> {
 }
 
 /// The findings of a family whose manifest loads.
-fn of_family(family: &Family, manifest: &Manifest, source: &Value) -> Vec<Problem> {
+fn of_family(family: &Family, manifest: &Manifest, (source, has_invalid_section): (&Value, bool)) -> Vec<Problem> {
     let mut findings: Vec<Problem> = manifest.unsupported.iter().map(|problem| of_manifest(problem, "/source")).collect();
     match Spec::from_family(family) {
         Ok(Some(spec)) => {
@@ -127,14 +133,21 @@ fn of_family(family: &Family, manifest: &Manifest, source: &Value) -> Vec<Proble
             let is_described = |name: &str| spec.form.schemas.iter().any(|schema| schema.stream == name);
             let checked = streams::CheckedStreams { is_data: &|name| data.contains(&name), is_described: &is_described };
             findings.extend(streams::findings(manifest, ("/source", source), &checked));
+            findings.extend(streams::large_pages(manifest, "/source", &|name| data.contains(&name)));
+            findings.extend(templates::nulls(source, "/source"));
             findings.extend(facts::errors(&spec.form.errors));
             // The command reads one family, and its engine keeps specifications until the process ends.
             findings.extend(facts::posts(family, Box::leak(Box::new(spec))));
         }
         Ok(None) => {}
+        Err(_) if has_invalid_section => {}
         Err(message) => {
-            let hint = "docs/families.md describes the keys of the lowcode engine";
-            findings.push(Problem::new("/address", message).hint(hint));
+            let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+            findings.push(match missing {
+                Some(key) => Problem::new("", format!("the key {key} is missing"))
+                    .hint(format!("add {key}; docs/families.md describes it")),
+                None => Problem::new("/address", message).hint("docs/families.md describes the keys of the lowcode engine"),
+            });
         }
     }
     findings
@@ -168,10 +181,10 @@ fn manifest(text: &str, written: &Value, name: &str, policy: Option<&Policy>) ->
     let rules = policy.map(|policy| policy.manifests.source(name)).unwrap_or_default();
     findings.extend(streams::custom_posts(&manifest, name, &rules.posts));
     if rules.identity.is_none() {
-        let stream = streams::names(&manifest).into_iter().next().unwrap_or_else(|| "STREAM".to_string());
+        let (stream, field) = streams::identity_of(&manifest);
         findings.push(Problem::new("/streams", "no call proves whose data the source returns").hint(format!(
             "name one in the policy, with the field that equals the resource id: manifests: {{sources: {{{name}: {{identity: \
-                 {{stream: {stream}, field: /id}}}}}}}}"
+                 {{stream: {stream}, field: /{field}}}}}}}}}"
         )));
     }
     findings

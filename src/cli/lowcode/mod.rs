@@ -13,6 +13,7 @@ use super::budget::InMemoryDayBudget;
 use super::{CommandError, CommandResult, CommonOptions, terminal};
 use crate::clock::{self, Clock};
 use crate::connectors::lowcode::calls::{self, OfflineHost, Reading};
+use crate::connectors::lowcode::custom_source::HOSTS_FIX;
 use crate::connectors::lowcode::host::{CallerMode, Rules, SessionHost};
 use crate::connectors::lowcode::limits::Windows;
 use crate::egress::{Caller, Egress, resolve::SystemLookup};
@@ -147,6 +148,7 @@ async fn online(
         windows: Arc::new(Windows::default()),
         account,
         secrets_by_spec: true,
+        hosts_fix: HOSTS_FIX.to_string(),
         user_agent: String::new(),
         max_bytes: inputs.bounds.body_bytes as u64,
     };

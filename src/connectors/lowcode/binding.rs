@@ -62,6 +62,8 @@ pub struct Binding {
     pub account: String,
     pub posts: Posts,
     pub limits: Vec<Limit>,
+    /// What to do if a response names another host.
+    pub hosts_fix: String,
     /// The header `User-Agent`; empty for the one of AAM.
     pub user_agent: String,
     /// The data streams in the order in which the tiny sync reads them; empty means all streams of the manifest.
@@ -110,19 +112,6 @@ pub struct Binding {
     pub probes: bool,
     /// True if the manifest's spec marks its secrets, so that other fields of the credential may be part of a URL.
     pub secrets_by_spec: bool,
-}
-
-impl Binding {
-    /// Returns true if the responses of the static stream `name` must be JSON.
-    #[must_use]
-    pub fn needs_json(&self, name: &str) -> bool {
-        let streams = self.manifest.root.get("streams").and_then(Value::as_list).unwrap_or_default();
-        let node = streams.iter().find(|node| node.get("name").and_then(Value::as_str) == Some(name));
-        let Some(retriever) = node.and_then(|node| node.get("retriever")) else { return false };
-        let decoder = retriever.get("decoder").and_then(|decoder| decoder.get("type")).and_then(Value::as_str);
-        retriever.get("type").and_then(Value::as_str) == Some("SimpleRetriever")
-            && decoder.is_none_or(|kind| kind == "JsonDecoder")
-    }
 }
 
 /// Returns the names of the static streams of a manifest.
@@ -324,6 +313,11 @@ impl FamilyResource {
             account: location.account,
             posts: posts(family, &form.posts, &fixed),
             limits: form.limits.clone(),
+            hosts_fix: format!(
+                "a response of {} names that host. If it is the same server under its own name, use the name in resource_ids and \
+                 in families.{}.base_url or hosts of the policy; if it is not, check what answers in place of {}",
+                family.title, family.id, family.title
+            ),
             user_agent: form.user_agent.replace("{version}", env!("CARGO_PKG_VERSION")),
             streams: self.kind.streams.clone(),
             generated: self.kind.generated,

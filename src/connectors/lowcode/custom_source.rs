@@ -262,6 +262,7 @@ impl CustomResource {
             account: origins.iter().next().cloned().unwrap_or_else(|| short(id)),
             posts: source.posts(),
             limits: Vec::new(),
+            hosts_fix: HOSTS_FIX.to_string(),
             user_agent: String::new(),
             streams: Vec::new(),
             generated: None,
@@ -295,6 +296,10 @@ impl CustomResource {
         })
     }
 }
+
+/// How to allow calls to another host of a custom source.
+pub const HOSTS_FIX: &str = "if the API has several hosts, list them as hosts of the source under manifests.sources in the policy; \
+                             if not, correct the URL in the manifest";
 
 /// Puts the fields of the credential into the config. A credential that is not JSON becomes the value of the only
 /// secret key, and so does a minted token if no field has the name of that key.

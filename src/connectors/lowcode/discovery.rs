@@ -281,7 +281,8 @@ impl Resource {
 const MAX_SKIPPED: usize = 5;
 
 fn skipped_stream(stream: &Reader, failure: &Failure, missing: Option<String>) -> SkippedStream {
-    SkippedStream { class: Some(failure.class), missing, ..SkippedStream::new(stream.name.as_str(), reason(failure)) }
+    let (class, fix) = (Some(failure.class), Some(failure.fix.clone()));
+    SkippedStream { class, missing, fix, ..SkippedStream::new(stream.name.as_str(), reason(failure)) }
 }
 
 /// Returns the description of a stream, or the failure for which it is skipped. Other failures stay errors.

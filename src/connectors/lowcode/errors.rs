@@ -48,12 +48,12 @@ const MAX_CAPTURED_CHARS: usize = 120;
 /// Returns the failure that `response` stands for, or `None` if the response is data.
 #[must_use]
 pub fn classify(errors: Option<&Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<Failure> {
-    let rules = errors.map(|errors| errors.rules.as_slice()).unwrap_or_default();
+    let rules = rules_for(errors, response, context);
     if rules.is_empty() && response.status < 300 {
         return None;
     }
-    let body: Value = serde_json::from_slice(response.body).unwrap_or(Value::Null);
-    let rule = rules.iter().find(|rule| fits(rule, response, &body, context));
+    let body = json_of(response);
+    let rule = rules.into_iter().find(|rule| fits_body(rule, response, &body));
     // A text that only this vendor writes shows who answered, whatever the format.
     let known = rule.is_some_and(|rule| rule.text_pattern.is_some());
     let foreign = !context.proven && response.status >= 400 && !known && !is_vendor_format(errors, response, &body);
@@ -77,30 +77,64 @@ pub fn classify(errors: Option<&Errors>, response: &ResponseView<'_>, context: &
     })
 }
 
+/// Returns the failure of the family's rule for `response`, or `None` if no rule matches.
+#[must_use]
+pub fn by_rules(errors: Option<&Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<Failure> {
+    let body = json_of(response);
+    let rule = rules_for(errors, response, context).into_iter().find(|rule| fits_body(rule, response, &body))?;
+    Some(by_rule(rule, errors, response, &body, context))
+}
+
+/// Returns true if the body speaks of a limit of calls.
+#[must_use]
+pub fn is_about_limits(response: &ResponseView<'_>) -> bool {
+    let texts = ["rate limit", "ratelimit", "rate_limit", "quota", "too many", "throttl", "limit exceeded", "limit_exceeded"];
+    says(response.body, &texts.map(str::to_string))
+}
+
 /// Returns the missing permission that `response` names, or `None` if it is not a denial that names one.
 #[must_use]
 pub fn missing(errors: Option<&Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<String> {
-    let body: Value = serde_json::from_slice(response.body).unwrap_or(Value::Null);
-    let rule = errors?.rules.iter().find(|rule| fits(rule, response, &body, context))?;
+    let body = json_of(response);
+    let rule = rules_for(errors, response, context).into_iter().find(|rule| fits_body(rule, response, &body))?;
     let missing = missing_permission(rule, response, &body).filter(|_| class(&rule.class) == Some(Class::PermissionDenied))?;
     Some(if rule.alternatives && missing.contains(',') { format!("one of {missing}") } else { missing })
 }
 
-fn fits(rule: &Rule, response: &ResponseView<'_>, body: &Value, context: &ErrorContext<'_>) -> bool {
+fn json_of(response: &ResponseView<'_>) -> Value {
+    serde_json::from_slice(response.body).unwrap_or(Value::Null)
+}
+
+/// Returns the rules whose conditions hold as far as they do not concern the body. Most successful responses have none, and
+/// their bodies are not parsed.
+fn rules_for<'r>(errors: Option<&'r Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Vec<&'r Rule> {
+    let rules = errors.map(|errors| errors.rules.as_slice()).unwrap_or_default();
+    rules.iter().filter(|rule| fits_call(rule, response, context)).collect()
+}
+
+fn fits_call(rule: &Rule, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> bool {
     let header = |(name, texts): (&String, &Vec<String>)| {
         header(response, name).is_some_and(|value| texts.is_empty() || texts.iter().any(|text| value.contains(text.as_str())))
     };
-    let value = |(pointer, values): (&String, &Vec<Value>)| body.pointer(pointer).is_some_and(|found| values.contains(found));
     (rule.streams.is_empty() || rule.streams.iter().any(|glob| fits_glob(glob, context.stream)))
         && (rule.kinds.is_empty() || rule.kinds.iter().any(|kind| kind == context.kind))
         && rule.proven.is_none_or(|proven| proven == context.proven)
         && (rule.status.is_empty() || rule.status.contains(&response.status))
         && rule.header.iter().all(header)
-        && rule.body.iter().all(value)
-        && (rule.text.is_empty() || says(response.body, &rule.text))
-        && rule.text_pattern.as_ref().is_none_or(|pattern| pattern.0.is_match(&String::from_utf8_lossy(response.body)))
         && (rule.hosts.is_empty() || host(response).is_some_and(|host| rule.hosts.iter().any(|glob| fits_glob(glob, &host))))
         && (rule.auth.is_empty() || rule.auth.iter().any(|name| name == context.auth))
+}
+
+fn fits_body(rule: &Rule, response: &ResponseView<'_>, body: &Value) -> bool {
+    let value = |(pointer, values): (&String, &Vec<Value>)| match body.pointer(pointer) {
+        None => false,
+        // Many bodies have the field of an error in every response, and it is null in a success.
+        Some(found) if values.is_empty() => !found.is_null(),
+        Some(found) => values.contains(found),
+    };
+    rule.body.iter().all(value)
+        && (rule.text.is_empty() || says(response.body, &rule.text))
+        && rule.text_pattern.as_ref().is_none_or(|pattern| pattern.0.is_match(&String::from_utf8_lossy(response.body)))
 }
 
 /// Returns the host that answered, with the port if it is not the default one.
@@ -282,13 +316,13 @@ fn foreign_response(response: &ResponseView<'_>, context: &ErrorContext<'_>) -> 
     .detail(redact::scrub(&vendor_message(None, response, &Value::Null, title)))
 }
 
-/// Returns the failure for a successful response whose body is not the JSON that the stream needs, or `None` if it is
-/// JSON. `may_be_empty` is true if the source may answer with an empty body.
+/// Returns the failure for a successful response whose body is not the JSON that its reader needs, or `None` if it is
+/// JSON, or if the status is 204, which has no body.
 #[must_use]
-pub fn not_json(response: &ResponseView<'_>, context: &ErrorContext<'_>, may_be_empty: bool) -> Option<Failure> {
+pub fn not_json(response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<Failure> {
     let ErrorContext { title, base_url, .. } = context;
-    let body = response.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(response.body).trim_ascii();
-    if !(200..300).contains(&response.status) || response.status == 204 || (body.is_empty() && may_be_empty) {
+    let body = response.body.trim_ascii();
+    if !(200..300).contains(&response.status) || response.status == 204 {
         return None;
     }
     let (class, found) = match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
@@ -308,6 +342,34 @@ pub fn not_json(response: &ResponseView<'_>, context: &ErrorContext<'_>, may_be_
     };
     let failure = Failure::new(class, format!("{} answered with {found} instead of the JSON of {title}", call(response)), fix);
     Some(failure.detail(redact::scrub(&vendor_message(None, response, &Value::Null, title))))
+}
+
+/// Returns the failure for a response that does not have the list in which its records would be. `message` says which one.
+#[must_use]
+pub fn no_list(url: &str, message: &str, context: &ErrorContext<'_>) -> Failure {
+    let ErrorContext { title, base_url, stream, resource, .. } = context;
+    let detail = match url {
+        "" => String::new(),
+        url => {
+            format!("see the response of {}", call(&ResponseView { method: "GET", status: 200, headers: &[], body: &[], url }))
+        }
+    };
+    let (class, fix) = match context.proven {
+        true => (
+            Class::Remote,
+            format!(
+                "AAM retries automatically; if this happens again, check whether this version of the API of {title} differs, or a proxy answers in its place ({base_url})"
+            ),
+        ),
+        false => (
+            Class::WrongService,
+            format!(
+                "if this is not the API of {title}, correct {base_url}; if it is, check whether a proxy or a portal answers in its place"
+            ),
+        ),
+    };
+    let title = format!("the response of {title} for {stream} of {resource} is not in its format: {message}");
+    Failure::new(class, title, fix).detail(detail)
 }
 
 /// Returns true if the response is a page for people.

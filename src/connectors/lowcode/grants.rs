@@ -6,7 +6,7 @@
 use super::family_spec::{self, GrantSource};
 use super::host::KeptResponse;
 use super::open::{Resource, json, reason};
-use super::privilege;
+use super::privilege::{self, RecordedGrants};
 use crate::model::{Class, Failure, Privilege};
 use serde_json::Value as Json;
 
@@ -129,18 +129,17 @@ impl Resource {
         let is_cut = records.len() > MAX_GRANT_RECORDS;
         let records: Vec<Json> = records.iter().map(json).collect();
         Ok(match privilege::of_records(source, &records) {
-            Some(grants) => {
+            Some(RecordedGrants { grants, is_partial }) => {
                 // One record may name several grants, as a token's scopes do.
                 let grants = match source.separator.is_empty() {
                     true => grants,
                     false => grants.iter().flat_map(|text| privilege::split(text, &source.separator)).collect(),
                 };
-                match is_cut {
-                    true => Yielded::Part(
-                        prefixed(source, grants),
-                        format!("{} names more than {MAX_GRANT_RECORDS} grants", source.stream),
-                    ),
-                    false => Yielded::Grants(prefixed(source, grants)),
+                let (stream, grants) = (&source.stream, prefixed(source, grants));
+                match (is_cut, is_partial) {
+                    (true, _) => Yielded::Part(grants, format!("{stream} names more than {MAX_GRANT_RECORDS} grants")),
+                    (_, true) => Yielded::Part(grants, format!("a record of {stream} does not have {}", source.grants)),
+                    _ => Yielded::Grants(grants),
                 }
             }
             None if source.may_be_empty => Yielded::Grants(Vec::new()),

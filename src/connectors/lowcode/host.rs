@@ -3,16 +3,19 @@
 //! A failure of egress passes through the interpreter as a [`HostFailure`] and comes back unchanged. The last response
 //! of each stream is kept, because grants are in headers and because manifests do not describe all error responses.
 
+mod body;
 mod request;
+mod response;
 
-use super::errors::ResponseView;
+pub use response::{KeptResponse, ReceivedResponse};
+
 use super::family_spec::Limit;
 use super::limits::Windows;
 use super::reuse::{RequestKey, ReusableResponses, StoredResponse};
 use crate::clock::Clock;
 use crate::connectors::json_memory;
 use crate::credentials::redact;
-use crate::egress::{HttpRequest, HttpResponse, Session, Traffic};
+use crate::egress::{HttpResponse, Session, Traffic, WaitRequest, excerpt, wait_request};
 use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
 use ::lowcode::host::{Host, HostError, HostFailure, HostRequest, HostResponse, PauseReason, Purpose};
@@ -59,6 +62,8 @@ pub struct Rules {
     /// True if the manifest's spec marks the secrets. Otherwise, every text of the credential is treated as a secret unless
     /// its field is known to be harmless.
     pub secrets_by_spec: bool,
+    /// How to add a host to which calls are allowed.
+    pub hosts_fix: String,
     /// The header `User-Agent`; empty for the one of AAM.
     pub user_agent: String,
     /// The largest body that is read, in bytes.
@@ -76,30 +81,6 @@ pub struct SessionHost {
     responses: ReusableResponses,
 }
 
-/// A response that was received, and the request that it belongs to.
-#[derive(Debug)]
-pub struct KeptResponse {
-    /// The stream for which the request was made. The login of a stream has a name of its own.
-    pub stream: String,
-    pub method: String,
-    pub response: HostResponse,
-    /// False if only the beginning of the body was kept.
-    pub whole: bool,
-    /// True if the response belongs to an equal request that was sent before.
-    pub reused: bool,
-    /// The key under which the response is stored for further requests.
-    key: Option<RequestKey>,
-}
-
-impl KeptResponse {
-    /// Returns the parts that classification uses.
-    #[must_use]
-    pub fn view(&self) -> ResponseView<'_> {
-        let HostResponse { status, headers, body, url } = &self.response;
-        ResponseView { method: &self.method, status: *status, headers, body, url }
-    }
-}
-
 /// The last response of each stream, and the last response overall.
 #[derive(Default)]
 struct LastResponses {
@@ -111,12 +92,13 @@ struct LastResponses {
 
 impl SessionHost {
     /// Creates a host that sends through `session`. Egress does not retry by status, because the manifest's error handler
-    /// does.
+    /// does, and it returns throttled responses, because the family knows what they mean.
     #[must_use]
     pub fn new(session: Session, clock: Arc<dyn Clock>, rules: Rules) -> SessionHost {
         let origin_urls = rules.origins.iter().filter_map(|origin| Url::parse(origin).ok()).collect();
         let responses = ReusableResponses::new(session.memory().limit());
-        SessionHost { session: session.without_status_retries(), clock, rules, origin_urls, last: Mutex::default(), responses }
+        let session = session.without_status_retries().leaving_waits();
+        SessionHost { session, clock, rules, origin_urls, last: Mutex::default(), responses }
     }
 
     /// Returns the last response of `stream`.
@@ -164,6 +146,28 @@ impl SessionHost {
         self.session.throttled(wait, reason)
     }
 
+    /// Stops all calls of the account, because `received` asks to wait. Returns the failure to report.
+    #[must_use]
+    pub fn stopped(&self, received: &ReceivedResponse, wait: WaitRequest) -> Failure {
+        let HostResponse { status, body, url, .. } = &received.response;
+        let host = Url::parse(url).ok().and_then(|url| super::address::host_of(&url)).unwrap_or_default();
+        let reason = format!("{status} from {host}: {}", excerpt(body));
+        self.throttled(wait.wait(), reason.trim_end_matches(": "))
+    }
+
+    /// Ensures that `received` is not used again, because it is not data.
+    pub fn forget_received(&self, received: &ReceivedResponse) {
+        if let Some(key) = &received.key {
+            self.responses.remove(key);
+        }
+    }
+
+    /// Returns the wait that the headers of a response name, if the family calls it throttled.
+    #[must_use]
+    pub fn named_wait(&self, headers: &[(String, String)]) -> Option<Duration> {
+        wait_request(429, headers, self.clock.now())?.named
+    }
+
     /// Returns why the source asked to wait, with the response that asked for it.
     fn requested(&self, wait: Duration) -> String {
         let asked = format!("the source asked to wait {} s", wait.as_secs());
@@ -177,30 +181,33 @@ impl SessionHost {
     }
 
     /// Sends the request. In [`CallerMode::Person`], a rate-limited request is sent again after the wait that the source
-    /// asked for. The manifest's error handler cannot do this, because egress does not pass such a response on.
-    async fn send_with_retry(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
+    /// asked for. The manifest's error handler cannot do this, because such a response is not passed on.
+    async fn send_with_retry(&self, request: HostRequest) -> Result<(ReceivedResponse, bool), Failure> {
         if self.rules.mode == CallerMode::Daemon {
-            return self.session.http(request).await;
+            return self.respond(request).await;
         }
-        for _ in 1..MAX_THROTTLED_SENDS {
-            match self.session.http(request.clone()).await {
-                Err(failure) if failure.class == Class::Throttled => {
-                    let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(u64::MAX));
-                    if wait > self.rules.mode.max_pause() {
-                        return Err(failure);
-                    }
-                    // Waits slightly longer than asked, so that the account is free by then.
-                    tokio::time::sleep(wait + Duration::from_millis(5)).await;
-                }
-                other => return other,
+        for turn in 1.. {
+            let sent = self.respond(request.clone()).await.and_then(|(received, reused)| match received.wait {
+                Some(wait) => Err(self.stopped(&received, wait)),
+                None => Ok((received, reused)),
+            });
+            let Err(failure) = &sent else { return sent };
+            let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(u64::MAX));
+            if failure.class != Class::Throttled || wait > self.rules.mode.max_pause() || turn >= MAX_THROTTLED_SENDS {
+                return sent;
             }
+            // Waits slightly longer than asked, so that the account is free by then.
+            tokio::time::sleep(wait + Duration::from_millis(5)).await;
         }
-        self.session.http(request).await
+        Err(Failure::new(Class::Bug, "a request was never sent", "report this as a defect of AAM"))
     }
 
-    /// Sends the request, unless the attempt already has the response to an equal one. Returns the response, the key under
-    /// which it is stored, and whether it was used again.
-    async fn respond(&self, request: HostRequest) -> Result<(HostResponse, Option<RequestKey>, bool), Failure> {
+    /// Sends the request, unless the attempt already has the response to an equal one. Also returns whether a response was
+    /// used again.
+    async fn respond(&self, request: HostRequest) -> Result<(ReceivedResponse, bool), Failure> {
+        let (stream, method, expects_json) = (request.stream.clone(), request.method.clone(), request.expects_json);
+        let received =
+            |response, key, wait| ReceivedResponse { stream: stream.clone(), method: method.clone(), response, wait, key };
         let may_reuse = self.rules.mode == CallerMode::Daemon && request.purpose == Purpose::Data;
         let key = may_reuse.then(|| RequestKey::new(&request));
         let (for_token, is_retry) = (request.purpose == Purpose::Token, request.is_retry);
@@ -215,26 +222,55 @@ impl SessionHost {
                 self.responses.remove(key);
             }
             if let Some(response) = self.responses.reuse(key) {
-                return Ok((response, Some(*key), true));
+                return Ok((received(response, Some(*key), None), true));
             }
         }
         let started = Instant::now();
-        let response = self.send_with_retry(request).await?;
+        let response = self.session.http(request).await?;
+        let wait = wait_request(response.status, &response.headers, self.clock.now());
         if for_token {
             learn_secrets(&response.body);
         }
-        self.count(&response);
+        if wait.is_none() {
+            self.count(&response);
+        }
         let HttpResponse { status, headers, body, url } = response;
         let response = HostResponse { status, headers: headers.into(), body, url: url.into() };
+        let response = if expects_json { body::in_utf8(response, self.rules.max_bytes) } else { response };
         if let Some(key) = key {
             self.responses.store(key, StoredResponse { response: response.clone(), took: started.elapsed() });
         }
-        Ok((response, key, false))
+        Ok((received(response, key, wait), false))
+    }
+
+    /// Sends the request and keeps the response. A throttled response is not kept: the caller stops the account, or passes
+    /// the response to [`SessionHost::accept`].
+    ///
+    /// # Errors
+    /// Returns the failures of egress, as the interpreter passes them on.
+    pub async fn exchange(&self, request: HostRequest) -> Result<ReceivedResponse, HostError> {
+        let (received, reused) = self.send_with_retry(request).await.map_err(|failure| self.host_error(failure))?;
+        if received.wait.is_none() {
+            self.accept(&received, reused).await?;
+        }
+        Ok(received)
+    }
+
+    /// Keeps a response that the interpreter is going to read.
+    ///
+    /// # Errors
+    /// Returns an error if its values need more memory than there is.
+    pub async fn accept(&self, received: &ReceivedResponse, reused: bool) -> Result<(), HostError> {
+        let ReceivedResponse { stream, method, response, key, .. } = received;
+        let memory = self.page_memory(stream, &response.body).await.map_err(|failure| self.host_error(failure))?;
+        let (stream, method, response) = (stream.clone(), method.clone(), response.clone());
+        self.keep(KeptResponse { stream, method, response, whole: true, reused, key: *key }, memory);
+        Ok(())
     }
 
     /// Converts `failure` to an error for the interpreter. For a person, the message includes the fix; the daemon shows
     /// the fix next to the title.
-    fn host_error(&self, failure: Failure) -> HostError {
+    pub fn host_error(&self, failure: Failure) -> HostError {
         let detail = if failure.detail.is_empty() { String::new() } else { format!(" ({})", failure.detail) };
         let message = match self.rules.mode {
             CallerMode::Daemon => failure.title.clone(),
@@ -289,11 +325,11 @@ impl SessionHost {
 impl Host for SessionHost {
     fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
         Box::pin(async move {
-            let (stream, method) = (request.stream.clone(), request.method.clone());
-            let (response, key, reused) = self.respond(request).await.map_err(|failure| self.host_error(failure))?;
-            let memory = self.page_memory(&stream, &response.body).await.map_err(|failure| self.host_error(failure))?;
-            self.keep(KeptResponse { stream, method, response: response.clone(), whole: true, reused, key }, memory);
-            Ok(response)
+            let received = self.exchange(request).await?;
+            match received.wait {
+                Some(wait) => Err(self.host_error(self.stopped(&received, wait))),
+                None => Ok(received.response),
+            }
         })
     }
 

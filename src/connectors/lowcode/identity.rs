@@ -23,6 +23,9 @@ pub struct Proof<'a> {
     pub show: &'a [String],
 }
 
+/// The maximum number of characters of a value in evidence and messages.
+const MAX_SHOWN_CHARS: usize = 200;
+
 /// A field that did not match: its name, its value, and the expected value.
 struct Mismatch {
     field: String,
@@ -69,6 +72,7 @@ pub fn prove(
 #[must_use]
 pub fn shown(proof: Proof<'_>, record: &Value) -> Evidence {
     let value = |pointer: &String| pointed(record, pointer).into_iter().find_map(|value| text(Some(value)));
+    let value = |pointer: &String| value(pointer).map(|text| redact::scrub_and_cut(&text, MAX_SHOWN_CHARS));
     proof.show.iter().filter_map(|pointer| Some((name(pointer), value(pointer)?.into()))).collect()
 }
 
@@ -123,7 +127,7 @@ fn compare(
             let how = if rule.normal == Normal::Prefix { "begins with" } else { "is" };
             matched.push(format!("{} {how} {wanted}", name(&rule.field)));
         } else if !found.is_empty() || !rule.optional {
-            let met = (!found.is_empty()).then(|| redact::shortened(&found.join(", "), 200));
+            let met = (!found.is_empty()).then(|| redact::scrub_and_cut(&found.join(", "), MAX_SHOWN_CHARS));
             return Ok(Err(Mismatch { field: name(&rule.field), met, wanted }));
         }
     }
@@ -136,6 +140,7 @@ fn compare(
 pub fn explained(rule: &Identity, record: &Value, failure: Failure) -> Failure {
     let Some(mismatch) = rule.mismatch.as_ref().filter(|_| failure.class == Class::WrongService) else { return failure };
     let Some(met) = rule.matches.first().and_then(|field| text(record.pointer(&field.field))) else { return failure };
+    let met = redact::scrub_and_cut(&met, MAX_SHOWN_CHARS);
     let parts = [("met".to_string(), met)].into();
     let filled = |text: &str| fill(text, &parts).unwrap_or_else(|_| text.to_string());
     let class = mismatch.class.as_deref().and_then(super::errors::class).unwrap_or(failure.class);
@@ -150,11 +155,14 @@ pub fn explained(rule: &Identity, record: &Value, failure: Failure) -> Failure {
 pub fn same_account(rule: &Match, record: &Value, parts: &BTreeMap<String, String>, title: &str) -> Result<(), Failure> {
     let wanted = fill(&rule.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
     match text(record.pointer(&rule.field)) {
-        Some(met) if normal(rule.normal, &met) != normal(rule.normal, &wanted) => Err(Failure::new(
-            Class::WrongService,
-            format!("this credential of {title} belongs to {met}, and the resource id names {wanted}"),
-            format!("use a credential for {wanted}, or write {met} into resource_ids"),
-        )),
+        Some(met) if normal(rule.normal, &met) != normal(rule.normal, &wanted) => {
+            let met = redact::scrub_and_cut(&met, MAX_SHOWN_CHARS);
+            Err(Failure::new(
+                Class::WrongService,
+                format!("this credential of {title} belongs to {met}, and the resource id names {wanted}"),
+                format!("use a credential for {wanted}, or write {met} into resource_ids"),
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -221,11 +229,12 @@ fn pointed<'v>(value: &'v Value, pointer: &str) -> Vec<&'v Value> {
     children.into_iter().flat_map(|child| pointed(child, after)).collect()
 }
 
-/// Returns a string or number as text, cut so that it is short enough for evidence.
+/// Returns a string or number as text. It is what the vendor sent, so it can be compared. Before it is shown, it must be
+/// scrubbed: an id may be the beginning of a token, as at Salesforce.
 #[must_use]
 pub fn text(value: Option<&Value>) -> Option<String> {
     match value? {
-        Value::String(text) if !text.is_empty() => Some(redact::scrub_and_cut(text, 200)),
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }

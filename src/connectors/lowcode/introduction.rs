@@ -46,6 +46,7 @@ impl Resource {
         let Some(other) = self.binding.otherwise.take() else { return false };
         let config = other.config.clone();
         self.binding = *other;
+        self.accepted.store(false, Ordering::Relaxed);
         self.set_config(config);
         true
     }
@@ -175,7 +176,9 @@ impl Resource {
         let Binding { parts, title, base_url, .. } = &self.binding;
         let proof = Proof { matches: &rule.matches, any: &rule.any, show: &rule.show };
         let seen = identity::with_links(record, kept.map(|kept| &kept.response));
-        let mut evidence = match rule.host && !identity::names_account(proof, &seen) {
+        let names_account = identity::names_account(proof, &seen);
+        self.accepted.store(names_account, Ordering::Relaxed);
+        let mut evidence = match rule.host && !names_account {
             true => identity::by_host(parts, title),
             false => identity::prove(proof, &seen, parts, title, base_url)
                 .map_err(|failure| identity::explained(rule, record, failure))?,

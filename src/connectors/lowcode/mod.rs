@@ -29,6 +29,7 @@ mod health;
 pub mod host;
 pub mod identity;
 mod introduction;
+mod judge;
 mod limit_spec;
 pub mod limits;
 pub mod login;

@@ -1,9 +1,11 @@
 //! An open resource. The interpreter performs all of its steps: identity, privilege, discovery, health and tiny sync.
+//! [`super::judge`] decides which responses it gets.
 
 use super::binding::Binding;
 use super::errors::{self, ErrorContext};
 use super::family_spec::Identity;
 use super::host::{CallerMode, KeptResponse, Rules, SessionHost, failure_of};
+use super::judge;
 use super::limits::Windows;
 use crate::clock::Clock;
 use crate::connectors::concurrent::Limits as Concurrency;
@@ -26,7 +28,6 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// The maximum number of streams that one tiny sync reads.
 pub(super) const MAX_STREAMS: usize = 3;
@@ -52,6 +53,8 @@ pub(super) struct Resource {
     pub(super) proven: AtomicBool,
     /// The number of streams that the source generates, of which only some are described.
     pub(super) generated_total: AtomicUsize,
+    /// Whether the vendor has accepted the credential for the identity call.
+    pub(super) accepted: AtomicBool,
     /// The call that proved the identity, if several can.
     pub(super) proven_by: Mutex<Option<Identity>>,
     /// The streams of the health step that could not be read although others could.
@@ -81,6 +84,7 @@ pub async fn open(
         windows,
         account: binding.account.clone(),
         secrets_by_spec: binding.secrets_by_spec,
+        hosts_fix: binding.hosts_fix.clone(),
         user_agent: binding.user_agent.clone(),
         max_bytes: bounds.body_bytes as u64,
     };
@@ -90,8 +94,9 @@ pub async fn open(
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
-    let (logins, built, proven, generated_total, proven_by, unhealthy) = Default::default();
-    let mut resource = Resource { binding, host, bounds, secrets, logins, built, proven, generated_total, proven_by, unhealthy };
+    let (logins, built, proven, accepted, generated_total, proven_by, unhealthy) = Default::default();
+    let mut resource =
+        Resource { binding, host, bounds, secrets, logins, built, proven, accepted, generated_total, proven_by, unhealthy };
     let Binding { manifest, config, .. } = &resource.binding;
     // A manifest without a spec accepts every config.
     if manifest.root.get("spec").is_some_and(Value::truthy) {
@@ -100,8 +105,12 @@ pub async fn open(
     let (identity, privilege) = match resource.introduced().await {
         Err(failure) if failure.class == Class::CredentialRejected && resource.use_other_method() => {
             // The first method says why the credential does not work, unless the second one shows that it is valid there.
-            let is_valid = |other: &Failure| matches!(other.class, Class::PermissionDenied | Class::Throttled);
-            resource.introduced().await.map_err(|other| if is_valid(&other) { other } else { failure })?
+            match resource.introduced().await {
+                Err(other) if resource.accepted.load(Ordering::Relaxed) || judge::accepts_credential(&other) => {
+                    return Err(other);
+                }
+                introduced => introduced.map_err(|_| failure)?,
+            }
         }
         introduced => introduced?,
     };
@@ -111,7 +120,7 @@ pub async fn open(
 impl Resource {
     fn context(&self) -> Context<'_> {
         let Binding { manifest, config, .. } = &self.binding;
-        manifest.context(config, &self.host, &self.bounds)
+        manifest.context(config, self, &self.bounds)
     }
 
     pub(super) fn sources(&self) -> SourceBuilder<'_> {
@@ -122,6 +131,8 @@ impl Resource {
         let mut run = Run::keeping(&self.context(), self.secrets.clone());
         run.logins = Some(Arc::clone(&self.logins));
         run.limits = Stops { slices: Some(MAX_SLICES), pages: Some(MAX_PAGES), records: None };
+        // What the vendor of a family documents is known. A custom source may leave out an empty list.
+        run.needs_lists = self.binding.errors.is_some();
         run
     }
 
@@ -154,23 +165,23 @@ impl Resource {
     /// Reads at most `most` records of `stream`, one slice after the other.
     ///
     /// # Errors
-    /// Returns the failure of a call, of a response that the vendor marks as an error, and of a response that is not JSON
-    /// although the stream needs JSON. `may_be_empty` is true if an empty body means that there are no records.
+    /// Returns the failure of a call, and that of a response that is not data. An error status that the manifest ignores is a
+    /// failure unless `may_ignore` is true.
     pub(super) async fn read(
         &self,
         run: &Run<'_>,
         stream: &Reader,
         most: usize,
-        may_be_empty: bool,
+        may_ignore: bool,
     ) -> Result<Vec<Value>, Failure> {
-        let read = self.read_records(run, stream, most, may_be_empty).await;
+        let read = self.read_records(run, stream, most, may_ignore).await;
         if read.is_err() {
             self.host.forget(&stream.name);
         }
         read
     }
 
-    async fn read_records(&self, run: &Run<'_>, stream: &Reader, most: usize, may_be_empty: bool) -> Result<Vec<Value>, Failure> {
+    async fn read_records(&self, run: &Run<'_>, stream: &Reader, most: usize, may_ignore: bool) -> Result<Vec<Value>, Failure> {
         let failed = |failed| self.failure(&stream.name, failed);
         let mut found = Vec::new();
         let mut slices = stream.slices(run).map_err(failed)?;
@@ -185,8 +196,11 @@ impl Resource {
             }
         }
         // A manifest may ignore an error status for its data, but a probe that got one proves nothing.
-        let judged = self.host.last_response(&stream.name).filter(|kept| kept.response.status < 400 || !may_be_empty);
-        match judged.and_then(|kept| self.not_data(&stream.name, &kept, may_be_empty)) {
+        let ignored = self.host.last_response(&stream.name).filter(|kept| match kept.response.status {
+            200..300 => false,
+            status => status < 400 || !may_ignore,
+        });
+        match ignored.and_then(|kept| self.not_data(&kept.view(), &stream.name)) {
             Some(failure) => Err(failure),
             None => Ok(found),
         }
@@ -225,8 +239,11 @@ impl Resource {
         if let Some(failure) = failed.host_error.as_ref().and_then(failure_of) {
             return failure;
         }
+        if failed.is_missing_list() {
+            return errors::no_list(failed.url.as_deref().unwrap_or_default(), &failed.message, &self.error_context(stream));
+        }
         let kept = self.host.failed_response(stream, failed.status);
-        if let Some(failure) = kept.as_ref().and_then(|kept| self.not_data(&kept.stream, kept, true)) {
+        if let Some(failure) = kept.as_ref().and_then(|kept| self.not_data(&kept.view(), &kept.stream)) {
             return failure;
         }
         let title = &self.binding.title;
@@ -253,32 +270,12 @@ impl Resource {
                 "see the detail; the API may have changed, or the manifest may be wrong",
             ),
         };
-        let message = redact::scrub_and_cut(&failed.message, 400);
+        // A template fails where the source writes null for a field, so its text says which field that is.
+        let place = failed.internal.as_deref().map(|place| format!(" ({place})")).unwrap_or_default();
+        let message = redact::scrub_and_cut(&format!("{}{place}", failed.message), 400);
         let of = if stream.is_empty() { String::new() } else { format!("{stream}: ") };
         let to = kept.map(|kept| format!(" ({})", errors::summary(&kept.view()))).unwrap_or_default();
         failure.detail(format!("{of}{message}{to}"))
-    }
-
-    /// Returns the failure that a response stands for, or `None` if it is data of `stream`.
-    fn not_data(&self, stream: &str, kept: &KeptResponse, may_be_empty: bool) -> Option<Failure> {
-        let view = kept.view();
-        let context = self.error_context(stream);
-        let Some(failure) = errors::classify(self.binding.errors, &view, &context) else {
-            let is_json = kept.whole && self.binding.needs_json(stream);
-            return if is_json { errors::not_json(&view, &context, may_be_empty) } else { None };
-        };
-        if failure.class != Class::Throttled {
-            return Some(failure);
-        }
-        // Only the family's rules recognize this rate limit, so egress must be informed: no call of this account is sent
-        // until the wait is over.
-        let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(60_000));
-        let throttled = self.host.throttled(wait, &format!("{}: {}", failure.title, failure.detail));
-        let fix = match failure.fix.starts_with("no action is required") {
-            true => throttled.fix,
-            false => format!("{}; {}", failure.fix, throttled.fix),
-        };
-        Some(Failure { fix, ..throttled })
     }
 
     pub(super) fn last_response(&self, stream: &str) -> Option<Arc<KeptResponse>> {
@@ -291,7 +288,7 @@ impl Resource {
         errors::missing(self.binding.errors, &kept.view(), &self.error_context(stream))
     }
 
-    fn error_context<'c>(&'c self, stream: &'c str) -> ErrorContext<'c> {
+    pub(super) fn error_context<'c>(&'c self, stream: &'c str) -> ErrorContext<'c> {
         let Binding { title, resource, least_privilege, base_url, auth, kind, parts, .. } = &self.binding;
         let proven = self.proven.load(Ordering::Relaxed);
         ErrorContext { title, resource, least_privilege, stream, proven, base_url, auth, kind, parts }

@@ -22,22 +22,33 @@ pub fn listed(value: Option<&Json>, separator: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Returns the grants that the records of a stream name, or `None` if the stream is empty. A record whose grant cannot be
-/// read is a grant that AAM does not know.
+/// The grants that the records of a stream name.
+#[derive(Debug, PartialEq)]
+pub struct RecordedGrants {
+    /// Sorted and without duplicates.
+    pub grants: Vec<String>,
+    /// True if a record does not name its grant, so that what it allows is not known.
+    pub is_partial: bool,
+}
+
+/// Returns the grants that the records of a stream name, or `None` if the stream is empty.
 #[must_use]
-pub fn of_records(source: &GrantSource, records: &[Json]) -> Option<Vec<String>> {
+pub fn of_records(source: &GrantSource, records: &[Json]) -> Option<RecordedGrants> {
     if records.is_empty() {
         return None;
     }
     let counts = |record: &&Json| source.when.iter().all(|(pointer, value)| record.pointer(pointer) == Some(value));
-    let of_record = |record: &Json| match array(&source.grants, record) {
-        Some(list) => list,
-        None => vec![filled(&source.grants, record).unwrap_or_else(|| "(a record without a name)".to_string())],
-    };
-    let mut grants: Vec<String> = records.iter().filter(counts).flat_map(of_record).collect();
+    let of_record = |record: &Json| array(&source.grants, record).or_else(|| Some(vec![filled(&source.grants, record)?]));
+    let (mut grants, mut is_partial) = (Vec::new(), false);
+    for record in records.iter().filter(counts) {
+        match of_record(record) {
+            Some(named) => grants.extend(named),
+            None => is_partial = true,
+        }
+    }
     grants.sort_unstable();
     grants.dedup();
-    Some(grants)
+    Some(RecordedGrants { grants, is_partial })
 }
 
 /// Returns the texts of a list, if `template` is the pointer to it.
@@ -205,9 +216,12 @@ mod tests {
                 .unwrap();
         let record = |key: &str, have: bool| json!({"key": key, "have": have, "scope": {"type": "global"}});
         assert_eq!(of_records(&source, &[]), None, "a stream without records says nothing");
-        assert_eq!(of_records(&source, &[record("ADMINISTER", false)]), Some(Vec::new()));
-        let some = [record("EDIT", true), record("ADMINISTER", false), record("EDIT", true), json!({"have": true, "key": "X"})];
-        assert_eq!(of_records(&source, &some).unwrap(), ["(a record without a name)", "global:EDIT"]);
+        let recorded = |records: &[Json]| of_records(&source, records).map(|found| (found.grants, found.is_partial)).unwrap();
+        assert_eq!(recorded(&[record("ADMINISTER", false)]), (Vec::new(), false));
+        let mut some = vec![record("EDIT", true), record("ADMINISTER", false), record("EDIT", true)];
+        assert_eq!(recorded(&some), (vec!["global:EDIT".to_string()], false));
+        some.push(json!({"have": true, "key": "X"}));
+        assert_eq!(recorded(&some), (vec!["global:EDIT".to_string()], true), "a record without a name is not a grant");
     }
 
     #[test]
@@ -223,10 +237,14 @@ mod tests {
     fn a_record_may_list_its_grants() {
         let source = GrantSource { stream: "token".to_string(), grants: "{/scopes}".to_string(), ..GrantSource::default() };
         let record = serde_json::json!({"scopes": ["read_api", "read_user", 7]});
-        assert_eq!(of_records(&source, &[record]).unwrap(), ["read_api", "read_user"]);
-        assert_eq!(of_records(&source, &[serde_json::json!({"scopes": "read_api"})]).unwrap(), ["read_api"]);
-        assert_eq!(of_records(&source, &[serde_json::json!({"scopes": []})]).unwrap(), Vec::<String>::new());
-        assert_eq!(of_records(&source, &[serde_json::json!({})]).unwrap(), ["(a record without a name)"]);
+        let recorded = |record: Json| of_records(&source, &[record]).map(|found| (found.grants, found.is_partial)).unwrap();
+        let named = |grants: &[&str]| (grants.iter().map(|grant| (*grant).to_string()).collect::<Vec<_>>(), false);
+        assert_eq!(recorded(record), named(&["read_api", "read_user"]));
+        assert_eq!(recorded(json!({"scopes": "read_api"})), named(&["read_api"]));
+        assert_eq!(recorded(json!({"scopes": []})), named(&[]));
+        for unnamed in [json!({}), json!({"scopes": null}), json!({"scopes": {}})] {
+            assert_eq!(recorded(unnamed), (Vec::new(), true));
+        }
     }
 
     #[test]

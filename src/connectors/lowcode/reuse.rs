@@ -170,6 +170,7 @@ mod tests {
             stream: "users".to_string(),
             secret_in_url: false,
             is_retry: false,
+            expects_json: true,
         }
     }
 

@@ -47,6 +47,7 @@ pub(super) fn token_request(
         body,
         stream: name.to_owned(),
         secret_in_url: false,
+        expects_json: false,
         is_retry: false,
     })
 }

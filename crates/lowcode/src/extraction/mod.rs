@@ -20,7 +20,8 @@ use std::sync::Arc;
 /// Finds the records in the body of a response.
 pub enum Extractor {
     /// A path to the records. The empty path stands for the whole body.
-    Dpath { path: Vec<InterpolatedString>, expander: Option<Expander> },
+    /// `may_be_absent` is `aam_may_be_absent`, a field of this engine: the source leaves out a list that is empty.
+    Dpath { path: Vec<InterpolatedString>, expander: Option<Expander>, may_be_absent: bool },
     /// Several extractors that read the same response.
     Combined { extractors: Vec<Extractor>, first_match: bool, skip_empty: bool },
 }
@@ -41,6 +42,7 @@ impl Extractor {
             "DpathExtractor" => Ok(Extractor::Dpath {
                 path: transform::path_of(node, "field_path", parameters(node)),
                 expander: set_field(node, "record_expander").map(|it| Expander::build(it, ctx)).transpose()?,
+                may_be_absent: flag(node, "aam_may_be_absent"),
             }),
             "CombinedExtractor" => Ok(Extractor::Combined {
                 extractors: items(node, "extractors").iter().map(|it| Extractor::build(it, ctx)).collect::<Result<_, _>>()?,
@@ -55,7 +57,7 @@ impl Extractor {
     /// An error of a template or a path.
     pub fn extract(&self, bodies: &[Value], at: &EvalContext<'_>) -> Result<Extracted, Failed> {
         match self {
-            Extractor::Dpath { path, expander } => {
+            Extractor::Dpath { path, expander, .. } => {
                 let mut records = VecDeque::new();
                 for body in bodies {
                     let path = transform::eval_path(path, &at.scope(Vec::new()))?;
@@ -82,6 +84,54 @@ impl Extractor {
                 Ok(all)
             }
         }
+    }
+}
+
+impl Extractor {
+    /// Returns the path at which `body` should have records and has neither a list, an object nor null, or `None` if it has.
+    ///
+    /// # Errors
+    /// An error of a template or a path.
+    pub fn missing_list(&self, body: &Value, at: &EvalContext<'_>) -> Result<Option<String>, Failed> {
+        match self {
+            Extractor::Dpath { may_be_absent: true, .. } => Ok(None),
+            Extractor::Dpath { path, .. } => {
+                let path = eval_literal_path(path, at)?;
+                let has = |body: &Value| dpath::get(body, &path).map(|found| has_records(found, path.is_empty()));
+                let mut found = false;
+                // The decoder reads the items of a list as bodies.
+                for body in body.as_list().filter(|_| !path.is_empty()).unwrap_or(std::slice::from_ref(body)) {
+                    found = found || has(body)?;
+                }
+                let text = || path.iter().map(Value::to_str).collect::<Vec<_>>().join(".");
+                Ok((!found).then(text))
+            }
+            Extractor::Combined { extractors, .. } => {
+                let mut missing = None;
+                for extractor in extractors {
+                    match extractor.missing_list(body, at)? {
+                        Some(path) => missing = missing.or(Some(path)),
+                        None => return Ok(None),
+                    }
+                }
+                Ok(missing)
+            }
+        }
+    }
+}
+
+/// Returns the path up to the first glob or index, because a list without items has nothing behind it.
+fn eval_literal_path(path: &[InterpolatedString], at: &EvalContext<'_>) -> Result<Vec<Value>, Failed> {
+    let path = transform::eval_path(path, &at.scope(Vec::new()))?;
+    Ok(path.into_iter().take_while(|part| part.as_str().is_some_and(|key| !key.contains(['*', '?', '[']))).collect())
+}
+
+fn has_records(found: Option<&Value>, is_whole_body: bool) -> bool {
+    match found {
+        Some(Value::List(_) | Value::Dict(_)) => true,
+        // Some servers write an empty list as null.
+        Some(Value::None) => !is_whole_body,
+        _ => false,
     }
 }
 
@@ -189,7 +239,10 @@ impl Selector {
             None => Ok(true),
             Some(filter) => {
                 let token = Value::None;
-                Ok(filter.eval(&at.scope_of_slice(vec![("record", record), ("next_page_token", &token)]))?)
+                let kept = filter.eval(&at.scope_of_slice(vec![("record", record), ("next_page_token", &token)]));
+                kept.map_err(|error| {
+                    Failed::from(error).with(|it| it.internal = Some("in the condition of record_filter".into()))
+                })
             }
         }
     }

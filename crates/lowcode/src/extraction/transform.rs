@@ -152,7 +152,12 @@ fn add_fields(
     at: &EvalContext<'_>,
 ) -> Result<(), Failed> {
     for added in fields {
-        let value = added.value.eval(&at.scope_of_slice(vec![("record", record)]), &added.types)?;
+        let value = added.value.eval(&at.scope_of_slice(vec![("record", record)]), &added.types);
+        let value = value.map_err(|error| {
+            let path: Vec<String> = added.path.iter().map(Value::to_str).collect();
+            let place = format!("the field {} is computed by {}", path.join("."), added.value.text());
+            Failed::from(error).with(|it| it.internal = Some(place))
+        })?;
         if let Some(condition) = condition {
             let path = Value::List(added.path.clone());
             if !condition.eval(&at.scope_of_slice(vec![("record", record), ("value", &value), ("path", &path)]))? {

@@ -30,11 +30,13 @@ pub struct BuildOptions {
     /// Whether responses are cached for the duration of the command, as they are for parent streams.
     pub use_cache: bool,
     pub purpose: Purpose,
+    /// Whether the responses are decoded as JSON.
+    pub expects_json: bool,
 }
 
 impl Default for BuildOptions {
     fn default() -> BuildOptions {
-        BuildOptions { query_properties_key: None, use_cache: false, purpose: Purpose::Data }
+        BuildOptions { query_properties_key: None, use_cache: false, purpose: Purpose::Data, expects_json: false }
     }
 }
 

@@ -70,6 +70,7 @@ impl Requester {
             stream: self.name.clone(),
             secret_in_url: false,
             is_retry: false,
+            expects_json: self.options.expects_json,
         })
     }
 

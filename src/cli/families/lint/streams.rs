@@ -58,6 +58,54 @@ pub fn findings(manifest: &Manifest, (prefix, written): (&str, &Value), checked:
     found
 }
 
+/// The most records of a page that a family may ask for. AAM reads 20 of them.
+const MAX_PAGE_SIZE: u64 = 100;
+
+/// The data streams whose pages are much larger than what AAM reads of them.
+pub fn large_pages(manifest: &Manifest, prefix: &str, is_data: &dyn Fn(&str) -> bool) -> Vec<Problem> {
+    let root = root(manifest);
+    let mut found = Vec::new();
+    for (index, stream) in root["streams"].as_array().into_iter().flatten().enumerate() {
+        let name = stream["name"].as_str().unwrap_or_default();
+        let retriever = &stream["retriever"];
+        let written = &retriever["paginator"]["pagination_strategy"]["page_size"];
+        let parameters = retriever["requester"]["request_parameters"].as_object().into_iter().flatten();
+        let in_request = parameters.filter(|(key, _)| is_limit(key)).map(|(_, value)| value);
+        let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
+        let largest = std::iter::once(written).chain(in_request).filter_map(number).max().unwrap_or_default();
+        if is_data(name) && largest > MAX_PAGE_SIZE {
+            let message = format!("a page of {name} has up to {largest} records, of which AAM reads 20");
+            found.push(Problem::new(format!("{prefix}/streams/{index}"), message).hint("write page_size: 20"));
+        }
+    }
+    found
+}
+
+/// Returns the stream and the field that are most likely to name the account of a manifest: the first field whose name is
+/// that of a key of the config, as `portalId` is that of `portal_id`, otherwise a field whose name ends with `id`.
+pub fn identity_of(manifest: &Manifest) -> (String, String) {
+    let root = root(manifest);
+    let bare = |name: &str| name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect::<String>();
+    let properties = root.pointer("/spec/connection_specification/properties").and_then(Value::as_object);
+    let keys: Vec<String> = properties.into_iter().flatten().map(|(key, _)| bare(key)).collect();
+    let streams = root["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let fields = |stream: &Value| -> Vec<String> {
+        let properties = stream.pointer("/schema_loader/schema/properties").and_then(Value::as_object);
+        properties.into_iter().flatten().map(|(name, _)| name.clone()).collect()
+    };
+    let named = |stream: &Value| Some((name_of(stream), fields(stream).into_iter().find(|name| keys.contains(&bare(name)))?));
+    let first = || {
+        let stream = streams.first()?;
+        let ends = |name: &String| bare(name).ends_with("id");
+        Some((name_of(stream), fields(stream).into_iter().find(ends).unwrap_or_else(|| "id".to_string())))
+    };
+    streams.iter().find_map(named).or_else(first).unwrap_or_else(|| ("STREAM".to_string(), "id".to_string()))
+}
+
+fn name_of(stream: &Value) -> String {
+    stream["name"].as_str().unwrap_or("STREAM").to_string()
+}
+
 fn unbounded(stream: &Value, at: &str, name: &str) -> Option<Problem> {
     let retriever = &stream["retriever"];
     if retriever["type"] != "SimpleRetriever" || limits(&retriever["requester"]) {
@@ -80,11 +128,7 @@ fn unbounded(stream: &Value, at: &str, name: &str) -> Option<Problem> {
 
 /// Returns true if the request has a parameter that limits the response.
 fn limits(requester: &Value) -> bool {
-    let is_limit = |key: &String| {
-        let bare: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-        LIMIT_NAMES.iter().any(|name| bare.contains(name))
-    };
-    let keys = |value: &Value| value.as_object().is_some_and(|keys| keys.keys().any(is_limit));
+    let keys = |value: &Value| value.as_object().is_some_and(|keys| keys.keys().any(|key| is_limit(key)));
     let says = |value: &Value| value.to_string().to_ascii_lowercase().contains("limit");
     let query = requester["path"].as_str().and_then(|path| path.split_once('?')).map(|(_, query)| query.to_string());
     keys(&requester["request_parameters"])
@@ -92,6 +136,12 @@ fn limits(requester: &Value) -> bool {
             .iter()
             .any(|key| keys(&requester[*key]) || says(&requester[*key]))
         || query.is_some_and(|query| is_limit(&query))
+}
+
+/// Returns true if the parameter `key` limits a response.
+fn is_limit(key: &str) -> bool {
+    let bare: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    LIMIT_NAMES.iter().any(|name| bare.contains(name))
 }
 
 fn schemaless(stream: &Value, at: &str, name: &str) -> Option<Problem> {

@@ -70,6 +70,43 @@ fn the_families_of_this_version_have_no_findings() {
 }
 
 #[test]
+fn large_pages_and_templates_that_fail_on_null_are_found() {
+    let path = format!("{}/src/families/gitlab.yaml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let findings = lint(&text.replace("page_size: 20", "page_size: 2000"), "gitlab", None);
+    assert!(findings.iter().any(|found| found.message.contains("up to 2000 records")), "{findings:?}");
+    let path = format!("{}/src/families/gworkspace_drive.yaml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let findings =
+        lint(&text.replace("(record.get('user') or {}).get(", "record.get('user', {}).get("), "gworkspace_drive", None);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].message.contains("null: .get('user', {})") && findings[0].place.is_some(), "{findings:?}");
+}
+
+#[test]
+fn a_missing_key_is_reported_once_and_where_it_is_missing() {
+    let path = format!("{}/src/families/gitlab.yaml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let without = |key: &str| {
+        let (before, rest) = text.split_once(&format!("\n{key}:")).unwrap();
+        let end = rest.find("\n\n").unwrap();
+        lint(&format!("{before}\n{}", &rest[end..]), "gitlab", None)
+    };
+    let findings = without("privilege");
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].pointer.is_empty() && findings[0].message.contains("privilege"), "{findings:?}");
+    let unnamed = lint(&text.replacen("    - name: ", "    - title: ", 1), "gitlab", None);
+    assert!(unnamed.iter().all(|found| found.pointer != "/address"), "{unnamed:?}");
+}
+
+#[test]
+fn the_identity_of_a_custom_source_is_proposed_by_its_config() {
+    let text = std::fs::read_to_string(format!("{}/docs/examples/hubspot.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let findings = lint(&text, "hubspot", None);
+    assert!(findings.iter().any(|found| found.hint.contains("{stream: account, field: /portalId}")), "{findings:?}");
+}
+
+#[test]
 fn what_is_not_a_family_is_said_in_one_sentence() {
     for (text, message) in [
         ("a: [1", "not valid YAML"),

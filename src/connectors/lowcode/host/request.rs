@@ -1,11 +1,10 @@
 //! Checks a request of the interpreter against the rules of the host, and converts it to one of egress.
 
-use super::{CallerMode, SessionHost};
+use super::{CallerMode, Rules, SessionHost};
 use crate::credentials::{Secret, redact};
 use crate::egress::{HttpRequest, Method};
 use crate::model::{Class, Failure};
 use ::lowcode::host::HostRequest;
-use std::collections::BTreeSet;
 use url::{Position, Url};
 
 /// Headers that the HTTP client sets itself.
@@ -51,7 +50,7 @@ impl SessionHost {
             return Err(not_read_only(&url, &format!("{} with a body", request.method)));
         }
         if !self.is_allowed_origin(&url) {
-            return Err(other_origin(&url, &self.rules.origins));
+            return Err(other_origin(&url, &self.rules));
         }
         Ok(HttpRequest { method, url, headers, max_bytes, follow_redirects: true })
     }
@@ -92,12 +91,12 @@ fn not_read_only(url: &Url, what: &str) -> Failure {
     )
 }
 
-fn other_origin(url: &Url, origins: &BTreeSet<String>) -> Failure {
-    let allowed: Vec<&str> = origins.iter().map(String::as_str).collect();
+fn other_origin(url: &Url, rules: &Rules) -> Failure {
+    let allowed: Vec<&str> = rules.origins.iter().map(String::as_str).collect();
     Failure::new(
         Class::EgressRefused,
         format!("{} was not called: the credential is only for {}", url.origin().ascii_serialization(), allowed.join(", ")),
-        "if the API has several hosts, list them as hosts of the source under manifests.sources in the policy; if not, correct the URL in the manifest",
+        rules.hosts_fix.as_str(),
     )
 }
 
