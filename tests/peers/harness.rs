@@ -37,6 +37,8 @@ pub enum Peer {
     Sqlapi,
     Graph,
     Gitlab,
+    Files,
+    Datadog,
 }
 
 impl Peer {
@@ -69,6 +71,8 @@ impl Peer {
             Peer::Sqlapi => "sqlapi",
             Peer::Graph => "graph",
             Peer::Gitlab => "gitlab",
+            Peer::Files => "files",
+            Peer::Datadog => "datadog",
         }
     }
 
@@ -81,10 +85,10 @@ impl Peer {
                 "URL"
             }
             Peer::Snowduck | Peer::Drivemock => "URL",
-            Peer::Okta | Peer::Salesforce => "RECORDINGS",
+            Peer::Okta | Peer::Salesforce | Peer::Datadog => "RECORDINGS",
             Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
-            Peer::Graph => "CHECKED",
+            Peer::Graph | Peer::Files => "CHECKED",
             Peer::Gitlab => "CONNECTOR",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",

@@ -16,8 +16,10 @@ mod aws;
 mod consent;
 mod daemon;
 mod dashboard;
+mod datadog;
 mod drive;
 mod fastapi;
+mod files;
 mod frameworks;
 mod gitlab;
 mod graph;
@@ -45,8 +47,10 @@ fn main() -> std::process::ExitCode {
         daemon::failures::tests(),
         daemon::read_only::tests(),
         dashboard::tests(),
+        datadog::tests(),
         drive::tests(),
         fastapi::tests(),
+        files::tests(),
         frameworks::tests(),
         gitlab::tests(),
         graph::tests(),

@@ -3,7 +3,8 @@
 use super::address::{self, AddressPolicy, ResourceLocation};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
-    AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
+    AuthMethod, Blind, DescribedSchema, EmptyNote, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege,
+    ResourceKind,
 };
 use super::login::{TokenFacts, auth_method, fields};
 use super::spec::{self, Spec};
@@ -70,6 +71,8 @@ pub struct Binding {
     pub dynamic: bool,
     /// The streams that the health step reads.
     pub health: Vec<String>,
+    /// True if the health step reads them besides the call that proved the identity.
+    pub keeps_health: bool,
     /// The name of the authentication method, which the evidence shows.
     pub auth: String,
     /// What the access token itself says.
@@ -92,6 +95,7 @@ pub struct Binding {
     pub errors: Option<&'static Errors>,
     pub schemas: &'static [DescribedSchema],
     pub blind: Option<&'static Blind>,
+    pub empty: Option<&'static EmptyNote>,
     pub ends: Option<&'static EndSource>,
     /// True if discovery reads one record of each stream to find out whether the credential may read it. Only families
     /// do this, because they have few streams.
@@ -282,6 +286,7 @@ impl FamilyResource {
             generated: self.kind.generated,
             dynamic: self.kind.dynamic,
             health,
+            keeps_health: method.keeps_health,
             auth: method.name.clone(),
             token,
             first: method.first.clone(),
@@ -294,6 +299,7 @@ impl FamilyResource {
             errors: Some(&form.errors),
             schemas: &form.schemas,
             blind: form.blind.as_ref(),
+            empty: form.empty.as_ref(),
             ends: form.ends.as_ref(),
             parts: location.parts,
             // A generated stream is described by a call of its own, which proves that it may be read.

@@ -195,6 +195,7 @@ impl Resource {
             let detail = format!("empty: {}", read.keys().cloned().collect::<Vec<_>>().join(", "));
             return Err(Failure::new(Class::PermissionDenied, blind.title.clone(), blind.fix.clone()).detail(detail));
         }
+        let is_empty = self.binding.empty.is_some_and(|empty| read.get(&empty.stream) == Some(&Json::from(0)));
         let mut evidence = Evidence::new();
         evidence.insert("streams".into(), read.into());
         if !skipped.is_empty() {
@@ -205,6 +206,9 @@ impl Resource {
                 "note".into(),
                 "the source returns empty lists: it has no records, or none that this credential can see".into(),
             );
+        }
+        if let Some(note) = self.empty_note.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| is_empty) {
+            evidence.insert("note".into(), note.into());
         }
         Ok(Sample { rows: rows as u64, evidence, warning: None })
     }

@@ -6,7 +6,7 @@
 
 pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
 pub use super::limit_spec::{CallCounts, Limit, Usage, UsagePattern};
-pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
+pub use super::text_spec::{Blind, EmptyNote, TextPattern, WholePattern, WrongKind};
 use crate::model::PostRule;
 use serde::Deserialize;
 use serde_json::Value;
@@ -38,6 +38,9 @@ pub struct FamilySpec {
     /// What it means that all streams of a resource are empty, if a resource of this vendor is never empty.
     #[serde(default)]
     pub blind: Option<Blind>,
+    /// What it means that one stream is empty, if that is usual and has a reason that people should know.
+    #[serde(default)]
+    pub empty: Option<EmptyNote>,
     /// The calls that AAM makes at most, if the source's lists fit into one page each.
     #[serde(default)]
     pub calls: Option<CallCounts>,
@@ -187,6 +190,10 @@ pub struct AuthMethod {
     /// proved the identity is repeated.
     #[serde(default)]
     pub health: String,
+    /// True if the health step reads `health` even if another call than the first one proved the identity, because that call
+    /// does not need the whole credential.
+    #[serde(default)]
+    pub keeps_health: bool,
     /// A stream that is read before all others because their requests depend on its record.
     #[serde(default)]
     pub first: Option<FirstStream>,
@@ -220,6 +227,9 @@ pub struct FirstStream {
     /// Parts that the record yields, with a JSON pointer to each value.
     #[serde(default)]
     pub parts: BTreeMap<String, String>,
+    /// Data streams that exist only if the two values of the record differ to which these JSON pointers lead.
+    #[serde(default)]
+    pub differs: BTreeMap<String, (String, String)>,
 }
 
 /// The part of a stream's schema that the vendor describes, for example the attributes that a company added.
@@ -245,14 +255,6 @@ pub struct EndSource {
     pub stream: String,
     /// JSON pointer into its response.
     pub field: String,
-}
-
-/// The failure of a resource whose streams can all be read and are all empty.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Blind {
-    pub title: String,
-    pub fix: String,
 }
 
 /// The call that proves which account the credential and the address belong to.
@@ -370,8 +372,9 @@ pub enum Normal {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Errors {
-    /// JSON pointers to the vendor's own message in a response body. An error response that has none of them is not in
-    /// the vendor's format, so another service may have sent it.
+    /// Where the vendor's own message is: JSON pointers, `header:NAME`, or `text:BEGINNING` for a body that is not JSON and
+    /// begins with this text. An error response that has none of them is not in the vendor's format, so another service
+    /// may have sent it.
     pub messages: Vec<String>,
     /// The rules in order; the first match wins. If no rule matches, the HTTP status decides.
     pub rules: Vec<Rule>,
