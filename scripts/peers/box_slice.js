@@ -1,7 +1,8 @@
 // Prepares the slice of Box's description for prism: node box_slice.js SLICE
 //
 // The description leaves out what Box documents elsewhere: `fields` chooses which fields an answer has, so none of a file's is
-// always there; and with markers, `next_marker` is a text that is empty on the last page.
+// always there; with markers, `next_marker` is a text that is empty on the last page; and "Common errors" has more codes than the
+// description lists.
 const fs = require("fs");
 const [file] = process.argv.slice(2);
 const slice = JSON.parse(fs.readFileSync(file, "utf8"));
@@ -15,6 +16,7 @@ while (open.length > 0) {
   const node = open.pop();
   if (node === null || typeof node !== "object") continue;
   if (Array.isArray(node.required)) delete node.required;
+  if (node.code && node.code.enum) delete node.code.enum;
   for (const name of ["next_marker", "prev_marker"]) {
     if (node[name] && node[name].type === "integer") node[name] = { type: "string", nullable: true, example: "" };
   }

@@ -18,7 +18,8 @@ fn located(family: &str, id: &str) -> Result<(String, String, BTreeMap<String, S
     let spec = spec::find(family).unwrap();
     let policy = AddressPolicy { family, title: "X", base_url: None, hosts: &[] };
     let (location, kind) = spec.patterns.locate(&spec.form, id, &policy)?;
-    assert!(location.reviewed, "{id}: the family's file names the host");
+    // The sites of Datadog are chosen by the id, as the hosts of customers are elsewhere.
+    assert_eq!(location.reviewed, family != "datadog", "{id}: the family's file names the host");
     Ok((kind.name.clone(), location.base_url, location.parts))
 }
 
