@@ -65,7 +65,7 @@ fn the_site_of_datadog_follows_from_every_address_after_login() {
         ("api.datadoghq.eu", "datadoghq.eu"),
     ] {
         let (kind, base, _) = located("datadog", id).unwrap();
-        assert_eq!((kind.as_str(), base), ("login address", format!("https://api.{site}")), "{id}");
+        assert_eq!((kind.as_str(), base), ("login address without UUID", format!("https://api.{site}")), "{id}");
     }
     for id in ["acme", "datadoghq.com.evil.example", &format!("{ORG}@evil.example"), &format!("{ORG}@eudatadoghq.com")] {
         assert_eq!(located("datadog", id).unwrap_err().class, Class::NotMappable, "{id:?}");
