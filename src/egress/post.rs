@@ -115,6 +115,8 @@ fn body(rule: &PostRule, sent: Option<&Secret>) -> Result<(Bytes, Option<&'stati
     match (&rule.body, text) {
         (BodyRule::None, None) => Ok((Bytes::new(), None)),
         (BodyRule::None, Some(_)) => Err("the entry allows no body".to_string()),
+        (BodyRule::Null, Some("null")) => Ok((Bytes::from_static(b"null"), Some("application/json"))),
+        (BodyRule::Null, _) => Err("the entry allows only the body null".to_string()),
         (BodyRule::Form(shape), text) => {
             let pairs = pairs(text.unwrap_or_default(), "form")?;
             check_shape(shape, &texts(&pairs), "form", true)?;

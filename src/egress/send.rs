@@ -5,7 +5,7 @@ use super::body::{self, BodyBuffer, BodyError};
 use super::breaker::HealthSignal;
 use super::client::connect_timeout;
 use super::transport::{self, Cause, NoResponse};
-use super::{HttpRequest, HttpResponse, Method, Session, guard, log, post, redirect, retry};
+use super::{HttpRequest, HttpResponse, Method, Session, WaitRequest, guard, log, post, redirect, retry};
 use crate::credentials::signer::UnsignedRequest;
 use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};

@@ -99,6 +99,9 @@ pub struct OAuth {
     pub values: Vec<OAuthValue>,
     /// The least scopes of a consent, with what each lets AAM read.
     pub scopes: Vec<OAuthScope>,
+    /// Further scopes that only read, which a consent may ask for if the policy names them: those of another kind of account.
+    #[serde(default)]
+    pub more_scopes: Vec<OAuthScope>,
     /// The least scopes of a service principal, if they differ from `scopes`.
     #[serde(default)]
     pub app_scopes: Vec<String>,
@@ -310,7 +313,7 @@ struct File {
 pub(crate) const DESCRIBED_ENGINES: [&str; 3] = ["lowcode", "snowflake", "supabase"];
 
 /// The keys that only families of these engines have.
-pub(crate) const LOWCODE_KEYS: [&str; 14] = [
+pub(crate) const LOWCODE_KEYS: [&str; 15] = [
     "address",
     "auth",
     "identity",
@@ -322,6 +325,7 @@ pub(crate) const LOWCODE_KEYS: [&str; 14] = [
     "calls",
     "schemas",
     "blind",
+    "empty",
     "ends",
     "user_agent",
     "source",

@@ -33,6 +33,8 @@ pub type Shape = BTreeMap<String, Allowed>;
 pub enum BodyRule {
     /// The body must be empty.
     None,
+    /// The JSON value `null`, for functions without arguments of an API whose bodies are JSON.
+    Null,
     /// A form (`application/x-www-form-urlencoded`).
     Form(Shape),
     /// A JSON object.
@@ -40,11 +42,12 @@ pub enum BodyRule {
 }
 
 impl BodyRule {
-    /// Returns `none`, `form` or `json`.
+    /// Returns `none`, `null`, `form` or `json`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
             BodyRule::None => "none",
+            BodyRule::Null => "null",
             BodyRule::Form(_) => "form",
             BodyRule::Json(_) => "json",
         }
@@ -93,6 +96,7 @@ impl PostRule {
             headers,
             body: match &self.body {
                 BodyRule::None => BodyRule::None,
+                BodyRule::Null => BodyRule::Null,
                 BodyRule::Form(shape) => BodyRule::Form(filled(shape, fill)?),
                 BodyRule::Json(shape) => BodyRule::Json(filled(shape, fill)?),
             },

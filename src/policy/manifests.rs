@@ -158,7 +158,7 @@ fn validate(rule: PostRule) -> Result<PostRule, String> {
         return Err("why is empty; explain why the call changes nothing".to_string());
     }
     match &rule.body {
-        BodyRule::None | BodyRule::Form(_) | BodyRule::Json(_) => Ok(rule),
+        BodyRule::None | BodyRule::Null | BodyRule::Form(_) | BodyRule::Json(_) => Ok(rule),
     }
 }
 

@@ -205,7 +205,7 @@ impl Providers {
         self.vault.check_not_own_token(&request.locator, &provided.credential)?;
         // The config of a custom source may have any form.
         if request.family.manifest.is_none() {
-            stored::check_fields(&provided.credential, &request.locator.to_string())?;
+            stored::check_fields_of_source(&provided.credential, &request.locator.to_string(), &request.family)?;
         }
         Ok(provided)
     }

@@ -4,8 +4,10 @@
 //! folder run at the same time, so that such a mount does not use up the threads that everything else needs.
 
 use crate::credentials::{Credential, MAX_SECRET_BYTES, MIN_SECRET_BYTES, Secret, Unprotectable, redact, unprotectable};
+use crate::families::Family;
 use crate::model::{Class, Failure};
 use crate::operator_file;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -138,6 +140,31 @@ pub fn check_fields(credential: &Credential, place: &str) -> Result<(), Failure>
         format!("the field {} of {place} is {kind}, not a text", redact::scrub_and_cut(name, 60)),
         "store the value as a text in quotation marks, for example {\"token\": \"...\"}",
     ))
+}
+
+/// Checks that each field of a credential of `family` is a text. If the family knows credentials of another kind by the field
+/// that is not, the failure names that kind: the settings file of an app has objects.
+///
+/// # Errors
+/// Returns `CredentialMissing` with the name of the kind or of the field.
+pub fn check_fields_of_source(credential: &Credential, place: &str, family: &Family) -> Result<(), Failure> {
+    check_fields(credential, place).map_err(|failure| match named_kind(credential, family) {
+        Some((name, fix)) => {
+            let ways: Vec<&str> = family.login.iter().map(|login| login.about.as_str()).collect();
+            let title = format!("the credential is {name}, and {} needs {}", family.title, ways.join(", or "));
+            Failure::new(Class::CredentialMissing, title, fix).detail(failure.title)
+        }
+        None => failure,
+    })
+}
+
+/// Returns name and fix of the kind of credential that has the unfit field, by the family's file.
+fn named_kind(credential: &Credential, family: &Family) -> Option<(String, String)> {
+    let (field, _) = credential.unfit()?;
+    let kinds = family.lowcode.as_ref()?.get("wrong_kinds")?.as_array()?;
+    let has_field = |kind: &&Value| kind["fields"].as_array().is_some_and(|fields| fields.iter().any(|name| name == field));
+    let kind = kinds.iter().find(has_field)?;
+    Some((kind["name"].as_str()?.to_string(), kind["fix"].as_str()?.to_string()))
 }
 
 /// Returns the content of a secret file without the byte order mark that some editors add, and without line breaks at its

@@ -46,6 +46,8 @@ pub enum Peer {
     Atlassian,
     Azure,
     Supabase,
+    Files,
+    Datadog,
 }
 
 impl Peer {
@@ -87,6 +89,8 @@ impl Peer {
             Peer::Atlassian => "atlassian",
             Peer::Azure => "azure",
             Peer::Supabase => "supabase",
+            Peer::Files => "files",
+            Peer::Datadog => "datadog",
         }
     }
 
@@ -99,10 +103,10 @@ impl Peer {
                 "URL"
             }
             Peer::Snowduck | Peer::Drivemock => "URL",
-            Peer::Okta | Peer::Salesforce => "RECORDINGS",
+            Peer::Okta | Peer::Salesforce | Peer::Datadog => "RECORDINGS",
             Peer::Servicenow | Peer::Sqlapi => "MOCK",
             Peer::Prism => "GITHUB",
-            Peer::Graph | Peer::Workday | Peer::Atlassian | Peer::Azure => "CHECKED",
+            Peer::Graph | Peer::Workday | Peer::Atlassian | Peer::Azure | Peer::Files => "CHECKED",
             Peer::Gitlab | Peer::Zendesk | Peer::Zoom | Peer::Netsuite => "CONNECTOR",
             Peer::Google => "ORGANIZATIONS",
             Peer::Pagerduty => "SCRIPT",

@@ -18,8 +18,10 @@ mod azure;
 mod consent;
 mod daemon;
 mod dashboard;
+mod datadog;
 mod drive;
 mod fastapi;
+mod files;
 mod frameworks;
 mod gitlab;
 mod google_cloud;
@@ -54,8 +56,10 @@ fn main() -> std::process::ExitCode {
         daemon::failures::tests(),
         daemon::read_only::tests(),
         dashboard::tests(),
+        datadog::tests(),
         drive::tests(),
         fastapi::tests(),
+        files::tests(),
         frameworks::tests(),
         atlassian::tests(),
         gitlab::tests(),

@@ -34,6 +34,10 @@ pub struct AuthMethod {
     /// proved the identity is repeated.
     #[serde(default)]
     pub health: String,
+    /// True if the health step reads `health` even if another call than the first one proved the identity, because that call
+    /// does not need the whole credential.
+    #[serde(default)]
+    pub keeps_health: bool,
     /// A stream that is read before all others because their requests depend on its record.
     #[serde(default)]
     pub first: Option<FirstStream>,
@@ -82,4 +86,7 @@ pub struct FirstStream {
     /// Parts that the record yields, with a JSON pointer to each value.
     #[serde(default)]
     pub parts: BTreeMap<String, String>,
+    /// Data streams that exist only if the two values of the record differ to which these JSON pointers lead.
+    #[serde(default)]
+    pub differs: BTreeMap<String, (String, String)>,
 }

@@ -3,7 +3,7 @@
 use super::address::{self, AddressPolicy, ResourceLocation};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
-    AuthMethod, Blind, CallCounts, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege,
+    AuthMethod, Blind, CallCounts, DescribedSchema, EmptyNote, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege,
     ResourceKind,
 };
 use super::login::{self, TokenFacts, auth_method, fields};
@@ -80,6 +80,8 @@ pub struct Binding {
     pub sampled: Vec<String>,
     /// The streams that the health step reads.
     pub health: Vec<String>,
+    /// True if the health step reads them besides the call that proved the identity.
+    pub keeps_health: bool,
     /// The name of the authentication method, which the evidence shows.
     pub auth: String,
     /// What the access token itself says.
@@ -104,6 +106,7 @@ pub struct Binding {
     pub errors: Option<&'static Errors>,
     pub schemas: &'static [DescribedSchema],
     pub blind: Option<&'static Blind>,
+    pub empty: Option<&'static EmptyNote>,
     pub ends: Option<&'static EndSource>,
     /// When the vendor ends all credentials of the authentication method.
     pub method_ends: Option<Timestamp>,
@@ -326,6 +329,7 @@ impl FamilyResource {
             more: self.kind.more.clone(),
             sampled: self.kind.sampled.clone(),
             health,
+            keeps_health: method.keeps_health,
             auth: method.name.clone(),
             token,
             signer,
@@ -339,6 +343,7 @@ impl FamilyResource {
             errors: Some(&form.errors),
             schemas: &form.schemas,
             blind: form.blind.as_ref().filter(|blind| blind.kinds.is_empty() || blind.kinds.contains(&self.kind.name)),
+            empty: form.empty.as_ref(),
             ends: form.ends.as_ref(),
             method_ends: method.ends.as_deref().and_then(super::identity::end),
             parts: location.parts,

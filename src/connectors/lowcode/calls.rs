@@ -125,8 +125,9 @@ pub fn addresses(manifest: &Value) -> Vec<Address> {
 impl Reading<'_> {
     /// Evaluates `text` with the config. Returns `None` if it depends on anything else.
     fn text(&self, text: &str, parameters: &Value) -> Option<String> {
-        let scope =
-            Scope { config: Config::new(self.config), parameters, vars: Vec::new(), host: self.host, bounds: self.bounds };
+        // The first page of a list has no token.
+        let vars = vec![("next_page_token", &Value::None)];
+        let scope = Scope { config: Config::new(self.config), parameters, vars, host: self.host, bounds: self.bounds };
         InterpolatedString::new(text, parameters).eval_str(&scope).ok()
     }
 

@@ -235,6 +235,7 @@ impl Resource {
             let fill = |text: &str| text.replace("{resource}", &self.binding.resource);
             return Err(Failure::new(Class::PermissionDenied, fill(&blind.title), fill(&blind.fix)).detail(detail));
         }
+        let is_empty = self.binding.empty.is_some_and(|empty| read.get(&empty.stream) == Some(&Json::from(0)));
         let mut evidence = Evidence::new();
         evidence.insert("streams".into(), read.into());
         if !unread.is_empty() {
@@ -249,6 +250,9 @@ impl Resource {
                 None => "it has no records, or none that this credential can see",
             };
             evidence.insert("note".into(), format!("the source returns empty lists: {why}").into());
+        }
+        if let Some(note) = self.empty_note.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| is_empty) {
+            evidence.insert("note".into(), note.into());
         }
         Ok(Sample { rows: rows as u64, evidence, warning: None })
     }

@@ -292,10 +292,13 @@ fn message_places(errors: Option<&Errors>) -> &[String] {
 /// response that is not JSON is foreign there.
 fn is_vendor_format(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value) -> bool {
     match message_places(errors) {
-        places if !places.is_empty() => places.iter().any(|place| match place.strip_prefix("header:") {
-            Some(name) => in_header(response, name).is_some(),
-            None => body.pointer(place).is_some(),
-        }),
+        places if !places.is_empty() => {
+            places.iter().any(|place| match (place.strip_prefix("header:"), place.strip_prefix("text:")) {
+                (Some(name), _) => in_header(response, name).is_some(),
+                (_, Some(beginning)) => plain_text(response, beginning).is_some(),
+                _ => body.pointer(place).is_some(),
+            })
+        }
         _ => body.is_object() || body.is_array() || response.body.trim_ascii().is_empty(),
     }
 }
@@ -392,9 +395,10 @@ fn call(response: &ResponseView<'_>) -> String {
 /// Returns the call, the status and the vendor's own message in quotes.
 fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value, title: &str) -> String {
     let places = message_places(errors);
-    let at = |place: &String| match place.strip_prefix("header:") {
-        Some(name) => in_header(response, name),
-        None => plain(body.pointer(place)?),
+    let at = |place: &String| match (place.strip_prefix("header:"), place.strip_prefix("text:")) {
+        (Some(name), _) => in_header(response, name),
+        (_, Some(beginning)) => plain_text(response, beginning),
+        _ => plain(body.pointer(place)?),
     };
     let mut said: Vec<String> = places.iter().filter_map(at).collect();
     if said.is_empty() && places.is_empty() {
@@ -412,6 +416,12 @@ fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &V
         begin if begin.is_empty() => answered,
         begin => format!("{answered}; the body begins: \"{begin}\""),
     }
+}
+
+/// Returns the body in one line if it is a text that begins with `beginning`.
+fn plain_text(response: &ResponseView<'_>, beginning: &str) -> Option<String> {
+    let text = std::str::from_utf8(response.body).ok()?.trim_start();
+    text.starts_with(beginning).then(|| text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Returns the call, the status and the message of the source, for a response of any vendor.

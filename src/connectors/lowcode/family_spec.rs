@@ -8,7 +8,7 @@ pub use super::auth_spec::{AuthMethod, FirstStream, OAuth1};
 pub use super::blind_spec::{Blind, SeesRecords};
 pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege, UnlistedGrant};
 pub use super::limit_spec::{Limit, Usage, UsagePattern};
-pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
+pub use super::text_spec::{EmptyNote, TextPattern, WholePattern, WrongKind};
 pub use crate::connectors::CallCounts;
 use crate::model::PostRule;
 use serde::Deserialize;
@@ -41,6 +41,9 @@ pub struct FamilySpec {
     /// What it means that all streams of a resource are empty, if a resource of this vendor is never empty.
     #[serde(default)]
     pub blind: Option<Blind>,
+    /// What it means that one stream is empty, if that is usual and has a reason that people should know.
+    #[serde(default)]
+    pub empty: Option<EmptyNote>,
     /// The calls that AAM makes at most, if the source's lists fit into one page each.
     #[serde(default)]
     pub calls: Option<CallCounts>,
@@ -338,8 +341,9 @@ pub enum Normal {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Errors {
-    /// JSON pointers to the vendor's own message in a response body. An error response that has none of them is not in
-    /// the vendor's format, so another service may have sent it.
+    /// Where the vendor's own message is: JSON pointers, `header:NAME`, or `text:BEGINNING` for a body that is not JSON and
+    /// begins with this text. An error response that has none of them is not in the vendor's format, so another service
+    /// may have sent it.
     pub messages: Vec<String>,
     /// The rules in order; the first match wins. If no rule matches, the HTTP status decides.
     pub rules: Vec<Rule>,

@@ -33,7 +33,8 @@ impl Resource {
         let met = self.met(granted).await?;
         // Only the call that proved the identity is known to be allowed, so the health step repeats it.
         if let Some(call) = self.proven_by.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            self.binding.health = vec![call.stream];
+            self.binding.health.retain(|name| self.binding.keeps_health && *name != call.stream);
+            self.binding.health.push(call.stream);
             if !call.streams.is_empty() {
                 self.binding.streams = call.streams;
             }
@@ -60,7 +61,9 @@ impl Resource {
     /// Reads the stream that the authentication method needs before all others, and puts its record into the config.
     /// Returns the grants that the record names.
     async fn read_first(&mut self) -> Result<Option<Vec<String>>, Failure> {
-        let Some(FirstStream { stream, config, grants, matches, parts }) = self.binding.first.clone() else { return Ok(None) };
+        let Some(FirstStream { stream, config, grants, matches, parts, differs }) = self.binding.first.clone() else {
+            return Ok(None);
+        };
         let record = self.probe(&stream, 1).await?.0.into_iter().next().unwrap_or_default();
         // A login that names no place for grants yields none, so that the sources of the family are asked.
         let granted = if grants.is_empty() { None } else { privilege::levels(json(&record).pointer(&grants)) };
@@ -75,6 +78,9 @@ impl Resource {
             whole.insert(name.as_str().into(), Value::str(value.as_str()));
             self.binding.parts.insert(name, value);
         }
+        let is_left_out =
+            |name: &String| differs.get(name).is_some_and(|(one, other)| found.pointer(one) == found.pointer(other));
+        self.binding.streams.retain(|name| !is_left_out(name));
         self.set_config(Value::Dict(whole));
         Ok(granted)
     }
@@ -109,6 +115,8 @@ impl Resource {
         let Proven { record, kept, evidence: proven } = self.prove(rule).await?;
         evidence.extend(proven);
         self.proven.store(true, Ordering::Relaxed);
+        let note = binding.empty.and_then(|empty| privilege::filled(&empty.note, &record));
+        *self.empty_note.lock().unwrap_or_else(PoisonError::into_inner) = note;
         let Some(rules) = binding.privilege else {
             let reason = "a custom manifest does not say how to read the grants".to_string();
             return Ok((evidence, Privilege::Unknown { reason }));

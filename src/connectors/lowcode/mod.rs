@@ -21,6 +21,8 @@ mod discovery;
 pub mod errors;
 mod family_location;
 pub mod family_spec;
+#[cfg(test)]
+mod files_tests;
 mod grant_spec;
 mod grants;
 #[cfg(test)]

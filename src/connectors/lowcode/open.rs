@@ -57,6 +57,8 @@ pub(super) struct Resource {
     pub(super) accepted: AtomicBool,
     /// The call that proved the identity, if several can.
     pub(super) proven_by: Mutex<Option<Identity>>,
+    /// The note of an empty stream, once the identity record is known.
+    pub(super) empty_note: Mutex<Option<String>>,
     /// The streams of the health step that could not be read although others could.
     pub(super) unhealthy: Mutex<BTreeMap<String, Failure>>,
 }
@@ -94,9 +96,21 @@ pub async fn open(
     };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
-    let (logins, built, proven, accepted, generated_total, proven_by, unhealthy) = Default::default();
-    let mut resource =
-        Resource { binding, host, bounds, secrets, logins, built, proven, accepted, generated_total, proven_by, unhealthy };
+    let (logins, built, proven, accepted, generated_total, proven_by, empty_note, unhealthy) = Default::default();
+    let mut resource = Resource {
+        binding,
+        host,
+        bounds,
+        secrets,
+        logins,
+        built,
+        proven,
+        accepted,
+        generated_total,
+        proven_by,
+        empty_note,
+        unhealthy,
+    };
     let Binding { manifest, config, .. } = &resource.binding;
     // A manifest without a spec accepts every config.
     if manifest.root.get("spec").is_some_and(Value::truthy) {

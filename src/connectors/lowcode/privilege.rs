@@ -58,8 +58,8 @@ fn array(template: &str, record: &Json) -> Option<Vec<String>> {
     Some(list.iter().filter_map(Json::as_str).map(str::to_string).collect())
 }
 
-/// Replaces each JSON pointer in braces by the text that it points to.
-fn filled(template: &str, record: &Json) -> Option<String> {
+/// Replaces each JSON pointer in braces by the text that it points to. Returns `None` if `record` does not have one of them.
+pub(super) fn filled(template: &str, record: &Json) -> Option<String> {
     let (mut out, mut rest) = (String::new(), template);
     while let Some((before, after)) = rest.split_once("{/") {
         let (pointer, behind) = after.split_once('}')?;

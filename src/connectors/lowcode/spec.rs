@@ -85,6 +85,7 @@ impl Spec {
             .chain(form.schemas.iter().flat_map(|schema| [&schema.stream, &schema.from]).filter(|name| *name != ANY_STREAM))
             .chain(form.identity.iter().filter_map(|rule| Some(&rule.claim.as_ref()?.stream)))
             .chain(form.blind.iter().flat_map(|blind| &blind.streams))
+            .chain(form.empty.iter().map(|empty| &empty.stream))
             .chain(form.privilege.all_sources().map(|source| &source.stream).filter(|name| !name.is_empty()));
         if let Some(missing) = asked.into_iter().find(|name| !names.contains(&name.as_str())) {
             return Err(format!("source has no stream {missing}"));

@@ -60,3 +60,12 @@ pub struct WrongKind {
     /// What to store instead.
     pub fix: String,
 }
+
+/// The note of a resource of which one stream is empty.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmptyNote {
+    pub stream: String,
+    /// JSON pointers in braces stand for values of the identity record, for example `{/login}`.
+    pub note: String,
+}

@@ -17,6 +17,7 @@ fn rules(server: &Server) -> Posts {
         {"url": server.url("/aws"), "why": "reads", "headers": {"x-amz-target": "Org.List", "content-type": "application/x-amz-json-1.1"},
          "body": {"json": {"MaxResults": "any"}}},
         {"url": server.url("/who"), "why": "who am I", "body": "none"},
+        {"url": server.url("/account"), "why": "a function without arguments", "body": "null"},
     ]);
     let rules: Vec<PostRule> = serde_json::from_value(list).unwrap();
     Posts { list: "posts in families/test.yaml".to_string(), rules }
@@ -48,6 +49,9 @@ async fn a_post_off_the_list_never_opens_a_socket() {
         ("/delete", None, "no entry names this address"),
         ("/who/", None, "no entry names this address"),
         ("/who", Some("{}"), "the entry allows no body"),
+        ("/account", None, "the entry allows only the body null"),
+        ("/account", Some("{}"), "the entry allows only the body null"),
+        ("/account", Some("nulls"), "the entry allows only the body null"),
         ("/who?team=1", None, "query key team is not allowed (allowed: none)"),
         ("/token", Some("client_id=i"), "form key grant_type is missing"),
         ("/token", Some("grant_type=password"), "form key grant_type has a value that the entry does not allow"),
@@ -79,6 +83,18 @@ async fn a_post_off_the_list_never_opens_a_socket() {
     assert!(failure.fix.contains("this source has no such list"), "{failure:?}");
     assert_eq!((server.count(), listed.budget.total(), none.budget.total()), (0, 0, 0));
     assert!(listed.lookup.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_function_without_arguments_has_the_body_null() {
+    let server = Server::start(vec![answer(200, &[], b"{}")]).await;
+    for headers in [&[][..], &[("content-type", "application/json")]] {
+        let call = post(&server.url("/account"), headers, Some(" null "));
+        assert_eq!(world(&server).session().http(call).await.unwrap().status, 200);
+    }
+    for head in server.heads.lock().unwrap().iter() {
+        assert!(head.contains("content-type: application/json\r\n") && head.ends_with("\r\n\r\nnull"), "{head}");
+    }
 }
 
 #[tokio::test]

@@ -118,13 +118,14 @@ impl ConsentPolicy {
         let Some(oauth) = oauth else {
             return Ok(own.iter().map(|name| OAuthScope { name: name.clone(), about: String::new() }).collect());
         };
-        let all: Vec<&str> = oauth.scopes.iter().map(|scope| scope.name.as_str()).collect();
+        let known = || oauth.scopes.iter().chain(&oauth.more_scopes);
+        let all: Vec<&str> = known().map(|scope| scope.name.as_str()).collect();
         match own.iter().find(|name| !all.contains(&name.as_str())) {
             Some(wide) => Err(problem(
                 format!("{wide} is not one of the scopes of {}, which the policy can only narrow", self.family),
                 format!("remove it; the scopes are {}", all.join(", ")),
             )),
-            None => Ok(oauth.scopes.iter().filter(|scope| own.contains(&scope.name)).cloned().collect()),
+            None => Ok(known().filter(|scope| own.contains(&scope.name)).cloned().collect()),
         }
     }
 
@@ -207,6 +208,16 @@ mod tests {
             .terms(Some(&oauth()))
         };
         assert_eq!(scopes(&["b"]).unwrap().scopes.len(), 1);
+        let mut of_teams = oauth();
+        of_teams.more_scopes = vec![OAuthScope { name: "team".to_string(), about: "Reads the team.".to_string() }];
+        let mut team = policy(tenant);
+        assert_eq!(
+            team.terms(Some(&of_teams)).unwrap().scopes,
+            oauth().scopes,
+            "they are not asked for unless the policy names them"
+        );
+        team.scopes = Some(vec!["team".to_string()]);
+        assert_eq!(team.terms(Some(&of_teams)).unwrap().scopes, of_teams.more_scopes);
         let refused = scopes(&["b", "write"]).unwrap_err();
         assert_eq!(refused.len(), 1);
         assert!(refused[0].message.contains("write is not one of the scopes") && refused[0].hint.contains("a, b"), "{refused:?}");

@@ -101,7 +101,8 @@ pub async fn mint(context: &MintContext<'_>) -> Result<Fetched<Minted>, Failure>
     };
     let issued = send(context, &url, form).await?;
     let scopes = context.scopes();
-    let issued = if scopes.is_empty() { issued } else { send(context, &url, exchange(&issued, &scopes)).await? };
+    let issued =
+        if scopes.is_empty() { issued } else { narrowed(send(context, &url, exchange(&issued, &scopes)).await?, &scopes) };
     Ok(token_credential(issued, &[(subject.kind.field(), &subject.id)], TOKEN_LIFETIME))
 }
 
@@ -119,6 +120,16 @@ fn exchange(issued: &IssuedToken, scopes: &[String]) -> Vec<(&'static str, Secre
         ("subject_token_type", text("urn:ietf:params:oauth:token-type:access_token")),
         ("scope", text(&scopes.join(" "))),
     ]
+}
+
+/// Names the scopes of an exchanged token. Box lists them in `restricted_to` \[V\]; a response without any has exactly the scopes
+/// that were asked for (RFC 8693, section 2.2.1).
+fn narrowed(issued: IssuedToken, scopes: &[String]) -> IssuedToken {
+    let restricted = issued.fields.get("restricted_to").and_then(Value::as_array).into_iter().flatten();
+    let mut named: Vec<&str> = restricted.filter_map(|entry| entry.get("scope")?.as_str()).collect();
+    named.dedup();
+    let own = if named.is_empty() { scopes.join(" ") } else { named.join(" ") };
+    IssuedToken { scope: issued.scope.clone().or(Some(own)), ..issued }
 }
 
 /// Whom a token is for.

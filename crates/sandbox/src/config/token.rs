@@ -77,6 +77,8 @@ pub struct TokenEndpoint {
     pub pointer: String,
     pub path: Pattern,
     pub host: Option<Pattern>,
+    /// The endpoint answers only requests for which this holds. Another entry with the same path answers the others.
+    pub when: Option<Template>,
     pub grants: Vec<String>,
     pub client_authentication: Vec<ClientAuthentication>,
     /// A kind of credential with an assertion: its caller is the client.
@@ -119,6 +121,7 @@ impl TokenEndpoint {
             let text = node.text(problems)?;
             Pattern::host(&text).map_err(|error| problems.add(&node.pointer, error)).ok()
         });
+        let when = fields.get("when").map(|node| Template::new(&node, problems));
         let grants = fields.texts("grants", problems).into_iter();
         let grants: Vec<String> = grants.map(|name| if name == "jwt_bearer" { JWT_BEARER.to_owned() } else { name }).collect();
         let mut client_authentication = Vec::new();
@@ -162,6 +165,7 @@ impl TokenEndpoint {
             pointer: node.pointer.clone(),
             path,
             host,
+            when,
             grants,
             client_authentication,
             authenticated_by,

@@ -24,7 +24,11 @@ impl Exchange<'_> {
     /// Checks what the grant needs, and says what it allows at most.
     pub(super) fn grant(&mut self, endpoint: &TokenEndpoint, name: &str, asking: &mut Asking) -> Result<Grant, TokenError> {
         let allowed = asking.client.credential.data.get("grants").and_then(Value::as_array);
-        if allowed.is_some_and(|list| !list.iter().any(|own| own == name || (own == "jwt_bearer" && name == JWT_BEARER))) {
+        // Another credential than that of the client proves who asks, so no grant is named.
+        let is_named = !name.is_empty();
+        if is_named
+            && allowed.is_some_and(|list| !list.iter().any(|own| own == name || (own == "jwt_bearer" && name == JWT_BEARER)))
+        {
             return refused("unauthorized_client", "grant");
         }
         match name {

@@ -9,7 +9,7 @@ use crate::config::{Client, TokenEndpoint};
 use crate::dpop::nonce;
 use crate::exchange::{Exchange, Rendered};
 use crate::reply::Reply;
-use crate::template::Scope;
+use crate::template::{Scope, Template};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -70,7 +70,9 @@ impl Exchange<'_> {
     }
 
     fn is_at(&self, endpoint: &TokenEndpoint) -> bool {
+        let is_asked = |when: &Template| when.holds(&self.scope(None)).unwrap_or(false);
         endpoint.host.as_ref().is_none_or(|host| host.captures(&self.request.host).is_some())
+            && endpoint.when.as_ref().is_none_or(is_asked)
     }
 
     /// Whether a client of the vendor seems to ask. Only used to choose among vendors that share a host.

@@ -119,6 +119,17 @@ async fn a_token_ends_and_belongs_to_its_account() {
 }
 
 #[tokio::test]
+async fn a_request_chooses_among_endpoints_at_one_address() {
+    let running = start().await;
+    let app = [("grant_type", "client_credentials"), ("client_id", "app"), ("client_secret", "app secret+")];
+    for (kind, lifetime) in [("short", 60), ("long", 600)] {
+        let form = [&app[..], &[("kind", kind)]].concat();
+        let answer = running.send(running.request("POST", "https://login.vendor.test/acme/chosen").form(&form)).await;
+        assert_eq!((answer.status, answer.json["expires_in"].as_u64()), (200, Some(lifetime)), "{kind}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn a_new_token_can_end_the_one_before() {
     let running = start().await;
     let form = [("grant_type", "client_credentials"), ("client_id", "app"), ("client_secret", "app secret+")];
