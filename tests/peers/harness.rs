@@ -48,6 +48,8 @@ pub enum Peer {
     Supabase,
     Files,
     Datadog,
+    Smongo,
+    Nx27017,
 }
 
 impl Peer {
@@ -91,13 +93,15 @@ impl Peer {
             Peer::Supabase => "supabase",
             Peer::Files => "files",
             Peer::Datadog => "datadog",
+            Peer::Smongo => "smongo",
+            Peer::Nx27017 => "nx27017",
         }
     }
 
     /// A variable that the peer's script always sets.
     fn marker(self) -> &'static str {
         match self {
-            Peer::Postgres | Peer::Postgres18 | Peer::Mariadb => "PORT",
+            Peer::Postgres | Peer::Postgres18 | Peer::Mariadb | Peer::Smongo | Peer::Nx27017 => "PORT",
             Peer::Moto | Peer::Nanio => "ENDPOINT",
             Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
                 "URL"

@@ -28,6 +28,7 @@ mod google_cloud;
 mod graph;
 mod lowcode_cdk;
 mod lowcode_families;
+mod mongo;
 mod netsuite;
 mod object_store;
 mod okta;
@@ -67,6 +68,7 @@ fn main() -> std::process::ExitCode {
         graph::tests(),
         lowcode_cdk::tests(),
         lowcode_families::tests(),
+        mongo::tests(),
         netsuite::tests(),
         object_store::tests(),
         okta::tests(),
