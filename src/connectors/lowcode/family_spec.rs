@@ -4,6 +4,7 @@
 //! name. The `title` and `fix` of a rule may contain `{resource}`, `{stream}`, `{call}` (method, address and path),
 //! `{missing}` and `{granted}`.
 
+pub use super::blind_spec::Blind;
 pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege, UnlistedGrant};
 pub use super::limit_spec::{CallCounts, Limit, Usage, UsagePattern};
 pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
@@ -246,30 +247,6 @@ pub struct EndSource {
     pub stream: String,
     /// JSON pointer into its response.
     pub field: String,
-}
-
-/// The failure of a resource whose data streams can all be read and are all empty.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Blind {
-    pub title: String,
-    pub fix: String,
-    /// The streams that are empty then; no names mean all of them. A vendor may show everybody what it offers.
-    #[serde(default)]
-    pub streams: Vec<String>,
-    /// For a vendor whose resources can be empty: a stream that has a record if the credential sees the resource's contents.
-    /// The failure then needs this stream to be empty, too.
-    #[serde(default)]
-    pub unless: Option<String>,
-}
-
-impl Blind {
-    /// Returns true if the number of records that were read of each stream is 0 for all streams that count.
-    #[must_use]
-    pub fn sees_nothing(&self, read: &serde_json::Map<String, Value>) -> bool {
-        let counts = |name: &String| self.streams.is_empty() || self.streams.contains(name);
-        read.iter().filter(|(name, _)| counts(name)).all(|(_, records)| records.as_u64() == Some(0))
-    }
 }
 
 /// The call that proves which account the credential and the address belong to.

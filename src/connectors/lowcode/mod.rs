@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod binding;
+mod blind_spec;
 pub mod calls;
 mod challenge;
 mod credential_url;
