@@ -222,3 +222,33 @@ fn ids_of_salesforce_and_servicenow_as_people_have_them() {
         assert!(locate("servicenow", id, None).is_err(), "{id}");
     }
 }
+
+/// The portals of Azure keep the path behind `#`.
+#[test]
+fn subscriptions_are_found_by_what_the_portal_shows() {
+    const ID: &str = "6babcaad-604b-40ac-a9d7-9fd97c0b7a10";
+    for (id, kind, host) in [
+        (
+            format!("https://portal.azure.com/#@acme.onmicrosoft.com/resource/subscriptions/{ID}/overview"),
+            "subscription",
+            "azure.com",
+        ),
+        (format!("https://portal.azure.com/?l=en#resource/subscriptions/{ID}/users/"), "subscription", "azure.com"),
+        (format!("https://portal.azure.com#@acme.com/resource/subscriptions/{}", ID.to_uppercase()), "subscription", "azure.com"),
+        (format!("portal.azure.us/#/subscriptions/{ID}"), "us_government", "usgovcloudapi.net"),
+        (format!("https://portal.azure.cn/#@x.partner.onmschina.cn/resource/subscriptions/{ID}"), "china", "chinacloudapi.cn"),
+        (format!("https://management.azure.com/subscriptions/{ID}?api-version=2022-12-01#x"), "subscription", "azure.com"),
+    ] {
+        let (found, at) = locate("azure_sub", &id, None).unwrap();
+        assert_eq!((found.as_str(), at.parts["subscription"].as_str()), (kind, ID), "{id}");
+        assert_eq!(at.host, format!("management.{host}"), "{id}");
+    }
+    for id in [
+        format!("https://portal.azure.com/#@acme.com/resource/subscriptions/{ID}/resourceGroups/one/overview"),
+        format!("https://portal.azure.example/#@acme.com/resource/subscriptions/{ID}"),
+        format!("https://evil.example/#https://portal.azure.com/#resource/subscriptions/{ID}"),
+        "https://portal.azure.com/#home".to_string(),
+    ] {
+        assert_eq!(locate("azure_sub", &id, None).unwrap_err().class, Class::NotMappable, "{id}");
+    }
+}
