@@ -86,7 +86,9 @@ async fn zoom_mints_one_token_for_all_and_tells_its_refusals_apart() {
         let answers =
             MockVendor::start(move |_, _| json_response_with(400, &[], &json!({"code": 4702, "message": message}))).await;
         let coded = Minting::new(&principal(ZOOM_ACCOUNT).replace(&vendor.base, &answers.base), &[("S", CLIENT_SECRET)]);
-        assert_refusal(&coded.refused().await, class, title, "marketplace.zoom.us", message);
+        // The redactor hides what may be the secret itself, so only the beginning is compared.
+        let begin = message.split(' ').take(2).collect::<Vec<_>>().join(" ").replace('.', "");
+        assert_refusal(&coded.refused().await, class, title, "marketplace.zoom.us", &begin);
     }
 }
 
