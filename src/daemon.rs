@@ -1,7 +1,7 @@
 //! Assembles the parts of one process: the registry, the policy, the demo seed, the engines and their environment.
 
 use crate::clock::{self, Clock};
-use crate::connectors::{Engines, file, lowcode, object, openapi, snowflake, sql};
+use crate::connectors::{Engines, file, lowcode, mongo, object, openapi, snowflake, sql};
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
 use crate::model::{DEMO_NAMESPACE, Intent, Origin, Problem};
@@ -79,6 +79,7 @@ pub fn engines(clock: Arc<dyn Clock>) -> Engines {
     Engines::from_list(vec![
         ("file", Box::new(file::FileEngine)),
         ("lowcode", Box::new(lowcode::LowcodeEngine::new(Arc::clone(&clock)))),
+        ("mongo", Box::new(mongo::MongoEngine)),
         ("object", Box::new(object::ObjectEngine::new(Arc::clone(&clock)))),
         ("object_compat", Box::new(object::ObjectEngine::compatible(Arc::clone(&clock)))),
         ("openapi", Box::new(openapi::OpenApiEngine)),

@@ -6,10 +6,12 @@
 //! through the session; a connector never opens a socket itself.
 
 pub mod concurrent;
+pub mod driver_session;
 pub mod file;
 pub mod json_memory;
 pub mod local_reads;
 pub mod lowcode;
+pub mod mongo;
 pub mod object;
 pub mod openapi;
 pub mod roots;

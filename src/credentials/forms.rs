@@ -17,7 +17,8 @@ pub const MIN_SECRET_BYTES: usize = 4;
 /// Fields of a JSON credential whose values are identifiers or settings. Every other field is treated as secret.
 const NAMES: &str = "\
     access_key_id account account_id algorithm alias api_version app_id auth_provider_x509_cert_url \
-    auth_type auth_uri authority aws_access_key_id base_url bucket client_email client_id \
+    auth_db auth_source auth_type auth_uri authentication_database authority authsource \
+    aws_access_key_id base_url bucket client_email client_id \
     client_x509_cert_url database db dbname dialect domain driver email endpoint environment \
     expires expires_at expires_in format grant_type header host instance_url hostname in installation_id instance issuer \
     key_id kind login name org organization port private_key_id project project_id region role \

@@ -295,3 +295,11 @@ proptest! {
         prop_assert!(secrets.iter().all(|secret| MARK.contains(secret) || secret.contains(MARK) || !clean.contains(secret)));
     }
 }
+
+/// The database that knows a user of MongoDB occurs in messages, which must stay readable.
+#[test]
+fn the_database_of_a_user_is_not_secret() {
+    for name in ["auth_source", "authSource", "authentication_database", "auth_db"] {
+        assert!(forms::field_values(name, "users_of_acme").is_empty(), "{name}");
+    }
+}

@@ -27,6 +27,7 @@ mod log;
 pub mod metadata;
 mod pinned;
 mod post;
+mod records;
 mod redirect;
 pub mod resolve;
 mod retry;
@@ -41,6 +42,7 @@ pub use crate::model::PlannedCall;
 pub use body::is_too_long;
 pub use log::Traffic;
 pub use post::encode_form;
+pub use records::ServiceRecords;
 pub use retry::{MAX_WAIT, MIN_WAIT, moment};
 pub use signing::Signing;
 
@@ -355,6 +357,16 @@ impl Session {
             }
             None => Err(transport::Cause::NoSuchName.failure(host, "the name has no address")),
         }
+    }
+
+    /// Looks up the SRV and TXT records of a service: `_SERVICE._tcp.HOST` and `HOST`. Only names are resolved; each host that
+    /// is returned has to be admitted before it is called. A lookup takes no call from the budgets, like that of an address.
+    ///
+    /// # Errors
+    /// Returns `Network` if the name has no SRV record or the resolver does not answer.
+    pub async fn service_records(&self, service: &str, host: &str) -> Result<records::ServiceRecords, Failure> {
+        let limit = client::connect_timeout(&self.caller.policy.safe_mode);
+        records::look_up(self.egress.lookup.as_ref(), &self.caller, (service, host), limit).await
     }
 
     /// Reports the outcome of an admitted call to the breaker and the call log. `protocol` is, for example, `postgres`.

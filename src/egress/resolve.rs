@@ -20,10 +20,24 @@ pub struct Unresolved {
     pub message: String,
 }
 
+/// One host of a service, from an SRV record (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceHost {
+    /// In lower case and without the final dot.
+    pub host: String,
+    pub port: u16,
+}
+
 /// Resolves host names. Tests use their own implementation instead of the system resolver.
 pub trait Lookup: Send + Sync {
     /// Returns every address of `host`.
     fn lookup<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+
+    /// Returns the hosts of the SRV records of `name`. A name without such records is an error of the kind `NotFound`.
+    fn services<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<ServiceHost>>>;
+
+    /// Returns the texts of the TXT records of `name`, each joined from its parts. The list is empty if there are none.
+    fn texts<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>>;
 }
 
 /// The system resolver.
@@ -40,6 +54,14 @@ impl Lookup for SystemLookup {
             }
             Ok(addresses)
         })
+    }
+
+    fn services<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<ServiceHost>>> {
+        super::records::services(name)
+    }
+
+    fn texts<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        super::records::texts(name)
     }
 }
 

@@ -5,8 +5,8 @@ use crate::model::{Class, Failure};
 use crate::operator_file;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 use std::path::Path;
@@ -34,7 +34,23 @@ pub fn config_with(files: &[(&Path, &str)]) -> Result<ClientConfig, Failure> {
     for (file, policy_key) in files {
         own.extend(authorities(file, policy_key)?);
     }
-    trusting(own).map_err(unusable)
+    trusting(own, None).map_err(unusable)
+}
+
+/// Returns a client configuration as [`config`] does, which also proves with `chain` and `key` who AAM is.
+///
+/// # Errors
+/// As [`config_with`], and `Misconfigured` if the key does not belong to the certificate.
+pub fn config_with_client_certificate(
+    ca_file: Option<&Path>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ClientConfig, Failure> {
+    let own = ca_file.map_or(Ok(Vec::new()), |file| authorities(file, "network.ca_file"))?;
+    trusting(own, Some((chain, key))).map_err(|error| {
+        let fix = "store a certificate and the private key that belongs to it, both in PEM form";
+        Failure::new(Class::Misconfigured, "could not set up TLS with the client certificate", fix).detail(error.to_string())
+    })
 }
 
 fn unusable(error: rustls::Error) -> Failure {
@@ -49,7 +65,10 @@ fn builder() -> Result<Builder, rustls::Error> {
     ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
 }
 
-fn trusting(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
+/// A certificate chain and its private key.
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn trusting(own: Vec<CertificateDer<'static>>, identity: Option<Identity>) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let inner: Arc<dyn ServerCertVerifier> = match Verifier::new_with_extra_roots(own.iter().cloned(), Arc::clone(&provider)) {
         Ok(verifier) => Arc::new(verifier),
@@ -66,7 +85,11 @@ fn trusting(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::E
         }
     };
     let verifier = Arc::new(PinnedCertificates { listed: own, inner });
-    Ok(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    let builder = builder()?.dangerous().with_custom_certificate_verifier(verifier);
+    match identity {
+        None => Ok(builder.with_no_client_auth()),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key),
+    }
 }
 
 fn authorities(file: &Path, policy_key: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {

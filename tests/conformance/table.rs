@@ -14,9 +14,10 @@ const END: &str = "<!-- conformance: end -->";
 pub const UPDATE: &str = "AAM_UPDATE_DOCS";
 
 /// What proves the families that have no file of the sandbox.
-const OTHER_PROOFS: [(&str, &str); 7] = [
+const OTHER_PROOFS: [(&str, &str); 8] = [
     ("filesource", "tests/it/files_people_have.rs: files that other programs wrote"),
     ("jdbc", "tests/peers/sql: PostgreSQL and MariaDB; tests/it: SQLite"),
+    ("mongo", "tests/peers/mongo.rs: smongo (SCRAM, roles, TLS), NX-27017; tests/it: members, TLS, X.509 and hostile servers"),
     (
         "openapi",
         "tests/peers: FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB; tests/corpus: descriptions of 700 providers",

@@ -12,6 +12,8 @@ pub mod leaky_service;
 pub mod lowcode_families;
 pub mod manifests;
 pub mod minting;
+pub mod mongo;
+pub mod mongo_session;
 pub mod network;
 pub mod oauth_vendor;
 pub mod object_store;

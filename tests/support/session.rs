@@ -2,10 +2,10 @@
 //! engine sends.
 
 use aam::clock::SystemClock;
-use aam::connectors::sql::driver_session::DriverSession;
+use aam::connectors::driver_session::DriverSession;
 use aam::connectors::{object, openapi};
 use aam::egress::resolve::SystemLookup;
-use aam::egress::{AdmittedConnection, Caller, DayBudget, Egress, HttpRequest, HttpResponse, Session, Traffic};
+use aam::egress::{AdmittedConnection, Caller, DayBudget, Egress, HttpRequest, HttpResponse, ServiceRecords, Session, Traffic};
 use aam::model::{Class, ConnectionId, Failure};
 use aam::policy::Policy;
 use futures_util::future::BoxFuture;
@@ -101,6 +101,10 @@ impl openapi::wire::HttpTransport for RecordingSession {
 impl DriverSession for RecordingSession {
     fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<AdmittedConnection, Failure>> {
         Box::pin(self.session.admit(host, port))
+    }
+
+    fn service_records<'a>(&'a self, service: &'a str, host: &'a str) -> BoxFuture<'a, Result<ServiceRecords, Failure>> {
+        Box::pin(self.session.service_records(service, host))
     }
 
     fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {

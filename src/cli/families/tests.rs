@@ -1,6 +1,6 @@
 use super::*;
 use crate::connectors::openapi::auth::{Scheme, for_scheme};
-use crate::connectors::{BindRequest, sql};
+use crate::connectors::{BindRequest, mongo, sql};
 use crate::credentials::{Credential, Secret, access_key};
 use crate::families::Login;
 use crate::family_guide::{FormExample, FormGuide, forms, json_credential, policy_text};
@@ -8,7 +8,7 @@ use crate::model::Locator;
 use crate::policy::credentials::kind_spec;
 use crate::policy::grants::is_process_variable;
 use crate::policy::{Policy, parse::parse};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 fn providers() -> Arc<Providers> {
@@ -84,6 +84,17 @@ fn assert_read(family: &Arc<Family>, login: &Login, text: &str) {
             Ok(sql::uri::DatabaseLocation::Server(server)) => sql::login::from_credential(Some(&credential), &server).is_ok(),
             other => panic!("{other:?}"),
         },
+        "mongo" => {
+            // The placeholder of a certificate is not one.
+            let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+            let pem = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
+            let mut fields: BTreeMap<String, String> = serde_json::from_str(text).unwrap_or_default();
+            for (name, value) in [("certificate", pem), ("private_key", key.serialize_pem())] {
+                fields.entry(name.to_string()).and_modify(|field| *field = value);
+            }
+            let text = if fields.is_empty() { text.to_string() } else { serde_json::to_string(&fields).unwrap() };
+            mongo::login::from_credential(Some(&Credential::read(Secret::new(text))), "a deployment").is_ok()
+        }
         "object" | "object_compat" => access_key::read(Some(&credential)).is_ok(),
         "openapi" => {
             let scheme = match login.name.as_str() {

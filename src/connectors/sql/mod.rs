@@ -5,7 +5,6 @@
 //! session in which the database itself refuses writes.
 
 pub mod dialects;
-pub mod driver_session;
 pub mod limits;
 pub mod login;
 pub mod mysql;
@@ -19,6 +18,7 @@ pub mod tls;
 pub mod types;
 pub mod uri;
 
+pub use super::driver_session;
 use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine, Opened};
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;

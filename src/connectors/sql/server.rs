@@ -1,5 +1,6 @@
 //! A database server, and the failures that concern its address.
 
+use crate::connectors::driver_session::DriverServer;
 use crate::model::{Class, Failure};
 use std::fmt;
 use std::time::Duration;
@@ -67,6 +68,20 @@ impl Protocol {
 impl fmt::Display for DatabaseServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.wire.as_str(), self.authority(), self.database)
+    }
+}
+
+impl DriverServer for DatabaseServer {
+    fn protocol(&self) -> &'static str {
+        self.wire.as_str()
+    }
+
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn port(&self) -> u16 {
+        self.port
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::credentials::Secret;
-use crate::egress::resolve::Lookup;
+use crate::egress::resolve::{Lookup, ServiceHost};
 use crate::egress::{Caller, DayBudget, Egress, HttpRequest, Method, Session};
 use crate::model::{ConnectionId, Digest, Posts, Risk, Timestamp};
 use crate::policy::*;
@@ -75,6 +75,10 @@ impl FakeBudget {
 pub struct FakeLookup {
     pub names: HashMap<String, Vec<IpAddr>>,
     pub asked: Mutex<Vec<String>>,
+    /// The hosts of SRV records.
+    pub services: HashMap<String, Vec<ServiceHost>>,
+    /// One TXT record for each name.
+    pub texts: HashMap<String, String>,
 }
 
 impl Lookup for FakeLookup {
@@ -83,6 +87,14 @@ impl Lookup for FakeLookup {
             self.asked.lock().unwrap().push(host.to_string());
             self.names.get(host).cloned().ok_or_else(|| io::Error::other("Name or service not known"))
         })
+    }
+
+    fn services<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<ServiceHost>>> {
+        Box::pin(async move { self.services.get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into()) })
+    }
+
+    fn texts<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        Box::pin(async move { Ok(self.texts.get(name).cloned().into_iter().collect()) })
     }
 }
 
@@ -107,7 +119,7 @@ impl World {
         let budget = Arc::new(FakeBudget::default());
         let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let names = names.iter().map(|(name, texts)| ((*name).to_string(), addresses(texts))).collect();
-        let lookup = Arc::new(FakeLookup { names, asked: Mutex::default() });
+        let lookup = Arc::new(FakeLookup { names, ..FakeLookup::default() });
         let egress = Egress::with(budget.clone(), clock.clone(), lookup.clone());
         World { clock, budget, lookup, egress, policy: policy(), cap: cap(), posts: Posts::default() }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::connectors::sql::SqlEngine;
-use crate::egress::AdmittedConnection;
+use crate::egress::{AdmittedConnection, ServiceRecords};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +11,10 @@ struct LocalOnly;
 
 impl DriverSession for LocalOnly {
     fn admit<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, Result<AdmittedConnection, Failure>> {
+        Box::pin(async move { panic!("an SQLite file asked for {host}") })
+    }
+
+    fn service_records<'a>(&'a self, _: &'a str, host: &'a str) -> BoxFuture<'a, Result<ServiceRecords, Failure>> {
         Box::pin(async move { panic!("an SQLite file asked for {host}") })
     }
 

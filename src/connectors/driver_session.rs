@@ -1,23 +1,35 @@
-//! The part of the egress layer that the SQL drivers use.
+//! The part of the egress layer that drivers with a protocol of their own use: the engines `sql` and `mongo`.
 //!
 //! In production this is the [`Session`] of the attempt. A test with its own server on loopback implements it with
 //! plain address resolution. A driver asks for an address and reports how the connection ended; the data itself
 //! does not pass through here.
 
-use super::uri::DatabaseServer;
-use crate::egress::{AdmittedConnection, Session, Traffic};
+use crate::egress::{AdmittedConnection, ServiceRecords, Session, Traffic};
 use crate::memory_budget::AttemptMemory;
 use crate::model::{Class, Failure};
 use futures_util::future::BoxFuture;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// A server that a driver connects to. It is displayed in messages.
+pub trait DriverServer: Display {
+    /// The name of the protocol in logs and evidence.
+    fn protocol(&self) -> &'static str;
+    /// The host. An IPv6 address has no brackets here.
+    fn host(&self) -> &str;
+    fn port(&self) -> u16;
+}
+
 /// The part of a [`Session`] that a driver uses.
 pub trait DriverSession: Send + Sync {
     /// See [`Session::admit`].
     fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<AdmittedConnection, Failure>>;
+
+    /// See [`Session::service_records`].
+    fn service_records<'a>(&'a self, service: &'a str, host: &'a str) -> BoxFuture<'a, Result<ServiceRecords, Failure>>;
 
     /// See [`Session::settle`].
     fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>);
@@ -37,6 +49,10 @@ pub trait DriverSession: Send + Sync {
 impl DriverSession for Session {
     fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<AdmittedConnection, Failure>> {
         Box::pin(Session::admit(self, host, port))
+    }
+
+    fn service_records<'a>(&'a self, service: &'a str, host: &'a str) -> BoxFuture<'a, Result<ServiceRecords, Failure>> {
+        Box::pin(Session::service_records(self, service, host))
     }
 
     fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
@@ -75,14 +91,14 @@ impl Call {
     ///
     /// # Errors
     /// Same as [`DriverSession::admit`].
-    pub async fn admit(session: &Arc<dyn DriverSession>, server: &DatabaseServer) -> Result<Call, Failure> {
-        let admitted = session.admit(&server.host, server.port).await?;
+    pub async fn admit(session: &Arc<dyn DriverSession>, server: &impl DriverServer) -> Result<Call, Failure> {
+        let admitted = session.admit(server.host(), server.port()).await?;
         let unfinished = Failure::new(Class::Network, format!("{server}: the attempt ended before the server answered"), "");
         Ok(Call {
             session: Arc::clone(session),
             admitted,
-            wire: server.wire.as_str(),
-            host: server.host.clone(),
+            wire: server.protocol(),
+            host: server.host().to_string(),
             started: Instant::now(),
             bytes: Arc::new(AtomicU64::new(0)),
             last: Mutex::new(Some(unfinished.clone())),
