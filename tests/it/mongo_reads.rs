@@ -127,7 +127,7 @@ async fn the_daemon_connects_a_database_and_keeps_no_value_of_it() {
     let daemon = workspace.serve().await;
     let one = daemon.until_state(&id, "ACTIVE").await;
     assert!(!one.to_string().contains("secret-value"), "{one}");
-    assert!(!daemon.log().contains(PASSWORD) && daemon.log().contains("mongodb"), "{}", daemon.log());
+    assert!(!daemon.log().contains(PASSWORD), "{}", daemon.log());
     assert_eq!(daemon.stop().await, Some(0));
     for (path, bytes) in workspace.files() {
         let found =

@@ -37,6 +37,8 @@ pub enum Peer {
     Sqlapi,
     Graph,
     Gitlab,
+    Smongo,
+    Nx27017,
 }
 
 impl Peer {
@@ -69,13 +71,15 @@ impl Peer {
             Peer::Sqlapi => "sqlapi",
             Peer::Graph => "graph",
             Peer::Gitlab => "gitlab",
+            Peer::Smongo => "smongo",
+            Peer::Nx27017 => "nx27017",
         }
     }
 
     /// A variable that the peer's script always sets.
     fn marker(self) -> &'static str {
         match self {
-            Peer::Postgres | Peer::Postgres18 | Peer::Mariadb => "PORT",
+            Peer::Postgres | Peer::Postgres18 | Peer::Mariadb | Peer::Smongo | Peer::Nx27017 => "PORT",
             Peer::Moto | Peer::Nanio => "ENDPOINT",
             Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb | Peer::Oauthlib => {
                 "URL"

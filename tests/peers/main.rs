@@ -1,7 +1,7 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
-//! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao and
-//! Chromium.
+//! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao, smongo,
+//! NX-27017 and Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -23,6 +23,7 @@ mod gitlab;
 mod graph;
 mod lowcode_cdk;
 mod lowcode_families;
+mod mongo;
 mod netsuite;
 mod object_store;
 mod okta;
@@ -52,6 +53,7 @@ fn main() -> std::process::ExitCode {
         graph::tests(),
         lowcode_cdk::tests(),
         lowcode_families::tests(),
+        mongo::tests(),
         netsuite::tests(),
         object_store::tests(),
         okta::tests(),
