@@ -27,7 +27,7 @@ build() {
       # Its build tool is installed as a wheel; only the package itself is source code.
       "$1/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary smongo --dest "$work" smongo==1.2.8
       tar -xzf "$work/smongo-1.2.8.tar.gz" -C "$work"
-      (cd "$work/smongo-1.2.8" && CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$work/target "$1/bin/maturin" build --out "$work/wheels" >"$work/log" 2>&1) ||
+      (cd "$work/smongo-1.2.8" && CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$work/target "$1/bin/maturin" build --interpreter "$1/bin/python" --out "$work/wheels" >"$work/log" 2>&1) ||
         { tail -n 20 "$work/log" >&2; exit 1; }
       "$1/bin/pip" install --quiet --disable-pip-version-check --no-compile --no-deps "$work"/wheels/*.whl
       rm -rf "$work"

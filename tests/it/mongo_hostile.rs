@@ -1,6 +1,7 @@
 //! A server that does not keep to the protocol of MongoDB, or that announces what no server sends.
 
-use crate::support::mongo::{Answer, Behavior, FakeMongo, cursor, open, refused, response};
+use crate::support::mongo::{Answer, Behavior, FakeMongo, cursor, response};
+use crate::support::mongo_session::{open, refused};
 use crate::support::network::{closed_port, cutting_proxy, silent_address};
 use aam::connectors::Bounds;
 use aam::model::{Class, Failure};

@@ -1,6 +1,7 @@
 //! Logins of the engine `mongo`, at a server of the test that verifies them, and at one that only pretends to be MongoDB.
 
-use crate::support::mongo::{Answer, Behavior, FakeMongo, PASSWORD, credential, error, open, open_with, refused};
+use crate::support::mongo::{Answer, Behavior, FakeMongo, PASSWORD, error};
+use crate::support::mongo_session::{credential, open, open_with, refused};
 use crate::support::sql::policy;
 use aam::credentials::{Credential, Secret};
 use aam::model::{Class, Failure};

@@ -1,6 +1,7 @@
 //! Which member of a deployment the engine `mongo` reads, and which it never calls.
 
-use crate::support::mongo::{Behavior, FakeMongo, Names, PASSWORD, credential, open, open_with, refused};
+use crate::support::mongo::{Behavior, FakeMongo, PASSWORD};
+use crate::support::mongo_session::{Names, credential, open, open_with, refused};
 use crate::support::network::closed_port;
 use crate::support::sql::policy;
 use aam::egress::resolve::ServiceHost;

@@ -1,6 +1,7 @@
 //! TLS and client certificates of the engine `mongo`, with an authority of the test.
 
-use crate::support::mongo::{Behavior, FakeMongo, Names, PASSWORD, credential, open_with};
+use crate::support::mongo::{Behavior, FakeMongo, PASSWORD};
+use crate::support::mongo_session::{Names, credential, open_with};
 use crate::support::sql::policy;
 use aam::connectors::Opened;
 use aam::credentials::{Credential, Secret};

@@ -2,7 +2,8 @@
 
 use crate::harness::variable;
 use crate::support::daemon::{Workspace, intent_with_locator};
-use crate::support::mongo::{Behavior, FakeMongo, PASSWORD, USER, open_with};
+use crate::support::mongo::{Behavior, FakeMongo, PASSWORD, USER};
+use crate::support::mongo_session::open_with;
 use crate::support::sql::policy;
 use aam::connectors::{Bounds, Opened};
 use aam::credentials::{Credential, Secret};
@@ -73,7 +74,7 @@ async fn logins_that_smongo_refuses_are_explained() {
 }
 
 async fn smongo_is_read_over_tls() {
-    let names = crate::support::mongo::Names {
+    let names = crate::support::mongo_session::Names {
         hosts: [("localhost".to_string(), "127.0.0.1".parse().unwrap())].into(),
         ..Default::default()
     };

@@ -1,7 +1,6 @@
 //! A MongoDB server of the tests. It verifies logins as the specification says, checks the form of every request, answers what a test
 //! wants, and records what it receives.
 
-pub use super::mongo_session::{Names, credential, open, open_with, refused};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bson::raw::{RawArrayBuf, RawDocumentBuf, cstr};
