@@ -1,7 +1,7 @@
 //! Assembles the parts of one process: the registry, the policy, the demo seed, the engines and their environment.
 
 use crate::clock::{self, Clock};
-use crate::connectors::{Engines, file, lowcode, object, openapi, snowflake, sql};
+use crate::connectors::{Engines, file, lowcode, object, openapi, redshift, snowflake, sql};
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
 use crate::model::{DEMO_NAMESPACE, Intent, Origin, Problem};
@@ -82,6 +82,7 @@ pub fn engines(clock: Arc<dyn Clock>) -> Engines {
         ("object", Box::new(object::ObjectEngine::new(Arc::clone(&clock)))),
         ("object_compat", Box::new(object::ObjectEngine::compatible(Arc::clone(&clock)))),
         ("openapi", Box::new(openapi::OpenApiEngine)),
+        ("redshift", Box::new(redshift::RedshiftEngine::new(Arc::clone(&clock)))),
         ("snowflake", Box::new(snowflake::SnowflakeEngine::new(clock))),
         ("sql", Box::new(sql::SqlEngine)),
     ])

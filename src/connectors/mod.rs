@@ -12,6 +12,7 @@ pub mod local_reads;
 pub mod lowcode;
 pub mod object;
 pub mod openapi;
+pub mod redshift;
 pub mod roots;
 pub mod snowflake;
 pub mod sql;

@@ -265,10 +265,13 @@ struct File {
 }
 
 /// The engines that read further keys of a family file.
-pub(crate) const DESCRIBED_ENGINES: [&str; 2] = ["lowcode", "snowflake"];
+pub(crate) const DESCRIBED_ENGINES: [&str; 3] = ["lowcode", "snowflake", "redshift"];
+
+/// The engines whose families contain a manifest.
+pub(crate) const MANIFEST_ENGINES: [&str; 2] = ["lowcode", "redshift"];
 
 /// The keys that only families of these engines have.
-pub(crate) const LOWCODE_KEYS: [&str; 14] = [
+pub(crate) const LOWCODE_KEYS: [&str; 15] = [
     "address",
     "auth",
     "identity",
@@ -277,6 +280,7 @@ pub(crate) const LOWCODE_KEYS: [&str; 14] = [
     "wrong_kinds",
     "limits",
     "posts",
+    "signing",
     "calls",
     "schemas",
     "blind",

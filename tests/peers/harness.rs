@@ -37,6 +37,7 @@ pub enum Peer {
     Sqlapi,
     Graph,
     Gitlab,
+    Boto3,
 }
 
 impl Peer {
@@ -69,6 +70,7 @@ impl Peer {
             Peer::Sqlapi => "sqlapi",
             Peer::Graph => "graph",
             Peer::Gitlab => "gitlab",
+            Peer::Boto3 => "boto3",
         }
     }
 
@@ -86,7 +88,7 @@ impl Peer {
             Peer::Prism => "GITHUB",
             Peer::Graph => "CHECKED",
             Peer::Gitlab => "CONNECTOR",
-            Peer::Cdk => "PYTHON",
+            Peer::Cdk | Peer::Boto3 => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",
             Peer::Authlib | Peer::Oidc => "TOKEN_URL",

@@ -1,7 +1,7 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
-//! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao and
-//! Chromium.
+//! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock, OpenBao,
+//! boto3 and Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -13,6 +13,7 @@ mod harness;
 mod support;
 
 mod aws;
+mod aws_families;
 mod consent;
 mod daemon;
 mod dashboard;
@@ -39,6 +40,7 @@ mod vendor_assertions;
 fn main() -> std::process::ExitCode {
     harness::run(vec![
         aws::tests(),
+        aws_families::tests(),
         consent::tests(),
         daemon::tests(),
         daemon::changes::tests(),

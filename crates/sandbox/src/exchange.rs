@@ -164,6 +164,8 @@ impl<'a> Exchange<'a> {
             "dpop_missing" | "use_dpop_nonce" | "invalid_dpop_proof" => "unauthorized",
             _ if name.starts_with("bad_assertion_") && self.vendor.answers.contains_key("bad_assertion") => "bad_assertion",
             _ if name.starts_with("bad_assertion") => "unauthorized",
+            _ if name.starts_with("bad_signature_") && self.vendor.answers.contains_key("bad_signature") => "bad_signature",
+            _ if name.starts_with("bad_signature") => "unauthorized",
             _ if name.starts_with("throttled_") => "throttled",
             _ => name,
         };

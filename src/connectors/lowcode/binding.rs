@@ -6,12 +6,12 @@ use super::family_spec::{
     AuthMethod, Blind, DescribedSchema, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege, ResourceKind,
 };
 use super::login::{TokenFacts, auth_method, fields};
+use super::signing_spec;
 use super::spec::{self, Spec};
 use super::wrong_kind;
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
-use crate::credentials::Credential;
-
+use crate::credentials::{Credential, Signer};
 use crate::families::Family;
 use crate::model::{Class, Failure, PostRule, Posts, Recipient};
 use crate::policy::{ListedServer, Policy};
@@ -59,6 +59,8 @@ pub struct Binding {
     pub origins: BTreeSet<String>,
     pub account: String,
     pub posts: Posts,
+    /// Signs the requests, if the family's credentials are not sent as they are.
+    pub signer: Option<Signer>,
     pub limits: Vec<Limit>,
     /// The header `User-Agent`; empty for the one of AAM.
     pub user_agent: String,
@@ -80,6 +82,8 @@ pub struct Binding {
     pub then_base_url: Option<String>,
     /// The binding to use if the source rejects the credential with this one.
     pub otherwise: Option<Box<Binding>>,
+    /// The class of the failure after which `otherwise` is used.
+    pub otherwise_if: Class,
     /// The name of the kind of resource; empty for custom sources.
     pub kind: String,
     /// Where the base address of the calls is configured, as people read it.
@@ -100,16 +104,28 @@ pub struct Binding {
     pub secrets_by_spec: bool,
 }
 
+/// The format of a stream's responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseFormat {
+    Json,
+    Xml,
+    Other,
+}
+
 impl Binding {
-    /// Returns true if the responses of the static stream `name` must be JSON.
+    /// Returns the format that the responses of the static stream `name` must have.
     #[must_use]
-    pub fn needs_json(&self, name: &str) -> bool {
+    pub fn format(&self, name: &str) -> ResponseFormat {
         let streams = self.manifest.root.get("streams").and_then(Value::as_list).unwrap_or_default();
         let node = streams.iter().find(|node| node.get("name").and_then(Value::as_str) == Some(name));
-        let Some(retriever) = node.and_then(|node| node.get("retriever")) else { return false };
-        let decoder = retriever.get("decoder").and_then(|decoder| decoder.get("type")).and_then(Value::as_str);
-        retriever.get("type").and_then(Value::as_str) == Some("SimpleRetriever")
-            && decoder.is_none_or(|kind| kind == "JsonDecoder")
+        let Some(retriever) = node.and_then(|node| node.get("retriever")) else { return ResponseFormat::Other };
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_string);
+        let decoder = text(retriever.get("decoder").and_then(|decoder| decoder.get("type")));
+        match (text(retriever.get("type")).as_deref(), decoder.as_deref()) {
+            (Some("SimpleRetriever"), None | Some("JsonDecoder")) => ResponseFormat::Json,
+            (Some("SimpleRetriever"), Some("XmlDecoder")) => ResponseFormat::Xml,
+            _ => ResponseFormat::Other,
+        }
     }
 }
 
@@ -262,6 +278,12 @@ impl FamilyResource {
                 }
             }
         }
+        let signer = match authorization {
+            Authorization::Known(credential) if !form.signing.is_empty() => {
+                Some(signing_spec::signer(&form.signing, credential, &location.parts)?)
+            }
+            _ => None,
+        };
         let manifest = self.spec.loaded()?;
         let then_base_url = self.method_base_url(method).filter(|_| matches!(authorization, Authorization::Known(_)));
         let urls = [&location.base_url].into_iter().chain(location.servers.values()).chain(&then_base_url);
@@ -276,6 +298,7 @@ impl FamilyResource {
             origins,
             account: location.account,
             posts: posts(family, &form.posts, &fixed),
+            signer,
             limits: form.limits.clone(),
             user_agent: form.user_agent.replace("{version}", env!("CARGO_PKG_VERSION")),
             streams: self.kind.streams.clone(),
@@ -287,6 +310,7 @@ impl FamilyResource {
             first: method.first.clone(),
             then_base_url,
             otherwise: None,
+            otherwise_if: super::errors::class(&method.otherwise_if).unwrap_or(Class::CredentialRejected),
             kind: self.kind.name.clone(),
             base_url: format!("families.{}.base_url in the policy (it is {})", family.id, location.base_url),
             identity: form.identity.iter().find(|rule| rule.kind == self.kind.name).cloned(),

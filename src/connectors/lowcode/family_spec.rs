@@ -6,6 +6,7 @@
 
 pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege};
 pub use super::limit_spec::{CallCounts, Limit, Usage, UsagePattern};
+pub use super::signing_spec::SignedService;
 pub use super::text_spec::{TextPattern, WholePattern, WrongKind};
 use crate::model::PostRule;
 use serde::Deserialize;
@@ -29,6 +30,9 @@ pub struct FamilySpec {
     pub limits: Vec<Limit>,
     #[serde(default)]
     pub posts: Vec<PostRule>,
+    /// The services of AWS whose requests are signed with the access key.
+    #[serde(default)]
+    pub signing: Vec<SignedService>,
     /// Schemas that the vendor describes.
     #[serde(default)]
     pub schemas: Vec<DescribedSchema>,
@@ -200,6 +204,9 @@ pub struct AuthMethod {
     /// The method to try with the same credential if the vendor rejects the credential with this one.
     #[serde(default)]
     pub otherwise: Option<String>,
+    /// The class of the failure after which `otherwise` is tried, if it is not `credential_rejected`.
+    #[serde(default)]
+    pub otherwise_if: String,
 }
 
 /// A stream whose first record becomes part of the config before any other stream is built.

@@ -1,7 +1,7 @@
 //! Which authentication method a credential fits, and what the credential says about itself. Pure.
 
 use super::family_spec::AuthMethod;
-use crate::credentials::{Credential, Secret};
+use crate::credentials::{Credential, Secret, access_key};
 use crate::families::Family;
 use crate::model::{Class, Failure};
 use base64::Engine as _;
@@ -16,6 +16,8 @@ pub struct TokenFacts {
     pub claims: Json,
     /// The scopes that the vendor named when it issued the token.
     pub granted: Option<Vec<String>>,
+    /// True if the issuer limited the credential to reading when AAM minted it, as a session policy of AWS does.
+    pub read_only: bool,
 }
 
 impl TokenFacts {
@@ -23,7 +25,8 @@ impl TokenFacts {
     #[must_use]
     pub fn new<'t>(fields: impl Iterator<Item = &'t String>, credential: Option<&Credential>) -> TokenFacts {
         let granted = credential.and_then(Credential::granted).map(<[String]>::to_vec);
-        TokenFacts { claims: fields.filter_map(|text| claims(text)).next().unwrap_or_default(), granted }
+        let claims = fields.filter_map(|text| claims(text)).next().unwrap_or_default();
+        TokenFacts { claims, granted, read_only: credential.is_some_and(Credential::is_read_only) }
     }
 }
 
@@ -71,7 +74,7 @@ pub fn auth_method<'f>(
 #[must_use]
 pub fn fields(method: &AuthMethod, credential: &Credential) -> Option<BTreeMap<String, String>> {
     let trimmed = |secret: &Secret| secret.expose().trim().to_string();
-    let by_name = |name: &String| Some((name.clone(), trimmed(credential.field(name)?)));
+    let by_name = |name: &String| Some((name.clone(), trimmed(credential.any(access_key::spellings(&name.as_str()))?)));
     let plain = credential.plain().map(trimmed);
     let required: Option<BTreeMap<String, String>> = match (plain, method.needs.as_slice()) {
         (Some(text), [only]) => Some([(only.clone(), text)].into()),

@@ -1,6 +1,6 @@
 //! An open resource. The interpreter performs all of its steps: identity, privilege, discovery, health and tiny sync.
 
-use super::binding::Binding;
+use super::binding::{Binding, ResponseFormat};
 use super::errors::{self, ErrorContext};
 use super::family_spec::Identity;
 use super::host::{CallerMode, KeptResponse, Rules, SessionHost, failure_of};
@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::connectors::concurrent::Limits as Concurrency;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::redact;
-use crate::egress::{Session, Traffic};
+use crate::egress::{Session, Signing, Traffic};
 use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::Policy;
 use ::lowcode::bounds::Bounds as Limits;
@@ -84,6 +84,10 @@ pub async fn open(
         user_agent: binding.user_agent.clone(),
         max_bytes: bounds.body_bytes as u64,
     };
+    let session = match &binding.signer {
+        Some(signer) => session.with_signing(Some(Signing::new(signer.clone()))),
+        None => session,
+    };
     let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
     let (logins, built, proven, generated_total, proven_by, unhealthy) = Default::default();
@@ -94,9 +98,13 @@ pub async fn open(
         spec::validate_config(manifest, config).map_err(|failed| resource.failure("", failed))?;
     }
     let (identity, privilege) = match resource.introduced().await {
-        Err(failure) if failure.class == Class::CredentialRejected && resource.use_other_method() => {
+        Err(failure) if failure.class == resource.binding.otherwise_if && resource.use_other_method() => {
             // The first method says why the credential does not work, unless the second one shows that it is valid there.
-            let is_valid = |other: &Failure| matches!(other.class, Class::PermissionDenied | Class::Throttled);
+            let first = failure.class;
+            let is_valid = |other: &Failure| {
+                matches!(other.class, Class::PermissionDenied | Class::Throttled)
+                    || first != Class::CredentialRejected && other.class != first
+            };
             resource.introduced().await.map_err(|other| if is_valid(&other) { other } else { failure })?
         }
         introduced => introduced?,
@@ -260,8 +268,11 @@ impl Resource {
         let view = kept.view();
         let context = self.error_context(stream);
         let Some(failure) = errors::classify(self.binding.errors, &view, &context) else {
-            let is_json = kept.whole && self.binding.needs_json(stream);
-            return if is_json { errors::not_json(&view, &context, may_be_empty) } else { None };
+            return match self.binding.format(stream) {
+                ResponseFormat::Json if kept.whole => errors::not_json(&view, &context, may_be_empty),
+                ResponseFormat::Xml => errors::html_page(&view, &context),
+                ResponseFormat::Json | ResponseFormat::Other => None,
+            };
         };
         if failure.class != Class::Throttled {
             return Some(failure);

@@ -1,8 +1,8 @@
 //! The families of this engine, each parsed once into its specification, its patterns and the manifest's text.
 
 use super::address::Patterns;
-use super::family_spec::{FamilySpec, Identity, Limit};
-use crate::families::{self, Family};
+use super::family_spec::{AuthMethod, FamilySpec, Identity, Limit};
+use crate::families::{self, Family, MANIFEST_ENGINES};
 use crate::model::{Class, Failure};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::load;
@@ -26,7 +26,9 @@ impl Spec {
     /// # Errors
     /// Returns a message that describes the defect of the file. A test parses all family files.
     pub fn from_family(family: &Family) -> Result<Option<Spec>, String> {
-        let Some(value) = family.lowcode.as_ref().filter(|_| family.engine == "lowcode") else { return Ok(None) };
+        let Some(value) = family.lowcode.as_ref().filter(|_| MANIFEST_ENGINES.contains(&family.engine.as_str())) else {
+            return Ok(None);
+        };
         let mut form: FamilySpec = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
         for method in &mut form.auth {
             let name = method.login.as_ref().unwrap_or(&method.name);
@@ -62,6 +64,11 @@ impl Spec {
             .find(|method| method.otherwise.as_ref().is_some_and(|name| !form.auth.iter().any(|other| other.name == *name)))
         {
             return Err(format!("auth has no method for the otherwise of {}", method.name));
+        }
+        let unknown_class =
+            |method: &&AuthMethod| !method.otherwise_if.is_empty() && super::errors::class(&method.otherwise_if).is_none();
+        if let Some(method) = form.auth.iter().find(unknown_class) {
+            return Err(format!("there is no class {}", method.otherwise_if));
         }
         let kinds = || form.address.kinds.iter();
         let asked = kinds()

@@ -1,5 +1,6 @@
 //! Credentials that exist, how requests carry them, and clients that mint their own.
 
+use super::signature::SignatureRule;
 use super::token::Assertion;
 use crate::template::Template;
 use crate::yaml::{Fields, Node, Problems};
@@ -27,6 +28,8 @@ pub struct Scheme {
     pub forms: Vec<SchemeForm>,
     /// The credential is a JWT that the caller signed itself.
     pub assertion: Option<Assertion>,
+    /// The caller signs each request with its credential, an access key of AWS.
+    pub signature: Option<SignatureRule>,
 }
 
 /// Where a credential is.
@@ -131,10 +134,15 @@ pub fn clients(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Client> {
 pub fn schemes(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Scheme> {
     let mut schemes = Vec::new();
     for (kind, node) in node.map(|node| node.entries(problems)).unwrap_or_default() {
-        let mut assertion = None;
+        let (mut assertion, mut signature) = (None, None);
         let mut forms = Vec::new();
         for node in node.one_or_more(problems) {
             let Some(mut fields) = node.fields(problems) else { continue };
+            if let Some(node) = fields.get("sigv4") {
+                signature = SignatureRule::parse(&node, problems);
+                fields.finish(problems);
+                continue;
+            }
             let header = fields.text("header", problems).map(|name| Carrier::Header(name.to_ascii_lowercase()));
             let parameter = fields.text("form", problems).map(Carrier::Form);
             if header.is_some() == parameter.is_some() {
@@ -154,7 +162,7 @@ pub fn schemes(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Scheme> {
                 forms.push(SchemeForm { carrier, prefixes, basic, when });
             }
         }
-        schemes.push(Scheme { kind: kind.to_owned(), forms, assertion });
+        schemes.push(Scheme { kind: kind.to_owned(), forms, assertion, signature });
     }
     schemes
 }
