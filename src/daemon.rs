@@ -1,7 +1,7 @@
 //! Assembles the parts of one process: the registry, the policy, the demo seed, the engines and their environment.
 
 use crate::clock::{self, Clock};
-use crate::connectors::{Engines, file, lowcode, mongo, object, openapi, snowflake, sql, supabase};
+use crate::connectors::{Engines, file, lowcode, mongo, object, openapi, redshift, snowflake, sql, supabase};
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
 use crate::model::{DEMO_NAMESPACE, Intent, Origin, Problem};
@@ -83,6 +83,7 @@ pub fn engines(clock: Arc<dyn Clock>) -> Engines {
         ("object", Box::new(object::ObjectEngine::new(Arc::clone(&clock)))),
         ("object_compat", Box::new(object::ObjectEngine::compatible(Arc::clone(&clock)))),
         ("openapi", Box::new(openapi::OpenApiEngine)),
+        ("redshift", Box::new(redshift::RedshiftEngine::new(Arc::clone(&clock)))),
         ("snowflake", Box::new(snowflake::SnowflakeEngine::new(Arc::clone(&clock)))),
         ("sql", Box::new(sql::SqlEngine)),
         ("supabase", Box::new(supabase::SupabaseEngine::new(clock))),

@@ -142,7 +142,13 @@ pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: b
             let wait = match class.retry() {
                 Retry::OnChange if concerns_source(last, class) => context.policy.recheck.drift,
                 Retry::OnChange => return None,
-                Retry::Recheck => context.policy.recheck.awaiting_credentials,
+                // A service that makes changes known only after a while, such as IAM, says when the answer may be another.
+                Retry::Recheck => match last.facts.retry_after_ms {
+                    Some(wait) if known.failures <= MAX_EARLY_RECHECKS => {
+                        Duration::from_millis(wait).max(MIN_RETRY_AFTER).min(context.policy.recheck.awaiting_credentials)
+                    }
+                    _ => context.policy.recheck.awaiting_credentials,
+                },
                 Retry::After => {
                     Duration::from_millis(last.facts.retry_after_ms.unwrap_or(0)).clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)
                 }
@@ -160,6 +166,9 @@ fn concerns_source(last: &Attempt, class: Class) -> bool {
     matches!(class, Class::Unsupported | Class::Misconfigured)
         && step.is_some_and(|step| (Step::Upsert..=Step::TinySync).contains(&step))
 }
+
+/// How often a missing permission is asked for again before `recheck.awaiting_credentials`.
+const MAX_EARLY_RECHECKS: u32 = 2;
 
 /// The bounds of a wait that a source requests, for example with `Retry-After`.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);

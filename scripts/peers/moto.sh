@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# moto, a server with the APIs of S3, IAM and STS, in auth mode: it verifies signatures and IAM policies.
+# moto, a server with the APIs of S3, IAM, STS and Organizations, in auth mode: it verifies signatures and IAM policies.
 #   moto.sh start DIR | stop DIR
 #
 # DIR/env: ENDPOINT, and for each user of moto_seed.py NAME_KEY_ID NAME_SECRET; SESSION_TOKEN; ROLE, EXTERNAL_ID,
-# FEDERATED_ROLE, WEB_TOKEN, WEB_TOKEN_AUDIENCE, WEB_TOKEN_SUBJECT and WEB_TOKEN_EXPIRED.
+# FEDERATED_ROLE, ORG and MANAGEMENT (the ids of an organization and of its management account), WEB_TOKEN, WEB_TOKEN_AUDIENCE,
+# WEB_TOKEN_SUBJECT and WEB_TOKEN_EXPIRED.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"

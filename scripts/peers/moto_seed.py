@@ -105,7 +105,7 @@ def trust(**statement):
 
 
 def roles(iam):
-    """Creates roles that may do everything with S3: one for the user `assumer` and an external id, one for a web identity."""
+    """Creates roles that may do everything with S3 and with an organization: one for the user `assumer` and an external id, one for a web identity."""
     user_arn = iam.get_user(UserName="assumer")["User"]["Arn"]
     account = user_arn.split(":")[4]
     iam.put_user_policy(UserName="assumer", PolicyName="assume", PolicyDocument=allow("sts:AssumeRole", f"arn:aws:iam::{account}:role/*"))
@@ -119,7 +119,7 @@ def roles(iam):
     )
     federated = iam.create_role(RoleName="federated", AssumeRolePolicyDocument=document)["Role"]["Arn"]
     for name in ["writer", "federated"]:
-        iam.put_role_policy(RoleName=name, PolicyName="everything", PolicyDocument=allow("s3:*", "*"))
+        iam.put_role_policy(RoleName=name, PolicyName="everything", PolicyDocument=allow(["s3:*", "organizations:*"], "*"))
     return role, federated
 
 
@@ -146,6 +146,26 @@ def web_tokens(key_file):
     }
 
 
+def organization(client, iam):
+    """Creates an organization with 26 accounts and 3 units below its root, and users that may read it and that may not list its
+    accounts; returns its id, the id of the management account, and the keys."""
+    organizations = client("organizations")
+    found = organizations.create_organization(FeatureSet="ALL")["Organization"]
+    root = organizations.list_roots()["Roots"][0]["Id"]
+    for number in range(3):
+        organizations.create_organizational_unit(ParentId=root, Name=f"unit {number}")
+    for number in range(25):
+        organizations.create_account(AccountName=f"account {number}", Email=f"account{number}@acme.example")
+    keys = []
+    for name, actions in [
+        ("org-reader", [f"organizations:{action}" for action in ["DescribeOrganization", "ListRoots", "ListOrganizationalUnitsForParent", "ListAccounts"]]),
+        ("org-narrow", ["organizations:DescribeOrganization"]),
+    ]:
+        keys.append(user(iam, name, []))
+        iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=allow(actions, "*"))
+    return found["Id"], found["MasterAccountId"], *keys
+
+
 def main(endpoint, env_file):
     wait_for(endpoint)
     client = lambda service: boto3.client(service, endpoint_url=endpoint, region_name="us-east-1", **ANY)
@@ -162,6 +182,7 @@ def main(endpoint, env_file):
         "ASSUMER": user(iam, "assumer", []),
     }
     role, federated = roles(iam)
+    org, management, names["ORG_READER"], names["ORG_NARROW"] = organization(client, iam)
     tokens = web_tokens(os.path.join(os.path.dirname(env_file), "web-identity.pem"))
     session_id, session_secret, session_token = session(iam, client("sts"), [LANDING])
     verify_from_now_on(endpoint)
@@ -171,6 +192,7 @@ def main(endpoint, env_file):
         lines += [f"{name}_KEY_ID={key_id}", f"{name}_SECRET={secret}"]
     lines += [f"SESSION_KEY_ID={session_id}", f"SESSION_SECRET={session_secret}"]
     lines += [f"SESSION_TOKEN={session_token}"]
+    lines += [f"ORG={org}", f"MANAGEMENT={management}"]
     lines += [f"ROLE={role}", f"EXTERNAL_ID={EXTERNAL_ID}", f"FEDERATED_ROLE={federated}"]
     lines += [f"{name}={token}" for name, token in tokens.items()]
     with open(env_file, "w", encoding="utf-8") as file:

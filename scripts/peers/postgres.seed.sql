@@ -57,3 +57,23 @@ GRANT USAGE ON SCHEMA writes, slow, hidden, void, narrow TO writer;
 GRANT INSERT ON writes.log TO writer;
 GRANT SELECT ON writes.sneaky, slow.forever, hidden.secret TO writer;
 GRANT SELECT (name) ON narrow.person TO writer;
+
+-- What a client of Amazon Redshift meets, as far as PostgreSQL can show it: the version, the views of Redshift's catalog, and no
+-- function of the versions after 8.0 that AAM uses with PostgreSQL.
+CREATE DATABASE redshift;
+\connect redshift
+SET allow_system_table_mods = on;
+CREATE OR REPLACE FUNCTION pg_catalog.version() RETURNS text LANGUAGE sql STABLE AS
+  $$ SELECT 'PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC gcc (GCC) 3.4.2 20041017 (Red Hat 3.4.2-6.fc3), Redshift 1.0.12103'::text $$;
+ALTER FUNCTION pg_catalog.pg_is_in_recovery() RENAME TO pg_is_not_in_redshift;
+CREATE VIEW pg_catalog.svv_columns AS SELECT * FROM information_schema.columns;
+CREATE VIEW pg_catalog.svv_tables AS SELECT * FROM information_schema.tables;
+GRANT SELECT ON pg_catalog.svv_columns, pg_catalog.svv_tables TO public;
+RESET allow_system_table_mods;
+CREATE SCHEMA sales;
+CREATE TABLE sales.orders (id bigint NOT NULL, amount numeric(12, 2), sold_at timestamptz, note varchar(256));
+CREATE TABLE sales.customers (id bigint NOT NULL, name varchar(256));
+CREATE TABLE sales.hidden (id bigint);
+GRANT USAGE ON SCHEMA sales TO reader, writer;
+GRANT REFERENCES ON sales.orders, sales.customers TO reader;
+GRANT SELECT, INSERT ON sales.orders TO writer;

@@ -15,6 +15,7 @@ pub mod lowcode;
 pub mod mongo;
 pub mod object;
 pub mod openapi;
+pub mod redshift;
 pub mod roots;
 pub mod snowflake;
 pub mod sql;

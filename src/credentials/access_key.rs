@@ -12,6 +12,12 @@ const REGION: &[&str] = &["region", "AWS_REGION", "AWS_DEFAULT_REGION"];
 
 const FORM: &str = r#"store {"access_key_id":"...","secret_access_key":"..."} (session_token and region may be added) or ACCESS_KEY_ID:SECRET_ACCESS_KEY where the credential_locator points"#;
 
+/// Returns the names under which people store the field `name`, `name` first.
+#[must_use]
+pub fn spellings<'n>(name: &'n &'n str) -> &'n [&'n str] {
+    [ACCESS, SECRET, TOKEN].into_iter().find(|names| names.first() == Some(name)).unwrap_or(std::slice::from_ref(name))
+}
+
 /// Reads the access key and, if the credential names one, the region.
 ///
 /// # Errors

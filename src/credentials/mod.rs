@@ -4,6 +4,7 @@
 //! [`redact`] knows the secrets in use and removes them by value from logs, registry rows and API responses.
 
 pub mod access_key;
+pub mod aws_signer;
 mod forms;
 pub mod jwt;
 mod known;

@@ -84,7 +84,7 @@ pub fn authorization(request: &UnsignedRequest<'_>, keys: &Keys, realm: &str, no
 fn base_string(request: &UnsignedRequest<'_>, own: &[(&str, &str)]) -> Zeroizing<String> {
     let mut pairs: Vec<(String, String)> = own.iter().map(|(name, value)| (encoded(name), encoded(value))).collect();
     let query = request.url.query().unwrap_or_default().as_bytes();
-    let form = request.form.unwrap_or_default().as_bytes();
+    let form = request.form().unwrap_or_default().as_bytes();
     for (name, value) in url::form_urlencoded::parse(query).chain(url::form_urlencoded::parse(form)) {
         pairs.push((encoded(&name), encoded(&value)));
     }
@@ -109,7 +109,12 @@ mod tests {
     use crate::model::Timestamp;
 
     fn request<'a>(method: &'a str, url: &'a Url, form: Option<&'a str>, seconds: i64) -> UnsignedRequest<'a> {
-        UnsignedRequest { method, url, form, now: Timestamp(seconds * 1000 + 999) }
+        let headers: &[(&str, &str)] = match form {
+            Some(_) => &[("content-type", "application/x-www-form-urlencoded")],
+            None => &[],
+        };
+        let (body, now) = (form.unwrap_or_default().as_bytes(), Timestamp(seconds * 1000 + 999));
+        UnsignedRequest { method, url, headers, body, now }
     }
 
     /// The example of RFC 5849, section 3.4.1.1, with the nonce and the other parameters of that section.

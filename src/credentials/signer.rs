@@ -14,9 +14,25 @@ pub struct UnsignedRequest<'a> {
     /// In upper case.
     pub method: &'a str,
     pub url: &'a Url,
-    /// The body, if it is a form (`application/x-www-form-urlencoded`).
-    pub form: Option<&'a str>,
+    /// The headers that are sent, without those that the signature adds. Names are in lower case.
+    pub headers: &'a [(&'a str, &'a str)],
+    pub body: &'a [u8],
     pub now: Timestamp,
+}
+
+impl<'a> UnsignedRequest<'a> {
+    /// Returns the value of the first header called `name`, which must be in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+
+    /// Returns the body if it is a form (`application/x-www-form-urlencoded`).
+    #[must_use]
+    pub fn form(&self) -> Option<&'a str> {
+        let media = self.header("content-type")?.split(';').next().unwrap_or_default().trim();
+        std::str::from_utf8(self.body).ok().filter(|_| media.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+    }
 }
 
 /// The response to a signed request.
@@ -92,10 +108,10 @@ pub trait RequestSigner: Send + Sync {
     fn secrets(&self) -> Vec<Secret>;
 }
 
-/// A [`RequestSigner`] and the only origin whose requests it signs.
+/// A [`RequestSigner`] and the only origins whose requests it signs.
 #[derive(Clone)]
 pub struct Signer {
-    origin: String,
+    origins: Vec<String>,
     signer: Arc<dyn RequestSigner>,
 }
 
@@ -103,19 +119,25 @@ impl Signer {
     /// Creates a signer for requests to the origin (scheme, host and port) of `url`.
     #[must_use]
     pub fn new(url: &Url, signer: Arc<dyn RequestSigner>) -> Signer {
-        Signer { origin: url.origin().ascii_serialization(), signer }
+        Signer { origins: vec![url.origin().ascii_serialization()], signer }
     }
 
-    /// Returns scheme, host and port, for example `https://acme.okta.com`.
+    /// Creates a signer for requests to several origins, each of which is scheme, host and port.
     #[must_use]
-    pub fn origin(&self) -> &str {
-        &self.origin
+    pub fn for_origins(origins: Vec<String>, signer: Arc<dyn RequestSigner>) -> Signer {
+        Signer { origins, signer }
+    }
+
+    /// Returns scheme, host and port of each origin, for example `https://acme.okta.com`, separated by commas.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.origins.join(", ")
     }
 
     /// Whether a request to `url` is signed.
     #[must_use]
     pub fn covers(&self, url: &Url) -> bool {
-        url.origin().is_tuple() && url.origin().ascii_serialization() == self.origin
+        url.origin().is_tuple() && self.origins.contains(&url.origin().ascii_serialization())
     }
 }
 
@@ -129,7 +151,7 @@ impl std::ops::Deref for Signer {
 
 impl PartialEq for Signer {
     fn eq(&self, other: &Signer) -> bool {
-        self.origin == other.origin && self.signer.secrets() == other.signer.secrets()
+        self.origins == other.origins && self.signer.secrets() == other.signer.secrets()
     }
 }
 
@@ -137,7 +159,7 @@ impl Eq for Signer {}
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for {}", self.signer.scheme(), self.origin)
+        write!(f, "{} for {}", self.signer.scheme(), self.origin())
     }
 }
 

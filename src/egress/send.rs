@@ -195,10 +195,10 @@ async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url, memory:
 /// Adds the signature to the headers, if the session signs requests to `url`.
 fn sign(session: &Session, judged: &JudgedRequest, url: &Url, headers: &mut HeaderMap) -> Result<(), Failure> {
     let Some(signing) = &session.signing else { return Ok(()) };
-    let is_form = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/x-www-form-urlencoded");
-    let form = std::str::from_utf8(&judged.body).ok().filter(|_| is_form);
-    let request = UnsignedRequest { method: judged.method.as_str(), url, form, now: session.egress.clock.now() };
-    signing.sign(headers, &request)
+    let sent = headers.clone();
+    let pairs: Vec<(&str, &str)> = sent.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
+    let (method, body, now) = (judged.method.as_str(), &judged.body[..], session.egress.clock.now());
+    signing.sign(headers, &UnsignedRequest { method, url, headers: &pairs, body, now })
 }
 
 /// The failure for a URL that the URL standard allows but HTTP does not.

@@ -310,7 +310,10 @@ struct File {
 }
 
 /// The engines that read further keys of a family file.
-pub(crate) const DESCRIBED_ENGINES: [&str; 3] = ["lowcode", "snowflake", "supabase"];
+pub(crate) const DESCRIBED_ENGINES: [&str; 4] = ["lowcode", "redshift", "snowflake", "supabase"];
+
+/// The engines whose families contain a manifest.
+pub(crate) const MANIFEST_ENGINES: [&str; 3] = ["lowcode", "redshift", "supabase"];
 
 /// The keys that only families of these engines have.
 pub(crate) const LOWCODE_KEYS: [&str; 15] = [
@@ -322,6 +325,7 @@ pub(crate) const LOWCODE_KEYS: [&str; 15] = [
     "wrong_kinds",
     "limits",
     "posts",
+    "signing",
     "calls",
     "schemas",
     "blind",

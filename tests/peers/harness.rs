@@ -50,6 +50,7 @@ pub enum Peer {
     Datadog,
     Smongo,
     Nx27017,
+    Boto3,
 }
 
 impl Peer {
@@ -95,6 +96,7 @@ impl Peer {
             Peer::Datadog => "datadog",
             Peer::Smongo => "smongo",
             Peer::Nx27017 => "nx27017",
+            Peer::Boto3 => "boto3",
         }
     }
 
@@ -115,7 +117,7 @@ impl Peer {
             Peer::Google => "ORGANIZATIONS",
             Peer::Pagerduty => "SCRIPT",
             Peer::Supabase => "NODE",
-            Peer::Cdk => "PYTHON",
+            Peer::Cdk | Peer::Boto3 => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",
             Peer::Authlib | Peer::Oidc => "TOKEN_URL",

@@ -15,6 +15,7 @@ mod support;
 mod atlassian;
 mod aws;
 mod azure;
+mod aws_families;
 mod consent;
 mod daemon;
 mod dashboard;
@@ -51,6 +52,7 @@ fn main() -> std::process::ExitCode {
     harness::run(vec![
         aws::tests(),
         azure::tests(),
+        aws_families::tests(),
         consent::tests(),
         daemon::tests(),
         daemon::changes::tests(),

@@ -1,13 +1,17 @@
 //! Who a caller is, and whether it may do what it asks for.
 
 use crate::assertions::{CheckError, Fault, check, is_issued_by};
-use crate::config::{Account, Accounts, Assertion, Carrier, Client, Credential, OAuth1Scheme, Route, Scheme, SchemeForm};
+use crate::config::{
+    Account, Accounts, Assertion, Carrier, Client, Credential, OAuth1Scheme, Route, Scheme, SchemeForm, SignatureRule, SignedService,
+};
 use crate::dpop::{ProofError, proof};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, set_captures};
 use crate::jwt::Jwt;
 use crate::minted::MintedToken;
 use crate::oauth1::{SignatureCheck, SignatureFault, SignedHeader};
 use crate::request::basic;
+use crate::signature::{KnownKey, Signature, SignatureFault};
+use crate::template::text;
 
 /// What a request carries.
 pub enum Presented {
@@ -26,6 +30,12 @@ impl Exchange<'_> {
     pub fn present(&self) -> Presented {
         let mut presented = Presented::Nothing;
         for scheme in &self.vendor.schemes {
+            if let Some(rule) = &scheme.signature {
+                let is_signed = self.request.header("authorization").is_some_and(|header| header.starts_with("AWS4-"));
+                if is_signed || self.vendor.schemes.len() == 1 {
+                    return self.by_signature(scheme, rule);
+                }
+            }
             for value in scheme.forms.iter().filter_map(|form| self.sent(form)) {
                 match self.look_up(scheme, &value) {
                     Presented::Known(credential) => return Presented::Known(credential),
@@ -45,6 +55,9 @@ impl Exchange<'_> {
     /// Whether the request seems to carry a credential of the vendor. Nothing is verified, and nothing is used up.
     pub fn knows_credential(&self) -> bool {
         self.vendor.schemes.iter().any(|scheme| {
+            if scheme.signature.is_some() {
+                return Signature::parse(self.request).is_ok_and(|signature| self.access_key(signature.access_key_id).is_some());
+            }
             scheme.forms.iter().filter_map(|form| self.sent(form)).any(|value| {
                 let token =
                     scheme.oauth1.as_ref().and_then(|_| SignedHeader::parse(&value)?.get("oauth_token").map(str::to_owned));
@@ -80,6 +93,53 @@ impl Exchange<'_> {
             Some(other) => Presented::WrongKind(Box::new(other.clone())),
             None => Presented::Unknown,
         }
+    }
+
+    /// The credential of a request that is signed with an access key.
+    fn by_signature(&self, scheme: &Scheme, rule: &SignatureRule) -> Presented {
+        let refused = |fault: SignatureFault| Presented::Refused(format!("bad_signature_{}", fault.as_str()));
+        let signature = match Signature::parse(self.request) {
+            Ok(signature) => signature,
+            Err(fault) => return refused(fault),
+        };
+        let Some(own) = self.access_key(signature.access_key_id).filter(|own| own.kind == scheme.kind) else {
+            return refused(SignatureFault::Key);
+        };
+        let Some((service, region)) = self.signed_service(rule) else { return refused(SignatureFault::Scope) };
+        let secret = own.value.split_once(':').map_or("", |(_, secret)| secret);
+        let key = KnownKey { secret, session_token: own.data.get("session_token").and_then(serde_json::Value::as_str) };
+        match signature.verify(self.request, &key, &service, &region, self.now()) {
+            Ok(()) => Presented::Known(Box::new(own.clone())),
+            Err(fault) => refused(fault),
+        }
+    }
+
+    /// The access key with this id: the part of its value before the colon.
+    fn access_key(&self, id: &str) -> Option<&Credential> {
+        self.vendor.credentials.iter().find(|own| own.value.split_once(':').is_some_and(|(own, _)| own == id))
+    }
+
+    /// The service that the request was sent to, and its region. At a plain address, which stands for one host, the request
+    /// itself says which service it is for.
+    fn signed_service(&self, rule: &SignatureRule) -> Option<(String, String)> {
+        let prefix = self.request.header("x-amz-target").map(|target| target.split('.').next().unwrap_or_default());
+        let sent_to = self.request.header("host").map(|host| host.split(':').next().unwrap_or_default());
+        let is_plain = sent_to.is_some_and(|host| !host.eq_ignore_ascii_case(&self.request.host));
+        let fits = |service: &&SignedService| {
+            let version = service.version.as_deref();
+            service.target.as_deref() == prefix && version.is_none_or(|version| self.request.form("Version") == Some(version))
+        };
+        rule.services.iter().filter(fits).find_map(|service| {
+            let captures = match service.host.captures(&self.request.host) {
+                Some(captures) => captures,
+                None if is_plain => self.captures.clone(),
+                None => return None,
+            };
+            let mut scope = self.scope(None);
+            set_captures(&mut scope, &captures);
+            let region = service.region.render(&scope).ok()??;
+            Some((service.service.clone(), text(&region)))
+        })
     }
 
     fn minted_token(&self, token: MintedToken, scheme: &Scheme, value: &str) -> Presented {

@@ -18,6 +18,7 @@ pub mod request;
 mod respond;
 pub mod sandbox;
 pub mod server;
+pub mod signature;
 pub mod state;
 pub mod template;
 pub mod tls;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// The content type of JSON, unless the vendor's file has another.
 pub const JSON: &str = "application/json; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -49,7 +51,10 @@ impl Reply {
 
     /// Adds a header. A content type that the vendor's file writes takes the place of the sandbox's own.
     pub fn add_header(&mut self, name: &str, value: String) {
-        match self.headers.iter_mut().find(|(own, before)| own == name && name == "content-type" && before == JSON) {
+        let own_types = [JSON, HTML, PLAIN_TEXT];
+        let is_own =
+            |(own, before): &&mut (String, String)| own == name && name == "content-type" && own_types.contains(&before.as_str());
+        match self.headers.iter_mut().find(is_own) {
             Some((_, before)) => *before = value,
             None => self.headers.push((name.to_owned(), value)),
         }
@@ -60,7 +65,7 @@ impl Reply {
         let content_type = match body {
             Value::String(text) => {
                 self.body = text.as_bytes().to_vec();
-                if text.trim_start().starts_with('<') { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" }
+                if text.trim_start().starts_with('<') { HTML } else { PLAIN_TEXT }
             }
             value => {
                 self.body = serde_json::to_vec(value).unwrap_or_default();

@@ -20,6 +20,7 @@ pub struct Request {
     pub form: Vec<(String, String)>,
     pub json: Option<Value>,
     pub has_body: bool,
+    pub body: Bytes,
 }
 
 impl Request {
@@ -39,6 +40,7 @@ impl Request {
             form: if is_form { pairs(body) } else { Vec::new() },
             json: if is_form { None } else { serde_json::from_slice(body).ok() },
             has_body: !body.is_empty(),
+            body: body.clone(),
             headers,
         }
     }

@@ -1,7 +1,7 @@
 //! Maps a resource id to the URL of an API, and extracts the parts of the id that the family's templates use. Pure.
 
 use super::credential_url::PLACEHOLDER;
-use super::family_spec::{FamilySpec, ResourceKind};
+use super::family_spec::{FamilySpec, PartValue, ResourceKind};
 use super::privilege::fits;
 use super::spelling::{self, SpelledId};
 use crate::model::{Class, Failure};
@@ -65,8 +65,9 @@ impl Patterns {
     /// the kind, if it does not have a base URL.
     pub fn compile(form: &FamilySpec) -> Result<Patterns, String> {
         // Only the host of the base URL may depend on the resource id, because only that one is checked as a recipient.
-        let others = form.address.servers.values().chain(form.auth.iter().filter_map(|method| method.base_url.as_ref()));
-        if let Some(url) = others.into_iter().find(|url| authority(url).contains('{')) {
+        let servers = form.address.servers.values().filter(|url| !form.fixes_parts(authority(url)));
+        let methods = form.auth.iter().filter_map(|method| method.base_url.as_ref());
+        if let Some(url) = servers.chain(methods.filter(|url| authority(url).contains('{'))).next() {
             return Err(format!("the host of {url} must not depend on the resource id"));
         }
         let one = |kind: &ResourceKind| {
@@ -153,6 +154,19 @@ impl Patterns {
         };
         let (kind, parts) = kinds.find_map(|(kind, patterns)| Some((kind, matched(kind, patterns)?)))?;
         Some(MatchedKind { kind, parts, server: None })
+    }
+}
+
+impl FamilySpec {
+    /// Returns true if every kind sets each part of `text` to a fixed value, or does not have it.
+    fn fixes_parts(&self, text: &str) -> bool {
+        let is_fixed = |kind: &ResourceKind, part: &str| match kind.set.get(part) {
+            Some(PartValue::Template(value)) => !value.contains('{'),
+            Some(PartValue::Changed(_)) => false,
+            None => !kind.parts.contains_key(part),
+        };
+        let parts = text.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+        parts.into_iter().all(|part| self.address.kinds.iter().all(|kind| is_fixed(kind, part)))
     }
 }
 

@@ -51,6 +51,9 @@ pub struct AuthMethod {
     /// The method to try with the same credential if the vendor rejects the credential with this one.
     #[serde(default)]
     pub otherwise: Option<String>,
+    /// The class of the failure after which `otherwise` is tried, if it is not `credential_rejected`.
+    #[serde(default)]
+    pub otherwise_if: String,
     /// The day (`YYYY-MM-DD`) on which the vendor ends all credentials of this method.
     #[serde(default)]
     pub ends: Option<String>,

@@ -7,13 +7,13 @@ use super::family_spec::{
     ResourceKind,
 };
 use super::login::{self, TokenFacts, auth_method, fields};
+use super::signing_spec;
 use super::spec::{self, Spec};
 use super::text_spec::WrongKind;
 use super::wrong_kind;
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
 use crate::credentials::{Credential, Signer};
-
 use crate::families::Family;
 use crate::model::{Class, Failure, PostRule, Posts, Recipient, Timestamp};
 use crate::policy::{ListedServer, Policy};
@@ -61,6 +61,8 @@ pub struct Binding {
     pub origins: BTreeSet<String>,
     pub account: String,
     pub posts: Posts,
+    /// Signs the requests, if the family's credentials are not sent as they are.
+    pub signer: Option<Signer>,
     pub limits: Vec<Limit>,
     /// What to do if a response names another host.
     pub hosts_fix: String,
@@ -94,6 +96,8 @@ pub struct Binding {
     pub then_base_url: Option<String>,
     /// The binding to use if the source rejects the credential with this one.
     pub otherwise: Option<Box<Binding>>,
+    /// The class of the failure after which `otherwise` is used.
+    pub otherwise_if: Class,
     /// The name of the kind of resource; empty for custom sources.
     pub kind: String,
     /// Where the base address of the calls is configured, as people read it.
@@ -301,6 +305,12 @@ impl FamilyResource {
                 }
             }
         }
+        let signer = match authorization {
+            Authorization::Known(credential) if !form.signing.is_empty() => {
+                Some(signing_spec::signer(&form.signing, credential, &location.parts)?)
+            }
+            _ => None,
+        };
         let manifest = self.spec.loaded()?;
         let then_base_url = self.method_base_url(method).filter(|_| matches!(authorization, Authorization::Known(_)));
         let urls = [&location.base_url].into_iter().chain(location.servers.values()).chain(&then_base_url);
@@ -315,6 +325,7 @@ impl FamilyResource {
             origins,
             account: location.account,
             posts: posts(family, &form.posts, &fixed),
+            signer,
             limits: form.limits.clone(),
             hosts_fix: format!(
                 "a response of {} names that host. If it is the same server under its own name, use the name in resource_ids and \
@@ -336,6 +347,7 @@ impl FamilyResource {
             first: method.first.clone(),
             then_base_url,
             otherwise: None,
+            otherwise_if: super::errors::class(&method.otherwise_if).unwrap_or(Class::CredentialRejected),
             kind: self.kind.name.clone(),
             base_url: format!("families.{}.base_url in the policy (it is {})", family.id, location.base_url),
             identity: form.identity.iter().find(|rule| rule.kind == self.kind.name).cloned(),

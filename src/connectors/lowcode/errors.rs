@@ -6,6 +6,7 @@ use super::privilege::fits as fits_glob;
 use crate::credentials::redact;
 use crate::egress::named_wait;
 use crate::model::{Class, Failure};
+use ::lowcode::bounds::Bounds;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,7 +53,7 @@ pub fn classify(errors: Option<&Errors>, response: &ResponseView<'_>, context: &
     if rules.is_empty() && response.status < 300 {
         return None;
     }
-    let body = json_of(response);
+    let body = parsed(response);
     let rule = rules.into_iter().find(|rule| fits_body(rule, response, &body));
     // A text that only this vendor writes shows who answered, whatever the format.
     let known = rule.is_some_and(|rule| rule.text_pattern.is_some());
@@ -80,7 +81,7 @@ pub fn classify(errors: Option<&Errors>, response: &ResponseView<'_>, context: &
 /// Returns the failure of the family's rule for `response`, or `None` if no rule matches.
 #[must_use]
 pub fn by_rules(errors: Option<&Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<Failure> {
-    let body = json_of(response);
+    let body = parsed(response);
     let rule = rules_for(errors, response, context).into_iter().find(|rule| fits_body(rule, response, &body))?;
     Some(by_rule(rule, errors, response, &body, context))
 }
@@ -92,17 +93,25 @@ pub fn is_about_limits(response: &ResponseView<'_>) -> bool {
     says(response.body, &texts.map(str::to_string))
 }
 
+/// Returns the body as a value: JSON, or an XML document as `XmlDecoder` reads it (`/Response/Error/Code`). A body that is
+/// neither is null, and so is a page for people.
+fn parsed(response: &ResponseView<'_>) -> Value {
+    if let Ok(value) = serde_json::from_slice(response.body) {
+        return value;
+    }
+    let text = std::str::from_utf8(response.body).ok().filter(|text| text.trim_start().starts_with('<'));
+    let text = text.filter(|_| !begins_like_html(response.body));
+    let document = text.and_then(|text| ::lowcode::decode::xml_document(text, &Bounds::default()));
+    document.and_then(|value| serde_json::to_value(&value).ok()).unwrap_or(Value::Null)
+}
+
 /// Returns the missing permission that `response` names, or `None` if it is not a denial that names one.
 #[must_use]
 pub fn missing(errors: Option<&Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<String> {
-    let body = json_of(response);
+    let body = parsed(response);
     let rule = rules_for(errors, response, context).into_iter().find(|rule| fits_body(rule, response, &body))?;
     let missing = missing_permission(rule, response, &body).filter(|_| class(&rule.class) == Some(Class::PermissionDenied))?;
     Some(if rule.alternatives && missing.contains(',') { format!("one of {missing}") } else { missing })
-}
-
-fn json_of(response: &ResponseView<'_>) -> Value {
-    serde_json::from_slice(response.body).unwrap_or(Value::Null)
 }
 
 /// Returns the rules whose conditions hold as far as they do not concern the body. Most successful responses have none, and
@@ -375,12 +384,30 @@ pub fn no_list(url: &str, message: &str, context: &ErrorContext<'_>) -> Failure 
     Failure::new(class, title, fix).detail(detail)
 }
 
+/// Returns the failure for a successful response that is an HTML page although the stream needs another format, or `None`.
+#[must_use]
+pub fn html_page(response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<Failure> {
+    let is_page = (200..300).contains(&response.status) && begins_like_html(response.body);
+    is_page.then(|| {
+        let title = format!("{} answered with an HTML page instead of the data of {}", call(response), context.title);
+        let fix = format!(
+            "correct {}; if it is correct, check whether a sign-in page, a portal or a proxy answers in place of the API",
+            context.base_url
+        );
+        let detail = vendor_message(None, response, &Value::Null, context.title);
+        Failure::new(Class::WrongService, title, fix).detail(redact::scrub(&detail))
+    })
+}
+
 /// Returns true if the response is a page for people.
 fn is_html(response: &ResponseView<'_>) -> bool {
-    let begin: Vec<u8> = response.body.trim_ascii_start().iter().take(14).map(u8::to_ascii_lowercase).collect();
     header(response, "content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
-        || begin.starts_with(b"<!doctype html")
-        || begin.starts_with(b"<html")
+        || begins_like_html(response.body)
+}
+
+fn begins_like_html(body: &[u8]) -> bool {
+    let begin: Vec<u8> = body.trim_ascii_start().iter().take(14).map(u8::to_ascii_lowercase).collect();
+    begin.starts_with(b"<!doctype html") || begin.starts_with(b"<html")
 }
 
 /// Returns method, scheme, host, port and path of the call, without the query, which may hold a secret.
@@ -427,7 +454,7 @@ fn plain_text(response: &ResponseView<'_>, beginning: &str) -> Option<String> {
 /// Returns the call, the status and the message of the source, for a response of any vendor.
 #[must_use]
 pub fn summary(response: &ResponseView<'_>) -> String {
-    let body: Value = serde_json::from_slice(response.body).unwrap_or(Value::Null);
+    let body = parsed(response);
     redact::scrub(&vendor_message(None, response, &body, "the source")).into_owned()
 }
 

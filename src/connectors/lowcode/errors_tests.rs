@@ -1,4 +1,4 @@
-use super::super::family_spec::ResourceKind;
+use super::super::family_spec::{AuthMethod, ResourceKind};
 use super::super::spec;
 use super::*;
 use std::collections::BTreeSet;
@@ -98,8 +98,16 @@ fn every_rule_of_every_family_has_a_class_and_known_parts() {
                 kinds.iter().filter(|kind| rule.kinds.is_empty() || rule.kinds.contains(&kind.name)).collect();
             let names = |kind: &ResourceKind| kind.parts.keys().chain(kind.set.keys()).cloned().collect::<BTreeSet<String>>();
             let shared = concerned.into_iter().map(names).reduce(|all, more| all.intersection(&more).cloned().collect());
+            // What every way to log in reads before all other streams.
+            let first =
+                |method: &AuthMethod| method.first.iter().flat_map(|first| first.parts.keys().cloned()).collect::<BTreeSet<_>>();
+            let first = spec.form.auth.iter().map(first).reduce(|all, more| all.intersection(&more).cloned().collect());
             let known = ["resource", "stream", "call", "missing", "granted", "host", "base_url"].into_iter().chain(captured);
-            let parts = known.map(str::to_string).chain(shared.unwrap_or_default()).map(|name| (name, String::new())).collect();
+            let parts = known
+                .map(str::to_string)
+                .chain(shared.into_iter().chain(first).flatten())
+                .map(|name| (name, String::new()))
+                .collect();
             assert!(
                 crate::connectors::lowcode::address::fill(&format!("{} {}", rule.title, rule.fix), &parts).is_ok(),
                 "{}",

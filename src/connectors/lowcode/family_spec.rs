@@ -8,6 +8,7 @@ pub use super::auth_spec::{AuthMethod, FirstStream, OAuth1};
 pub use super::blind_spec::{Blind, SeesRecords};
 pub use super::grant_spec::{GrantSource, MethodPrivilege, Privilege, UnlistedGrant};
 pub use super::limit_spec::{Limit, Usage, UsagePattern};
+pub use super::signing_spec::SignedService;
 pub use super::text_spec::{EmptyNote, TextPattern, WholePattern, WrongKind};
 pub use crate::connectors::CallCounts;
 use crate::model::PostRule;
@@ -32,6 +33,9 @@ pub struct FamilySpec {
     pub limits: Vec<Limit>,
     #[serde(default)]
     pub posts: Vec<PostRule>,
+    /// The services of AWS whose requests are signed with the access key.
+    #[serde(default)]
+    pub signing: Vec<SignedService>,
     /// Schemas that the vendor describes.
     #[serde(default)]
     pub schemas: Vec<DescribedSchema>,

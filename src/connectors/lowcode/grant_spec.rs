@@ -91,6 +91,10 @@ pub struct GrantSource {
     /// A text to put before each grant of this source.
     #[serde(default)]
     pub prefix: String,
+    /// Why the grants of this source are only some of those that the credential has. They can prove that it may do too much, and
+    /// never that it only reads. A server that does not answer makes the verdict unknown, and the attempt goes on.
+    #[serde(default)]
+    pub partial: String,
     /// Further sources without which the grants of this one are incomplete.
     #[serde(default)]
     pub and: Vec<GrantSource>,

@@ -43,6 +43,9 @@ impl Resource {
         identity: IdentityResponse<'_>,
     ) -> Result<(Privilege, Vec<String>), Failure> {
         let unknown = |reason: String| (Privilege::Unknown { reason }, Vec::new());
+        if self.binding.token.read_only {
+            return Ok((Privilege::Ok, Vec::new()));
+        }
         let method = rules.by_auth.get(&self.binding.auth);
         if let Some(method) = method.filter(|method| !method.over.is_empty()) {
             return Ok((Privilege::Over { grants: method.over.clone() }, Vec::new()));
@@ -61,7 +64,13 @@ impl Resource {
             let (mut grants, mut complete) = (Vec::new(), true);
             for (at, part) in std::iter::once(source).chain(&source.and).enumerate() {
                 match self.yielded(rules, part, identity).await? {
-                    Yielded::Grants(more) => grants.extend(more),
+                    Yielded::Grants(more) => {
+                        grants.extend(more);
+                        if !part.partial.is_empty() {
+                            complete = false;
+                            reasons.push(part.partial.trim().to_string());
+                        }
+                    }
                     Yielded::Part(more, reason) => {
                         grants.extend(more);
                         complete = false;
@@ -121,7 +130,7 @@ impl Resource {
         let Some(stream) = named.streams.first() else { return Ok(Yielded::Absent) };
         let records = match self.read(&self.run(), stream, MAX_GRANT_RECORDS + 1, false).await {
             Ok(records) => records,
-            Err(failure) if is_about_the_stream(&failure) => {
+            Err(failure) if is_about_the_stream(&failure) || !source.partial.is_empty() && is_unreachable(&failure) => {
                 return Ok(Yielded::Unreadable(format!("{} cannot be read: {}", source.stream, reason(&failure))));
             }
             Err(failure) => return Err(failure),
@@ -153,6 +162,11 @@ impl Resource {
 
 fn prefixed(source: &GrantSource, grants: Vec<String>) -> Vec<String> {
     grants.into_iter().map(|grant| format!("{}{grant}", source.prefix)).collect()
+}
+
+/// Returns true if the server of a source that can do without did not answer.
+fn is_unreachable(failure: &Failure) -> bool {
+    matches!(failure.class, Class::Network | Class::EgressRefused | Class::BreakerOpen)
 }
 
 /// Returns true if the failure only means that this stream cannot be read. The identity is proven by then, so a rejection

@@ -31,8 +31,10 @@ impl Resource {
         if purpose != Purpose::Data || !(200..300).contains(&view.status) {
             return None;
         }
-        let no_json = || errors::not_json(&view, &self.error_context(stream)).filter(|_| expects_json);
-        self.not_data(&view, stream).or_else(no_json)
+        let context = self.error_context(stream);
+        // A page for people is not data in any other format either.
+        let unreadable = || if expects_json { errors::not_json(&view, &context) } else { errors::html_page(&view, &context) };
+        self.not_data(&view, stream).or_else(unreadable)
     }
 
     /// Stops the account because of a throttled response, in the terms of the family. Returns `None` for a denial that only

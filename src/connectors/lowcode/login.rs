@@ -3,7 +3,7 @@
 use super::address::{fill, unknown_part};
 use super::family_spec::{AuthMethod, OAuth1};
 use crate::credentials::oauth1::{KeySigner, Keys};
-use crate::credentials::{Credential, Secret, Signer};
+use crate::credentials::{Credential, Secret, Signer, access_key};
 use crate::families::Family;
 use crate::model::{Class, Failure};
 use base64::Engine as _;
@@ -23,6 +23,8 @@ pub struct TokenFacts {
     pub confirmed: bool,
     /// The scopes that the vendor named when it issued the token.
     pub granted: Option<Vec<String>>,
+    /// True if the issuer limited the credential to reading when AAM minted it, as a session policy of AWS does.
+    pub read_only: bool,
 }
 
 impl TokenFacts {
@@ -31,9 +33,10 @@ impl TokenFacts {
     pub fn new<'t>(fields: impl Iterator<Item = &'t String>, credential: Option<&Credential>) -> TokenFacts {
         let granted = credential.and_then(Credential::granted).map(<[String]>::to_vec);
         let confirmed = credential.and_then(Credential::confirmed).map(|facts| serde_json::json!(facts));
+        let read_only = credential.is_some_and(Credential::is_read_only);
         match fields.filter_map(|text| claims(text)).next() {
-            Some(claims) => TokenFacts { claims, confirmed: false, granted },
-            None => TokenFacts { confirmed: confirmed.is_some(), claims: confirmed.unwrap_or_default(), granted },
+            Some(claims) => TokenFacts { claims, confirmed: false, granted, read_only },
+            None => TokenFacts { confirmed: confirmed.is_some(), claims: confirmed.unwrap_or_default(), granted, read_only },
         }
     }
 }
@@ -108,7 +111,7 @@ pub fn fields(method: &AuthMethod, credential: &Credential) -> Option<BTreeMap<S
         return Some(BTreeMap::new());
     }
     let trimmed = |secret: &Secret| secret.expose().trim().to_string();
-    let by_name = |name: &String| Some((name.clone(), trimmed(credential.field(name)?)));
+    let by_name = |name: &String| Some((name.clone(), trimmed(credential.any(access_key::spellings(&name.as_str()))?)));
     let plain = credential.plain().map(trimmed);
     let required: Option<BTreeMap<String, String>> = match (plain, method.needs.as_slice()) {
         (Some(text), [only]) => Some([(only.clone(), text)].into()),

@@ -39,6 +39,7 @@ pub mod open;
 mod planned;
 pub mod privilege;
 mod reuse;
+mod signing_spec;
 pub mod spec;
 pub mod spelling;
 mod text_spec;

@@ -117,10 +117,15 @@ pub async fn open(
         spec::validate_config(manifest, config).map_err(|failed| resource.failure("", failed))?;
     }
     let (identity, privilege) = match resource.introduced().await {
-        Err(failure) if failure.class == Class::CredentialRejected && resource.use_other_method() => {
+        Err(failure) if failure.class == resource.binding.otherwise_if && resource.use_other_method() => {
             // The first method says why the credential does not work, unless the second one shows that it is valid there.
+            let first = failure.class;
             match resource.introduced().await {
-                Err(other) if resource.accepted.load(Ordering::Relaxed) || judge::accepts_credential(&other) => {
+                Err(other)
+                    if resource.accepted.load(Ordering::Relaxed)
+                        || judge::accepts_credential(&other)
+                        || first != Class::CredentialRejected && other.class != first =>
+                {
                     return Err(other);
                 }
                 introduced => introduced.map_err(|_| failure)?,

@@ -3,7 +3,7 @@
 use super::address::Patterns;
 use super::family_spec::{AuthMethod, FamilySpec, Identity, Limit};
 use super::identity;
-use crate::families::{self, Family};
+use crate::families::{self, Family, MANIFEST_ENGINES};
 use crate::model::{Class, Failure};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::load;
@@ -33,7 +33,9 @@ impl Spec {
     /// # Errors
     /// Returns a message that describes the defect of the file. A test parses all family files.
     pub fn from_family(family: &Family) -> Result<Option<Spec>, String> {
-        let Some(value) = family.lowcode.as_ref().filter(|_| ENGINES.contains(&family.engine.as_str())) else { return Ok(None) };
+        let Some(value) = family.lowcode.as_ref().filter(|_| MANIFEST_ENGINES.contains(&family.engine.as_str())) else {
+            return Ok(None);
+        };
         let mut form: FamilySpec = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
         for method in &mut form.auth {
             let name = method.login.as_ref().unwrap_or(&method.name);
@@ -73,6 +75,11 @@ impl Spec {
         let is_day = |method: &&AuthMethod| method.ends.as_ref().is_none_or(|day| identity::end(day).is_some());
         if let Some(method) = form.auth.iter().find(|method| !is_day(method)) {
             return Err(format!("the day on which {} ends is not of the form YYYY-MM-DD", method.name));
+        }
+        let unknown_class =
+            |method: &&AuthMethod| !method.otherwise_if.is_empty() && super::errors::class(&method.otherwise_if).is_none();
+        if let Some(method) = form.auth.iter().find(unknown_class) {
+            return Err(format!("there is no class {}", method.otherwise_if));
         }
         let kinds = || form.address.kinds.iter();
         let asked = kinds()

@@ -27,10 +27,22 @@ pub enum Tls {
     Verify,
 }
 
+/// What a server with the protocol of PostgreSQL understands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    #[default]
+    Postgres,
+    /// Amazon Redshift, which descends from PostgreSQL 8.0: without startup options, and without settings and functions that
+    /// are newer.
+    Redshift,
+}
+
 /// One database on one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseServer {
     pub wire: Protocol,
+    /// Only for PostgreSQL's protocol.
+    pub dialect: Dialect,
     /// The host in lower case. An IPv6 address has no brackets here.
     pub host: String,
     pub port: u16,
@@ -67,7 +79,11 @@ impl Protocol {
 /// Formats as `postgres db.example:5432/shop`. The text never contains a secret.
 impl fmt::Display for DatabaseServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.wire.as_str(), self.authority(), self.database)
+        let name = match self.dialect {
+            Dialect::Postgres => self.wire.as_str(),
+            Dialect::Redshift => "redshift",
+        };
+        write!(f, "{name} {}/{}", self.authority(), self.database)
     }
 }
 

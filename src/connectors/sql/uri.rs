@@ -4,7 +4,7 @@
 //! *names* of the properties.
 
 use super::dialects;
-pub use super::server::{DatabaseServer, Protocol, Tls};
+pub use super::server::{DatabaseServer, Dialect, Protocol, Tls};
 use super::server::{holds_login, misconfigured};
 use crate::model::Failure;
 use percent_encoding::percent_decode_str;
@@ -88,6 +88,7 @@ fn server(wire: Protocol, rest: &str) -> Result<DatabaseLocation, Failure> {
     let database = database(path, form)?;
     let mut server = DatabaseServer {
         wire,
+        dialect: Dialect::Postgres,
         host,
         port,
         database,

@@ -23,7 +23,7 @@ impl RequestSigner for Counting {
 
     fn headers(&self, request: &UnsignedRequest<'_>) -> Result<Vec<(String, Secret)>, Failure> {
         let number = self.made.fetch_add(1, Ordering::SeqCst);
-        let form = request.form.unwrap_or("no form");
+        let form = request.form().unwrap_or("no form");
         self.signed.lock().unwrap().push(format!("{} {} {form}", request.method, request.url));
         Ok(vec![("authorization".to_string(), Secret::new(format!("Counting number-{number}")))])
     }

@@ -161,7 +161,8 @@ impl PrincipalProvider {
         let context = MintContext { providers, request, name, principal, asked: AtomicBool::new(false) };
         // A changed principal mints anew, and so does a family that needs other scopes.
         let definition = request.policy.credentials.definition(&request.locator).to_string();
-        let settings = serde_json::json!([principal, context.scopes(), definition]).to_string();
+        let for_redshift = principal.kind == "aws" && aws::logs_in_to_redshift(&request.family.id);
+        let settings = serde_json::json!([principal, context.scopes(), definition, for_redshift]).to_string();
         let key = format!("{name}|{}", crate::model::Digest::from_bytes(settings.as_bytes()));
         // Where no call is made, the credential is made of keys that can be changed at their place at any time.
         let reuse = if principal.calls().is_empty() { Reuse::OncePerConnection } else { Reuse::UntilEnd };

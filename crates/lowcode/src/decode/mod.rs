@@ -27,6 +27,12 @@ pub enum Decoder {
     Raw(Parser),
 }
 
+/// Parses an XML document as the `XmlDecoder` does. Returns `None` if it is not well-formed or nested too deeply.
+#[must_use]
+pub fn xml_document(text: &str, bounds: &Bounds) -> Option<Value> {
+    xml::parse(text, bounds).ok().filter(|value| value.as_dict().is_some_and(|dict| !dict.is_empty()))
+}
+
 /// The parser of a composite decoder.
 #[derive(Clone, Debug)]
 pub enum Parser {

@@ -1,5 +1,6 @@
 //! Credentials that exist, how requests carry them, and clients that mint their own.
 
+use super::signature::SignatureRule;
 use super::token::Assertion;
 use crate::template::Template;
 use crate::yaml::{Fields, Node, Problems};
@@ -29,6 +30,8 @@ pub struct Scheme {
     pub assertion: Option<Assertion>,
     /// Each request is signed, and the credential is never sent.
     pub oauth1: Option<OAuth1Scheme>,
+    /// The caller signs each request with its credential, an access key of AWS.
+    pub signature: Option<SignatureRule>,
 }
 
 /// How signed requests are checked (RFC 5849).
@@ -156,7 +159,7 @@ pub fn schemes(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Scheme> {
     let mut schemes = Vec::new();
     for (kind, node) in node.map(|node| node.entries(problems)).unwrap_or_default() {
         let mut assertion = None;
-        let mut oauth1 = None;
+        let (mut oauth1, mut signature) = (None, None);
         let mut forms = Vec::new();
         for node in node.one_or_more(problems) {
             let Some(mut fields) = node.fields(problems) else { continue };
@@ -165,6 +168,11 @@ pub fn schemes(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Scheme> {
                 fields.finish(problems);
                 let carrier = Carrier::Header("authorization".to_owned());
                 forms.push(SchemeForm { carrier, prefixes: vec!["OAuth ".to_owned()], basic: false, when: None });
+                continue;
+            }
+            if let Some(node) = fields.get("sigv4") {
+                signature = SignatureRule::parse(&node, problems);
+                fields.finish(problems);
                 continue;
             }
             let header = fields.text("header", problems).map(|name| Carrier::Header(name.to_ascii_lowercase()));
@@ -186,7 +194,7 @@ pub fn schemes(node: Option<Node<'_>>, problems: &mut Problems) -> Vec<Scheme> {
                 forms.push(SchemeForm { carrier, prefixes, basic, when });
             }
         }
-        schemes.push(Scheme { kind: kind.to_owned(), forms, assertion, oauth1 });
+        schemes.push(Scheme { kind: kind.to_owned(), forms, assertion, oauth1, signature });
     }
     schemes
 }

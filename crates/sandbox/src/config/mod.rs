@@ -5,6 +5,7 @@ mod answer;
 mod credential;
 mod dataset;
 mod route;
+mod signature;
 mod token;
 
 pub use account::{Account, Accounts};
@@ -12,6 +13,7 @@ pub use answer::{Answer, Mood};
 pub use credential::{Carrier, Client, Credential, OAuth1Scheme, Scheme, SchemeForm};
 pub use dataset::Dataset;
 pub use route::{Authentication, List, ListSource, Paging, Route};
+pub use signature::{SignatureRule, SignedService};
 pub use token::{Assertion, ClientAuthentication, Dpop, Expected, Issue, JWT_BEARER, Refresh, TokenEndpoint};
 
 use crate::pattern::Pattern;

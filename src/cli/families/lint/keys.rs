@@ -1,9 +1,10 @@
 //! Unknown keys and values of the wrong type in a family file, all of them instead of the first.
 
 use crate::connectors::lowcode::family_spec::{
-    Address, AuthMethod, Blind, CallCounts, DescribedSchema, Errors, Identity, Limit, Privilege, ResourceKind, Rule, WrongKind,
+    Address, AuthMethod, Blind, CallCounts, DescribedSchema, Errors, Identity, Limit, Privilege, ResourceKind, Rule,
+    SignedService, WrongKind,
 };
-use crate::families::{self, DESCRIBED_ENGINES, LOWCODE_KEYS};
+use crate::families::{self, DESCRIBED_ENGINES, LOWCODE_KEYS, MANIFEST_ENGINES};
 use crate::model::problem::nearest;
 use crate::model::{PostRule, Problem};
 use serde::de::DeserializeOwned;
@@ -27,7 +28,7 @@ pub fn unknown(mut value: Value) -> (Value, Vec<Problem>) {
         families::parse(&general.to_string()).err()
     };
     strip(&mut value, "", &general, &mut findings);
-    if value.get("engine").is_none_or(|engine| engine != "lowcode") {
+    if !value.get("engine").and_then(Value::as_str).is_some_and(|engine| MANIFEST_ENGINES.contains(&engine)) {
         return (value, findings);
     }
     // The parts of a section come before the section, because they have the more exact place.
@@ -38,6 +39,7 @@ pub fn unknown(mut value: Value) -> (Value, Vec<Problem>) {
     items::<WrongKind>(&mut value, "/wrong_kinds", &mut findings);
     items::<Limit>(&mut value, "/limits", &mut findings);
     items::<PostRule>(&mut value, "/posts", &mut findings);
+    items::<SignedService>(&mut value, "/signing", &mut findings);
     items::<DescribedSchema>(&mut value, "/schemas", &mut findings);
     section::<Blind>(&mut value, "/blind", &mut findings);
     section::<CallCounts>(&mut value, "/calls", &mut findings);

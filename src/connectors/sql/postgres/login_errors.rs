@@ -56,6 +56,23 @@ pub fn refused(server: &DatabaseServer, user: &str, refusal: &LoginRefusal) -> F
                  then run `aam heal`"
             ),
         ),
+        LoginRefusal::RedshiftDigest => Failure::new(
+            Class::Misconfigured,
+            format!(
+                "{server}: the password of {user} may be right: Redshift stores it as SHA-256 and asks for its digest                  (authentication code 13), which AAM does not support"
+            ),
+            format!(
+                "use the Data API: store an access key of AWS where credential_locator points, or write sp:NAME of a service                  principal of the kind aws into the intent; or store the password as MD5: ALTER USER {role} PASSWORD 'md5HASH', in                  which HASH is what SELECT md5('PASSWORD' || 'USER') returns"
+            ),
+        ),
+        LoginRefusal::RedshiftIdentityProvider => Failure::new(
+            Class::Misconfigured,
+            format!(
+                "{server}: Redshift asks {user} to log in at an identity provider (authentication code 14), which AAM does not support"
+            ),
+            "use the Data API: store an access key of AWS where credential_locator points, or write sp:NAME of a service principal of \
+             the kind aws into the intent; or name a database user with a password",
+        ),
         LoginRefusal::Unsupported(method) => Failure::new(
             Class::Misconfigured,
             format!("{server}: the server asks {user} for {method}, which AAM does not support"),
@@ -290,4 +307,21 @@ fn by_message(server: &DatabaseServer, user: &str, message: &str) -> Failure {
         format!("{server}: the server refused to log in {user}"),
         "see the detail, which is the message of the server or pooler; AAM retries automatically",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::sql::uri::{DatabaseLocation, parse};
+
+    /// vscode-sqltools#1415: drivers say "Unknown authenticationOk message type 13" although the password is right.
+    #[test]
+    fn the_logins_of_redshift_point_to_the_data_api() {
+        let Ok(DatabaseLocation::Server(server)) = parse("analytics.example:5439/dev") else { panic!("an address") };
+        for (refusal, code) in [(LoginRefusal::RedshiftDigest, "code 13"), (LoginRefusal::RedshiftIdentityProvider, "code 14")] {
+            let failure = refused(&server, "reader", &refusal);
+            assert_eq!(failure.class, Class::Misconfigured);
+            assert!(failure.title.contains(code) && failure.fix.starts_with("use the Data API"), "{failure:?}");
+        }
+    }
 }

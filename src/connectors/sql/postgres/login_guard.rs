@@ -36,6 +36,10 @@ pub enum LoginRefusal {
     FewIterations(u32),
     /// The server asks for more SCRAM iterations than [`MAX_ITERATIONS`].
     ManyIterations(u32),
+    /// Amazon Redshift asks for the SHA-256 digest of the password, with the code 13.
+    RedshiftDigest,
+    /// Amazon Redshift asks for a login at an identity provider, with the code 14.
+    RedshiftIdentityProvider,
     /// The server asks for an authentication method that AAM does not support.
     Unsupported(String),
     /// An authentication message that is longer than AAM reads, or cut off.
@@ -49,6 +53,12 @@ impl fmt::Display for LoginRefusal {
             LoginRefusal::Md5 => f.write_str("the server asked for an MD5 digest of the password"),
             LoginRefusal::FewIterations(count) | LoginRefusal::ManyIterations(count) => {
                 write!(f, "the server asked for {count} SCRAM iterations")
+            }
+            LoginRefusal::RedshiftDigest => {
+                f.write_str("the server asked for the SHA-256 digest of Amazon Redshift (authentication code 13)")
+            }
+            LoginRefusal::RedshiftIdentityProvider => {
+                f.write_str("the server asked for the identity provider login of Amazon Redshift (authentication code 14)")
             }
             LoginRefusal::Unsupported(method) => write!(f, "the server asked for {method}"),
             LoginRefusal::Malformed => f.write_str("the authentication message of the server is not valid"),
@@ -152,13 +162,13 @@ fn authentication(body: &[u8], allow_weak: bool) -> Result<(), LoginRefusal> {
         0 | 3 | 5 | 12 => Ok(()),
         10 => mechanisms(rest),
         11 => iterations(rest, allow_weak),
+        // Amazon Redshift (redshift-connector 2.2.0, core.py).
+        13 => Err(LoginRefusal::RedshiftDigest),
+        14 => Err(LoginRefusal::RedshiftIdentityProvider),
         code => Err(LoginRefusal::Unsupported(match code {
             2 => "Kerberos V5".to_string(),
             7 | 8 => "GSSAPI".to_string(),
             9 => "SSPI".to_string(),
-            // Amazon Redshift (redshift-connector 2.2.0, core.py).
-            13 => "the SHA-256 digest of Amazon Redshift".to_string(),
-            14 => "the identity provider login of Amazon Redshift".to_string(),
             code => format!("the authentication method with the code {code}"),
         })),
     }

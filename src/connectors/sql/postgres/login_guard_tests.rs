@@ -43,7 +43,8 @@ fn what_the_driver_cannot_do_is_named() {
     let refused = |bytes: &[u8]| LoginCheck::new(true).read(bytes).err().map(|refusal| refusal.to_string());
     for (bytes, expected) in [
         (request(7, b""), "GSSAPI"),
-        (request(13, b"x"), "Redshift"),
+        (request(13, b"x"), "code 13"),
+        (request(14, b"x"), "code 14"),
         (request(99, b""), "code 99"),
         (request(10, b"OAUTHBEARER\0\0"), "OAUTHBEARER"),
         (scram_first("600000"), "600000"),

@@ -10,7 +10,7 @@ use super::meter::Meter;
 use crate::connectors::sql::driver_session::{Call, DriverSession};
 use crate::connectors::sql::login::Login;
 use crate::connectors::sql::server::unreachable;
-use crate::connectors::sql::uri::DatabaseServer;
+use crate::connectors::sql::uri::{DatabaseServer, Dialect};
 use crate::connectors::sql::{limits, tls};
 use crate::egress::tls as trust;
 use crate::model::{Class, Failure};
@@ -36,6 +36,11 @@ const STARTUP_OPTIONS: &str = "-c default_transaction_read_only=on -c statement_
 /// users created from replacing those of the catalog.
 const BEGIN: &str = "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = 5000; SET LOCAL lock_timeout = 1000; \
     SET LOCAL idle_in_transaction_session_timeout = 15000; SET LOCAL search_path = pg_catalog; ";
+
+/// The same for Amazon Redshift, which has none of the newer settings \[K\] (Amazon Redshift Database Developer Guide, "BEGIN", "SET"
+/// and "Configuration reference").
+const BEGIN_REDSHIFT: &str =
+    "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout TO 5000; SET LOCAL search_path TO pg_catalog; ";
 
 /// What is attempted while the session is opened, for messages.
 const LOG_IN: &str = "log in";
@@ -106,7 +111,8 @@ impl PostgresSession {
         login: &Login,
         network: &Network,
     ) -> Result<PostgresSession, Failure> {
-        let first = PostgresSession::attempt(session, server, login, network, true).await;
+        let with_options = server.dialect == Dialect::Postgres;
+        let first = PostgresSession::attempt(session, server, login, network, with_options).await;
         match first {
             Err(failure) if refuses_options(&failure) => PostgresSession::attempt(session, server, login, network, false).await,
             other => other,
@@ -158,7 +164,7 @@ impl PostgresSession {
             server: server.clone(),
             user: login.user.clone(),
             encrypted,
-            pooled: !options,
+            pooled: !options && server.dialect == Dialect::Postgres,
             process_id: process_id.load(Ordering::Relaxed),
             session: Arc::clone(session),
             login: login.clone(),
@@ -251,7 +257,11 @@ impl PostgresSession {
         limit: Duration,
         mut take: impl FnMut(&SimpleQueryMessage),
     ) -> Result<(), StatementFailure> {
-        let batch = format!("{BEGIN}{sql}; ROLLBACK");
+        let begin = match self.server.dialect {
+            Dialect::Postgres => BEGIN,
+            Dialect::Redshift => BEGIN_REDSHIFT,
+        };
+        let batch = format!("{begin}{sql}; ROLLBACK");
         let work = async {
             let stream = self.client.simple_query_raw(&batch).await?;
             let mut stream = std::pin::pin!(stream);

@@ -23,6 +23,7 @@ use crate::providers::cache::Fetched;
 use serde::Deserialize;
 use std::time::Duration;
 use sts::Sts;
+pub use sts::logs_in_to_redshift;
 use url::Url;
 
 /// The maximum size of a response of STS or of a metadata service in bytes.

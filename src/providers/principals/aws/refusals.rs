@@ -9,6 +9,7 @@ use crate::model::{Class, Failure, Timestamp};
 use crate::policy::credentials::aws::RoleArn;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// An error of STS. All texts are scrubbed.
 #[derive(Debug)]
@@ -222,8 +223,8 @@ impl RefusedCall<'_> {
     pub fn failure(&self, refusal: &Refusal) -> Failure {
         let failure = match refusal {
             refusal if refusal.is_about_the_clock() => self.skewed(refusal),
-            refusal if refusal.is_denied() && self.token.is_some() => self.web_identity_denied(),
-            refusal if refusal.is_denied() => self.denied(refusal),
+            refusal if refusal.is_denied() && self.token.is_some() => early(self.web_identity_denied()),
+            refusal if refusal.is_denied() => early(self.denied(refusal)),
             refusal => self.listed(refusal).unwrap_or_else(|| self.unlisted(refusal)),
         };
         failure.detail(refusal.quoted(self.sts.host()))
@@ -347,6 +348,18 @@ impl RefusedCall<'_> {
         )
     }
 }
+
+/// IAM needs 10 to 30 s until a new role and its trust policy are known everywhere \[V\] (terraform-provider-aws#6566), so AAM asks
+/// again by itself after [`NEW_ROLE_WAIT`].
+fn early(failure: Failure) -> Failure {
+    let seconds = NEW_ROLE_WAIT.as_secs();
+    let fix =
+        format!("{}; a role or policy that is new works after up to 30 s, and AAM asks again after {seconds} s", failure.fix);
+    Failure { fix, ..failure }.after(NEW_ROLE_WAIT)
+}
+
+/// A refusal is kept for 60 s, so the next question to STS is asked after them.
+const NEW_ROLE_WAIT: Duration = Duration::from_secs(61);
 
 /// The principal of a trust policy for the ARN of a caller. A session can be named by its role, which outlives it.
 fn principal_of(arn: &str) -> String {

@@ -31,6 +31,24 @@ pub(super) static SESSION_POLICY: LazyLock<String> = LazyLock::new(|| {
     policy.to_string()
 });
 
+/// The same with what the Data API of Redshift does for its caller before it reads metadata: it logs in to the database with
+/// temporary credentials \[V\] (botocore 1.44.8, redshift-data). The session could ask for these itself, so it is not one that can
+/// only read.
+pub(super) static REDSHIFT_SESSION_POLICY: LazyLock<String> = LazyLock::new(|| {
+    let mut policy: serde_json::Value = serde_json::from_str(&SESSION_POLICY).unwrap_or_default();
+    for list in ["/Statement/0/Action", "/Statement/1/NotAction"] {
+        if let Some(actions) = policy.pointer_mut(list).and_then(serde_json::Value::as_array_mut) {
+            actions.extend(["redshift:GetClusterCredentialsWithIAM", "redshift-serverless:GetCredentials"].map(Into::into));
+        }
+    }
+    policy.to_string()
+});
+
+/// Whether a session for `family` may log in to a database of Redshift.
+pub fn logs_in_to_redshift(family: &str) -> bool {
+    family == "redshift"
+}
+
 /// STS as the principal calls it.
 pub struct Sts<'a> {
     pub context: &'a MintContext<'a>,
@@ -138,6 +156,14 @@ impl<'a> Sts<'a> {
         self.context.providers.clock.now()
     }
 
+    fn for_redshift(&self) -> bool {
+        logs_in_to_redshift(&self.context.request.family.id)
+    }
+
+    fn session_policy(&self) -> &'static str {
+        if self.for_redshift() { REDSHIFT_SESSION_POLICY.as_str() } else { SESSION_POLICY.as_str() }
+    }
+
     fn form(&self, action: &str, role: &str) -> Vec<(&'static str, Secret)> {
         let session = self.context.principal.text("session_name").unwrap_or(DEFAULT_SESSION_NAME);
         let pairs = [
@@ -145,7 +171,7 @@ impl<'a> Sts<'a> {
             ("Version", VERSION),
             ("RoleArn", role),
             ("RoleSessionName", session),
-            ("Policy", SESSION_POLICY.as_str()),
+            ("Policy", self.session_policy()),
         ];
         pairs.into_iter().map(|(name, value)| (name, Secret::new(value.to_string()))).collect()
     }
@@ -163,12 +189,16 @@ impl<'a> Sts<'a> {
             return Err(self.foreign(response));
         };
         let keys = Keys { access_key_id: id, secret_access_key: secret, session_token: Some(token) };
-        let credential = credential(&keys, None).read_only();
+        let credential = credential(&keys, None);
+        let (credential, limit) = match self.for_redshift() {
+            true => (credential, "allows reading and the login to Redshift only"),
+            false => (credential.read_only(), "allows reading only"),
+        };
         redact::learn(&credential);
         let valid_for = valid_for(self.context, response, &expiration, &mut evidence)?;
         evidence.insert("role".to_string(), role.into());
         evidence.insert("session".to_string(), redact::scrub_and_cut(&result.assumed_role_user.arn, 300).into());
-        evidence.insert("session_policy".to_string(), "allows reading only".into());
+        evidence.insert("session_policy".to_string(), limit.into());
         if let Some(percent) = result.packed_policy_size {
             evidence.insert("packed_policy_percent".to_string(), percent.into());
         }

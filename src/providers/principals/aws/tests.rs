@@ -2,7 +2,7 @@
 
 use super::container::endpoint;
 use super::refusals::listed_codes;
-use super::sts::SESSION_POLICY;
+use super::sts::{REDSHIFT_SESSION_POLICY, SESSION_POLICY};
 use crate::model::Class;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -44,6 +44,19 @@ fn the_session_policy_allows_reads_and_denies_everything_else() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn the_session_policy_of_redshift_adds_the_login_and_nothing_else() {
+    assert!(REDSHIFT_SESSION_POLICY.chars().count() <= MAX_SESSION_POLICY_CHARS);
+    let policy: Value = serde_json::from_str(&REDSHIFT_SESSION_POLICY).unwrap();
+    let [allow, deny] = policy["Statement"].as_array().unwrap().as_slice() else { panic!("{policy}") };
+    assert_eq!(allow["Action"], deny["NotAction"]);
+    let actions = allow["Action"].as_array().unwrap();
+    let general = statements()[0]["Action"].as_array().unwrap().clone();
+    let added: Vec<&str> = actions.iter().filter(|action| !general.contains(action)).filter_map(Value::as_str).collect();
+    assert_eq!(added, ["redshift:GetClusterCredentialsWithIAM", "redshift-serverless:GetCredentials"]);
+    assert_eq!(actions.len(), general.len() + added.len());
 }
 
 #[test]
