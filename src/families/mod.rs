@@ -316,7 +316,7 @@ pub(crate) const DESCRIBED_ENGINES: [&str; 4] = ["lowcode", "redshift", "snowfla
 pub(crate) const MANIFEST_ENGINES: [&str; 3] = ["lowcode", "redshift", "supabase"];
 
 /// The keys that only families of these engines have.
-pub(crate) const LOWCODE_KEYS: [&str; 15] = [
+pub(crate) const LOWCODE_KEYS: [&str; 16] = [
     "address",
     "auth",
     "identity",

@@ -14,8 +14,8 @@ mod support;
 
 mod atlassian;
 mod aws;
-mod azure;
 mod aws_families;
+mod azure;
 mod consent;
 mod daemon;
 mod dashboard;
@@ -44,9 +44,9 @@ mod sql;
 mod supabase;
 mod vault;
 mod vendor_assertions;
+mod workday;
 mod zendesk;
 mod zoom;
-mod workday;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![

@@ -2,13 +2,14 @@
 
 use crate::assertions::{CheckError, Fault, check, is_issued_by};
 use crate::config::{
-    Account, Accounts, Assertion, Carrier, Client, Credential, OAuth1Scheme, Route, Scheme, SchemeForm, SignatureRule, SignedService,
+    Account, Accounts, Assertion, Carrier, Client, Credential, OAuth1Scheme, Route, Scheme, SchemeForm, SignatureRule,
+    SignedService,
 };
 use crate::dpop::{ProofError, proof};
 use crate::exchange::{Exchange, set_captures};
 use crate::jwt::Jwt;
 use crate::minted::MintedToken;
-use crate::oauth1::{SignatureCheck, SignatureFault, SignedHeader};
+use crate::oauth1::{OAuth1Fault, SignatureCheck, SignedHeader};
 use crate::request::basic;
 use crate::signature::{KnownKey, Signature, SignatureFault};
 use crate::template::text;
@@ -188,13 +189,13 @@ impl Exchange<'_> {
 
     /// A request that is signed with the secrets of a credential.
     fn signed_request(&self, scheme: &Scheme, oauth1: &OAuth1Scheme, value: &str) -> Presented {
-        let refused = |fault: SignatureFault| Presented::Refused(format!("bad_signature_{}", fault.as_str()));
-        let Some(header) = SignedHeader::parse(value) else { return refused(SignatureFault::Malformed) };
+        let refused = |fault: OAuth1Fault| Presented::Refused(format!("bad_signature_{}", fault.as_str()));
+        let Some(header) = SignedHeader::parse(value) else { return refused(OAuth1Fault::Malformed) };
         let token = header.get("oauth_token").unwrap_or_default();
         let own = self.vendor.credentials.iter().find(|own| own.kind == scheme.kind && own.value == token);
         let Some(own) = own else { return Presented::Unknown };
         let realm = match oauth1.realm.as_ref().map(|realm| realm.render_text(&self.scope(self.account.as_ref()))) {
-            Some(Err(_)) => return refused(SignatureFault::Realm),
+            Some(Err(_)) => return refused(OAuth1Fault::Realm),
             Some(Ok(realm)) => Some(realm),
             None => None,
         };

@@ -18,7 +18,7 @@ pub const CREDENTIAL_KEYS: [&str; 3] = ["consumer_key", "consumer_secret", "toke
 
 /// What is wrong with a signed request, as the suffix of an answer's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SignatureFault {
+pub enum OAuth1Fault {
     Malformed,
     Method,
     Version,
@@ -29,17 +29,17 @@ pub enum SignatureFault {
     Nonce,
 }
 
-impl SignatureFault {
+impl OAuth1Fault {
     pub fn as_str(self) -> &'static str {
         match self {
-            SignatureFault::Malformed => "malformed",
-            SignatureFault::Method => "method",
-            SignatureFault::Version => "version",
-            SignatureFault::ConsumerKey => "consumer_key",
-            SignatureFault::Realm => "realm",
-            SignatureFault::Timestamp => "timestamp",
-            SignatureFault::Signature => "signature",
-            SignatureFault::Nonce => "nonce",
+            OAuth1Fault::Malformed => "malformed",
+            OAuth1Fault::Method => "method",
+            OAuth1Fault::Version => "version",
+            OAuth1Fault::ConsumerKey => "consumer_key",
+            OAuth1Fault::Realm => "realm",
+            OAuth1Fault::Timestamp => "timestamp",
+            OAuth1Fault::Signature => "signature",
+            OAuth1Fault::Nonce => "nonce",
         }
     }
 }
@@ -88,39 +88,39 @@ impl SignatureCheck<'_> {
     ///
     /// # Errors
     /// Returns the first thing that is wrong. A nonce is used up only by a request whose signature is right.
-    pub fn check(&self, header: &SignedHeader, request: &Request, credential: &Credential) -> Result<(), SignatureFault> {
+    pub fn check(&self, header: &SignedHeader, request: &Request, credential: &Credential) -> Result<(), OAuth1Fault> {
         let secret = |name: &str| credential.data.get(name).and_then(Value::as_str).unwrap_or_default();
         if header.get("oauth_signature_method") != Some("HMAC-SHA256") {
-            return Err(SignatureFault::Method);
+            return Err(OAuth1Fault::Method);
         }
         if header.get("oauth_version").is_some_and(|version| version != "1.0") {
-            return Err(SignatureFault::Version);
+            return Err(OAuth1Fault::Version);
         }
         if header.get("oauth_consumer_key") != Some(secret("consumer_key")) {
-            return Err(SignatureFault::ConsumerKey);
+            return Err(OAuth1Fault::ConsumerKey);
         }
         if self.realm.as_deref().is_some_and(|realm| header.get("realm") != Some(realm)) {
-            return Err(SignatureFault::Realm);
+            return Err(OAuth1Fault::Realm);
         }
-        let made_at: u64 = header.get("oauth_timestamp").and_then(|text| text.parse().ok()).ok_or(SignatureFault::Timestamp)?;
+        let made_at: u64 = header.get("oauth_timestamp").and_then(|text| text.parse().ok()).ok_or(OAuth1Fault::Timestamp)?;
         if made_at.abs_diff(self.now) > self.window {
-            return Err(SignatureFault::Timestamp);
+            return Err(OAuth1Fault::Timestamp);
         }
         let nonce = header.get("oauth_nonce").unwrap_or_default();
         // [V] docs.oracle.com, NetSuite online help, "The Authorization Headers": 6 to 64 characters.
         if !(6..=64).contains(&nonce.chars().count()) {
-            return Err(SignatureFault::Nonce);
+            return Err(OAuth1Fault::Nonce);
         }
         let signature = header.get("oauth_signature").and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
         let key = format!("{}&{}", encoded(secret("consumer_secret")), encoded(secret("token_secret")));
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
         let fits = |origin: &String| hmac::verify(&key, base_string(header, request, origin).as_bytes(), &signature).is_ok();
         if !self.origins.iter().any(fits) {
-            return Err(SignatureFault::Signature);
+            return Err(OAuth1Fault::Signature);
         }
         let id = format!("oauth1 {} {made_at} {nonce}", credential.value);
         // The nonce is remembered for as long as its time is accepted.
-        if self.seen.note(id, made_at + self.window + 1, self.now) { Ok(()) } else { Err(SignatureFault::Nonce) }
+        if self.seen.note(id, made_at + self.window + 1, self.now) { Ok(()) } else { Err(OAuth1Fault::Nonce) }
     }
 }
 

@@ -3,8 +3,8 @@
 use super::address::{self, AddressPolicy, ResourceLocation};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{
-    AuthMethod, Blind, CallCounts, DescribedSchema, EmptyNote, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal, Privilege,
-    ResourceKind,
+    AuthMethod, Blind, CallCounts, DescribedSchema, EmptyNote, EndSource, Errors, FirstStream, Identity, Limit, Match, Normal,
+    Privilege, ResourceKind,
 };
 use super::login::{self, TokenFacts, auth_method, fields};
 use super::signing_spec;
@@ -88,8 +88,6 @@ pub struct Binding {
     pub auth: String,
     /// What the access token itself says.
     pub token: TokenFacts,
-    /// Signs the requests, if the authentication method does so with the keys of the credential.
-    pub signer: Option<Signer>,
     /// The stream whose record becomes part of the config before any other stream is built.
     pub first: Option<FirstStream>,
     /// The base URL to use once `first` has been read, as a template.
@@ -305,12 +303,11 @@ impl FamilyResource {
                 }
             }
         }
-        let signer = match authorization {
-            Authorization::Known(credential) if !form.signing.is_empty() => {
-                Some(signing_spec::signer(&form.signing, credential, &location.parts)?)
-            }
-            _ => None,
-        };
+        if let Authorization::Known(credential) = authorization
+            && !form.signing.is_empty()
+        {
+            signer = Some(signing_spec::signer(&form.signing, credential, &location.parts)?);
+        }
         let manifest = self.spec.loaded()?;
         let then_base_url = self.method_base_url(method).filter(|_| matches!(authorization, Authorization::Known(_)));
         let urls = [&location.base_url].into_iter().chain(location.servers.values()).chain(&then_base_url);
@@ -343,7 +340,6 @@ impl FamilyResource {
             keeps_health: method.keeps_health,
             auth: method.name.clone(),
             token,
-            signer,
             first: method.first.clone(),
             then_base_url,
             otherwise: None,

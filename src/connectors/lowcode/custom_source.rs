@@ -275,7 +275,6 @@ impl CustomResource {
             keeps_health: false,
             auth: String::new(),
             token: TokenFacts::default(),
-            signer: None,
             first: None,
             then_base_url: None,
             otherwise: None,

@@ -229,7 +229,8 @@ impl Resource {
         {
             return Err(failure);
         }
-        let sees_records = self.binding.blind.filter(|blind| blind.sees_nothing(&read)).and_then(|blind| self.sees_records(blind));
+        let sees_records =
+            self.binding.blind.filter(|blind| blind.sees_nothing(&read)).and_then(|blind| self.sees_records(blind));
         if let (Some(blind), Some(false)) = (self.binding.blind, sees_records) {
             let detail = format!("empty: {}", read.keys().cloned().collect::<Vec<_>>().join(", "));
             let fill = |text: &str| text.replace("{resource}", &self.binding.resource);

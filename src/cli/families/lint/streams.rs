@@ -14,13 +14,6 @@ fn root(manifest: &Manifest) -> Value {
     serde_json::to_value(&manifest.root).unwrap_or_default()
 }
 
-/// The names of the static streams.
-pub fn names(manifest: &Manifest) -> Vec<String> {
-    let root = root(manifest);
-    let streams = root["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
-    streams.iter().filter_map(|stream| stream["name"].as_str()).map(str::to_string).collect()
-}
-
 /// Which streams are checked, by their names.
 pub struct CheckedStreams<'a> {
     pub is_data: &'a dyn Fn(&str) -> bool,
