@@ -93,7 +93,7 @@ fn assert_read(family: &Arc<Family>, login: &Login, text: &str) {
             };
             for_scheme(&scheme, &credential).is_some()
         }
-        "lowcode" | "snowflake" => {
+        "lowcode" | "snowflake" | "redshift" => {
             let policy = Arc::new(parse("version: 1\nallowlist: []\n", "example").unwrap());
             let engines = crate::daemon::engines(clock::from_env());
             let request = BindRequest { family, policy: &policy, resource_id: &FamilySummary::new(family).examples[0] };
