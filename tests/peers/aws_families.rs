@@ -15,7 +15,7 @@ peer_tests! {
         a_role_with_an_external_id_reads_the_organization_of_moto;
     [Boto3]: boto3_accepts_the_sandbox_of_aws_org, boto3_accepts_the_sandbox_of_redshift,
         the_families_read_the_sandbox_under_one_base_url;
-    [Postgres]: a_database_with_the_catalog_of_redshift_is_read, a_database_that_is_not_redshift_is_told_apart;
+    [Postgres]: a_database_with_the_catalog_of_redshift_is_read, a_database_that_is_not_redshift_is_refused;
 }
 
 fn moto(name: &str) -> String {
@@ -198,7 +198,7 @@ async fn a_database_with_the_catalog_of_redshift_is_read() {
     assert_eq!(grants, ["CREATEDB", "INSERT, UPDATE or DELETE on table \"sales\".\"orders\""]);
 }
 
-async fn a_database_that_is_not_redshift_is_told_apart() {
+async fn a_database_that_is_not_redshift_is_refused() {
     let fixture = EngineFixture::at("redshift", "http://127.0.0.1:9");
     let id = format!("127.0.0.1:{}/shop", postgres("PORT"));
     let login = |password: &str| json!({"user": "reader", "password": password}).to_string();

@@ -104,7 +104,7 @@ fn assert_read(family: &Arc<Family>, login: &Login, text: &str) {
             };
             for_scheme(&scheme, &credential).is_some()
         }
-        "lowcode" | "snowflake" | "supabase" => {
+        "lowcode" | "redshift" | "snowflake" | "supabase" => {
             let policy = Arc::new(parse("version: 1\nallowlist: []\n", "example").unwrap());
             let engines = crate::daemon::engines(clock::from_env());
             let request = BindRequest { family, policy: &policy, resource_id: &FamilySummary::new(family).examples[0] };

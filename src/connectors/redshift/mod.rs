@@ -103,7 +103,7 @@ impl BoundResource for BoundWarehouse {
             )),
             (false, None, _) => Err(Failure::new(
                 Class::CredentialMissing,
-                "this address needs a database user, and the credential is none",
+                "this address needs a database user, and the credential is of another kind",
                 r#"store {"user":"NAME","password":"..."} where credential_locator points; for the Data API write REGION/NAME/DATABASE as resource id"#,
             )),
         }
