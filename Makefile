@@ -12,7 +12,7 @@ CARGO ?= cargo
 SMOKE_PORT ?= 5090
 SANDBOX_PORT ?= 5091
 AAM_FUZZ_SECONDS ?= 60
-ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph gitlab google zendesk zoom pagerduty netsuite $(AAM_WORKDAY_DESCRIPTION),workday) atlassian files datadog smongo nx27017 boto3 $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi)
+ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph gitlab atlassian google zendesk zoom pagerduty netsuite azure supabase files datadog boto3 smongo nx27017 $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi) $(if $(AAM_WORKDAY_DESCRIPTION),workday)
 PEERS ?= $(ALL_PEERS)
 # An empty approval would be a wrong one.
 GATE_FLAGS := $(if $(strip $(APPROVE)),--approve "$(strip $(APPROVE))")
@@ -56,10 +56,10 @@ run: release ## Run the daemon in the foreground
 	$(RELEASE) serve
 
 sandbox: debug needs-peers ## Start the vendor sandbox and a daemon, and watch one connection of each family become ACTIVE
-	$(WITH_PEERS) postgres18 moto -- python3 scripts/sandbox.py --aam $(DEBUG) --sandbox $(TARGET)/debug/aam-sandbox --port $(SANDBOX_PORT)
+	$(WITH_PEERS) postgres18 moto nx27017 -- python3 scripts/sandbox.py --aam $(DEBUG) --sandbox $(TARGET)/debug/aam-sandbox --port $(SANDBOX_PORT)
 
 day-one: debug needs-peers ## Measure how long the 500 connections of a company take to become ACTIVE, against the bound of caps and latencies
-	$(WITH_PEERS) postgres18 moto -- python3 scripts/day_one.py --aam $(DEBUG) --sandbox $(TARGET)/debug/aam-sandbox
+	$(WITH_PEERS) postgres18 moto nx27017 -- python3 scripts/day_one.py --aam $(DEBUG) --sandbox $(TARGET)/debug/aam-sandbox
 
 unit: needs-build ## Run cargo test: all tests that need no server
 	$(CARGO) test --locked --workspace
