@@ -81,7 +81,7 @@ async fn a_role_with_an_external_id_reads_the_organization_of_moto() {
         "1h",
         &format!("families: {{aws_org: {{base_url: \"{at}\"}}}}\ncredentials:\n  principals:\n    role: {principal}\n"),
     );
-    workspace.write_policy(&text.replacen("allowlist: [", "allowlist: [aws_org, ", 1));
+    workspace.write_policy(&format!("allowlist: [aws_org]\n{text}"));
     let daemon = workspace.serve().await;
     let response = daemon.push(&intent_with_locator("aws_org", &moto("ORG"), "sp:role")).await;
     assert_eq!((response.status, &response.body["status"]), (201, &json!("ACTIVE")), "{}", response.body);
