@@ -77,10 +77,11 @@ async fn a_role_with_an_external_id_reads_the_organization_of_moto() {
     let principal = format!(
         "{{kind: aws, session_name: org, keys: \"env:AWS_KEYS\", role_arn: \"{role}\", external_id: \"{external_id}\", sts_url: \"{at}\"}}"
     );
-    workspace.write_policy(&policy(
+    let text = policy(
         "1h",
         &format!("families: {{aws_org: {{base_url: \"{at}\"}}}}\ncredentials:\n  principals:\n    role: {principal}\n"),
-    ));
+    );
+    workspace.write_policy(&format!("allowlist: [aws_org]\n{text}"));
     let daemon = workspace.serve().await;
     let response = daemon.push(&intent_with_locator("aws_org", &moto("ORG"), "sp:role")).await;
     assert_eq!((response.status, &response.body["status"]), (201, &json!("ACTIVE")), "{}", response.body);
