@@ -14,7 +14,7 @@ const MAX_WAIT: Duration = Duration::from_secs(15);
 /// How long a case waits if the account is blocked for a while.
 const MAX_BLOCKED_WAIT: Duration = Duration::from_secs(30);
 /// How long all cases together may take. Cases that have not begun by then fail.
-const MAX_RUN: Duration = Duration::from_secs(170);
+const MAX_RUN: Duration = Duration::from_secs(420);
 /// The time between two looks at a connection.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 

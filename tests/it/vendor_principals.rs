@@ -368,7 +368,7 @@ async fn okta_is_asked_with_dpop_once_it_asks_for_it_and_with_its_nonce() {
         let provided = Minting::new(&principal, &[("K", &vendor_key())]).mint().await.expect("a token");
         assert_eq!(vendor.calls().len(), expected, "{flag}");
         let signer = provided.credential.signer().expect("a bound token");
-        assert_eq!((signer.scheme(), signer.origin()), ("DPoP", vendor.base.as_str()));
+        assert_eq!((signer.scheme(), signer.origin()), ("DPoP", vendor.base.clone()));
         assert_eq!(provided.facts.evidence["signs_requests_to"], vendor.base);
     }
 }

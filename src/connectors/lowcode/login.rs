@@ -142,7 +142,7 @@ mod tests {
         let own = signer(method, &known, &parts, "https://1234567-sb1.suitetalk.api.netsuite.com").unwrap().unwrap();
         let url = Url::parse("https://1234567-sb1.suitetalk.api.netsuite.com/services/rest/record/v1/customer?limit=20").unwrap();
         assert!(own.covers(&url) && !own.covers(&Url::parse("https://7654321.suitetalk.api.netsuite.com/").unwrap()));
-        let request = UnsignedRequest { method: "GET", url: &url, form: None, now: Timestamp(1_700_000_000_000) };
+        let request = UnsignedRequest { method: "GET", url: &url, headers: &[], body: b"", now: Timestamp(1_700_000_000_000) };
         let headers = own.headers(&request).unwrap();
         assert!(headers[0].1.expose().starts_with("OAuth realm=\"1234567_SB1\", oauth_consumer_key=\"ck-1\""));
         let principal = Credential::from_fields([]).with_signer(own);

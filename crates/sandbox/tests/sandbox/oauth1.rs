@@ -6,7 +6,7 @@ use hyper::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::hmac;
 use sandbox::assertions::UsedIds;
-use sandbox::oauth1::{SignatureCheck, SignatureFault, SignedHeader};
+use sandbox::oauth1::{OAuth1Fault, SignatureCheck, SignedHeader};
 use sandbox::request::Request;
 
 const SIGNED: &str = "https://acme.vendor.test/v1/signed";
@@ -102,8 +102,8 @@ fn a_signature_of_oauthlib_is_accepted() {
         let check = SignatureCheck { realm: Some("ACME".to_owned()), window: 300, origins: &origins, now, seen: &seen };
         check.check(&SignedHeader::parse(text).unwrap(), &request(method), credential)
     };
-    assert_eq!(check("GET", 1_700_000_000), Err(SignatureFault::Signature), "the method is signed too");
-    assert_eq!(check("POST", 1_700_000_301), Err(SignatureFault::Timestamp));
+    assert_eq!(check("GET", 1_700_000_000), Err(OAuth1Fault::Signature), "the method is signed too");
+    assert_eq!(check("POST", 1_700_000_301), Err(OAuth1Fault::Timestamp));
     assert_eq!(check("POST", 1_700_000_300), Ok(()));
-    assert_eq!(check("POST", 1_700_000_300), Err(SignatureFault::Nonce));
+    assert_eq!(check("POST", 1_700_000_300), Err(OAuth1Fault::Nonce));
 }
