@@ -48,7 +48,7 @@ class Intent:
 
     def __init__(self, entry, number, state, locator, data, status="Sanctioned"):
         self.family, self.state = entry["family"], state
-        self.id = entry["ids"].replace("{n}", str(number)).replace("{data}", data)
+        self.id = vendors.filled(entry["ids"], {}).replace("{n}", str(number)).replace("{data}", data)
         # A file of seeds/data that is copied to the path in the id.
         self.file = entry.get("file")
         # The connections of an account share its cap.
@@ -76,10 +76,13 @@ def intents(company, data):
     def add(entry, state, locator=None, **more):
         first = entry.get("first", 1)
         for number in range(first, first + entry.get("count", 1)):
-            found.append(Intent(entry, number, state, None if "file" in entry else locator or f"env:SANDBOX_{entry['family'].upper()}", data, **more))
+            found.append(Intent(entry, number, state, None if "file" in entry or "open" in entry else locator or entry.get("locator") or f"env:SANDBOX_{entry['family'].upper()}", data, **more))
 
     for entry in company["active"]:
-        add(entry, "ACTIVE")
+        if vendors.lacks_server(entry["ids"]):
+            print(f"left out, because its server was not started: {entry['family']}")
+        else:
+            add(entry, "ACTIVE")
     for entry in company["without_credential"]:
         add(entry, "AWAITING_CREDENTIALS", "env:NOBODY_STORED_THIS")
     for entry in company["unsanctioned"]:
@@ -147,6 +150,10 @@ class Run:
         more += [f"--outage={item}" for item in company["outages"]] + [f"--throttle={item}" for item in company["throttle"]]
         self.sandbox = vendors.Sandbox(options.sandbox, self.folder, more)
         self.states, self.active_at, self.began = {}, [], None
+        for intent in wanted:
+            # AAM's own API is one of the sources.
+            intent.id = intent.id.replace("{port}", str(self.port))
+            intent.document["resource_ids"] = [intent.id]
 
     def __enter__(self):
         self.sandbox.__enter__()

@@ -118,7 +118,7 @@ async fn every_failure_names_its_cause_and_its_fix() {
         ("shadow", shadow),
         ("unknown", intent("slak", "acme")),
         ("off", intent("github", "acme")),
-        ("later", intent_with_locator("workday", "acme", "env:SERVICE_TOKEN")),
+        ("later", intent_with_locator("hubspot", "portal_1", "env:SERVICE_TOKEN")),
         ("unset", intent_with_locator("filesource", &workspace.csv("unset.csv", 3), "env:NOT_SET")),
         ("empty", intent_with_locator("filesource", &workspace.csv("empty.csv", 3), "env:EMPTY")),
         ("vault", intent_with_locator("filesource", &workspace.csv("vault.csv", 3), "vault:kv/aam#token")),

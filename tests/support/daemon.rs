@@ -53,7 +53,7 @@ impl Workspace {
         let data = self.path("data");
         let standard = [
             ("version", "1".to_string()),
-            ("allowlist", "[filesource, jdbc, postgres, openapi, s3, s3_compat, workday]".to_string()),
+            ("allowlist", "[filesource, jdbc, postgres, openapi, s3, s3_compat]".to_string()),
             ("files", format!("{{roots: [{}]}}", data.display())),
             ("network", "{allow_private: [127.0.0.0/8]}".to_string()),
             ("backoff", "{initial: 200ms, max: 2s, jitter: 0.0}".to_string()),

@@ -176,7 +176,8 @@ impl Loader {
             Err(Failed::missing_list(&path.join("."), None))
         };
         let record = record.filter(Value::truthy);
-        if record.is_none() && run.needs_lists {
+        // Without a pointer, the first record is itself the description, and a list of records may be empty.
+        if record.is_none() && run.needs_lists && !self.schema_pointer.is_empty() {
             return missing();
         }
         if let Some(record) = record {

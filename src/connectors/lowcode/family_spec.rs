@@ -242,6 +242,9 @@ pub struct Identity {
     /// True if the stream must yield exactly one record, because a vendor that ignores a filter returns several.
     #[serde(default)]
     pub only: bool,
+    /// With `only`, the header that names how many records fit the request, also those that the credential may not see.
+    #[serde(default)]
+    pub total: String,
     /// Fields of the record to copy into the evidence.
     #[serde(default)]
     pub show: Vec<String>,
@@ -255,6 +258,10 @@ pub struct Identity {
     /// its own. What the response names must match nevertheless.
     #[serde(default)]
     pub host: bool,
+    /// With `host`, what shows that this vendor answered, because any server may accept a call: JSON pointers into the record,
+    /// or `header:NAME`. One of them has to be there; empty means that nothing is asked for.
+    #[serde(default)]
+    pub marks: Vec<String>,
     /// Calls that prove the same, in order, if the credential is not allowed to make this one or if the vendor answers that
     /// its resource does not exist.
     #[serde(default)]

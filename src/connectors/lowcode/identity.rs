@@ -91,6 +91,37 @@ pub fn by_host(parts: &BTreeMap<String, String>, title: &str) -> Evidence {
     [("matched".to_string(), matched.into())].into_iter().collect()
 }
 
+/// Returns the number of records that the response of an identity call names.
+#[must_use]
+pub fn total(rule: &Identity, response: &HostResponse) -> Option<u64> {
+    let (_, value) = response.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(&rule.total))?;
+    value.trim().parse().ok()
+}
+
+/// Returns whether the response has one of `marks`, or none is asked for.
+#[must_use]
+pub fn has_mark(marks: &[String], record: &Value, response: Option<&HostResponse>) -> bool {
+    let has_header = |name: &str| response.is_some_and(|it| it.headers.iter().any(|(key, _)| key.eq_ignore_ascii_case(name)));
+    let is_there = |mark: &String| match mark.strip_prefix("header:") {
+        Some(name) => has_header(name),
+        None => record.pointer(mark).is_some_and(|value| !value.is_null()),
+    };
+    marks.is_empty() || marks.iter().any(is_there)
+}
+
+/// Returns the failure for a response that accepts the credential and has nothing that only this vendor sends.
+#[must_use]
+pub fn unmarked(rule: &Identity, parts: &BTreeMap<String, String>, title: &str, base_url: &str) -> Failure {
+    let host = parts.get("host").map(String::as_str).unwrap_or_default();
+    Failure::new(
+        Class::WrongService,
+        format!("the response of {host} is not one of {title}: it has none of {}", rule.marks.join(", ")),
+        format!(
+            "if this is not the API of {title}, correct resource_ids or {base_url}; if it is, check whether a proxy or a portal answers in its place"
+        ),
+    )
+}
+
 /// Returns `record` with the relations of the response's `Link` header as the fields `link:REL`.
 #[must_use]
 pub fn with_links(record: &Value, response: Option<&HostResponse>) -> Value {
@@ -327,6 +358,34 @@ mod tests {
         let all_optional = [rule("/login", Normal::Exact, true)];
         assert!(judged(&all_optional, &[], &json!({}), "acme").unwrap_err().title.contains("none of the fields"));
         assert!(judged(&[], &[all_optional.to_vec()], &json!({}), "acme").unwrap_err().title.contains("none of the fields"));
+    }
+
+    #[test]
+    fn a_host_proves_nothing_without_a_mark_of_the_vendor() {
+        let marks = ["/id", "header:x-okta-request-id"].map(str::to_string);
+        let response = |headers: &[(&str, &str)]| HostResponse {
+            status: 200,
+            headers: headers.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect::<Vec<_>>().into(),
+            body: Default::default(),
+            url: "https://login.acme.example/api/v1/org".into(),
+        };
+        assert!(has_mark(&marks, &json!({"id": "00o1"}), None));
+        assert!(has_mark(&marks, &Value::Null, Some(&response(&[("X-Okta-Request-Id", "a1")]))));
+        assert!(!has_mark(&marks, &json!({"ok": true, "id": null}), Some(&response(&[("x-request-id", "a1")]))));
+        assert!(has_mark(&[], &json!({"ok": true}), None), "nothing is asked for");
+    }
+
+    #[test]
+    fn a_total_counts_the_records_that_the_credential_may_not_see() {
+        let rule: Identity = serde_json::from_value(json!({"stream": "me", "only": true, "total": "x-total-count"})).unwrap();
+        let response = |value: &str| HostResponse {
+            status: 200,
+            headers: vec![("X-Total-Count".to_string(), value.to_string())].into(),
+            body: Default::default(),
+            url: "https://acme.service-now.com/".into(),
+        };
+        assert_eq!(total(&rule, &response("4711")), Some(4711));
+        assert_eq!(total(&rule, &response("many")), None);
     }
 
     #[test]

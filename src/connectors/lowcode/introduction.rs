@@ -150,11 +150,13 @@ impl Resource {
                 }
                 Err(failure) => return Err(failure),
             };
-            if records.len() > 1 && call.only {
+            let total = kept.as_deref().and_then(|kept| identity::total(call, &kept.response)).unwrap_or_default();
+            if call.only && (records.len() > 1 || total > 1) {
                 return Err(self.ambiguous(&call.stream));
             }
-            // A list that does not have the resource says less than the refusal of the call for the resource itself.
-            if records.is_empty() && !call.host && !refused.is_empty() {
+            // A list that does not have the resource says less than the refusal of the call for the resource itself, unless the
+            // family says what it means.
+            if records.is_empty() && !call.host && call.mismatch.is_none() && !refused.is_empty() {
                 continue;
             }
             let record = records.first().map(json).unwrap_or(Json::Null);
@@ -186,6 +188,9 @@ impl Resource {
         let seen = identity::with_links(record, kept.map(|kept| &kept.response));
         let names_account = identity::names_account(proof, &seen);
         self.accepted.store(names_account, Ordering::Relaxed);
+        if rule.host && !names_account && !identity::has_mark(&rule.marks, &seen, kept.map(|kept| &kept.response)) {
+            return Err(identity::unmarked(rule, parts, title, base_url));
+        }
         let mut evidence = match rule.host && !names_account {
             true => identity::by_host(parts, title),
             false => identity::prove(proof, &seen, parts, title, base_url)

@@ -2,7 +2,6 @@
 
 use super::reply::integer;
 use super::uri::{Member, member};
-use crate::credentials::redact;
 use bson::RawDocument;
 
 /// Limit on the members of a replica set that are read.
@@ -96,7 +95,7 @@ impl Hello {
         });
         Ok(Hello {
             role,
-            set_name: set_name.map(|name| redact::scrub_and_cut(&name, MAX_SET_NAME_CHARS)),
+            set_name: set_name.map(|name| name.chars().take(MAX_SET_NAME_CHARS).collect()),
             members: members(document),
             max_wire_version: integer(document, "maxWireVersion").unwrap_or(0),
             mechanisms,

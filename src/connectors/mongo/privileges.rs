@@ -1,7 +1,6 @@
 //! What the login may do, from `connectionStatus` (MongoDB manual, "Built-In Roles" and "Privilege Actions").
 
 use super::limits::MAX_NAMED;
-use crate::credentials::redact;
 use crate::model::Privilege;
 use bson::{RawArray, RawDocument};
 use std::collections::BTreeSet;
@@ -311,7 +310,8 @@ fn named(names: &[&str], separator: &str) -> String {
 }
 
 fn names(list: &RawArray, key: &str) -> Vec<Named> {
-    let short = |text: &str| redact::scrub_and_cut(text, MAX_NAME_CHARS);
+    // These names are compared, so secrets in them are removed only where they are shown.
+    let short = |text: &str| text.chars().take(MAX_NAME_CHARS).collect();
     let documents = list.into_iter().take(MAX_ENTRIES).filter_map(|entry| entry.ok()?.as_document());
     let found = documents.filter_map(|entry| {
         Some(Named { name: short(entry.get_str(key).ok()?), database: short(entry.get_str("db").unwrap_or("")) })
@@ -326,7 +326,7 @@ fn grants(list: &RawArray) -> Vec<Grant> {
 fn grant(entry: &RawDocument) -> Option<Grant> {
     let actions = entry.get_array("actions").ok()?;
     let actions = actions.into_iter().take(MAX_ENTRIES).filter_map(|action| action.ok()?.as_str());
-    let actions = actions.map(|action| redact::scrub_and_cut(action, MAX_NAME_CHARS)).collect();
+    let actions = actions.map(|action| action.chars().take(MAX_NAME_CHARS).collect()).collect();
     let resource = entry.get_document("resource").ok();
     let flag = |name: &str| resource.is_some_and(|resource| resource.get_bool(name).unwrap_or(false));
     let text = |name: &str| resource.and_then(|resource| resource.get_str(name).ok());
