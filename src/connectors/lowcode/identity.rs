@@ -170,8 +170,12 @@ fn compare(
 #[must_use]
 pub fn explained(rule: &Identity, record: &Value, failure: Failure) -> Failure {
     let Some(mismatch) = rule.mismatch.as_ref().filter(|_| failure.class == Class::WrongService) else { return failure };
-    let Some(met) = rule.matches.first().and_then(|field| text(record.pointer(&field.field))) else { return failure };
-    let met = redact::scrub_and_cut(&met, MAX_SHOWN_CHARS);
+    let met = rule.matches.first().and_then(|field| text(record.pointer(&field.field)));
+    // A record without the field says nothing about the credential, unless the family gives it a class of its own.
+    if met.is_none() && mismatch.class.is_none() {
+        return failure;
+    }
+    let met = met.map_or_else(|| "nothing".to_string(), |met| redact::scrub_and_cut(&met, MAX_SHOWN_CHARS));
     let parts = [("met".to_string(), met)].into();
     let filled = |text: &str| fill(text, &parts).unwrap_or_else(|_| text.to_string());
     let class = mismatch.class.as_deref().and_then(super::errors::class).unwrap_or(failure.class);

@@ -155,8 +155,12 @@ impl Resource {
                 return Err(self.ambiguous(&call.stream));
             }
             // A list that does not have the resource says less than the refusal of the call for the resource itself, unless the
-            // family says what it means.
-            if records.is_empty() && !call.host && call.mismatch.is_none() && !refused.is_empty() {
+            // family gives it a class of its own.
+            if records.is_empty()
+                && !call.host
+                && !call.mismatch.as_ref().is_some_and(|it| it.class.is_some())
+                && !refused.is_empty()
+            {
                 continue;
             }
             let record = records.first().map(json).unwrap_or(Json::Null);
