@@ -127,7 +127,7 @@ impl Sandbox {
 
     /// Whether the account's call of this number is one of those that the vendor throttles.
     pub fn throttles(&self, family: &str, call: u64) -> bool {
-        self.options.throttled.iter().any(|(throttled, each)| throttled == family && call % each == 0)
+        self.options.throttled.iter().any(|(throttled, each)| throttled == family && call.is_multiple_of(*each))
     }
 
     /// Whether this call fails by chance, and in which of `ways`.

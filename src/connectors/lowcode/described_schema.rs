@@ -134,7 +134,7 @@ mod tests {
         }});
         let whole = json_of!({"properties": {"profile": {"type": "object", "properties": {"email": {"type": "string"}}}}});
         let mut schema = whole.clone();
-        add(&rule, &[record.clone()], &mut schema, 3);
+        add(&rule, std::slice::from_ref(&record), &mut schema, 3);
         assert_eq!(
             schema["properties"]["profile"]["properties"],
             json_of!({

@@ -158,7 +158,7 @@ impl Resource {
             // family gives it a class of its own.
             if records.is_empty()
                 && !call.host
-                && !call.mismatch.as_ref().is_some_and(|it| it.class.is_some())
+                && call.mismatch.as_ref().is_none_or(|it| it.class.is_none())
                 && !refused.is_empty()
             {
                 continue;

@@ -11,8 +11,6 @@ use ::lowcode::source::SharedManifest;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
 
-/// The engines that read a family file as this one does. The engine `supabase` passes the Data API of a project on.
-
 /// The `stream` of a described schema that stands for all data streams.
 const ANY_STREAM: &str = "*";
 
