@@ -69,7 +69,7 @@ struct Slots {
 struct Turns {
     bucket: Bucket,
     shape: (f64, u32),
-    /// The attempts that were told to wait, and when each may begin. Their number is bounded by that of the connections.
+    /// The attempts that wait, and when each may begin. Their number is bounded by that of the connections.
     granted: HashMap<ConnectionId, Duration>,
 }
 
@@ -79,7 +79,7 @@ impl Turns {
         Turns { bucket: Bucket::new(shape.0, shape.1, now), shape, granted: HashMap::new() }
     }
 
-    /// Returns how long the attempt of `connection` has to wait. Once it is told to begin, its turn is used up.
+    /// Returns how long the attempt of `connection` has to wait. Once it may begin, its turn is used up.
     fn wait(&mut self, connection: ConnectionId, cap: &Cap, calls: u32, now: Duration) -> Duration {
         if self.shape != (cap.per_second, cap.burst) {
             // The turns were granted at another pace.

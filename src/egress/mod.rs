@@ -25,6 +25,7 @@ mod dial;
 pub mod guard;
 mod log;
 pub mod metadata;
+mod method;
 mod pinned;
 mod post;
 mod records;
@@ -41,6 +42,7 @@ mod transport;
 pub use crate::model::PlannedCall;
 pub use body::{excerpt, is_too_long};
 pub use log::Traffic;
+pub use method::Method;
 pub use post::encode_form;
 pub use records::ServiceRecords;
 pub use retry::{MAX_WAIT, MIN_WAIT, WaitRequest, in_body as named_wait, moment, wait_request};
@@ -89,32 +91,6 @@ pub struct Caller {
     pub policy: Arc<Policy>,
     /// The POSTs that are allowed because they only read. This is empty for most sources.
     pub posts: Arc<Posts>,
-}
-
-/// What a request does. There is no variant for a write.
-#[derive(Clone, Debug)]
-pub enum Method {
-    Get,
-    Head,
-    /// A POST that only reads, with its body. It is refused before a socket opens unless the caller's list names
-    /// exactly this address and body. Its redirects are not followed, and it is retried only if its rule is idempotent.
-    /// The body may hold a secret, as in a token request.
-    ListedPost(Option<crate::credentials::Secret>),
-    /// The PUT that requests a token of an instance metadata service. It is refused unless the session was made for that
-    /// service. See [`Session::with_metadata_service`].
-    MetadataToken,
-}
-
-impl Method {
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Method::Get => "GET",
-            Method::Head => "HEAD",
-            Method::ListedPost(_) => "POST",
-            Method::MetadataToken => "PUT",
-        }
-    }
 }
 
 /// One HTTP request.

@@ -10,6 +10,7 @@ pub mod address;
 mod auth_spec;
 pub mod binding;
 mod blind_spec;
+mod body_format;
 pub mod calls;
 mod challenge;
 mod credential_url;

@@ -2,6 +2,7 @@
 
 use super::reply::integer;
 use super::uri::{Member, member};
+use crate::credentials::redact;
 use bson::RawDocument;
 
 /// Limit on the members of a replica set that are read.
@@ -95,7 +96,10 @@ impl Hello {
         });
         Ok(Hello {
             role,
-            set_name: set_name.map(|name| name.chars().take(MAX_SET_NAME_CHARS).collect()),
+            set_name: set_name.map(|name| match name.len() <= MAX_SET_NAME_CHARS {
+                true => name,
+                false => redact::scrub_and_cut(&name, MAX_SET_NAME_CHARS),
+            }),
             members: members(document),
             max_wire_version: integer(document, "maxWireVersion").unwrap_or(0),
             mechanisms,

@@ -1,6 +1,7 @@
 //! What the login may do, from `connectionStatus` (MongoDB manual, "Built-In Roles" and "Privilege Actions").
 
 use super::limits::MAX_NAMED;
+use crate::credentials::redact;
 use crate::model::Privilege;
 use bson::{RawArray, RawDocument};
 use std::collections::BTreeSet;
@@ -310,13 +311,20 @@ fn named(names: &[&str], separator: &str) -> String {
 }
 
 fn names(list: &RawArray, key: &str) -> Vec<Named> {
-    // These names are compared, so secrets in them are removed only where they are shown.
-    let short = |text: &str| text.chars().take(MAX_NAME_CHARS).collect();
+    let short = |text: &str| compared(text);
     let documents = list.into_iter().take(MAX_ENTRIES).filter_map(|entry| entry.ok()?.as_document());
     let found = documents.filter_map(|entry| {
         Some(Named { name: short(entry.get_str(key).ok()?), database: short(entry.get_str("db").unwrap_or("")) })
     });
     found.collect()
+}
+
+/// Returns a name that is compared, so that secrets in it are removed only where it is shown. A longer one is cut, and fits nothing.
+fn compared(text: &str) -> String {
+    match text.len() <= MAX_NAME_CHARS {
+        true => text.to_string(),
+        false => redact::scrub_and_cut(text, MAX_NAME_CHARS),
+    }
 }
 
 fn grants(list: &RawArray) -> Vec<Grant> {
@@ -326,7 +334,7 @@ fn grants(list: &RawArray) -> Vec<Grant> {
 fn grant(entry: &RawDocument) -> Option<Grant> {
     let actions = entry.get_array("actions").ok()?;
     let actions = actions.into_iter().take(MAX_ENTRIES).filter_map(|action| action.ok()?.as_str());
-    let actions = actions.map(|action| action.chars().take(MAX_NAME_CHARS).collect()).collect();
+    let actions = actions.map(compared).collect();
     let resource = entry.get_document("resource").ok();
     let flag = |name: &str| resource.is_some_and(|resource| resource.get_bool(name).unwrap_or(false));
     let text = |name: &str| resource.and_then(|resource| resource.get_str(name).ok());
