@@ -189,7 +189,8 @@ async fn recorded_refusals_get_their_class() {
     .await;
     let failure = EngineFixture::at("datadog", &vendor.base).open("datadog", ORG, Some(&keys())).await.err().unwrap();
     assert_eq!(failure.class, Class::Throttled);
-    assert!((1..=4_000).contains(&failure.retry_after_ms.unwrap()), "{failure:?}");
+    // The reset beside calls that are left may be that of another window, so the family's own wait counts (decision 37).
+    assert_eq!(failure.retry_after_ms, Some(60_000), "{failure:?}");
 }
 
 /// The call that names the organization needs the API key only, so a health check also asks about both keys.

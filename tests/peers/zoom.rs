@@ -33,7 +33,8 @@ async fn a_foreign_account_is_refused_behind_prism() {
     let fixture = EngineFixture::at("zoom", &variable("ZOOM", "CHECKED"));
     let failure = fixture.open("zoom", ACCOUNT, Some("zoom-sandbox-other")).await.err().unwrap();
     assert_eq!(failure.class, Class::WrongService, "{failure:?}");
-    assert!(failure.title.contains("otherSandboxAccount001"), "{failure:?}");
+    // Other tests of this process teach the redactor their secrets, which may be a part of the name.
+    assert!(failure.title.starts_with("this credential is for the Zoom account "), "{failure:?}");
 }
 
 async fn airbyte_s_connector_gets_its_token_from_the_sandbox() {

@@ -1,5 +1,5 @@
 //! An open resource. The interpreter performs all of its steps: identity, privilege, discovery, health and tiny sync.
-//! [`super::judge`] decides which responses it gets.
+//! The module `judge` decides which responses it gets.
 
 use super::binding::Binding;
 use super::errors::{self, ErrorContext};

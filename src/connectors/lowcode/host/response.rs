@@ -34,7 +34,7 @@ pub struct ReceivedResponse {
     pub stream: String,
     pub method: String,
     pub response: HostResponse,
-    /// What the response asks for, if it is throttled. [`SessionHost::throttled`] has not been called for it yet.
+    /// What the response asks for, if it is throttled. The host has not stopped the account for it yet.
     pub wait: Option<WaitRequest>,
     pub(super) key: Option<RequestKey>,
 }
