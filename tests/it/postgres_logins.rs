@@ -167,7 +167,7 @@ async fn a_method_that_the_driver_does_not_support_is_named_as_such() {
     for (asks, says) in [
         (Asks::For(7, b""), "GSSAPI"),
         (Asks::For(9, b""), "SSPI"),
-        (Asks::For(13, b"0000"), "Amazon Redshift"),
+        (Asks::For(13, b"0000"), "Redshift stores it as SHA-256"),
         (Asks::For(10, b"OAUTHBEARER\0\0"), "OAUTHBEARER"),
         (Asks::Scram(600_000), "600000 SCRAM iterations"),
     ] {

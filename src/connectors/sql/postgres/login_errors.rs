@@ -59,10 +59,10 @@ pub fn refused(server: &DatabaseServer, user: &str, refusal: &LoginRefusal) -> F
         LoginRefusal::RedshiftDigest => Failure::new(
             Class::Misconfigured,
             format!(
-                "{server}: the password of {user} may be right: Redshift stores it as SHA-256 and asks for its digest                  (authentication code 13), which AAM does not support"
+                "{server}: the password of {user} may be right: Redshift stores it as SHA-256 and asks for its digest (authentication code 13), which AAM does not support"
             ),
             format!(
-                "use the Data API: store an access key of AWS where credential_locator points, or write sp:NAME of a service                  principal of the kind aws into the intent; or store the password as MD5: ALTER USER {role} PASSWORD 'md5HASH', in                  which HASH is what SELECT md5('PASSWORD' || 'USER') returns"
+                "use the Data API: store an access key of AWS where credential_locator points, or write sp:NAME of a service principal of the kind aws into the intent; or store the password as MD5: ALTER USER {role} PASSWORD 'md5HASH', in which HASH is what SELECT md5('PASSWORD' || 'USER') returns; then aam heal"
             ),
         ),
         LoginRefusal::RedshiftIdentityProvider => Failure::new(
