@@ -76,7 +76,7 @@ impl Spec {
         let unknown_class =
             |method: &&AuthMethod| !method.otherwise_if.is_empty() && super::errors::class(&method.otherwise_if).is_none();
         if let Some(method) = form.auth.iter().find(unknown_class) {
-            return Err(format!("there is no class {}", method.otherwise_if));
+            return Err(format!("the class {} is not known", method.otherwise_if));
         }
         let kinds = || form.address.kinds.iter();
         let asked = kinds()
@@ -98,11 +98,11 @@ impl Spec {
             return Err(format!("the kind {} has no identity", kind.name));
         }
         if let Some(rule) = form.errors.rules.iter().find(|rule| super::errors::class(&rule.class).is_none()) {
-            return Err(format!("there is no class {}", rule.class));
+            return Err(format!("the class {} is not known", rule.class));
         }
         let classes = form.identity.iter().flat_map(Identity::calls).filter_map(|rule| rule.mismatch.as_ref()?.class.as_ref());
         if let Some(unknown) = classes.into_iter().find(|name| super::errors::class(name).is_none()) {
-            return Err(format!("there is no class {unknown}"));
+            return Err(format!("the class {unknown} is not known"));
         }
         form.limits.iter().try_for_each(Limit::check)?;
         let manifest = form.source.to_string();

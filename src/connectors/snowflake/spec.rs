@@ -112,7 +112,7 @@ impl SnowflakeSpec {
         let spec: SnowflakeSpec = serde_json::from_value(value).map_err(|error| error.to_string())?;
         let unknown = |rule: &&ErrorRule| !Class::ALL.iter().any(|class| class.as_str() == rule.class);
         match spec.errors.iter().find(unknown) {
-            Some(rule) => Err(format!("there is no class {}", rule.class)),
+            Some(rule) => Err(format!("the class {} is not known", rule.class)),
             None => Ok(spec),
         }
     }
