@@ -1,7 +1,7 @@
 //! The command line as clap parses it. The flags that all commands accept are shown in the help of those that use them.
 
 use super::Cli;
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory};
 
 /// The common flags that each command uses. Commands of two words, such as `token new`, use those of their first word.
 const USED: [(&str, &[&str]); 25] = [
@@ -39,27 +39,26 @@ const COMMON: [&str; 7] = ["intents", "policy", "registry", "seeds", "port", "bi
 #[must_use]
 pub fn command() -> Command {
     let mut command = Cli::command();
-    // The common flags are copied to the subcommands when the command is built.
-    command.build();
+    let common: Vec<Arg> =
+        command.get_arguments().filter(|argument| COMMON.contains(&argument.get_id().as_str())).cloned().collect();
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_string()).collect();
     for name in names {
         if let Some((_, used)) = USED.iter().find(|(known, _)| *known == name) {
-            command = command.mut_subcommand(&name, |command| hide(command, used));
+            let hidden: Vec<Arg> =
+                common.iter().filter(|argument| !used.contains(&argument.get_id().as_str())).cloned().collect();
+            command = command.mut_subcommand(&name, |command| with_hidden(command, &hidden));
         }
     }
     command
 }
 
-fn hide(mut command: Command, used: &[&str]) -> Command {
-    let present: Vec<String> = command.get_arguments().map(|argument| argument.get_id().to_string()).collect();
-    for name in COMMON.iter().filter(|name| !used.contains(*name) && present.iter().any(|id| id == *name)) {
-        command = command.mut_arg(name, |argument| argument.hide(true));
-    }
+/// Adds hidden copies of flags that clap would otherwise copy and show.
+fn with_hidden(mut command: Command, flags: &[Arg]) -> Command {
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_string()).collect();
     for name in names {
-        command = command.mut_subcommand(&name, |command| hide(command, used));
+        command = command.mut_subcommand(&name, |command| with_hidden(command, flags));
     }
-    command
+    command.args(flags.iter().map(|flag| flag.clone().hide(true)))
 }
 
 #[cfg(test)]
@@ -79,6 +78,16 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_flag_is_shown_where_it_is_used_and_read_everywhere() {
+        let matches = command().try_get_matches_from(["aam", "verify", "--port", "7", "--bind", "::1"]).unwrap();
+        let cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+        assert_eq!((cli.common.port, cli.common.bind.to_string().as_str()), (7, "::1"));
+        let mut command = command();
+        let help = command.find_subcommand_mut("verify").unwrap().render_help().to_string();
+        assert!(help.contains("--registry") && !help.contains("--port"), "{help}");
     }
 }
