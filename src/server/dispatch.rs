@@ -6,6 +6,7 @@ use super::connections::ClientConnection;
 use super::consent;
 use super::prefer::WaitPreference;
 use super::problem::ApiProblem;
+use super::problem_code::ProblemCode;
 use super::rate::{self, RateStatus};
 use super::request::{ApiRequest, QueryParams};
 use super::routes::{Access, Method, ROUTES, Route};
@@ -39,7 +40,7 @@ pub fn router(app: &Arc<App>) -> Router {
         })
         .method_not_allowed_fallback(async |request: Request| {
             let detail = "This endpoint does not support the method; the Allow header lists those it supports.";
-            ApiProblem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method not allowed", detail)
+            ApiProblem::new(StatusCode::METHOD_NOT_ALLOWED, ProblemCode::MethodNotAllowed, "Method not allowed", detail)
                 .at(request.uri().path())
         })
         .layer(middleware::from_fn_with_state(Arc::clone(app), check_source))
@@ -61,7 +62,7 @@ async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Res
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(ApiProblem::defect("The request failed with an internal error; see the log of aam serve.")),
         Err(_) => Err(ApiProblem::unavailable(
-            "TIMEOUT",
+            ProblemCode::Timeout,
             "Timeout",
             "The response took too long. Intents that were accepted stay accepted; repeat the request.",
         )),

@@ -29,6 +29,7 @@ pub mod past_funnels;
 pub mod prefer;
 pub mod probe;
 pub mod problem;
+pub mod problem_code;
 pub mod proof;
 pub mod rate;
 pub mod read;

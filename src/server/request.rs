@@ -5,6 +5,7 @@ use super::auth::Caller;
 use super::connections::ClientConnection;
 use super::prefer::WaitPreference;
 use super::problem::ApiProblem;
+use super::problem_code::ProblemCode;
 use super::routes::QueryParam;
 use crate::model::{ConnectionId, State};
 use axum::body::Body;
@@ -178,7 +179,7 @@ impl ApiRequest {
         let Ok(read) = tokio::time::timeout(self.app.limits.body_read, read).await else {
             return Err(ApiProblem::new(
                 StatusCode::REQUEST_TIMEOUT,
-                "BODY_TOO_SLOW",
+                ProblemCode::BodyTooSlow,
                 "Request timeout",
                 format!("The body did not arrive within {} s; send the request again.", self.app.limits.body_read.as_secs()),
             )
@@ -223,7 +224,7 @@ impl ApiRequest {
         }
         Err(ApiProblem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "NOT_JSON_TYPE",
+            ProblemCode::NotJsonType,
             "Unsupported media type",
             "Content-Type must be application/json.",
         ))

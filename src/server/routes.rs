@@ -32,6 +32,21 @@ pub struct QueryParam {
     /// The JSON Schema type: `string` or `integer`.
     pub json_type: &'static str,
     pub description: &'static str,
+    pub value: QueryValue,
+}
+
+/// The values that a query parameter accepts. The handler checks them, and the OpenAPI document describes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryValue {
+    /// Any value of the JSON Schema type.
+    Any,
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    State,
+    Namespace,
+    Timestamp,
 }
 
 /// One row of the table.
@@ -53,17 +68,27 @@ pub struct Route {
 }
 
 const fn param(name: &'static str, json_type: &'static str, description: &'static str) -> QueryParam {
-    QueryParam { name, json_type, description }
+    QueryParam { name, json_type, description, value: QueryValue::Any }
 }
 
-const NAMESPACE: QueryParam = param("namespace", "string", "default: the policy's namespace");
-const LIMIT: QueryParam = param("limit", "integer", "1 to 1000; default: 100");
-const STREAM_LIMIT: QueryParam = param("limit", "integer", "the number of streams; default: as many as fit into 4 MiB");
+impl QueryParam {
+    /// Returns the parameter with the values that it accepts.
+    const fn with(self, value: QueryValue) -> QueryParam {
+        QueryParam { value, ..self }
+    }
+}
+
+const NAMESPACE: QueryParam = param("namespace", "string", "default: the policy's namespace").with(QueryValue::Namespace);
+const LIMIT: QueryParam =
+    param("limit", "integer", "default: 100").with(QueryValue::Integer { min: 1, max: read::MAX_PAGE_SIZE as u64 });
+const STREAM_LIMIT: QueryParam = param("limit", "integer", "the number of streams; default: as many as fit into 4 MiB")
+    .with(QueryValue::Integer { min: 1, max: history::MAX_STREAM_LIMIT as u64 });
 const CURSOR: QueryParam = param("cursor", "string", "next_cursor of the previous page");
-const AT: QueryParam = param("at", "string", "RFC 3339 timestamp: the funnel as of that instant; default: now");
-const STATE: QueryParam = param("state", "string", "only connections in this state");
+const AT: QueryParam = param("at", "string", "the funnel as of that instant; default: now").with(QueryValue::Timestamp);
+const STATE: QueryParam = param("state", "string", "only connections in this state").with(QueryValue::State);
 const SOURCE_TYPE: QueryParam = param("source_type", "string", "only connections of this type");
-const VERSION: QueryParam = param("version", "integer", "a catalog_version; default: the latest");
+const VERSION: QueryParam = param("version", "integer", "a catalog_version; default: the latest")
+    .with(QueryValue::Integer { min: 0, max: u32::MAX as u64 });
 
 const READ: Access = Access::Scope(TokenScope::RegistryRead);
 const WRITE: Access = Access::Scope(TokenScope::IntentsWrite);

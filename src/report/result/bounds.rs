@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 /// The maximum number of warnings of one connection.
 pub const MAX_WARNINGS: usize = 20;
 /// The maximum length of one text, in characters.
-const MAX_TEXT_CHARS: usize = 4000;
+pub const MAX_TEXT_CHARS: usize = 4000;
 /// The maximum number of items of a list, and of keys of an object, in the evidence of a step.
-const MAX_ITEMS: usize = 200;
+pub const MAX_ITEMS: usize = 200;
 /// About how long the evidence of a step may be, in bytes of JSON.
 const MAX_EVIDENCE_BYTES: usize = 64 << 10;
 /// About how long one value of the evidence may be, so that it does not hide the others.

@@ -5,6 +5,7 @@ mod access;
 mod bounds;
 mod consent;
 mod contract;
+mod examples;
 mod listener;
 mod page;
 mod push;
