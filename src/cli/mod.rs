@@ -9,6 +9,7 @@ pub(crate) mod families;
 mod gate;
 mod heal;
 mod lowcode;
+mod mcp;
 mod once;
 mod plan;
 mod policy;
@@ -112,6 +113,8 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// List the source families and whether this version connects them, or explain one
     Families(families::FamiliesOptions),
+    /// Serve the registry to assistants and agents over the Model Context Protocol, on stdin and stdout
+    Mcp,
     /// Run an Airbyte low-code manifest: prints protocol messages, calls the source under the policy
     #[command(subcommand)]
     Lowcode(lowcode::LowcodeCommand),
@@ -264,6 +267,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Consent(command) => consent::run(&common, &command).await,
         Command::Policy(command) => policy::run(&common, &command),
         Command::Families(options) => families::run(&options, &common),
+        Command::Mcp => mcp::run(&common).await,
         Command::Lowcode(command) => lowcode::run(&common, &command),
     }
 }

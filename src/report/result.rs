@@ -4,6 +4,7 @@ pub mod bounds;
 
 use crate::families;
 use crate::funnel::Stage;
+use crate::model::intent::Owner;
 use crate::model::ledger::Warning;
 use crate::model::text::counted;
 use crate::model::{Class, Failure, Intent, Problem, Risk, State, Step, StepReport, StepStatus, Timestamp};
@@ -146,6 +147,12 @@ impl ConnectionResult {
     }
 }
 
+impl From<&Owner> for OwnerBody {
+    fn from(owner: &Owner) -> OwnerBody {
+        OwnerBody { user: owner.user.clone(), confidence: owner.confidence, why: owner.why.clone() }
+    }
+}
+
 impl From<&Failure> for ErrorBody {
     fn from(failure: &Failure) -> ErrorBody {
         ErrorBody {
@@ -239,11 +246,7 @@ impl ConnectionResult {
             catalog_version: connection.catalog.map(|(version, _, _)| version),
             steps,
             checking,
-            owner: document.as_ref().map(|intent| OwnerBody {
-                user: intent.owner.user.clone(),
-                confidence: intent.owner.confidence,
-                why: intent.owner.why.clone(),
-            }),
+            owner: document.as_ref().map(|intent| OwnerBody::from(&intent.owner)),
             credential_locator: document.as_ref().and_then(|intent| intent.credential_locator.as_ref()).map(ToString::to_string),
             risk_level: document.as_ref().map(|intent| families::risk(&connection.source_type, intent.risk_level).to_string()),
             resource_ids: document.map(|intent| intent.resource_ids).unwrap_or_default(),

@@ -14,7 +14,7 @@ use super::onboard::MAX_BATCH_ITEMS;
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
 use super::routes::{QueryParam, QueryValue};
-use super::{ServerInfo, dashboard, families, heal, history, meta, onboard, read};
+use super::{ServerInfo, catalogs, dashboard, drift, families, heal, history, meta, onboard, plan, read};
 use crate::family_guide::FamilyGuide;
 use crate::funnel::Funnel;
 use crate::policy::TokenScope;
@@ -28,6 +28,8 @@ static TEXT: LazyLock<Bytes> = LazyLock::new(|| {
     let text = serde_json::to_vec_pretty(&document()).unwrap_or_default();
     Bytes::from(text)
 });
+
+static SCHEMAS: LazyLock<Map<String, Value>> = LazyLock::new(schemas);
 
 /// Returns the document as it is served.
 #[must_use]
@@ -57,7 +59,8 @@ pub fn document() -> Value {
         "tags": names::TAGS.map(|(name, description)| json!({"name": name, "description": description})),
         "paths": paths,
         "components": {
-            "schemas": schemas(),
+            "schemas": &*SCHEMAS,
+            "examples": examples::problems(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "A token of the policy (api.tokens), or the admin token that the first start writes next to the registry."},
                 "basic": {"type": "http", "scheme": "basic", "description": "The same token as the password, for browsers; the user name is ignored."},
@@ -108,17 +111,31 @@ pub fn operation_id(route: &Route) -> String {
     names::operation_id(route, method_name(route))
 }
 
+/// Returns the schema of a query parameter. An empty value counts as a missing one.
 fn query_schema(param: &QueryParam) -> Value {
     match param.value {
         QueryValue::Any => json!({"type": param.json_type}),
         QueryValue::Integer { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
         QueryValue::State => reference("State"),
-        QueryValue::Namespace => json!({"type": "string", "pattern": limits::intent_limit("/properties/namespace/pattern")}),
+        QueryValue::Namespace => {
+            let pattern = limits::intent_limit("/properties/namespace/pattern");
+            let inner = pattern.as_str().unwrap_or_default().trim_start_matches('^').trim_end_matches('$').to_string();
+            json!({"type": "string", "pattern": format!("^({inner})?$")})
+        }
+        QueryValue::Pattern(pattern) => json!({"type": "string", "pattern": format!("^({pattern})?$")}),
         QueryValue::Timestamp => json!({"type": "string", "format": "date-time"}),
     }
 }
 
-fn parameters(route: &Route) -> Vec<Value> {
+/// Returns the schema of the component with this name.
+#[must_use]
+pub fn schema(name: &str) -> Value {
+    SCHEMAS.get(name).cloned().unwrap_or_default()
+}
+
+/// Returns the parameters of a route as in the document.
+#[must_use]
+pub fn parameters(route: &Route) -> Vec<Value> {
     let mut all = Vec::new();
     if route.path.contains("{id}") {
         let (description, schema) = match route.access {
@@ -133,7 +150,7 @@ fn parameters(route: &Route) -> Vec<Value> {
         all.push(json!({"name": "name", "in": "path", "required": true, "description": description, "schema": schema}));
     }
     all.extend(route.query.iter().map(|param| {
-        json!({"name": param.name, "in": "query", "required": false, "description": param.description, "schema": query_schema(param)})
+        json!({"name": param.name, "in": "query", "required": false, "allowEmptyValue": true, "description": param.description, "schema": query_schema(param)})
     }));
     if route.waits {
         all.push(json!({"name": "Prefer", "in": "header", "required": false, "description": "RFC 7240: wait=N waits up to N seconds for the result, at most 300 (default 30); respond-async does not wait.", "schema": {"type": "string"}, "example": "wait=60"}));
@@ -174,8 +191,8 @@ fn responses(route: &Route) -> Map<String, Value> {
     };
     for status in guarded.iter().chain(takes_query).chain(route.problems) {
         let mut content = content.clone();
-        if let (Some(example), Some(body)) = (examples::problem(*status), content.get_mut(MEDIA_TYPE)) {
-            body["example"] = example.clone();
+        if let (Some(_), Some(body)) = (examples::problem(*status), content.get_mut(MEDIA_TYPE)) {
+            body["examples"] = json!({"response": {"$ref": format!("#/components/examples/problem_{status}")}});
         }
         all.insert(status.to_string(), json!({"description": status_description(*status), "content": content}));
     }
@@ -238,14 +255,21 @@ fn derived_schemas() -> Map<String, Value> {
     add::<heal::HealAnswer>(&mut all);
     add::<onboard::BatchAnswer>(&mut all);
     add::<dashboard::Dashboard>(&mut all);
+    add::<catalogs::CatalogLine>(&mut all);
+    add::<drift::DriftAnswer>(&mut all);
+    add::<plan::PlanAnswer>(&mut all);
     add::<families::FamilyList>(&mut all);
     add::<FamilyGuide>(&mut all);
     add::<TokenScope>(&mut all);
-    // This is the schema that the parser validates with, minus the keywords that only the root of a document may have.
+    // This is the schema that the parser validates with, minus the keywords that only the root of a document may have, and
+    // minus defaults: generated clients would make a field with a default required.
     let mut intent: Value = serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
     if let Some(intent) = intent.as_object_mut() {
         intent.remove("$schema");
         intent.remove("$id");
+        for property in intent.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+            property.as_object_mut().map(|property| property.remove("default"));
+        }
     }
     all.insert("connection_intent".to_string(), intent);
     all.insert(
@@ -254,6 +278,15 @@ fn derived_schemas() -> Map<String, Value> {
             "type": "object",
             "required": ["intents"],
             "properties": {"intents": {"type": "array", "maxItems": MAX_BATCH_ITEMS, "items": reference("connection_intent")}},
+        }),
+    );
+    all.insert(
+        "McpMessage".to_string(),
+        json!({
+            "description": "A JSON-RPC 2.0 message of the Model Context Protocol.",
+            "type": "object",
+            "required": ["jsonrpc"],
+            "properties": {"jsonrpc": {"const": "2.0"}, "method": {"type": "string"}, "params": {"type": "object"}},
         }),
     );
     all

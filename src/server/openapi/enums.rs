@@ -1,9 +1,10 @@
 //! The schemas of the fixed texts of the API. Each is made from the list of its Rust type, so a new value is documented as
 //! soon as it exists.
 
+use crate::families::Transport;
 use crate::funnel::{RETIRED, Stage};
-use crate::model::ledger::Fact;
-use crate::model::{Class, Risk, State, Step, StepStatus};
+use crate::model::ledger::{Fact, Why};
+use crate::model::{Class, Risk, Scope, State, Step, StepStatus, SyncMode};
 use crate::policy::TokenScope;
 use crate::server::problem_code::ProblemCode;
 use std::borrow::Cow;
@@ -47,6 +48,11 @@ text_enums! {
     StepStatus as "StepStatus", "How a step ended.": StepStatus::NAMES.into_iter();
     Risk as "RiskLevel", "The risk of a source.": Risk::ALL.iter().map(|risk| risk.as_str());
     Fact as "EntryKind", "The kind of an entry in the history of a connection.": Fact::CONNECTION_KINDS.into_iter();
+    Why as "CheckReason", "Why a check is due.": Why::ALL.iter().map(|why| why.as_str());
+    Scope as "CheckScope", "How much of the pipeline a check runs.": Scope::ALL.iter().map(|scope| scope.as_str());
+    SyncMode as "SyncMode", "A sync mode of Airbyte.": SyncMode::ALL.iter().map(|mode| mode.as_str());
+    Transport as "Transport", "How the data of a source is reached.":
+        Transport::ALL.iter().map(|transport| transport.as_str());
     TokenScope as "TokenScope", "What a token may do.": TokenScope::ALL.iter().map(|scope| scope.as_str());
     ProblemCode as "ProblemCode", "The stable, machine-readable kind of a problem.":
         ProblemCode::ALL.iter().map(|code| code.as_str());

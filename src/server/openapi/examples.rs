@@ -1,7 +1,7 @@
 //! The examples of the document. They are responses of this server: a test sends the requests and compares the responses
 //! with this file, which `AAM_UPDATE_DOCS=1` writes.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
 
 /// The responses by operation id and status, and below `problems` the problem documents by status.
@@ -19,6 +19,13 @@ pub fn problem(status: u16) -> Option<&'static Value> {
     RECORDED.pointer(&format!("/problems/{status}"))
 }
 
+/// Returns all recorded problem documents, by the names under which responses refer to them.
+#[must_use]
+pub fn problems() -> Map<String, Value> {
+    let recorded = RECORDED.get("problems").and_then(Value::as_object).into_iter().flatten();
+    recorded.map(|(status, problem)| (format!("problem_{status}"), json!({"value": problem}))).collect()
+}
+
 /// Returns an example of a request body.
 #[must_use]
 pub fn request(schema: &str) -> Value {
@@ -31,6 +38,7 @@ pub fn request(schema: &str) -> Value {
     match schema {
         "connection_intent" => intent,
         "IntentBatch" => json!({"intents": [intent]}),
+        "McpMessage" => json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}),
         "HealRequest" => json!({"namespace": "autonomy", "state": "AWAITING_CREDENTIALS"}),
         _ => Value::Null,
     }

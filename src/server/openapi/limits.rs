@@ -4,7 +4,9 @@
 use crate::report::result::bounds::{MAX_ITEMS, MAX_TEXT_CHARS, MAX_WARNINGS};
 use crate::server::bounded::MAX_BLOCKERS;
 use crate::server::dashboard::{MAX_CONNECTIONS, MAX_PROBLEMS};
+use crate::server::drift::MAX_CHANGES;
 use crate::server::heal::MAX_RESULTS;
+use crate::server::plan::MAX_CALLS;
 use crate::server::read::MAX_PAGE_SIZE;
 use serde_json::{Map, Value, json};
 
@@ -50,6 +52,14 @@ fn limits() -> Vec<Limit> {
         limit("Problem", "type", "pattern", "^urn:aam:problem:[A-Z_]+$"),
         limit("Problem", "status", "minimum", 400),
         limit("Problem", "status", "maximum", 599),
+        limit("DriftAnswer", "additive", "maxItems", MAX_CHANGES),
+        limit("DriftAnswer", "breaking", "maxItems", MAX_CHANGES),
+        limit("PlanAnswer", "checks", "maxItems", MAX_PAGE_SIZE),
+        limit("PlanAnswer", "as_of", "format", TIME),
+        limit("PlannedCheck", "calls", "maxItems", MAX_CALLS),
+        limit("PlannedCheck", "due_at", "format", TIME),
+        limit("CatalogLine", "catalog", "const", "v1"),
+        limit("CatalogHealth", "checked_at", "format", TIME),
         limit("RefusedItem", "http_status", "minimum", 400),
         limit("RefusedItem", "http_status", "maximum", 599),
         limit("RefusedItem", "status", "const", "INVALID"),
@@ -72,7 +82,9 @@ fn limits() -> Vec<Limit> {
         limit("ConnectionResult", "updated_at", "format", TIME),
         limit("ConnectionResult", "credential_ends_at", "format", TIME),
     ];
-    for schema in ["ConnectionResult", "HealthAnswer", "VersionPage", "CatalogAnswer"] {
+    for schema in
+        ["ConnectionResult", "HealthAnswer", "VersionPage", "CatalogAnswer", "CatalogLine", "DriftAnswer", "PlannedCheck"]
+    {
         all.push(limit(schema, "connection_id", "format", "uuid"));
     }
     for schema in ["ConnectionPage", "Dashboard", "Funnel"] {

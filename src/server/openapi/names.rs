@@ -3,7 +3,7 @@
 use crate::server::routes::{Method, Route};
 
 /// The operation ids that are not made from the method and the path by [`operation_id`].
-const IDS: [(Method, &str, &str); 22] = [
+const IDS: [(Method, &str, &str); 23] = [
     (Method::Post, "/connections/onboard", "onboard_connection"),
     (Method::Post, "/connections/onboard/batch", "onboard_connections"),
     (Method::Get, "/connections", "list_connections"),
@@ -15,6 +15,7 @@ const IDS: [(Method, &str, &str); 22] = [
     (Method::Get, "/families", "list_families"),
     (Method::Get, "/families/{name}", "get_family"),
     (Method::Get, "/catalogs", "export_catalogs"),
+    (Method::Get, "/plan", "get_plan"),
     (Method::Get, "/events", "stream_events"),
     (Method::Get, "/consent/{id}", "get_consent_page"),
     (Method::Post, "/consent/{id}", "begin_consent"),
@@ -64,7 +65,7 @@ pub fn operation_id(route: &Route, method: &str) -> String {
 pub fn tag(path: &str) -> &'static str {
     match path.split('/').nth(1).unwrap_or_default() {
         _ if path.ends_with("/catalog") => "catalogs",
-        "connections" | "events" => "connections",
+        "connections" | "events" | "plan" => "connections",
         "catalogs" => "catalogs",
         "metrics" => "metrics",
         "families" => "families",

@@ -84,6 +84,10 @@ async fn families_are_described_with_what_an_intent_and_a_credential_need() {
     let named = |id: &str| list["families"].as_array().unwrap().iter().find(|family| family["id"] == id).cloned();
     assert_eq!(named("github").unwrap()["connects"], true);
     assert!(named("nothing").is_none());
+    assert_eq!(list["families"].as_array().map(Vec::len), Some(crate::families::all().len()));
+    let (allowed, other) = (named("jdbc").unwrap(), named("github").unwrap());
+    assert_eq!((&allowed["allowed"], &other["allowed"]), (&json!(true), &json!(false)), "as the allowlist says");
+    assert_eq!(allowed["cap_in_force"], allowed["cap"]);
     let github = server.get("/families/github").await.json();
     assert_eq!(github["examples"], json!(["acme/website", "acme"]));
     assert_eq!(github["kinds"][0]["streams"], json!(["repository", "contributors", "tags"]));
