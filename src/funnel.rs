@@ -17,6 +17,9 @@ use crate::snapshot::{Attempt, Connection, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// What [`furthest_stage`] returns for a RETIRED connection, which is not in the funnel.
+pub const RETIRED: &str = "retired";
+
 /// The answer of `GET /metrics/funnel`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Funnel {
@@ -180,7 +183,7 @@ fn is_healthy(connection: &Connection) -> bool {
 #[must_use]
 pub fn furthest_stage(connection: &Connection) -> &'static str {
     let Some(stage) = Stage::from_state(connection.state()) else {
-        return "retired";
+        return RETIRED;
     };
     let furthest = match stage.part_of() {
         Some(Stage::Eligible) if stage == Stage::Active => Stage::Active,

@@ -81,7 +81,7 @@ pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult
 
 /// Connects to the daemon, and checks that it holds the registry of the command line. Any program can listen on the port,
 /// so without this check a token could be sent to one that only pretends to be AAM.
-pub async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandError> {
+pub(super) async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandError> {
     let address = common.listener();
     let registry = common.registry.display();
     match probe::listener(address).await {
@@ -111,7 +111,7 @@ fn connection_id(text: &str) -> Result<&str, CommandError> {
 }
 
 /// Returns `AAM_TOKEN` if it is set, or the admin token next to the registry.
-fn token(registry: &Path) -> Result<Secret, CommandError> {
+pub(super) fn token(registry: &Path) -> Result<Secret, CommandError> {
     let token = match std::env::var("AAM_TOKEN") {
         Ok(token) if !token.is_empty() => Secret::new(token),
         _ => {

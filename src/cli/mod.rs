@@ -14,6 +14,7 @@ mod help;
 mod init;
 mod logging;
 mod lowcode;
+mod mcp;
 mod once;
 mod plan;
 mod policy;
@@ -150,6 +151,8 @@ enum Command {
     Completion(completion::CompletionOptions),
     /// Write the manual pages into a folder
     Man(completion::ManOptions),
+    /// Serve the registry to assistants and agents over the Model Context Protocol, on stdin and stdout
+    Mcp,
     /// Run an Airbyte low-code manifest: prints protocol messages, calls the source under the policy
     #[command(subcommand)]
     Lowcode(lowcode::LowcodeCommand),
@@ -326,6 +329,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Version => version::run(&common),
         Command::Completion(options) => completion::run(&options),
         Command::Man(options) => completion::man(&options),
+        Command::Mcp => mcp::run(&common).await,
         Command::Lowcode(command) => lowcode::run(&common, &command),
     }
 }

@@ -13,6 +13,7 @@ use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, Scanner};
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, Intent, Origin, Problem, Timestamp};
+use crate::pipeline::planned_calls;
 use crate::plan::{self, PlanContext, PlanItem};
 use crate::policy::LoadedPolicy;
 use crate::policy_loader;
@@ -186,18 +187,7 @@ impl Draft {
         };
         let known = self.snapshot.connections.get(&item.connection);
         let origins: Vec<Origin> = known.map(|known| known.origins_in_force().cloned().collect()).unwrap_or_default();
-        match crate::pipeline::assess(&env.engines, &loaded.policy, &loaded.sources, &intent, &origins) {
-            Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
-            Ok(bound) => match bound.resources() {
-                Err(_) => attempt.blocked = Some(format!("this version has no connector for {}", bound.family.title)),
-                Ok(resources) => {
-                    let locator = intent.credential_locator.as_ref();
-                    let credential = locator.map(|locator| env.providers.planned_calls(&loaded.policy, locator, &bound.family));
-                    attempt.calls = credential.unwrap_or_default();
-                    attempt.calls.extend(resources.iter().flat_map(|resource| resource.planned_calls()));
-                }
-            },
-        }
+        (attempt.calls, attempt.blocked) = planned_calls(&env.engines, &env.providers, loaded, &intent, &origins);
         attempt
     }
 }

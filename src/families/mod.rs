@@ -8,6 +8,7 @@
 
 mod custom;
 mod login;
+mod transport;
 
 use crate::model::{Cap, Risk};
 pub use custom::{CustomSources, ManifestFile, is_source_name};
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, OnceLock};
+pub use transport::{Transport, transport};
 
 /// One family.
 #[derive(Clone, Debug, PartialEq)]

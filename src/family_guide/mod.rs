@@ -32,7 +32,6 @@ pub struct FamilySummary {
     pub examples: Vec<String>,
     pub least_privilege: String,
     /// The default limits on the calls to one account.
-    #[schema(value_type = Object)]
     pub cap: Cap,
     /// The fields of all credentials.
     pub credential: Vec<FieldGuide>,

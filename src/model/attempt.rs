@@ -34,6 +34,20 @@ pub enum Scope {
     Health,
 }
 
+impl Scope {
+    /// All scopes.
+    pub const ALL: [Scope; 2] = [Scope::Full, Scope::Health];
+
+    /// Returns the name in the API and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scope::Full => "full",
+            Scope::Health => "health",
+        }
+    }
+}
+
 /// The outcome of an attempt, from which the state of the connection is derived.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The budget of calls to one vendor account.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cap {
     /// The average number of calls per second.

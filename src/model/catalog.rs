@@ -82,6 +82,20 @@ pub enum SyncMode {
     Incremental,
 }
 
+impl SyncMode {
+    /// All sync modes.
+    pub const ALL: [SyncMode; 2] = [SyncMode::FullRefresh, SyncMode::Incremental];
+
+    /// Returns the name in catalogs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SyncMode::FullRefresh => "full_refresh",
+            SyncMode::Incremental => "incremental",
+        }
+    }
+}
+
 /// The differences between two catalogs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drift {

@@ -63,13 +63,24 @@ pub enum Risk {
     High,
 }
 
-impl fmt::Display for Risk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Risk {
+    /// All levels, in order.
+    pub const ALL: [Risk; 3] = [Risk::Low, Risk::Med, Risk::High];
+
+    /// Returns the name in intents, in the policy and in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Risk::Low => "low",
             Risk::Med => "med",
             Risk::High => "high",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Risk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -131,6 +131,25 @@ pub enum Why {
 }
 
 impl Why {
+    /// All reasons.
+    pub const ALL: [Why; 8] =
+        [Why::New, Why::SpecChanged, Why::PolicyChanged, Why::CredentialChanged, Why::Retry, Why::Health, Why::Drift, Why::Heal];
+
+    /// Returns the name in the API and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::New => "new",
+            Why::SpecChanged => "spec_changed",
+            Why::PolicyChanged => "policy_changed",
+            Why::CredentialChanged => "credential_changed",
+            Why::Retry => "retry",
+            Why::Health => "health",
+            Why::Drift => "drift",
+            Why::Heal => "heal",
+        }
+    }
+
     /// Returns the reason as people read it.
     #[must_use]
     pub fn message(self) -> &'static str {
@@ -198,6 +217,10 @@ impl Fact {
             _ => serde_json::from_str(facts)?,
         })
     }
+
+    /// The kinds of the facts about a connection, which its history consists of.
+    pub const CONNECTION_KINDS: [&'static str; 6] =
+        ["intent_accepted", "intent_withdrawn", "attempt_begun", "attempt_finished", "catalog_registered", "connection_retired"];
 
     /// Returns the kind as it is stored in the column `kind`.
     #[must_use]

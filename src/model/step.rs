@@ -64,6 +64,22 @@ pub enum StepStatus {
     },
 }
 
+impl StepStatus {
+    /// The names of all ways in which a step can end.
+    pub const NAMES: [&'static str; 4] = ["passed", "warned", "failed", "skipped"];
+
+    /// Returns the name in the API and in the database.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            StepStatus::Passed => "passed",
+            StepStatus::Warned { .. } => "warned",
+            StepStatus::Failed { .. } => "failed",
+            StepStatus::Skipped { .. } => "skipped",
+        }
+    }
+}
+
 /// One step of one attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepReport {

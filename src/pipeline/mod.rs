@@ -14,6 +14,7 @@
 
 mod denied;
 mod discover;
+mod planned;
 mod preflight;
 mod prove;
 mod remedy;
@@ -32,6 +33,7 @@ use crate::model::{Catalog, Class, ConnectionId, Drift, Evidence, Failure, Inten
 use crate::policy::Policy;
 use crate::providers::{Providers, Reading};
 use futures_util::future::BoxFuture;
+pub use planned::planned_calls;
 use preflight::Concurrency;
 pub use preflight::{BoundConnection, assess, bind};
 pub use prove::{provable, prove};

@@ -176,8 +176,11 @@ fn manifests(policy: &Policy) -> String {
 
 fn api(policy: &Policy) -> String {
     let ApiRate { per_second, burst } = policy.api.rate;
-    let head =
-        format!("api:\n  hosts: {}\n  rate: {{per_second: {per_second}, burst: {burst}}}\n  tokens:", list(&policy.api.hosts));
+    let head = format!(
+        "api:\n  hosts: {}\n  rate: {{per_second: {per_second}, burst: {burst}}}\n  mcp: {}\n  tokens:",
+        list(&policy.api.hosts),
+        policy.api.mcp
+    );
     if policy.api.tokens.is_empty() {
         return head + " []";
     }

@@ -200,6 +200,8 @@ pub struct Api {
     pub hosts: Vec<String>,
     /// The rate limit of each token.
     pub rate: ApiRate,
+    /// Whether assistants and agents may use the API as tools over the Model Context Protocol.
+    pub mcp: bool,
     pub tokens: Vec<Token>,
 }
 

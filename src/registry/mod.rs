@@ -93,6 +93,30 @@ impl Registry {
         })
     }
 
+    /// Opens the registry only for reading. A daemon may be writing to it at the same time; [`Registry::refresh`] reads what it
+    /// has committed. Every command fails with [`RegistryError::Closed`].
+    ///
+    /// # Errors
+    /// As [`Reader::open`], or if the ledger cannot be read.
+    pub fn open_read_only(path: &Path, clock: Arc<dyn Clock>) -> Result<Registry, RegistryError> {
+        let reader = Reader::open(path)?;
+        let snapshot = reader.snapshot()?;
+        let (_, changes) = watch::channel(snapshot.seq);
+        let (commands, _) = mpsc::channel();
+        let snapshot = Arc::new(RwLock::new(snapshot));
+        Ok(Registry { path: path.to_path_buf(), snapshot, transactions: Arc::default(), commands, changes, reader, clock })
+    }
+
+    /// Reads the ledger again. Only for a registry that is open for reading.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub fn refresh(&self) -> Result<(), RegistryError> {
+        let snapshot = self.reader.snapshot()?;
+        *self.snapshot.write().unwrap_or_else(std::sync::PoisonError::into_inner) = snapshot;
+        Ok(())
+    }
+
     /// The path of the registry file.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,11 +1,13 @@
 //! The body of each response about one connection. Pure.
 
-mod bounds;
+pub mod bounds;
 
 use crate::families;
+use crate::funnel::Stage;
+use crate::model::intent::Owner;
 use crate::model::ledger::Warning;
 use crate::model::text::counted;
-use crate::model::{Failure, Intent, Problem, State, StepReport, StepStatus, Timestamp};
+use crate::model::{Class, Failure, Intent, Problem, Risk, State, Step, StepReport, StepStatus, Timestamp};
 use crate::snapshot::{Attempt, Connection};
 use crate::{funnel, model::ConnectionId};
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ use utoipa::ToSchema;
 pub struct ConnectionResult {
     /// UUIDv5 of namespace, source type and resource ids, so it is the same for every push and replica.
     pub connection_id: String,
-    /// HEALING, ERROR, NETWORK_BLOCKED, AWAITING_CREDENTIALS, UNSUPPORTED, REJECTED, PENDING, ACTIVE or RETIRED.
+    #[schema(value_type = State)]
     pub status: String,
     pub namespace: String,
     pub source_type: String,
@@ -27,6 +29,7 @@ pub struct ConnectionResult {
     /// The duration of that tiny sync in milliseconds.
     pub latency_ms: Option<u64>,
     /// The furthest stage of the funnel that the connection has reached.
+    #[schema(value_type = Stage)]
     pub funnel_stage: String,
     /// The state in one sentence.
     pub message: String,
@@ -48,6 +51,7 @@ pub struct ConnectionResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_ends_at: Option<String>,
     /// The risk of the source: low, med or high. It is that of the intent, or the least of the family if that is higher.
+    #[schema(value_type = Option<Risk>)]
     pub risk_level: Option<String>,
     /// When the connection was last checked or accepted. RFC 3339.
     pub updated_at: String,
@@ -58,7 +62,7 @@ pub struct ConnectionResult {
 /// A failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
-    /// A machine-readable class, for example `permission_denied`.
+    #[schema(value_type = Class)]
     pub class: String,
     /// What happened.
     pub title: String,
@@ -86,15 +90,16 @@ pub struct WarningBody {
     pub hint: String,
     /// The class of a warning from a step, for example `over_privileged` or `permission_denied`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Class>)]
     pub class: Option<String>,
 }
 
 /// One step of the pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepBody {
-    /// allowlist, credential, upsert, discover, health, tiny_sync or registry.
+    #[schema(value_type = Step)]
     pub step: String,
-    /// passed, warned, failed or skipped.
+    #[schema(value_type = StepStatus)]
     pub status: String,
     pub duration_ms: u64,
     /// Why the step was skipped.
@@ -142,6 +147,12 @@ impl ConnectionResult {
     }
 }
 
+impl From<&Owner> for OwnerBody {
+    fn from(owner: &Owner) -> OwnerBody {
+        OwnerBody { user: owner.user.clone(), confidence: owner.confidence, why: owner.why.clone() }
+    }
+}
+
 impl From<&Failure> for ErrorBody {
     fn from(failure: &Failure) -> ErrorBody {
         ErrorBody {
@@ -177,15 +188,14 @@ impl From<&Warning> for WarningBody {
 
 impl From<StepReport> for StepBody {
     fn from(report: StepReport) -> StepBody {
-        let (status, reason, failure) = match &report.status {
-            StepStatus::Passed => ("passed", None, None),
-            StepStatus::Warned { failure } => ("warned", None, Some(failure.into())),
-            StepStatus::Failed { failure } => ("failed", None, Some(failure.into())),
-            StepStatus::Skipped { reason } => ("skipped", Some(bounds::text(reason)), None),
+        let (reason, failure) = match &report.status {
+            StepStatus::Passed => (None, None),
+            StepStatus::Warned { failure } | StepStatus::Failed { failure } => (None, Some(failure.into())),
+            StepStatus::Skipped { reason } => (Some(bounds::text(reason)), None),
         };
         StepBody {
             step: report.step.as_str().to_string(),
-            status: status.to_string(),
+            status: report.status.as_str().to_string(),
             duration_ms: report.duration_ms,
             reason,
             failure,
@@ -236,11 +246,7 @@ impl ConnectionResult {
             catalog_version: connection.catalog.map(|(version, _, _)| version),
             steps,
             checking,
-            owner: document.as_ref().map(|intent| OwnerBody {
-                user: intent.owner.user.clone(),
-                confidence: intent.owner.confidence,
-                why: intent.owner.why.clone(),
-            }),
+            owner: document.as_ref().map(|intent| OwnerBody::from(&intent.owner)),
             credential_locator: document.as_ref().and_then(|intent| intent.credential_locator.as_ref()).map(ToString::to_string),
             risk_level: document.as_ref().map(|intent| families::risk(&connection.source_type, intent.risk_level).to_string()),
             resource_ids: document.map(|intent| intent.resource_ids).unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! The state that all handlers share, and the cache of rendered responses.
 
 use super::auth::{self, AdminToken};
+use super::catalogs::MAX_EXPORTS;
 use super::past_funnels::PastFunnels;
 use super::problem::ApiProblem;
 use super::proof::ListenerKey;
@@ -50,6 +51,8 @@ pub struct App {
     pub small_bodies: Arc<Semaphore>,
     /// The bytes that large request bodies may still occupy. Small bodies do not have to wait for large ones.
     pub large_bodies: Arc<Semaphore>,
+    /// The exports of catalogs that may still begin.
+    pub exports: Arc<Semaphore>,
     reads: Arc<Semaphore>,
     admin: OnceLock<AdminToken>,
 }
@@ -79,6 +82,7 @@ impl App {
             listener_key,
             small_bodies: Arc::new(Semaphore::new(MAX_BODY_MEMORY)),
             large_bodies: Arc::new(Semaphore::new(MAX_BODY_MEMORY)),
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             reads: Arc::new(Semaphore::new(MAX_BLOCKING_READS)),
             admin: OnceLock::new(),
         })

@@ -1,6 +1,7 @@
 //! Authentication and authorization: bearer tokens by their SHA-256, scopes, namespaces, and the admin token.
 
 use super::problem::ApiProblem;
+use super::problem_code::ProblemCode;
 use crate::credentials::secret::Secret;
 use crate::model::{ADMIN_TOKEN, Digest};
 use crate::policy::{Policy, Token, TokenScope};
@@ -26,6 +27,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Returns the operator of this machine, who can read the file of the registry and so may do everything.
+    #[must_use]
+    pub fn operator(policy: Arc<Policy>) -> Caller {
+        Caller { policy, token: None }
+    }
+
     /// Returns true if the token satisfies `condition`. The admin satisfies every condition.
     fn may(&self, condition: impl Fn(&Token) -> bool) -> bool {
         match self.token {
@@ -70,7 +77,7 @@ impl Caller {
         }
         Err(ApiProblem::new(
             StatusCode::FORBIDDEN,
-            "NAMESPACE_NOT_ALLOWED",
+            ProblemCode::NamespaceNotAllowed,
             "Namespace not allowed",
             format!(
                 "Token {} is not allowed in namespace {namespace}. To allow it, add {namespace} to the namespaces of this token under api.tokens in the policy.",
@@ -90,7 +97,7 @@ impl Caller {
         let scope = scope.as_str();
         Err(ApiProblem::new(
             StatusCode::FORBIDDEN,
-            "SCOPE_MISSING",
+            ProblemCode::ScopeMissing,
             "Scope missing",
             format!(
                 "This request needs the scope {scope}; token {} does not have it. To allow it, add {scope} to the scopes of this token under api.tokens in the policy.",
@@ -112,14 +119,14 @@ pub fn caller(
 ) -> Result<Caller, ApiProblem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         let detail = format!("Send a token: Authorization: Bearer <token>. {}", source_of_tokens(policy, admin));
-        return Err(unauthorized("TOKEN_MISSING", &detail, browser));
+        return Err(unauthorized(ProblemCode::TokenMissing, &detail, browser));
     };
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
-        return Err(unauthorized("TOKEN_MALFORMED", "The request has more than one Authorization header.", browser));
+        return Err(unauthorized(ProblemCode::TokenMalformed, "The request has more than one Authorization header.", browser));
     }
     let Some(token) = value.to_str().ok().and_then(token) else {
         return Err(unauthorized(
-            "TOKEN_MALFORMED",
+            ProblemCode::TokenMalformed,
             "The Authorization header is not valid; send Bearer <token>, or Basic with the token as the password.",
             browser,
         ));
@@ -130,7 +137,7 @@ pub fn caller(
             true => "This is not the admin token.",
             false => "This token is not in the policy in force.",
         };
-        unauthorized("TOKEN_UNKNOWN", &format!("{detail} {}", source_of_tokens(policy, admin)), browser)
+        unauthorized(ProblemCode::TokenUnknown, &format!("{detail} {}", source_of_tokens(policy, admin)), browser)
     })
 }
 
@@ -179,10 +186,10 @@ fn token(value: &str) -> Option<Secret> {
     fits.then_some(token)
 }
 
-fn unauthorized(code: &str, detail: &str, browser: bool) -> ApiProblem {
+fn unauthorized(code: ProblemCode, detail: &str, browser: bool) -> ApiProblem {
     let problem = ApiProblem::new(StatusCode::UNAUTHORIZED, code, "Authentication required", detail);
     let bearer = match code {
-        "TOKEN_MISSING" => "Bearer realm=\"AAM\"",
+        ProblemCode::TokenMissing => "Bearer realm=\"AAM\"",
         _ => "Bearer realm=\"AAM\", error=\"invalid_token\"",
     };
     let value = if browser { "Basic realm=\"AAM token\", charset=\"UTF-8\"" } else { bearer };

@@ -10,7 +10,7 @@ pub const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// The maximum number of blockers of a funnel. Their titles may contain names of files and tables, so their number can
 /// approach the number of connections.
-const MAX_BLOCKERS: usize = 100;
+pub const MAX_BLOCKERS: usize = 100;
 
 /// Counts the bytes of a page.
 #[derive(Debug, Default)]

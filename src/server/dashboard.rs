@@ -18,9 +18,9 @@ use utoipa::ToSchema;
 pub const HTML: &str = "text/html; charset=utf-8";
 
 /// The maximum number of connections on the page. `GET /connections` returns all of them.
-const MAX_CONNECTIONS: usize = 200;
+pub const MAX_CONNECTIONS: usize = 200;
 /// The maximum number of problems on the page.
-const MAX_PROBLEMS: usize = 100;
+pub const MAX_PROBLEMS: usize = 100;
 
 /// The data of the dashboard.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

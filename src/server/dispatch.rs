@@ -6,8 +6,9 @@ use super::connections::ClientConnection;
 use super::consent;
 use super::prefer::WaitPreference;
 use super::problem::ApiProblem;
+use super::problem_code::ProblemCode;
 use super::rate::{self, RateStatus};
-use super::request::{ApiRequest, QueryParams};
+use super::request::{ApiRequest, ApiResult, QueryParams};
 use super::routes::{Access, Method, ROUTES, Route};
 use super::served_hosts::{self, HEALTH_PATHS, ServedHosts};
 use axum::Router;
@@ -39,7 +40,7 @@ pub fn router(app: &Arc<App>) -> Router {
         })
         .method_not_allowed_fallback(async |request: Request| {
             let detail = "This endpoint does not support the method; the Allow header lists those it supports.";
-            ApiProblem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method not allowed", detail)
+            ApiProblem::new(StatusCode::METHOD_NOT_ALLOWED, ProblemCode::MethodNotAllowed, "Method not allowed", detail)
                 .at(request.uri().path())
         })
         .layer(middleware::from_fn_with_state(Arc::clone(app), check_source))
@@ -50,22 +51,12 @@ pub fn router(app: &Arc<App>) -> Router {
 /// Checks a request against its row of the table and runs the handler with a timeout and a guard against panics.
 async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Response {
     let path = request.uri().path().to_string();
-    let limit = app.limits.request;
     let Admitted { request, rate, permit } = match admit(app, route, request) {
         Ok(admitted) => admitted,
         Err(problem) => return refused(route, problem.at(&path)),
     };
-    let (limit, reserved) = (limit + request.wait.limit, request.client.reserved);
-    let result = AssertUnwindSafe((route.handler)(request)).catch_unwind();
-    let result = match tokio::time::timeout(limit, result).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(ApiProblem::defect("The request failed with an internal error; see the log of aam serve.")),
-        Err(_) => Err(ApiProblem::unavailable(
-            "TIMEOUT",
-            "Timeout",
-            "The response took too long. Intents that were accepted stay accepted; repeat the request.",
-        )),
-    };
+    let reserved = request.client.reserved;
+    let result = run(route, request).await;
     drop(permit);
     let mut response = result.unwrap_or_else(|problem| refused(route, problem.at(&path)));
     response.headers_mut().extend(rate.iter().flat_map(RateStatus::headers));
@@ -73,6 +64,55 @@ async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Res
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Runs the handler of a route with a timeout and a guard against panics.
+async fn run(route: &Route, request: ApiRequest) -> ApiResult {
+    let limit = request.app.limits.request + request.wait.limit;
+    let result = AssertUnwindSafe((route.handler)(request)).catch_unwind();
+    match tokio::time::timeout(limit, result).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(ApiProblem::defect("The request failed with an internal error; see the log of aam serve.")),
+        Err(_) => Err(ApiProblem::unavailable(
+            ProblemCode::Timeout,
+            "Timeout",
+            "The response took too long. Intents that were accepted stay accepted; repeat the request.",
+        )),
+    }
+}
+
+/// Calls a route for a caller that was authenticated before, as a request without a body would. `target` is the path and
+/// the query. The tools of assistants use it.
+pub async fn call(
+    app: Arc<App>,
+    client: Arc<ClientConnection>,
+    caller: auth::Caller,
+    route: &'static Route,
+    target: String,
+) -> Response {
+    let (path, query) = target.split_once('?').map_or((target.as_str(), None), |(path, query)| (path, Some(query)));
+    let path = path.to_string();
+    let query = match route.access {
+        Access::Scope(scope) => caller.require_scope(scope).and_then(|()| QueryParams::read(query, route.query)),
+        Access::Open | Access::Link => QueryParams::read(query, route.query),
+    };
+    let query = match query {
+        Ok(query) => query,
+        Err(problem) => return refused(route, problem.at(&path)),
+    };
+    let headers = HeaderMap::new();
+    let wait = match route.waits {
+        true => WaitPreference::from_headers(&headers),
+        false => WaitPreference { limit: Duration::ZERO, applied: None },
+    };
+    let method = match route.method {
+        Method::Get => axum::http::Method::GET,
+        Method::Post => axum::http::Method::POST,
+    };
+    let body = std::sync::Mutex::default();
+    let request =
+        ApiRequest { app, client, caller: Some(caller), method, path: path.clone(), target, query, headers, body, wait };
+    run(route, request).await.unwrap_or_else(|problem| refused(route, problem.at(&path)))
 }
 
 /// Returns the response for a problem: a page where people read the answers, and a problem document elsewhere.

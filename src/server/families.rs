@@ -5,6 +5,7 @@ use super::request::{ApiRequest, ApiResult, json};
 use crate::connectors::lowcode::custom_source;
 use crate::families::{self, Family};
 use crate::family_guide::{FamilyGuide, FamilySummary};
+use crate::model::Cap;
 use crate::model::problem::nearest;
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -15,7 +16,18 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FamilyList {
     /// The families of this version and the custom sources of the policy, ordered by their ids.
-    pub families: Vec<FamilySummary>,
+    pub families: Vec<ListedFamily>,
+}
+
+/// A family, and what the policy in force says about it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ListedFamily {
+    #[serde(flatten)]
+    pub summary: FamilySummary,
+    /// Whether the allowlist of the policy in force names the family.
+    pub allowed: bool,
+    /// The limits on the calls to one account that are in force.
+    pub cap_in_force: Cap,
 }
 
 /// `GET /families`
@@ -26,8 +38,13 @@ pub async fn list(request: ApiRequest) -> ApiResult {
     let active = request.app.handle.policy.load();
     let mut ids: Vec<&str> = active.sources.ids().collect();
     ids.sort_unstable();
-    let known = ids.into_iter().filter_map(|id| find(&active.sources, id));
-    json(StatusCode::OK, &FamilyList { families: known.map(|family| FamilySummary::new(&family)).collect() })
+    let policy = &active.policy;
+    let known = ids.into_iter().filter_map(|id| find(&active.sources, id)).map(|family| ListedFamily {
+        summary: FamilySummary::new(&family),
+        allowed: policy.allowlist.contains(&*family.id),
+        cap_in_force: policy.cap(&family.id, Some(&family.cap)).clone(),
+    });
+    json(StatusCode::OK, &FamilyList { families: known.collect() })
 }
 
 /// `GET /families/NAME`

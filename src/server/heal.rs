@@ -1,7 +1,9 @@
 //! Checks connections again immediately. A connection becomes ACTIVE only through an attempt that passes.
 
 use super::onboard::{self, add_preference_applied, current_funnel, deadline, require_writable, wait_until_settled};
+use super::openapi::enums::HealableState;
 use super::problem::ApiProblem;
+use super::problem_code::ProblemCode;
 use super::read::connection_result;
 use super::request::{ApiRequest, ApiResult, insert_header, json};
 use crate::funnel::Funnel;
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// The maximum number of results in one response.
-const MAX_RESULTS: usize = 1000;
+pub const MAX_RESULTS: usize = 1000;
 
 /// Which connections to check. All fields are optional, and so is the body.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -23,6 +25,7 @@ pub struct HealRequest {
     pub namespace: Option<String>,
     /// Only connections in this state. Default: all that are neither ACTIVE nor RETIRED.
     #[serde(default)]
+    #[schema(value_type = Option<HealableState>)]
     pub state: Option<String>,
 }
 
@@ -60,7 +63,7 @@ pub async fn heal_one(request: ApiRequest) -> ApiResult {
     if state == State::Retired {
         return Err(ApiProblem::new(
             StatusCode::CONFLICT,
-            "RETIRED",
+            ProblemCode::Retired,
             "Connection is retired",
             "No intent asks for this connection any more. Push its intent again or restore its file in the intents folder.",
         ));
@@ -116,7 +119,7 @@ fn read(body: &[u8]) -> Result<HealRequest, ApiProblem> {
     let value: serde_json::Value = serde_json::from_slice(body).map_err(|error| {
         ApiProblem::new(
             StatusCode::BAD_REQUEST,
-            "NOT_JSON",
+            ProblemCode::NotJson,
             "The body is not valid JSON",
             format!("The body could not be parsed as JSON: {error}."),
         )
@@ -137,7 +140,7 @@ fn healable_state(text: &str) -> Result<State, ApiProblem> {
 fn invalid(pointer: &str, message: &str, hint: &str) -> ApiProblem {
     ApiProblem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
-        "INVALID_REQUEST",
+        ProblemCode::InvalidRequest,
         "Invalid request",
         "No connection was checked. `problems` lists every invalid value with a hint.",
     )

@@ -5,6 +5,7 @@ use super::problem::ApiProblem;
 use super::read::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, invalid_cursor};
 use super::request::{ApiRequest, ApiResult, JSON, encode, response};
 use crate::model::ConnectionId;
+use crate::model::ledger::Fact;
 use crate::registry::Version;
 use axum::http::StatusCode;
 use serde::de::IgnoredAny;
@@ -14,6 +15,8 @@ use utoipa::ToSchema;
 
 /// The maximum number of skipped streams in one response.
 const MAX_SKIPPED: usize = 1000;
+/// The maximum of the parameter `limit` for streams.
+pub const MAX_STREAM_LIMIT: usize = 1_000_000;
 
 /// The append-only history of a connection, newest first. A page ends at 4 MiB, even if it holds fewer entries than asked
 /// for.
@@ -30,7 +33,7 @@ pub struct VersionBody {
     /// The number of the entry in the ledger.
     pub seq: u64,
     pub at: String,
-    /// intent_accepted, intent_withdrawn, attempt_begun, attempt_finished, catalog_registered or connection_retired.
+    #[schema(value_type = Fact)]
     pub kind: String,
     /// The facts that states and funnels are computed from.
     #[schema(value_type = Object)]
@@ -127,7 +130,7 @@ fn with_member(mut head: Vec<u8>, name: &str, value: &[u8]) -> Vec<u8> {
 /// 400, 404, 503.
 pub async fn catalog(request: ApiRequest) -> ApiResult {
     let id = request.connection()?;
-    let limit = request.query.number("limit", usize::MAX, 1_000_000)?;
+    let limit = request.query.number("limit", usize::MAX, MAX_STREAM_LIMIT)?;
     let (version, start) =
         match (request.query.get("version"), request.query.get("cursor")) {
             (Some(_), Some(_)) => return Err(ApiProblem::bad_request("A cursor belongs to a version; leave out version.")),

@@ -2,6 +2,7 @@
 
 use super::ServerInfo;
 use super::problem::ApiProblem;
+use super::problem_code::ProblemCode;
 use super::proof;
 use super::request::{ApiRequest, ApiResult, JSON, insert_header, json, response};
 use super::{auth::Caller, openapi};
@@ -59,7 +60,7 @@ pub async fn readyz(request: ApiRequest) -> ApiResult {
     } else {
         return json(StatusCode::OK, &StatusAnswer { status: "ready".to_string() });
     };
-    Err(ApiProblem::unavailable("NOT_READY", "Not ready", reason))
+    Err(ApiProblem::unavailable(ProblemCode::NotReady, "Not ready", reason))
 }
 
 /// `GET /version`. With a challenge in a header, the response proves that this process holds its registry.

@@ -4,31 +4,38 @@
 //! - [`dispatch`]: from a request to its handler
 //! - [`listen`], [`connections`], [`stream`]: the sockets, their limits and the graceful stop
 //! - [`served_hosts`], [`auth`], [`rate`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
-//! - [`onboard`], [`heal`], [`read`], [`history`], [`meta`], [`dashboard`], [`consent`]: the handlers
+//! - [`onboard`], [`heal`], [`read`], [`history`], [`drift`], [`catalogs`], [`plan`], [`families`], [`meta`],
+//!   [`dashboard`], [`consent`]: the handlers
 //! - [`openapi`]: the OpenAPI document
+//! - [`mcp`]: the API as tools of assistants
 //! - [`bounded`]: keeps the size of responses within bounds
 //! - [`proof`], [`probe`]: find out which process listens on a port before it gets a token
 
 pub mod app;
 pub mod auth;
 pub mod bounded;
+pub mod catalogs;
 pub mod connections;
 pub mod consent;
 mod consent_page;
 pub mod dashboard;
 pub mod dispatch;
+pub mod drift;
 pub mod families;
 pub mod heal;
 pub mod history;
 pub mod listen;
+pub mod mcp;
 pub mod meta;
 pub mod onboard;
 pub mod openapi;
 mod page;
 pub mod past_funnels;
+pub mod plan;
 pub mod prefer;
 pub mod probe;
 pub mod problem;
+pub mod problem_code;
 pub mod proof;
 pub mod rate;
 pub mod read;

@@ -5,6 +5,7 @@ use super::bounded::{PageBytes, bounded_funnel, json_len, shorten};
 use super::listen::stop_requested;
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{ApiProblem, ProblemItem};
+use super::problem_code::ProblemCode;
 use super::read::connection_result;
 use super::request::{ApiRequest, ApiResult, insert_header, json};
 use crate::funnel::{Funnel, funnel};
@@ -20,6 +21,8 @@ use utoipa::ToSchema;
 
 /// The maximum size of a single push.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
+/// The maximum number of items of a batch.
+pub const MAX_BATCH_ITEMS: usize = 10_000;
 /// The maximum size of a batch.
 pub const MAX_BATCH_BYTES: usize = 16 << 20;
 
@@ -63,7 +66,7 @@ pub struct RefusedItem {
     pub http_status: u16,
     /// Always INVALID, which is not a state of a connection.
     pub status: String,
-    pub code: String,
+    pub code: ProblemCode,
     /// The reason in one sentence.
     pub message: String,
     pub problems: Vec<ProblemItem>,
@@ -113,7 +116,7 @@ fn single(request: &ApiRequest, change: IntentChange, settled: bool, result: Con
             Some(error) => format!("{} {}", result.message, error.fix),
             None => result.message.clone(),
         };
-        let mut problem = ApiProblem::new(status, "UNSUPPORTED", "Unsupported source type", detail.trim());
+        let mut problem = ApiProblem::new(status, ProblemCode::Unsupported, "Unsupported source type", detail.trim());
         problem.result = Some(Box::new(result));
         return Err(problem);
     }
@@ -141,7 +144,7 @@ fn status_of(change: IntentChange, settled: bool, result: &ConnectionResult) -> 
 /// 503, and for the batch as a whole 400, 408, 413, 415 and 422.
 pub async fn batch(mut request: ApiRequest) -> ApiResult {
     let body = request.json(MAX_BATCH_BYTES, false).await?.unwrap_or_default();
-    let limits = Limits { bytes: MAX_BATCH_BYTES, ..Limits::default() };
+    let limits = Limits { bytes: MAX_BATCH_BYTES, items: MAX_BATCH_ITEMS, ..Limits::default() };
     let parsed = request
         .app
         .blocking(move |_| wire::parse_batch(&body, &limits).map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES)))

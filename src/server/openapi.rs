@@ -1,10 +1,23 @@
 //! The OpenAPI 3.1 document, built from the route table and the response types.
+//!
+//! - [`names`]: operation ids and tags
+//! - [`enums`]: the schemas of fixed texts
+//! - [`limits`]: limits and formats of single fields
+//! - [`examples`]: recorded responses
 
+pub mod enums;
+pub mod examples;
+pub mod limits;
+pub mod names;
+
+use super::onboard::MAX_BATCH_ITEMS;
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
-use super::{ServerInfo, dashboard, families, heal, history, meta, onboard, read};
+use super::routes::{QueryParam, QueryValue};
+use super::{ServerInfo, catalogs, dashboard, drift, families, heal, history, meta, onboard, plan, read};
 use crate::family_guide::FamilyGuide;
 use crate::funnel::Funnel;
+use crate::policy::TokenScope;
 use crate::report::result::ConnectionResult;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -15,6 +28,8 @@ static TEXT: LazyLock<Bytes> = LazyLock::new(|| {
     let text = serde_json::to_vec_pretty(&document()).unwrap_or_default();
     Bytes::from(text)
 });
+
+static SCHEMAS: LazyLock<Map<String, Value>> = LazyLock::new(schemas);
 
 /// Returns the document as it is served.
 #[must_use]
@@ -41,9 +56,11 @@ pub fn document() -> Value {
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
+        "tags": names::TAGS.map(|(name, description)| json!({"name": name, "description": description})),
         "paths": paths,
         "components": {
-            "schemas": schemas(),
+            "schemas": &*SCHEMAS,
+            "examples": examples::problems(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "A token of the policy (api.tokens), or the admin token that the first start writes next to the registry."},
                 "basic": {"type": "http", "scheme": "basic", "description": "The same token as the password, for browsers; the user name is ignored."},
@@ -64,6 +81,7 @@ pub fn method_name(route: &Route) -> &'static str {
 fn operation(route: &Route) -> Value {
     let mut operation = json!({
         "operationId": operation_id(route),
+        "tags": [names::tag(route.path)],
         "summary": route.summary,
         "parameters": parameters(route),
         "responses": responses(route),
@@ -77,22 +95,47 @@ fn operation(route: &Route) -> Value {
         }
     }
     if let Some((schema, optional)) = route.body {
-        let content = json!({"schema": reference(schema), "example": example(schema)});
+        let example = examples::request(schema);
+        let content = match example.is_null() {
+            true => json!({"schema": reference(schema)}),
+            false => json!({"schema": reference(schema), "example": example}),
+        };
         operation["requestBody"] = json!({"required": !optional, "content": {"application/json": content}});
     }
     operation
 }
 
-fn operation_id(route: &Route) -> String {
-    let parts = route.path.split(['/', '.', '_']).filter(|part| !part.is_empty() && *part != "json");
-    let path: Vec<String> = parts.map(|part| part.trim_matches(['{', '}']).to_string()).collect();
-    match path.is_empty() {
-        true => format!("{}_dashboard_page", method_name(route)),
-        false => format!("{}_{}", method_name(route), path.join("_")),
+/// Returns the operation id of the route.
+#[must_use]
+pub fn operation_id(route: &Route) -> String {
+    names::operation_id(route, method_name(route))
+}
+
+/// Returns the schema of a query parameter. An empty value counts as a missing one.
+fn query_schema(param: &QueryParam) -> Value {
+    match param.value {
+        QueryValue::Any => json!({"type": param.json_type}),
+        QueryValue::Integer { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
+        QueryValue::State => reference("State"),
+        QueryValue::Namespace => {
+            let pattern = limits::intent_limit("/properties/namespace/pattern");
+            let inner = pattern.as_str().unwrap_or_default().trim_start_matches('^').trim_end_matches('$').to_string();
+            json!({"type": "string", "pattern": format!("^({inner})?$")})
+        }
+        QueryValue::Pattern(pattern) => json!({"type": "string", "pattern": format!("^({pattern})?$")}),
+        QueryValue::Timestamp => json!({"type": "string", "format": "date-time"}),
     }
 }
 
-fn parameters(route: &Route) -> Vec<Value> {
+/// Returns the schema of the component with this name.
+#[must_use]
+pub fn schema(name: &str) -> Value {
+    SCHEMAS.get(name).cloned().unwrap_or_default()
+}
+
+/// Returns the parameters of a route as in the document.
+#[must_use]
+pub fn parameters(route: &Route) -> Vec<Value> {
     let mut all = Vec::new();
     if route.path.contains("{id}") {
         let (description, schema) = match route.access {
@@ -103,11 +146,11 @@ fn parameters(route: &Route) -> Vec<Value> {
     }
     if route.path.contains("{name}") {
         let description = "The id of the family, which is the source_type of its intents.";
-        let schema = json!({"type": "string"});
+        let schema = json!({"type": "string", "minLength": 1, "maxLength": 64});
         all.push(json!({"name": "name", "in": "path", "required": true, "description": description, "schema": schema}));
     }
     all.extend(route.query.iter().map(|param| {
-        json!({"name": param.name, "in": "query", "required": false, "description": param.description, "schema": {"type": param.json_type}})
+        json!({"name": param.name, "in": "query", "required": false, "allowEmptyValue": true, "description": param.description, "schema": query_schema(param)})
     }));
     if route.waits {
         all.push(json!({"name": "Prefer", "in": "header", "required": false, "description": "RFC 7240: wait=N waits up to N seconds for the result, at most 300 (default 30); respond-async does not wait.", "schema": {"type": "string"}, "example": "wait=60"}));
@@ -125,6 +168,10 @@ fn responses(route: &Route) -> Map<String, Value> {
             "" => json!({"schema": {"type": "object"}}),
             schema => json!({"schema": reference(schema)}),
         };
+        let mut content = content;
+        if let Some(example) = examples::response(&operation_id(route), *status) {
+            content["example"] = example.clone();
+        }
         let mut response = json!({"description": status_description(*status), "content": {*kind: content}});
         if *status == 202 {
             response["headers"] =
@@ -143,6 +190,10 @@ fn responses(route: &Route) -> Map<String, Value> {
         Access::Open | Access::Scope(_) => json!({MEDIA_TYPE: {"schema": reference("Problem")}}),
     };
     for status in guarded.iter().chain(takes_query).chain(route.problems) {
+        let mut content = content.clone();
+        if let (Some(_), Some(body)) = (examples::problem(*status), content.get_mut(MEDIA_TYPE)) {
+            body["examples"] = json!({"response": {"$ref": format!("#/components/examples/problem_{status}")}});
+        }
         all.insert(status.to_string(), json!({"description": status_description(*status), "content": content}));
     }
     let other = json!({"description": "Any other error", "content": content});
@@ -181,21 +232,15 @@ fn reference(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
 }
 
-fn example(schema: &str) -> Value {
-    let intent = json!({
-        "source_type": "github", "resource_ids": ["acme"], "credential_locator": "env:GITHUB_TOKEN",
-        "namespace": "autonomy", "risk_level": "low",
-        "evidence": {"status": "Sanctioned", "source": "IdP", "ts": "2026-11-08T18:00:00Z"},
-        "owner": {"user": "owner@acme.example", "confidence": 0.95, "why": "oauth_consenter"},
-    });
-    match schema {
-        "connection_intent" => intent,
-        "IntentBatch" => json!({"intents": [intent]}),
-        _ => json!({"namespace": "autonomy", "state": "AWAITING_CREDENTIALS"}),
-    }
+fn schemas() -> Map<String, Value> {
+    let mut all = derived_schemas();
+    // A test checks that every limit has its field.
+    let _ = limits::add(&mut all);
+    all
 }
 
-fn schemas() -> Map<String, Value> {
+/// Returns the schemas without the limits of single fields.
+fn derived_schemas() -> Map<String, Value> {
     let mut all = Map::new();
     add::<ProblemDocument>(&mut all);
     add::<ConnectionResult>(&mut all);
@@ -210,13 +255,21 @@ fn schemas() -> Map<String, Value> {
     add::<heal::HealAnswer>(&mut all);
     add::<onboard::BatchAnswer>(&mut all);
     add::<dashboard::Dashboard>(&mut all);
+    add::<catalogs::CatalogLine>(&mut all);
+    add::<drift::DriftAnswer>(&mut all);
+    add::<plan::PlanAnswer>(&mut all);
     add::<families::FamilyList>(&mut all);
     add::<FamilyGuide>(&mut all);
-    // This is the schema that the parser validates with, minus the keywords that only the root of a document may have.
+    add::<TokenScope>(&mut all);
+    // This is the schema that the parser validates with, minus the keywords that only the root of a document may have, and
+    // minus defaults: generated clients would make a field with a default required.
     let mut intent: Value = serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
     if let Some(intent) = intent.as_object_mut() {
         intent.remove("$schema");
         intent.remove("$id");
+        for property in intent.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+            property.as_object_mut().map(|property| property.remove("default"));
+        }
     }
     all.insert("connection_intent".to_string(), intent);
     all.insert(
@@ -224,7 +277,16 @@ fn schemas() -> Map<String, Value> {
         json!({
             "type": "object",
             "required": ["intents"],
-            "properties": {"intents": {"type": "array", "items": reference("connection_intent")}},
+            "properties": {"intents": {"type": "array", "maxItems": MAX_BATCH_ITEMS, "items": reference("connection_intent")}},
+        }),
+    );
+    all.insert(
+        "McpMessage".to_string(),
+        json!({
+            "description": "A JSON-RPC 2.0 message of the Model Context Protocol.",
+            "type": "object",
+            "required": ["jsonrpc"],
+            "properties": {"jsonrpc": {"const": "2.0"}, "method": {"type": "string"}, "params": {"type": "object"}},
         }),
     );
     all

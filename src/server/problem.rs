@@ -1,5 +1,6 @@
 //! Errors as RFC 9457 problem documents with a stable `code`.
 
+use super::problem_code::ProblemCode;
 use crate::intake::wire::{Fault, Refusal};
 use crate::model::DEMO_NAMESPACE;
 use crate::registry::RegistryError;
@@ -30,8 +31,7 @@ pub struct ProblemDocument {
     pub status: u16,
     /// What happened, and what to do.
     pub detail: String,
-    /// A stable, machine-readable code.
-    pub code: String,
+    pub code: ProblemCode,
     /// The path of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
@@ -91,15 +91,15 @@ impl From<&crate::model::Problem> for ProblemItem {
 }
 
 impl ApiProblem {
-    /// Creates a problem. `code` is in UPPER_SNAKE_CASE and part of the API contract.
+    /// Creates a problem.
     #[must_use]
-    pub fn new(status: StatusCode, code: &str, title: &str, detail: impl Into<String>) -> ApiProblem {
+    pub fn new(status: StatusCode, code: ProblemCode, title: &str, detail: impl Into<String>) -> ApiProblem {
         ApiProblem(Box::new(ProblemDocument {
             kind: format!("urn:aam:problem:{code}"),
             title: title.to_string(),
             status: status.as_u16(),
             detail: detail.into(),
-            code: code.to_string(),
+            code,
             instance: None,
             problems: Vec::new(),
             result: None,
@@ -137,13 +137,13 @@ impl ApiProblem {
     /// 400: the query or a header is not valid.
     #[must_use]
     pub fn bad_request(detail: impl Into<String>) -> ApiProblem {
-        ApiProblem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "Invalid request", detail)
+        ApiProblem::new(StatusCode::BAD_REQUEST, ProblemCode::BadRequest, "Invalid request", detail)
     }
 
     /// 404: the resource does not exist, or the token does not have access to it.
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> ApiProblem {
-        ApiProblem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "Not found", detail)
+        ApiProblem::new(StatusCode::NOT_FOUND, ProblemCode::NotFound, "Not found", detail)
     }
 
     /// 413: the request body is longer than `limit` bytes.
@@ -151,7 +151,7 @@ impl ApiProblem {
     pub fn too_large(limit: usize) -> ApiProblem {
         ApiProblem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            "TOO_LARGE",
+            ProblemCode::TooLarge,
             "Request body too large",
             format!("The body may have at most {limit} bytes. Send fewer or smaller intents in one request."),
         )
@@ -160,7 +160,7 @@ impl ApiProblem {
 
     /// 503 with a Retry-After header.
     #[must_use]
-    pub fn unavailable(code: &str, title: &str, detail: impl Into<String>) -> ApiProblem {
+    pub fn unavailable(code: ProblemCode, title: &str, detail: impl Into<String>) -> ApiProblem {
         ApiProblem::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail)
             .header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))
     }
@@ -168,13 +168,13 @@ impl ApiProblem {
     /// 503: too many other requests are being served.
     #[must_use]
     pub fn busy(detail: impl Into<String>) -> ApiProblem {
-        ApiProblem::unavailable("BUSY", "Too many requests at once", detail)
+        ApiProblem::unavailable(ProblemCode::Busy, "Too many requests at once", detail)
     }
 
     /// 500: a defect in AAM.
     #[must_use]
     pub fn defect(detail: impl Into<String>) -> ApiProblem {
-        ApiProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "DEFECT", "Internal error", detail)
+        ApiProblem::new(StatusCode::INTERNAL_SERVER_ERROR, ProblemCode::Defect, "Internal error", detail)
     }
 
     /// 403: the namespace is sealed.
@@ -182,7 +182,7 @@ impl ApiProblem {
     pub fn sealed(namespace: &str) -> ApiProblem {
         ApiProblem::new(
             StatusCode::FORBIDDEN,
-            "NAMESPACE_SEALED",
+            ProblemCode::NamespaceSealed,
             "The namespace is sealed",
             format!("Namespace {namespace} holds sample data and accepts no intents; use another namespace."),
         )
@@ -195,19 +195,19 @@ impl ApiProblem {
             Fault::TooLarge => ApiProblem::too_large(limit),
             Fault::NotJson => ApiProblem::new(
                 StatusCode::BAD_REQUEST,
-                "NOT_JSON",
+                ProblemCode::NotJson,
                 "The body is not valid JSON",
                 "The body could not be parsed as JSON; `problems` shows where.",
             ),
             Fault::Invalid => ApiProblem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
-                "INVALID_INTENT",
+                ProblemCode::InvalidIntent,
                 "Invalid connection_intent",
                 "Nothing was recorded. `problems` lists every invalid value with a hint; GET /schemas/connection_intent.json returns the schema.",
             ),
             Fault::UnsafeScopes => ApiProblem::new(
                 StatusCode::FORBIDDEN,
-                "UNSAFE_SCOPES_MODE",
+                ProblemCode::UnsafeScopesMode,
                 "Only safe_readonly is allowed",
                 "Nothing was recorded. AAM only reads from sources: remove scopes_mode or set it to safe_readonly.",
             ),
@@ -221,8 +221,10 @@ impl From<RegistryError> for ApiProblem {
     fn from(error: RegistryError) -> ApiProblem {
         match error {
             RegistryError::Sealed(namespace) => ApiProblem::sealed(&namespace),
-            RegistryError::Full => ApiProblem::unavailable("REGISTRY_FULL", "The registry cannot write", error.to_string()),
-            other => ApiProblem::unavailable("REGISTRY_UNAVAILABLE", "The registry is unavailable", other.to_string()),
+            RegistryError::Full => {
+                ApiProblem::unavailable(ProblemCode::RegistryFull, "The registry cannot write", error.to_string())
+            }
+            other => ApiProblem::unavailable(ProblemCode::RegistryUnavailable, "The registry is unavailable", other.to_string()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Rate limits: of each token, and of failed authentications from one address. Pure.
 
 use super::problem::ApiProblem;
+use super::problem_code::ProblemCode;
 use crate::policy::ApiRate;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use std::collections::HashMap;
@@ -113,7 +114,7 @@ impl RateStatus {
         let detail = format!(
             "{subject} may send {per_second} {items} per second, and {burst} at once after a pause; repeat the request in {wait} s. {note}"
         );
-        let problem = ApiProblem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", "Rate limited", detail);
+        let problem = ApiProblem::new(StatusCode::TOO_MANY_REQUESTS, ProblemCode::RateLimited, "Rate limited", detail);
         let headers = self.headers().into_iter().chain([(header::RETRY_AFTER, HeaderValue::from(wait))]);
         headers.fold(problem, |problem, (name, value)| problem.header(name, value))
     }

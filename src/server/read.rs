@@ -46,6 +46,7 @@ pub struct ConnectionPage {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HealthAnswer {
     pub connection_id: String,
+    #[schema(value_type = State)]
     pub status: String,
     /// Whether the latest conclusive attempt passed the health step.
     pub healthy: bool,

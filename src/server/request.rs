@@ -5,7 +5,9 @@ use super::auth::Caller;
 use super::connections::ClientConnection;
 use super::prefer::WaitPreference;
 use super::problem::ApiProblem;
+use super::problem_code::ProblemCode;
 use super::routes::QueryParam;
+use crate::model::text::printable_json;
 use crate::model::{ConnectionId, State};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -178,7 +180,7 @@ impl ApiRequest {
         let Ok(read) = tokio::time::timeout(self.app.limits.body_read, read).await else {
             return Err(ApiProblem::new(
                 StatusCode::REQUEST_TIMEOUT,
-                "BODY_TOO_SLOW",
+                ProblemCode::BodyTooSlow,
                 "Request timeout",
                 format!("The body did not arrive within {} s; send the request again.", self.app.limits.body_read.as_secs()),
             )
@@ -223,7 +225,7 @@ impl ApiRequest {
         }
         Err(ApiProblem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "NOT_JSON_TYPE",
+            ProblemCode::NotJsonType,
             "Unsupported media type",
             "Content-Type must be application/json.",
         ))
@@ -255,13 +257,22 @@ impl ApiRequest {
     }
 }
 
-/// Serializes `value` as JSON.
+/// Serializes `value` as JSON. Characters that change how the text around them is shown are escaped as JSON does.
 ///
 /// # Errors
 /// Returns 500 if serialization fails, which is a defect.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, ApiProblem> {
-    serde_json::to_vec(value)
-        .map_err(|error| ApiProblem::defect(format!("The response could not be serialized as JSON: {error}.")))
+    let text = serde_json::to_string(value)
+        .map_err(|error| ApiProblem::defect(format!("The response could not be serialized as JSON: {error}.")))?;
+    Ok(match escaped(&text) {
+        Cow::Borrowed(_) => text.into_bytes(),
+        Cow::Owned(escaped) => escaped.into_bytes(),
+    })
+}
+
+/// Returns a JSON text whose unprintable characters are escaped. Most texts have none, which is found out fast.
+pub fn escaped(json: &str) -> Cow<'_, str> {
+    if json.is_ascii() { Cow::Borrowed(json) } else { printable_json(json) }
 }
 
 /// Builds a JSON response from `value`.

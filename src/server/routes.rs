@@ -1,7 +1,7 @@
 //! The route table, from which the router, the token and query checks and the OpenAPI document are built.
 
 use super::request::{ApiRequest, ApiResult};
-use super::{consent, dashboard, families, heal, history, meta, onboard, read};
+use super::{catalogs, consent, dashboard, drift, families, heal, history, mcp, meta, onboard, plan, read};
 use crate::policy::TokenScope;
 use futures_util::future::BoxFuture;
 
@@ -32,6 +32,23 @@ pub struct QueryParam {
     /// The JSON Schema type: `string` or `integer`.
     pub json_type: &'static str,
     pub description: &'static str,
+    pub value: QueryValue,
+}
+
+/// The values that a query parameter accepts. The handler checks them, and the OpenAPI document describes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryValue {
+    /// Any value of the JSON Schema type.
+    Any,
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    State,
+    Namespace,
+    Timestamp,
+    /// A text that matches this regular expression.
+    Pattern(&'static str),
 }
 
 /// One row of the table.
@@ -53,17 +70,31 @@ pub struct Route {
 }
 
 const fn param(name: &'static str, json_type: &'static str, description: &'static str) -> QueryParam {
-    QueryParam { name, json_type, description }
+    QueryParam { name, json_type, description, value: QueryValue::Any }
 }
 
-const NAMESPACE: QueryParam = param("namespace", "string", "default: the policy's namespace");
-const LIMIT: QueryParam = param("limit", "integer", "1 to 1000; default: 100");
-const STREAM_LIMIT: QueryParam = param("limit", "integer", "the number of streams; default: as many as fit into 4 MiB");
-const CURSOR: QueryParam = param("cursor", "string", "next_cursor of the previous page");
-const AT: QueryParam = param("at", "string", "RFC 3339 timestamp: the funnel as of that instant; default: now");
-const STATE: QueryParam = param("state", "string", "only connections in this state");
+impl QueryParam {
+    /// Returns the parameter with the values that it accepts.
+    const fn with(self, value: QueryValue) -> QueryParam {
+        QueryParam { value, ..self }
+    }
+}
+
+const NAMESPACE: QueryParam = param("namespace", "string", "default: the policy's namespace").with(QueryValue::Namespace);
+const LIMIT: QueryParam =
+    param("limit", "integer", "default: 100").with(QueryValue::Integer { min: 1, max: read::MAX_PAGE_SIZE as u64 });
+const STREAM_LIMIT: QueryParam = param("limit", "integer", "the number of streams; default: as many as fit into 4 MiB")
+    .with(QueryValue::Integer { min: 1, max: history::MAX_STREAM_LIMIT as u64 });
+const NEXT: &str = "next_cursor of the previous page";
+/// The base64url text of the 16 bytes of an id, as [`read`] writes it.
+const CURSOR: QueryParam = param("cursor", "string", NEXT).with(QueryValue::Pattern("[A-Za-z0-9_-]{21}[AQgw]"));
+const SEQ_CURSOR: QueryParam = param("cursor", "string", NEXT).with(QueryValue::Pattern("[0-9]{1,19}"));
+const STREAM_CURSOR: QueryParam = param("cursor", "string", NEXT).with(QueryValue::Pattern("[0-9]{1,9}[.][0-9]{1,9}"));
+const AT: QueryParam = param("at", "string", "the funnel as of that instant; default: now").with(QueryValue::Timestamp);
+const STATE: QueryParam = param("state", "string", "only connections in this state").with(QueryValue::State);
 const SOURCE_TYPE: QueryParam = param("source_type", "string", "only connections of this type");
-const VERSION: QueryParam = param("version", "integer", "a catalog_version; default: the latest");
+const VERSION: QueryParam = param("version", "integer", "a catalog_version; default: the latest")
+    .with(QueryValue::Integer { min: 0, max: u32::MAX as u64 });
 
 const READ: Access = Access::Scope(TokenScope::RegistryRead);
 const WRITE: Access = Access::Scope(TokenScope::IntentsWrite);
@@ -106,7 +137,7 @@ const fn post(
 }
 
 /// All routes.
-pub static ROUTES: [Route; 23] = [
+pub static ROUTES: [Route; 27] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -180,7 +211,7 @@ pub static ROUTES: [Route; 23] = [
         )
     },
     Route {
-        query: &[LIMIT, CURSOR],
+        query: &[LIMIT, SEQ_CURSOR],
         problems: &[400, 404, 503],
         ..get(
             "/connections/{id}/versions",
@@ -191,7 +222,7 @@ pub static ROUTES: [Route; 23] = [
         )
     },
     Route {
-        query: &[VERSION, STREAM_LIMIT, CURSOR],
+        query: &[VERSION, STREAM_LIMIT, STREAM_CURSOR],
         problems: &[400, 404, 503],
         ..get(
             "/connections/{id}/catalog",
@@ -199,6 +230,39 @@ pub static ROUTES: [Route; 23] = [
             "Get the catalog of a connection, in any version, in pages",
             &[(200, JSON, "CatalogAnswer")],
             |request| Box::pin(history::catalog(request)),
+        )
+    },
+    Route {
+        query: &[VERSION],
+        problems: &[400, 404, 503],
+        ..get(
+            "/connections/{id}/drift",
+            READ,
+            "Get what changed between a version of the catalog and the one before it",
+            &[(200, JSON, "DriftAnswer")],
+            |request| Box::pin(drift::drift(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE, SOURCE_TYPE],
+        problems: &[400, 503],
+        ..get(
+            "/catalogs",
+            READ,
+            "Export the catalogs of all ACTIVE connections as JSON lines, one line for each stream",
+            &[(200, catalogs::LINES, "CatalogLine")],
+            |request| Box::pin(catalogs::export(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE, LIMIT],
+        problems: &[400, 503],
+        ..get(
+            "/plan",
+            READ,
+            "List the next checks of the connections of a namespace, with the calls that they may make",
+            &[(200, JSON, "PlanAnswer")],
+            |request| Box::pin(plan::plan(request)),
         )
     },
     Route {
@@ -272,6 +336,18 @@ pub static ROUTES: [Route; 23] = [
             "Where the vendor sends the browser after the consent; the parameters are those of RFC 6749, section 4.1.2",
             &[(303, dashboard::HTML, ""), (400, dashboard::HTML, ""), (403, dashboard::HTML, ""), (502, dashboard::HTML, "")],
             |request| Box::pin(consent::callback(request)),
+        )
+    },
+    Route {
+        waits: false,
+        problems: &[404, 408, 413, 415],
+        ..post(
+            "/mcp",
+            READ,
+            "Use the API as tools over the Model Context Protocol (streamable HTTP); only with api.mcp in the policy",
+            Some(("McpMessage", false)),
+            &[(200, JSON, "McpMessage"), (202, JSON, "")],
+            |request| Box::pin(mcp::http::endpoint(request)),
         )
     },
     get("/healthz", Access::Open, "Liveness: the process runs", &[(200, JSON, "StatusAnswer")], |request| {

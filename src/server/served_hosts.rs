@@ -7,6 +7,7 @@
 //! browsers do not send the last two, and are not affected.
 
 use super::problem::ApiProblem;
+use super::problem_code::ProblemCode;
 use crate::policy::host_and_port;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version, header};
 use std::net::{IpAddr, SocketAddr};
@@ -78,7 +79,7 @@ impl ServedHosts<'_> {
             "This AAM does not serve the host {name}. If clients reach it under this name, add it to the policy: {}. GET /healthz and GET /readyz are served under any name.",
             self.setting(&name)
         );
-        Err(ApiProblem::new(StatusCode::FORBIDDEN, "HOST_NOT_ALLOWED", "Host not allowed", detail))
+        Err(ApiProblem::new(StatusCode::FORBIDDEN, ProblemCode::HostNotAllowed, "Host not allowed", detail))
     }
 
     fn check_origin(&self, origin: &str) -> Result<(), ApiProblem> {
@@ -151,7 +152,7 @@ fn check_site(method: &Method, headers: &HeaderMap) -> Result<(), ApiProblem> {
 
 fn refused_origin(detail: &str) -> ApiProblem {
     let detail = format!("{detail} Nothing was done. Programs that are not browsers send neither Origin nor Sec-Fetch-Site.");
-    ApiProblem::new(StatusCode::FORBIDDEN, "ORIGIN_NOT_ALLOWED", "Origin not allowed", detail)
+    ApiProblem::new(StatusCode::FORBIDDEN, ProblemCode::OriginNotAllowed, "Origin not allowed", detail)
 }
 
 /// The characters of `text` that a host name may contain.

@@ -51,6 +51,7 @@ pub enum Peer {
     Smongo,
     Nx27017,
     Boto3,
+    Apiclients,
 }
 
 impl Peer {
@@ -97,6 +98,7 @@ impl Peer {
             Peer::Smongo => "smongo",
             Peer::Nx27017 => "nx27017",
             Peer::Boto3 => "boto3",
+            Peer::Apiclients => "apiclients",
         }
     }
 
@@ -118,6 +120,7 @@ impl Peer {
             Peer::Pagerduty => "SCRIPT",
             Peer::Supabase => "NODE",
             Peer::Cdk | Peer::Boto3 => "PYTHON",
+            Peer::Apiclients => "MODULES",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",
             Peer::Authlib | Peer::Oidc => "TOKEN_URL",

@@ -1,7 +1,7 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
 //! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock,
-//! google-api-python-client, azure-mgmt-resource, postgrest-js, zenpy, OpenBao and Chromium.
+//! google-api-python-client, azure-mgmt-resource, postgrest-js, zenpy, openapi-typescript, openapi-python-client, Schemathesis, the Python SDK of MCP, OpenBao and Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -12,6 +12,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apiclients;
 mod atlassian;
 mod aws;
 mod aws_families;
@@ -50,6 +51,7 @@ mod zoom;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
+        apiclients::tests(),
         aws::tests(),
         azure::tests(),
         aws_families::tests(),

@@ -88,6 +88,7 @@ pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     put("api.hosts", &listed(&was.hosts), &listed(&is.hosts));
     put("api.rate.per_second", &was.rate.per_second, &is.rate.per_second);
     put("api.rate.burst", &was.rate.burst, &is.rate.burst);
+    put("api.mcp", &was.mcp, &is.mcp);
 }
 
 fn listed(items: &[String]) -> String {

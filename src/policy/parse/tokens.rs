@@ -8,9 +8,10 @@ use super::listener::{host, rate};
 use crate::model::{ADMIN_TOKEN, Digest};
 
 pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
-    let fields = r.fields(spot, &["hosts", "rate", "tokens"])?;
+    let fields = r.fields(spot, &["hosts", "rate", "mcp", "tokens"])?;
     let hosts = r.field(&fields, "hosts", Vec::new(), |r, spot| r.unique(spot, "hosts", host));
     let rate = r.field(&fields, "rate", ApiRate::default(), rate);
+    let mcp = r.field(&fields, "mcp", false, Reader::boolean);
     let mut tokens: Vec<Token> = Vec::new();
     for item in fields.get("tokens").and_then(|spot| r.list(&spot, "tokens")).unwrap_or_default() {
         let Some(token) = token(r, &item) else {
@@ -25,7 +26,7 @@ pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
         }
         tokens.push(token);
     }
-    Some(Api { hosts, rate, tokens })
+    Some(Api { hosts, rate, mcp, tokens })
 }
 
 fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {

@@ -2,24 +2,28 @@
 //! `GET /connections/{id}/versions` returns the full bodies.
 
 use super::WarningBody;
+use crate::model::text::printable;
 use serde_json::{Map, Value};
 
 /// The maximum number of warnings of one connection.
 pub const MAX_WARNINGS: usize = 20;
 /// The maximum length of one text, in characters.
-const MAX_TEXT_CHARS: usize = 4000;
+pub const MAX_TEXT_CHARS: usize = 4000;
 /// The maximum number of items of a list, and of keys of an object, in the evidence of a step.
-const MAX_ITEMS: usize = 200;
+pub const MAX_ITEMS: usize = 200;
 /// About how long the evidence of a step may be, in bytes of JSON.
 const MAX_EVIDENCE_BYTES: usize = 64 << 10;
 /// About how long one value of the evidence may be, so that it does not hide the others.
 const MAX_VALUE_BYTES: usize = 16 << 10;
 
-/// Limits the length of a text.
+/// Limits the length of a text, and escapes the characters that change how the text around them is shown: texts of sources
+/// reach people and assistants through programs that do not escape them.
+#[must_use]
 pub fn text(text: &str) -> String {
+    let text = printable(text, &['\n', '\t']);
     match text.char_indices().nth(MAX_TEXT_CHARS) {
         Some((end, _)) => format!("{}… ({} bytes in total)", text.get(..end).unwrap_or_default(), text.len()),
-        None => text.to_string(),
+        None => text.into_owned(),
     }
 }
 
@@ -107,5 +111,13 @@ mod tests {
         assert_eq!(bounded["list"][MAX_ITEMS], "… 100000 items in total");
         assert!(bounded["text"].as_str().is_some_and(|text| text.ends_with("(2097152 bytes in total)")));
         assert_eq!(bounded["wide"]["…"], "5000 keys in total");
+    }
+
+    #[test]
+    fn what_reorders_a_text_is_escaped_wherever_a_source_put_it() {
+        assert_eq!(text("a\u{202e}b\nc\td"), "a\\u{202e}b\nc\td");
+        let evidence = json!({"k\u{2066}": ["v\u{200f}", {"n": "zwölf 漢字"}]});
+        let bounded = json!(map(evidence.as_object().cloned().unwrap_or_default()));
+        assert_eq!(bounded, json!({"k\\u{2066}": ["v\\u{200f}", {"n": "zwölf 漢字"}]}));
     }
 }

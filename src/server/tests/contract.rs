@@ -1,7 +1,7 @@
 //! Tests that the route table, the router and the OpenAPI document agree.
 
 use super::*;
-use crate::server::routes::{Method, ROUTES};
+use crate::server::routes::ROUTES;
 use std::collections::BTreeSet;
 
 #[tokio::test]
@@ -63,30 +63,15 @@ async fn answers_have_the_documented_form() {
     let id = pushed["connection_id"].as_str().unwrap_or_default().to_string();
     let openapi = crate::server::openapi::document();
     for route in &ROUTES {
-        let target = route.path.replace("{id}", &id).replace("{name}", "github");
-        let reply = match route.method {
-            Method::Get => server.get(&target).await,
-            Method::Post if route.path.ends_with("batch") => {
-                server.post(&target, &json!({"intents": [crate::server::tests::document("fax", "b"), {}]})).await
-            }
-            Method::Post if route.path.ends_with("onboard") => {
-                server.post(&target, &crate::server::tests::document("s3", "c")).await
-            }
-            Method::Post => server.post(&target, &json!({})).await,
-        };
+        let reply = examples::call(&server, route, &id).await;
         let Some((_, kind, schema)) = route.answers.iter().find(|(status, _, _)| *status == reply.status) else {
-            panic!("{target} answers {reply:?}");
+            panic!("{} answers {reply:?}", route.path);
         };
-        assert_eq!(reply.header("content-type"), *kind, "{target}");
-        if !schema.is_empty() {
-            let mut root = openapi["components"].clone();
-            root["$ref"] = format!("#/schemas/{schema}").into();
-            let text = root.to_string().replace("#/components/schemas/", "#/schemas/");
-            let schema: Value = serde_json::from_str(&text).expect("JSON");
-            let validator = jsonschema::draft202012::new(&schema).expect("a schema");
-            let errors: Vec<String> =
-                validator.iter_errors(&reply.json()).map(|error| format!("{} {error}", error.instance_path())).collect();
-            assert!(errors.is_empty(), "{target}: {errors:?}\n{}", reply.body);
+        assert_eq!(reply.header("content-type"), *kind, "{}", route.path);
+        if !schema.is_empty() && *kind == "application/json" {
+            let reference = json!({"$ref": format!("#/components/schemas/{schema}")});
+            let errors = examples::schema_errors(&openapi, &reference, &reply.json());
+            assert!(errors.is_empty(), "{}: {errors:?}\n{}", route.path, reply.body);
         }
     }
     worker.abort();
@@ -99,6 +84,10 @@ async fn families_are_described_with_what_an_intent_and_a_credential_need() {
     let named = |id: &str| list["families"].as_array().unwrap().iter().find(|family| family["id"] == id).cloned();
     assert_eq!(named("github").unwrap()["connects"], true);
     assert!(named("nothing").is_none());
+    assert_eq!(list["families"].as_array().map(Vec::len), Some(crate::families::all().len()));
+    let (allowed, other) = (named("jdbc").unwrap(), named("github").unwrap());
+    assert_eq!((&allowed["allowed"], &other["allowed"]), (&json!(true), &json!(false)), "as the allowlist says");
+    assert_eq!(allowed["cap_in_force"], allowed["cap"]);
     let github = server.get("/families/github").await.json();
     assert_eq!(github["examples"], json!(["acme/website", "acme"]));
     assert_eq!(github["kinds"][0]["streams"], json!(["repository", "contributors", "tags"]));

@@ -3,8 +3,10 @@
 
 mod access;
 mod bounds;
+mod catalogs;
 mod consent;
 mod contract;
+mod examples;
 mod listener;
 mod page;
 mod push;
@@ -71,7 +73,7 @@ pub fn policy_text() -> String {
     };
     let all = "\"intents:write\", \"registry:read\", \"ops:heal\"";
     format!(
-        "version: 1\nallowlist: [jdbc, s3]\napi:\n  tokens:\n{}{}{}",
+        "version: 1\nallowlist: [jdbc, s3]\napi:\n  mcp: true\n  tokens:\n{}{}{}",
         token("aod", FULL, all, "autonomy"),
         token("reader", READER, "\"registry:read\"", "autonomy"),
         token("other", OTHER, all, "other"),

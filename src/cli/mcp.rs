@@ -1,0 +1,137 @@
+//! `aam mcp`: the tools of assistants and agents on stdin and stdout.
+//!
+//! Reading tools are answered from the file of the registry, whether or not a daemon runs. `verify_connection` asks the
+//! running daemon, because only the process that holds the registry may record a check.
+//!
+//! With `AAM_TOKEN`, a caller may do what this token of the policy may do. Without it, the caller is the user who started this
+//! command, who can read the file anyway.
+
+use super::heal::{daemon, token};
+use super::report::policy_in_force;
+use super::{CommandError, CommandResult, CommonOptions};
+use crate::clock;
+use crate::daemon::env;
+use crate::policy::{ActivePolicy, TokenScope};
+use crate::reconcile::Handle;
+use crate::registry::Registry;
+use crate::server::app::App;
+use crate::server::auth::{self, Caller};
+use crate::server::connections::{ClientConnection, ConnectionTable};
+use crate::server::mcp::http::InProcess;
+use crate::server::mcp::tools::Tool;
+use crate::server::mcp::{McpServer, ToolBackend, ToolReply};
+use crate::server::{ServerInfo, ServerLimits};
+use axum::http::{HeaderMap, HeaderValue, header};
+use futures_util::future::BoxFuture;
+use rmcp::ServiceExt;
+use rmcp::transport::stdio;
+use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// The tools of this process.
+struct Local {
+    common: CommonOptions,
+    app: Arc<App>,
+    client: Arc<ClientConnection>,
+    caller: Caller,
+}
+
+/// Serves until stdin ends. Exits with 0 then, and with 1 or 78 if it cannot start.
+pub async fn run(common: &CommonOptions) -> CommandResult {
+    let local = open(common)?;
+    let failed = |error: String| CommandError::new(format!("the assistant ended the session: {error}"));
+    let service = McpServer(local).serve(stdio()).await.map_err(|error| failed(error.to_string()))?;
+    service.waiting().await.map_err(|error| failed(error.to_string()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open(common: &CommonOptions) -> Result<Local, CommandError> {
+    let clock = clock::from_env();
+    let registry = Registry::open_read_only(&common.registry, Arc::clone(&clock))?;
+    let loaded = policy_in_force(common, registry.reader())?;
+    let active = ActivePolicy::new(loaded, None);
+    let caller = caller(common, &active)?;
+    let handle = Handle::new(Arc::new(registry), Arc::clone(&clock), active, common.intents.clone(), common.policy.clone());
+    let info = ServerInfo {
+        service: "aam".to_string(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        pid: std::process::id(),
+        registry: common.registry.display().to_string(),
+        started: clock.now().rfc3339(),
+        port: common.port,
+    };
+    let environment = Arc::new(env(&handle));
+    let app = App::new(handle, environment, info, ServerLimits::default(), None, None);
+    let here = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    let client = ConnectionTable::new(1, 0).admit(here.ip(), here);
+    let client = client.ok_or_else(|| CommandError::new("could not create the connection of the assistant"))?;
+    Ok(Local { common: common.clone(), app, client, caller })
+}
+
+/// Returns who calls: the owner of `AAM_TOKEN`, or else the user of this command.
+fn caller(common: &CommonOptions, active: &ActivePolicy) -> Result<Caller, CommandError> {
+    let policy = Arc::clone(&active.policy);
+    let Some(token) = std::env::var("AAM_TOKEN").ok().filter(|token| !token.is_empty()) else {
+        return Ok(Caller::operator(policy));
+    };
+    let value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| CommandError::new("AAM_TOKEN is not a token; aam token new creates one"))?;
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+    let admin = auth::read_admin(&common.registry).ok();
+    auth::caller(&policy, admin.as_ref(), &headers, false)
+        .map_err(|problem| CommandError::new(format!("AAM_TOKEN was not accepted: {}", problem.detail)))
+}
+
+impl Local {
+    /// Answers from the registry as it is now, under the policy as it is now.
+    async fn read(&self, tool: &'static Tool, target: String) -> ToolReply {
+        let handle = &self.app.handle;
+        let current = policy_in_force(&self.common, handle.registry.reader()).and_then(|loaded| {
+            handle.policy.store(Arc::new(ActivePolicy::new(loaded, None)));
+            let caller = caller(&self.common, &handle.policy.load())?;
+            handle.registry.refresh()?;
+            Ok(caller)
+        });
+        match current {
+            Ok(caller) => {
+                let (app, client) = (Arc::clone(&self.app), Arc::clone(&self.client));
+                InProcess { app, client, caller }.call(tool, target).await
+            }
+            Err(error) => problem(503, &error.message),
+        }
+    }
+
+    /// Asks the daemon that holds the registry.
+    async fn ask_daemon(&self, target: String) -> Result<ToolReply, CommandError> {
+        let mut daemon = daemon(&self.common).await?;
+        let authorization = format!("Bearer {}", token(&self.common.registry)?.expose());
+        let headers = [("authorization", &*authorization), ("content-type", "application/json")];
+        let (status, body) = daemon
+            .post(&target, &headers, String::new())
+            .await
+            .map_err(|error| CommandError::new(format!("the daemon did not answer: {error}; see its log")))?;
+        Ok(ToolReply { status: status.as_u16(), body })
+    }
+}
+
+impl ToolBackend for Local {
+    fn may(&self, scope: TokenScope) -> bool {
+        self.caller.require_scope(scope).is_ok()
+    }
+
+    fn call(&self, tool: &'static Tool, target: String) -> BoxFuture<'_, ToolReply> {
+        Box::pin(async move {
+            if tool.is_read() {
+                return self.read(tool, target).await;
+            }
+            self.ask_daemon(target).await.unwrap_or_else(|error| problem(503, &error.message))
+        })
+    }
+}
+
+fn problem(status: u16, detail: &str) -> ToolReply {
+    let body: Value = json!({"status": status, "title": "Not available", "detail": detail});
+    ToolReply { status, body }
+}
