@@ -7,7 +7,7 @@
 mod interner;
 
 use crate::model::ending;
-use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Warning};
+use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, HandoffFacts, Warning};
 use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Retry, Scope, State, Step, Timestamp};
 use interner::Interner;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,6 +22,8 @@ pub struct Snapshot {
     desired_pairs: BTreeSet<(Origin, ConnectionId)>,
     /// Namespaces that accept no more entries.
     pub sealed: BTreeSet<String>,
+    /// The handoffs by namespace and id of the discovery run.
+    pub handoffs: BTreeMap<(String, String), Handoff>,
     /// The digest of the policy that was accepted last, and the `seq` of the entry with its text.
     pub policy: Option<(Digest, u64)>,
     /// The `seq` of the last entry that was applied.
@@ -87,6 +89,14 @@ pub struct Desired {
     pub locator: Option<Arc<str>>,
 }
 
+/// A recorded handoff. Its answer and its candidates are the body of entry `seq`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Handoff {
+    pub seq: u64,
+    pub at: Timestamp,
+    pub facts: Box<HandoffFacts>,
+}
+
 /// A finished attempt. The step reports are the body of entry `seq`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
@@ -127,6 +137,10 @@ impl Snapshot {
             (Fact::PolicyAccepted { policy }, _) => self.policy = Some((*policy, entry.seq)),
             (Fact::NamespaceSealed { .. }, _) => {
                 self.sealed.insert(entry.namespace.clone());
+            }
+            (Fact::HandoffReceived(facts), _) => {
+                let handoff = Handoff { seq: entry.seq, at: entry.at, facts: Box::new(facts.clone()) };
+                self.handoffs.insert((entry.namespace.clone(), facts.run.clone()), handoff);
             }
             (Fact::IntentAccepted { origin, spec, source_type, locator }, Some(id)) => {
                 let locator = locator.as_deref().map(|locator| self.interner.intern(locator));

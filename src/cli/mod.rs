@@ -5,6 +5,7 @@
 mod budget;
 mod check;
 mod consent;
+mod daemon_request;
 pub(crate) mod families;
 mod gate;
 mod heal;

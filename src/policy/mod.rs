@@ -5,6 +5,7 @@
 //! - `diff` describes what a change of the policy would do.
 //! - `credentials` names the places that credentials come from: folders, a vault, service principals, consents.
 //! - `grants` decides who may send which credential where.
+//! - `handoff` supplies what the candidates of a discovery tool lack.
 //! - `effective` prints a policy with all defaults filled in.
 
 pub mod active;
@@ -12,6 +13,7 @@ pub mod credentials;
 pub mod diff;
 pub mod effective;
 pub mod grants;
+pub mod handoff;
 mod listed_server;
 mod login_host;
 pub mod manifests;
@@ -26,6 +28,7 @@ use crate::model::{Digest, Risk};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
 pub use credentials::{Credentials, Principal};
 use grants::CredentialGrant;
+pub use handoff::{Handoff, HandoffVendor};
 use ipnet::IpNet;
 pub use listed_server::ListedServer;
 pub use login_host::LoginHost;
@@ -57,6 +60,7 @@ pub struct Policy {
     pub families: BTreeMap<String, FamilyPolicy>,
     pub manifests: Manifests,
     pub credentials: Credentials,
+    pub handoff: Handoff,
     pub api: Api,
     /// SHA-256 of the file's bytes.
     pub digest: Digest,

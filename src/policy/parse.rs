@@ -3,6 +3,7 @@
 mod consents;
 mod credentials;
 mod grants;
+mod handoff;
 mod listener;
 mod principals;
 mod reach;
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokens::api;
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "version",
     "namespace",
     "slo",
@@ -37,6 +38,7 @@ const KEYS: [&str; 17] = [
     "families",
     "manifests",
     "credentials",
+    "handoff",
     "api",
 ];
 
@@ -89,6 +91,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         families: fields.get("families").map(|spot| families(r, &spot)).unwrap_or_default(),
         manifests,
         credentials: r.field(&fields, "credentials", Credentials::default(), credentials::credentials),
+        handoff: handoff::handoff(r, &fields),
         api: r.field(&fields, "api", Api::default(), api),
         digest,
     })

@@ -69,7 +69,7 @@ impl Writer {
     }
 
     /// Called before the first row of a command is written, so that a refusal leaves the transaction intact.
-    fn refuse_sealed(&self, namespace: &str) -> Result<(), RegistryError> {
+    pub(super) fn refuse_sealed(&self, namespace: &str) -> Result<(), RegistryError> {
         if self.closed(namespace) {
             return Err(RegistryError::Sealed(namespace.to_string()));
         }
@@ -292,7 +292,7 @@ impl Writer {
         Ok(())
     }
 
-    fn namespace_of(&self, connection: ConnectionId) -> String {
+    pub(super) fn namespace_of(&self, connection: ConnectionId) -> String {
         self.with_known(connection, |known| known.map(|known| known.namespace.to_string()).unwrap_or_default())
     }
 

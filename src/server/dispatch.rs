@@ -29,6 +29,7 @@ pub fn router(app: &Arc<App>) -> Router {
         let filter = match route.method {
             Method::Get => MethodFilter::GET,
             Method::Post => MethodFilter::POST,
+            Method::Delete => MethodFilter::DELETE,
         };
         let handler = move |State(app): State<Arc<App>>, request: Request| dispatch(app, route, request);
         router = router.route(route.path, on(filter, handler));

@@ -4,7 +4,7 @@
 //! - [`dispatch`]: from a request to its handler
 //! - [`listen`], [`connections`], [`stream`]: the sockets, their limits and the graceful stop
 //! - [`served_hosts`], [`auth`], [`rate`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
-//! - [`onboard`], [`heal`], [`read`], [`history`], [`meta`], [`dashboard`], [`consent`]: the handlers
+//! - [`onboard`], [`withdraw`], [`handoff`], [`heal`], [`read`], [`history`], [`meta`], [`dashboard`], [`consent`]: the handlers
 //! - [`openapi`]: the OpenAPI document
 //! - [`bounded`]: keeps the size of responses within bounds
 //! - [`proof`], [`probe`]: find out which process listens on a port before it gets a token
@@ -18,6 +18,7 @@ mod consent_page;
 pub mod dashboard;
 pub mod dispatch;
 pub mod families;
+pub mod handoff;
 pub mod heal;
 pub mod history;
 pub mod listen;
@@ -36,6 +37,7 @@ pub mod request;
 pub mod routes;
 pub mod served_hosts;
 pub mod stream;
+pub mod withdraw;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
-use super::{ServerInfo, dashboard, families, heal, history, meta, onboard, read};
+use super::{ServerInfo, dashboard, families, handoff, heal, history, meta, onboard, read};
 use crate::family_guide::FamilyGuide;
 use crate::funnel::Funnel;
 use crate::report::result::ConnectionResult;
@@ -58,6 +58,7 @@ pub fn method_name(route: &Route) -> &'static str {
     match route.method {
         Method::Get => "get",
         Method::Post => "post",
+        Method::Delete => "delete",
     }
 }
 
@@ -100,6 +101,11 @@ fn parameters(route: &Route) -> Vec<Value> {
             Access::Open | Access::Scope(_) => ("The connection_id.", json!({"type": "string", "format": "uuid"})),
         };
         all.push(json!({"name": "id", "in": "path", "required": true, "description": description, "schema": schema}));
+    }
+    if route.path.contains("{handoff_id}") {
+        let description = "The handoff_id of the answer, or the id of the discovery run.";
+        let schema = json!({"type": "string"});
+        all.push(json!({"name": "handoff_id", "in": "path", "required": true, "description": description, "schema": schema}));
     }
     if route.path.contains("{name}") {
         let description = "The id of the family, which is the source_type of its intents.";
@@ -163,7 +169,9 @@ fn status_description(status: u16) -> &'static str {
         }
         404 => "Not found, or the token has no access to it",
         408 => "The body did not arrive in time",
-        409 => "The connection cannot be connected (UNSUPPORTED, although its intent was recorded) or is RETIRED",
+        409 => {
+            "The connection cannot be connected (UNSUPPORTED, although its intent was recorded), is RETIRED, or is desired by a file; or the request does not fit what is recorded"
+        }
         413 => "The body is too large",
         415 => "Content-Type must be application/json",
         422 => "The document is not valid; `problems` lists every invalid value with a JSON pointer and a hint",
@@ -191,6 +199,14 @@ fn example(schema: &str) -> Value {
     match schema {
         "connection_intent" => intent,
         "IntentBatch" => json!({"intents": [intent]}),
+        "HandoffBody" => json!({
+            "aod_discovery_id": "run-2026-11-08", "tenant_id": "2f1c6c0e-7f0b-4a52-9d6f-6f1f5c0d9b11", "entity_id": "Acme",
+            "candidates": [{
+                "asset_key": "salesforce.com", "vendor_name": "Salesforce", "display_name": "Salesforce CRM", "category": "crm",
+                "governance_status": "governed", "known_endpoints": ["https://acme.my.salesforce.com"],
+                "execution_allowed": true, "action_type": "provision", "aod_asset_id": "asset-1",
+            }],
+        }),
         _ => json!({"namespace": "autonomy", "state": "AWAITING_CREDENTIALS"}),
     }
 }
@@ -209,6 +225,10 @@ fn schemas() -> Map<String, Value> {
     add::<heal::HealRequest>(&mut all);
     add::<heal::HealAnswer>(&mut all);
     add::<onboard::BatchAnswer>(&mut all);
+    add::<handoff::HandoffAnswer>(&mut all);
+    add::<handoff::HandoffPage>(&mut all);
+    add::<handoff::HandoffDetail>(&mut all);
+    all.insert("HandoffBody".to_string(), handoff_body());
     add::<dashboard::Dashboard>(&mut all);
     add::<families::FamilyList>(&mut all);
     add::<FamilyGuide>(&mut all);
@@ -228,6 +248,37 @@ fn schemas() -> Map<String, Value> {
         }),
     );
     all
+}
+
+/// The schema of what a discovery tool hands over. A candidate may have other fields; AAM does not use them.
+fn handoff_body() -> Value {
+    let text = json!({"type": ["string", "null"], "maxLength": 512});
+    json!({
+        "type": "object",
+        "required": ["aod_discovery_id", "tenant_id", "entity_id", "candidates"],
+        "properties": {
+            "aod_discovery_id": {"type": "string", "minLength": 1, "maxLength": 200, "description": "The id of the discovery run."},
+            "tenant_id": {"type": "string", "minLength": 1, "maxLength": 200},
+            "entity_id": {"type": "string", "minLength": 1, "maxLength": 200},
+            "handoff_timestamp": {"type": ["string", "null"], "description": "When the tool sent the handoff; not part of its content."},
+            "candidates": {
+                "type": "array",
+                "maxItems": crate::intake::handoff::MAX_CANDIDATES,
+                "items": {
+                    "type": "object",
+                    "required": ["asset_key"],
+                    "properties": {
+                        "asset_key": {"type": "string", "minLength": 1, "maxLength": 512},
+                        "aod_asset_id": text, "vendor_name": text, "display_name": text, "category": text,
+                        "governance_status": text,
+                        "known_endpoints": {"type": ["array", "null"], "items": {"type": "string"}},
+                        "execution_allowed": {"type": ["boolean", "null"], "default": true},
+                        "action_type": {"type": ["string", "null"], "description": "provision (default), or inventory_only."},
+                    },
+                },
+            },
+        },
+    })
 }
 
 /// Adds the schema of `T` and of the types that it contains.

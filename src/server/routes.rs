@@ -1,7 +1,7 @@
 //! The route table, from which the router, the token and query checks and the OpenAPI document are built.
 
 use super::request::{ApiRequest, ApiResult};
-use super::{consent, dashboard, families, heal, history, meta, onboard, read};
+use super::{consent, dashboard, families, handoff, heal, history, meta, onboard, read, withdraw};
 use crate::policy::TokenScope;
 use futures_util::future::BoxFuture;
 
@@ -23,6 +23,7 @@ pub enum Method {
     /// GET. The same routes also answer HEAD.
     Get,
     Post,
+    Delete,
 }
 
 /// A query parameter.
@@ -106,7 +107,7 @@ const fn post(
 }
 
 /// All routes.
-pub static ROUTES: [Route; 23] = [
+pub static ROUTES: [Route; 27] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -199,6 +200,51 @@ pub static ROUTES: [Route; 23] = [
             "Get the catalog of a connection, in any version, in pages",
             &[(200, JSON, "CatalogAnswer")],
             |request| Box::pin(history::catalog(request)),
+        )
+    },
+    Route {
+        method: Method::Delete,
+        problems: &[404, 409, 503],
+        ..get(
+            "/connections/{id}",
+            WRITE,
+            "Withdraw what was pushed for a connection, which retires it; its history stays readable",
+            &[(200, JSON, RESULT)],
+            |request| Box::pin(withdraw::delete(request)),
+        )
+    },
+    Route {
+        waits: false,
+        problems: &[400, 408, 409, 413, 415, 422, 503],
+        ..post(
+            "/api/handoff/aod/receive",
+            WRITE,
+            "Hand over the candidates of a discovery run; the policy supplies what they lack",
+            Some(("HandoffBody", false)),
+            &[(200, JSON, "HandoffAnswer")],
+            |request| Box::pin(handoff::receive(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE, LIMIT, CURSOR],
+        problems: &[400, 503],
+        ..get(
+            "/api/handoff/aod",
+            READ,
+            "List the handoffs of a namespace, newest first",
+            &[(200, JSON, "HandoffPage")],
+            |request| Box::pin(handoff::list(request)),
+        )
+    },
+    Route {
+        query: &[LIMIT, CURSOR],
+        problems: &[400, 404, 503],
+        ..get(
+            "/api/handoff/aod/{handoff_id}",
+            READ,
+            "Get a handoff and what became of its candidates, with the state of their connections",
+            &[(200, JSON, "HandoffDetail")],
+            |request| Box::pin(handoff::detail(request)),
         )
     },
     Route {

@@ -180,6 +180,7 @@ fn policy() -> Policy {
         manifests: Manifests::default(),
         credentials: Default::default(),
         api: Api::default(),
+        handoff: Default::default(),
         digest: Digest::default(),
     }
 }

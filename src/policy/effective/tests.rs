@@ -6,9 +6,11 @@ use crate::policy::credentials::{
     VaultPolicy,
 };
 use crate::policy::grants::{CredentialGrant, HostPattern, LocatorPattern};
+use crate::policy::handoff::{EVIDENCE_SOURCES, HandoffOwner, OWNER_REASONS, vendor_key};
 use crate::policy::parse::parse;
 use crate::policy::{
-    Api, ApiRate, Backoff, Breaker, Caps, Eligibility, Files, LoginHost, Network, Recheck, Reconcile, SafeMode, Slo, TokenScope,
+    Api, ApiRate, Backoff, Breaker, Caps, Eligibility, Files, HandoffVendor, LoginHost, Network, Recheck, Reconcile, SafeMode,
+    Slo, TokenScope,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -304,6 +306,31 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn vendor()(
+        source_type in family(),
+        resource_ids in unique(text()).prop_filter("at least one", |ids| !ids.is_empty()),
+        credential_locator in proptest::option::of(locator()),
+        owner in (text(), 0.0f64..=1.0, proptest::sample::select(OWNER_REASONS.to_vec())),
+        risk_level in proptest::sample::select(vec![Risk::Low, Risk::Med, Risk::High]),
+        source in proptest::sample::select(EVIDENCE_SOURCES.to_vec()),
+    ) -> HandoffVendor {
+        let owner = HandoffOwner { user: owner.0, confidence: owner.1, why: owner.2.to_string() };
+        HandoffVendor { source_type, resource_ids, credential_locator, owner, risk_level, evidence_source: source.to_string() }
+    }
+}
+
+fn handoff() -> impl Strategy<Value = Handoff> {
+    let vendors = btree_map("[A-Z][a-z]{1,6}( [a-z]{1,3})?", vendor(), 0..3).prop_map(|mut vendors| {
+        let mut keys = BTreeSet::new();
+        vendors.retain(|name, _| keys.insert(vendor_key(name)));
+        vendors
+    });
+    let statuses = btree_map("[a-z]{1,8}( [a-z]{1,3})?", text(), 0..3);
+    let namespaces = btree_map("[ -~]{1,12}", name(), 0..3);
+    (vendors, statuses, namespaces).prop_map(|(vendors, statuses, namespaces)| Handoff { vendors, statuses, namespaces })
+}
+
+prop_compose! {
     fn policies()(
         outer in outer(),
         namespace in name(),
@@ -315,6 +342,7 @@ prop_compose! {
         services in services(),
         bound in btree_map(name(), locators(), 0..3),
         credentials in credentials(),
+        handoff in handoff(),
     ) -> Policy {
         let (network, files, eligibility, slo, jitter, api) = outer;
         if let Some(openapi) = families.get_mut("openapi") {
@@ -337,6 +365,7 @@ prop_compose! {
             families,
             manifests: Default::default(),
             credentials: Credentials { namespaces: bound, ..credentials },
+            handoff,
             api,
             digest: Digest::default(),
         }

@@ -18,7 +18,10 @@ async fn the_router_and_the_document_hold_the_same_routes() {
     assert_eq!(documented.len(), ROUTES.len());
     // Asks the running server which methods it allows, for every path of the document.
     for path in paths.keys() {
-        let target = path.replace("{id}", "8d5b2ab0-3a0f-5d2c-9d5c-3f0f3b1c2d4e").replace("{name}", "github");
+        let target = path
+            .replace("{id}", "8d5b2ab0-3a0f-5d2c-9d5c-3f0f3b1c2d4e")
+            .replace("{name}", "github")
+            .replace("{handoff_id}", "run");
         let reply = server.send("OPTIONS", &target, &[], None).await;
         assert_eq!((reply.status, reply.code().as_str()), (405, "METHOD_NOT_ALLOWED"), "{path}");
         let allowed: BTreeSet<String> =
@@ -63,7 +66,7 @@ async fn answers_have_the_documented_form() {
     let id = pushed["connection_id"].as_str().unwrap_or_default().to_string();
     let openapi = crate::server::openapi::document();
     for route in &ROUTES {
-        let target = route.path.replace("{id}", &id).replace("{name}", "github");
+        let target = route.path.replace("{id}", &id).replace("{name}", "github").replace("{handoff_id}", "run");
         let reply = match route.method {
             Method::Get => server.get(&target).await,
             Method::Post if route.path.ends_with("batch") => {
@@ -72,7 +75,14 @@ async fn answers_have_the_documented_form() {
             Method::Post if route.path.ends_with("onboard") => {
                 server.post(&target, &crate::server::tests::document("s3", "c")).await
             }
+            Method::Post if route.path.ends_with("receive") => {
+                let candidates =
+                    json!([{"asset_key": "a", "vendor_name": "b"}, {"asset_key": "c", "action_type": "inventory_only"}]);
+                let body = json!({"aod_discovery_id": "run", "tenant_id": "t", "entity_id": "e", "candidates": candidates});
+                server.post(&target, &body).await
+            }
             Method::Post => server.post(&target, &json!({})).await,
+            Method::Delete => server.delete(&target).await,
         };
         let Some((_, kind, schema)) = route.answers.iter().find(|(status, _, _)| *status == reply.status) else {
             panic!("{target} answers {reply:?}");

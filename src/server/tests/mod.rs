@@ -150,6 +150,10 @@ impl TestServer {
         self.send("GET", target, &[("Authorization", &bearer(FULL))], None).await
     }
 
+    pub async fn delete(&self, target: &str) -> HttpReply {
+        self.send("DELETE", target, &[("Authorization", &bearer(FULL))], None).await
+    }
+
     pub async fn post(&self, target: &str, body: &Value) -> HttpReply {
         self.post_with(target, body, &[]).await
     }
