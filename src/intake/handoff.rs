@@ -11,7 +11,7 @@ use crate::policy::Policy;
 use crate::policy::handoff::HandoffVendor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The maximum number of candidates in one handoff.
 pub const MAX_CANDIDATES: usize = 10_000;
@@ -192,14 +192,26 @@ fn text_problem(text: &str, max_chars: usize) -> Option<String> {
     leaks::secret_value(text).then(|| "looks like a credential; remove it and rotate it".to_string())
 }
 
-/// Decides what becomes of each candidate, in order, and returns the intents of those to connect, one for each connection.
+/// What becomes of the candidates of a handoff.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judgement {
+    /// In the order of the handoff.
+    pub candidates: Vec<JudgedCandidate>,
+    /// The intents of those to connect, one for each connection.
+    pub intents: Vec<Intent>,
+    /// The connections that every candidate of the handoff says not to connect. An earlier handoff may have asked for them.
+    pub not_allowed: Vec<ConnectionId>,
+}
+
+/// Decides what becomes of each candidate.
 ///
 /// `at` is the time of the evidence. Several candidates may be one connection; then a candidate whose status is eligible
 /// determines its evidence.
 #[must_use]
-pub fn judge(candidates: &[Value], policy: &Policy, namespace: &str, at: Timestamp) -> (Vec<JudgedCandidate>, Vec<Intent>) {
+pub fn judge(candidates: &[Value], policy: &Policy, namespace: &str, at: Timestamp) -> Judgement {
     let mut seen = HashSet::new();
     let mut intents: BTreeMap<ConnectionId, Intent> = BTreeMap::new();
+    let mut not_allowed = BTreeSet::new();
     let judged = candidates.iter().map(|value| {
         let (candidate, problem) = candidate(value);
         let decision = match problem {
@@ -207,11 +219,20 @@ pub fn judge(candidates: &[Value], policy: &Policy, namespace: &str, at: Timesta
             None if !seen.insert((candidate.asset_key.clone(), candidate.aod_asset_id.clone())) => {
                 rejected("this asset is in the handoff already".to_string(), RejectionType::Duplicate)
             }
+            None if !candidate.execution_allowed || candidate.action_type != PROVISION => {
+                let vendor = policy.handoff.vendor(candidate.vendor_name.as_deref(), &candidate.asset_key);
+                let id =
+                    |(_, vendor): (_, &HandoffVendor)| ConnectionId::derive(namespace, &vendor.source_type, &vendor.resource_ids);
+                not_allowed.extend(vendor.map(id));
+                Decision::InventoryOnly
+            }
             None => decide(&candidate, policy, namespace, at, &mut intents),
         };
         JudgedCandidate { candidate, decision }
     });
-    (judged.collect(), intents.into_values().collect())
+    let candidates = judged.collect();
+    not_allowed.retain(|id| !intents.contains_key(id));
+    Judgement { candidates, intents: intents.into_values().collect(), not_allowed: not_allowed.into_iter().collect() }
 }
 
 fn rejected(reason: String, rejection_type: RejectionType) -> Decision {
@@ -225,9 +246,6 @@ fn decide(
     at: Timestamp,
     intents: &mut BTreeMap<ConnectionId, Intent>,
 ) -> Decision {
-    if !candidate.execution_allowed || candidate.action_type != PROVISION {
-        return Decision::InventoryOnly;
-    }
     let Some((name, vendor)) = policy.handoff.vendor(candidate.vendor_name.as_deref(), &candidate.asset_key) else {
         return rejected(unmapped(candidate), RejectionType::UnmappedVendor);
     };

@@ -9,7 +9,8 @@ fn policy() -> Policy {
 }
 
 fn judged(candidates: &Value) -> (Vec<JudgedCandidate>, Vec<Intent>) {
-    judge(candidates.as_array().expect("a list"), &policy(), "autonomy", Timestamp(0))
+    let judgement = judge(candidates.as_array().expect("a list"), &policy(), "autonomy", Timestamp(0));
+    (judgement.candidates, judgement.intents)
 }
 
 fn candidate_of(key: &str, vendor: &str, status: &str) -> Value {
@@ -109,7 +110,8 @@ proptest! {
     /// Nothing that a tool sends panics, and every candidate has a result.
     #[test]
     fn any_candidates_are_judged(candidates in proptest::collection::vec(value(), 0..8)) {
-        let (judged, intents) = judge(&candidates, &policy(), "autonomy", Timestamp(0));
+        let Judgement { candidates: judged, intents, not_allowed } = judge(&candidates, &policy(), "autonomy", Timestamp(0));
+        prop_assert!(intents.iter().all(|intent| !not_allowed.contains(&intent.connection_id())));
         prop_assert_eq!(judged.len(), candidates.len());
         prop_assert!(intents.len() <= judged.len());
         let stored = serde_json::to_string(&judged).unwrap();

@@ -46,6 +46,9 @@ pub enum Fact {
     CatalogRegistered { version: u32, digest: Digest, streams: u32, breaking: Vec<String>, additive: Vec<String> },
     /// No origin asks for the connection any longer.
     ConnectionRetired,
+    /// A person or the policy confirmed that the connection leaves although its departure was held. `cause` identifies the
+    /// change, and `by` names who confirmed it.
+    DepartureConfirmed { cause: Digest, by: String },
     /// A policy came into force. Body: its text.
     PolicyAccepted { policy: Digest },
     /// A discovery tool handed candidates over. Body: the answer and every candidate with what became of it.
@@ -231,6 +234,7 @@ impl Fact {
             Fact::AttemptFinished(_) => "attempt_finished",
             Fact::CatalogRegistered { .. } => "catalog_registered",
             Fact::ConnectionRetired => "connection_retired",
+            Fact::DepartureConfirmed { .. } => "departure_confirmed",
             Fact::PolicyAccepted { .. } => "policy_accepted",
             Fact::HandoffReceived(_) => "handoff_received",
             Fact::NamespaceSealed { .. } => "namespace_sealed",

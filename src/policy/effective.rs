@@ -50,7 +50,16 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     line(format!("recheck: {{health: {health}, drift: {drift}, awaiting_credentials: {awaiting}}}"));
     let reconcile = &policy.reconcile;
     let (resync, memory) = (duration(&reconcile.resync), size_text::format(&reconcile.memory));
-    line(format!("reconcile: {{concurrency: {}, resync: {resync}, memory: {memory}}}", reconcile.concurrency));
+    let max_retire = reconcile
+        .max_retire
+        .map_or("none".to_string(), |limit| format!("{{connections: {}, percent: {}}}", limit.connections, limit.percent));
+    // Digests are quoted, because some consist of digits only.
+    let confirm: Vec<String> = reconcile.confirm.iter().map(|digest| format!("\"{digest}\"")).collect();
+    line(format!(
+        "reconcile:\n  concurrency: {}\n  resync: {resync}\n  memory: {memory}\n  max_retire: {max_retire}\n  confirm: [{}]",
+        reconcile.concurrency,
+        confirm.join(", ")
+    ));
     line(families(policy));
     line(manifests(policy));
     line(credentials::credentials(&policy.credentials));

@@ -177,6 +177,24 @@ pub struct Reconcile {
     /// The bytes that all attempts together may hold.
     #[serde(with = "size_text")]
     pub memory: u64,
+    /// How many connections may leave at once without a confirmation; `None` if any number may.
+    pub max_retire: Option<MaxRetire>,
+    /// The held changes that the policy confirms, by the first hex digits of their digests.
+    pub confirm: Vec<String>,
+}
+
+/// The limits for connections that leave at once. A change that exceeds one of them is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MaxRetire {
+    pub connections: usize,
+    /// The share of the desired connections of the namespace, for changes of more than 5 connections.
+    pub percent: u8,
+}
+
+impl Default for MaxRetire {
+    fn default() -> MaxRetire {
+        MaxRetire { connections: 10, percent: 20 }
+    }
 }
 
 /// The settings of one family.
@@ -242,11 +260,15 @@ pub enum TokenScope {
     RegistryRead,
     #[serde(rename = "ops:heal")]
     OpsHeal,
+    /// Confirms changes that are held.
+    #[serde(rename = "ops:confirm")]
+    OpsConfirm,
 }
 
 impl TokenScope {
     /// All scopes.
-    pub const ALL: [TokenScope; 3] = [TokenScope::IntentsWrite, TokenScope::RegistryRead, TokenScope::OpsHeal];
+    pub const ALL: [TokenScope; 4] =
+        [TokenScope::IntentsWrite, TokenScope::RegistryRead, TokenScope::OpsHeal, TokenScope::OpsConfirm];
 
     /// The name of the scope in the policy and in API errors.
     #[must_use]
@@ -255,6 +277,7 @@ impl TokenScope {
             TokenScope::IntentsWrite => "intents:write",
             TokenScope::RegistryRead => "registry:read",
             TokenScope::OpsHeal => "ops:heal",
+            TokenScope::OpsConfirm => "ops:confirm",
         }
     }
 }

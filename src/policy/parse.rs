@@ -7,13 +7,14 @@ mod handoff;
 mod listener;
 mod principals;
 mod reach;
+mod retire;
 mod services;
 mod tokens;
 
 use super::credentials::Credentials;
 use super::manifests::{Manifests, manifests};
 use super::read::{Fields, Reader, Spot};
-use super::{Api, Backoff, Breaker, Caps, Eligibility, Files, Policy, Recheck, Reconcile, SafeMode, Slo, yaml};
+use super::{Api, Backoff, Breaker, Caps, Eligibility, Files, MaxRetire, Policy, Recheck, Reconcile, SafeMode, Slo, yaml};
 use crate::model::{DEMO_NAMESPACE, Digest, Problem, Risk};
 pub use listener::host_and_port;
 use reach::{caps, default_cap, families, files, network};
@@ -223,7 +224,7 @@ const DEFAULT_CONCURRENCY: usize = 2000;
 const DEFAULT_MEMORY_BYTES: u64 = 256 << 20;
 
 fn reconcile(r: &mut Reader, fields: &Fields<'_>) -> Reconcile {
-    let fields = section(r, fields, "reconcile", &["concurrency", "resync", "memory"]);
+    let fields = section(r, fields, "reconcile", &["concurrency", "resync", "memory", "max_retire", "confirm"]);
     let attempts = |r: &mut Reader, spot: &Spot<'_>| r.whole(spot, 1..=10_000).and_then(|value| usize::try_from(value).ok());
     Reconcile {
         concurrency: fields
@@ -233,6 +234,8 @@ fn reconcile(r: &mut Reader, fields: &Fields<'_>) -> Reconcile {
         memory: fields
             .as_ref()
             .map_or(DEFAULT_MEMORY_BYTES, |fields| r.field(fields, "memory", DEFAULT_MEMORY_BYTES, Reader::size)),
+        max_retire: fields.as_ref().map_or(Some(MaxRetire::default()), |fields| retire::max_retire(r, fields)),
+        confirm: fields.as_ref().map_or(Vec::new(), |fields| r.field(fields, "confirm", Vec::new(), retire::confirm)),
     }
 }
 

@@ -23,6 +23,15 @@ pub(super) enum Command {
         handoff: Box<NewHandoff>,
         reply: Reply<HandoffReceipt>,
     },
+    RetireOrphans {
+        connections: Vec<ConnectionId>,
+        reply: Reply<()>,
+    },
+    Confirm {
+        members: Vec<(ConnectionId, Digest)>,
+        by: String,
+        reply: Reply<()>,
+    },
     Retire {
         connection: ConnectionId,
         origins: Vec<Origin>,
@@ -86,6 +95,9 @@ pub struct NewHandoff {
     /// The answer and the candidates, as JSON.
     pub body: String,
     pub documents: Vec<(Intent, Origin)>,
+    pub origin: Origin,
+    /// The connections that `origin` does not desire any more.
+    pub withdrawn: Vec<ConnectionId>,
 }
 
 /// The result of recording a handoff.

@@ -13,6 +13,10 @@ impl Writer {
             return Ok(HandoffReceipt::Known { content, seq });
         }
         self.accept(handoff.documents)?;
+        // Whether they are retired is decided for all of them together, as for the files of the folder.
+        for connection in handoff.withdrawn {
+            self.withdraw_origin(connection, handoff.origin.clone(), "a handoff says that it may not be connected")?;
+        }
         self.append(&handoff.namespace, None, Fact::HandoffReceived(handoff.facts), Some(handoff.body))?;
         Ok(HandoffReceipt::Recorded)
     }

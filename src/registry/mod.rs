@@ -157,6 +157,23 @@ impl Registry {
         self.send(|reply| Command::Retire { connection, origins, reason, reply }).await
     }
 
+    /// Retires those of `connections` that no origin desires.
+    ///
+    /// # Errors
+    /// If the registry cannot write.
+    pub async fn retire_orphans(&self, connections: Vec<ConnectionId>) -> Result<(), RegistryError> {
+        self.send(|reply| Command::RetireOrphans { connections, reply }).await
+    }
+
+    /// Records that each connection may leave because of the change that its digest identifies. `by` names who confirmed it.
+    ///
+    /// # Errors
+    /// If the registry cannot write.
+    pub async fn confirm(&self, members: Vec<(ConnectionId, Digest)>, by: &str) -> Result<(), RegistryError> {
+        let by = by.to_string();
+        self.send(|reply| Command::Confirm { members, by, reply }).await
+    }
+
     /// Records a handoff and accepts its intents, in one transaction. Does nothing if the run was handed over already.
     ///
     /// # Errors

@@ -293,6 +293,8 @@ impl Writer {
             Command::Accept { documents, reply } => reply_later(self.accept(documents), reply, batch),
             Command::Withdraw { withdrawn, reason, reply } => reply_later(self.withdraw(withdrawn, &reason), reply, batch),
             Command::Handoff { handoff, reply } => reply_later(self.handoff(*handoff), reply, batch),
+            Command::RetireOrphans { connections, reply } => reply_later(self.retire_orphans(&connections), reply, batch),
+            Command::Confirm { members, by, reply } => reply_later(self.confirm(members, &by), reply, batch),
             Command::Retire { connection, origins, reason, reply } => {
                 reply_later(self.retire(connection, origins, &reason), reply, batch)
             }
@@ -386,6 +388,8 @@ fn reject(command: Command, error: &RegistryError) -> PendingReply {
         Command::Accept { reply, .. } | Command::RecordScan { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Withdraw { reply, .. }
         | Command::Retire { reply, .. }
+        | Command::RetireOrphans { reply, .. }
+        | Command::Confirm { reply, .. }
         | Command::AcceptPolicy { reply, .. }
         | Command::Probe { reply }
         | Command::RecordStopped { reply } => Box::new(move |_| drop(reply.send(Err(error)))),

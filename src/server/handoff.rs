@@ -8,7 +8,7 @@ use super::onboard::{MAX_BATCH_BYTES, require_writable};
 use super::problem::ApiProblem;
 use super::read::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, invalid_cursor};
 use super::request::{ApiRequest, ApiResult, JSON, encode, insert_header, json, response};
-use crate::intake::handoff::{self, Candidate, Decision, HandoffRequest, JudgedCandidate, RejectionType};
+use crate::intake::handoff::{self, Candidate, Decision, HandoffRequest, JudgedCandidate, Judgement, RejectionType};
 use crate::model::ledger::HandoffFacts;
 use crate::model::{ConnectionId, Intent, Origin, Timestamp};
 use crate::policy::Policy;
@@ -184,8 +184,8 @@ fn build(
 ) -> Result<(NewHandoff, String), ApiProblem> {
     let now = app.handle.clock.now();
     let origin = Origin::handoff(&token);
-    let (candidates, intents) =
-        handoff::judge(&received.candidates, policy, &namespace, received.sent_at.unwrap_or(now).min(now));
+    let at = received.sent_at.unwrap_or(now).min(now);
+    let Judgement { candidates, intents, not_allowed } = handoff::judge(&received.candidates, policy, &namespace, at);
     let documents = intents
         .into_iter()
         .map(|intent| Ok((handoff::with_known_time(intent.clone(), desired_before(app, &origin, &intent)?), origin.clone())))
@@ -208,7 +208,7 @@ fn build(
     let answer = String::from_utf8(encode(&answer)?).unwrap_or_default();
     let body = encode(&RecordedHandoff { answer: answer.clone(), candidates })?;
     let body = String::from_utf8(body).unwrap_or_default();
-    Ok((NewHandoff { namespace, facts, body, documents }, answer))
+    Ok((NewHandoff { namespace, facts, body, documents, origin, withdrawn: not_allowed }, answer))
 }
 
 /// Returns the document with which `origin` desires the connection of `intent` already.

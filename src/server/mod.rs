@@ -4,7 +4,7 @@
 //! - [`dispatch`]: from a request to its handler
 //! - [`listen`], [`connections`], [`stream`]: the sockets, their limits and the graceful stop
 //! - [`served_hosts`], [`auth`], [`rate`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
-//! - [`onboard`], [`withdraw`], [`handoff`], [`heal`], [`read`], [`history`], [`meta`], [`dashboard`], [`consent`]: the handlers
+//! - [`onboard`], [`withdraw`], [`handoff`], [`holds`], [`heal`], [`read`], [`history`], [`meta`], [`dashboard`], [`consent`]: the handlers
 //! - [`openapi`]: the OpenAPI document
 //! - [`bounded`]: keeps the size of responses within bounds
 //! - [`proof`], [`probe`]: find out which process listens on a port before it gets a token
@@ -21,6 +21,7 @@ pub mod families;
 pub mod handoff;
 pub mod heal;
 pub mod history;
+pub mod holds;
 pub mod listen;
 pub mod meta;
 pub mod onboard;

@@ -2,7 +2,7 @@
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
-use super::{ServerInfo, dashboard, families, handoff, heal, history, meta, onboard, read};
+use super::{ServerInfo, dashboard, families, handoff, heal, history, holds, meta, onboard, read};
 use crate::family_guide::FamilyGuide;
 use crate::funnel::Funnel;
 use crate::report::result::ConnectionResult;
@@ -101,6 +101,11 @@ fn parameters(route: &Route) -> Vec<Value> {
             Access::Open | Access::Scope(_) => ("The connection_id.", json!({"type": "string", "format": "uuid"})),
         };
         all.push(json!({"name": "id", "in": "path", "required": true, "description": description, "schema": schema}));
+    }
+    if route.path.contains("{digest}") {
+        let description = "The digest of the held change, or its first 12 or more hex digits.";
+        let schema = json!({"type": "string", "pattern": "^[0-9a-fA-F]{12,64}$"});
+        all.push(json!({"name": "digest", "in": "path", "required": true, "description": description, "schema": schema}));
     }
     if route.path.contains("{handoff_id}") {
         let description = "The handoff_id of the answer, or the id of the discovery run.";
@@ -225,6 +230,8 @@ fn schemas() -> Map<String, Value> {
     add::<heal::HealRequest>(&mut all);
     add::<heal::HealAnswer>(&mut all);
     add::<onboard::BatchAnswer>(&mut all);
+    add::<holds::HoldList>(&mut all);
+    add::<holds::ConfirmAnswer>(&mut all);
     add::<handoff::HandoffAnswer>(&mut all);
     add::<handoff::HandoffPage>(&mut all);
     add::<handoff::HandoffDetail>(&mut all);

@@ -1,7 +1,7 @@
 //! The route table, from which the router, the token and query checks and the OpenAPI document are built.
 
 use super::request::{ApiRequest, ApiResult};
-use super::{consent, dashboard, families, handoff, heal, history, meta, onboard, read, withdraw};
+use super::{consent, dashboard, families, handoff, heal, history, holds, meta, onboard, read, withdraw};
 use crate::policy::TokenScope;
 use futures_util::future::BoxFuture;
 
@@ -69,6 +69,7 @@ const VERSION: QueryParam = param("version", "integer", "a catalog_version; defa
 const READ: Access = Access::Scope(TokenScope::RegistryRead);
 const WRITE: Access = Access::Scope(TokenScope::IntentsWrite);
 const HEAL: Access = Access::Scope(TokenScope::OpsHeal);
+const CONFIRM: Access = Access::Scope(TokenScope::OpsConfirm);
 const JSON: &str = "application/json";
 const RESULT: &str = "ConnectionResult";
 
@@ -107,7 +108,7 @@ const fn post(
 }
 
 /// All routes.
-pub static ROUTES: [Route; 27] = [
+pub static ROUTES: [Route; 29] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -245,6 +246,29 @@ pub static ROUTES: [Route; 27] = [
             "Get a handoff and what became of its candidates, with the state of their connections",
             &[(200, JSON, "HandoffDetail")],
             |request| Box::pin(handoff::detail(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE],
+        problems: &[400, 503],
+        ..get(
+            "/holds",
+            READ,
+            "List the changes that are held because they would make many connections leave at once",
+            &[(200, JSON, "HoldList")],
+            |request| Box::pin(holds::list(request)),
+        )
+    },
+    Route {
+        waits: false,
+        problems: &[404, 409, 503],
+        ..post(
+            "/holds/{digest}/confirm",
+            CONFIRM,
+            "Confirm exactly the held change with this digest",
+            None,
+            &[(200, JSON, "ConfirmAnswer")],
+            |request| Box::pin(holds::confirm(request)),
         )
     },
     Route {

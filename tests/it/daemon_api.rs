@@ -17,7 +17,7 @@ fn token(workspace: &Workspace, name: &str, scopes: &str, namespace: &str) -> (S
 }
 
 /// The scope that each endpoint requires; `None` if the endpoint does not require a token.
-const ENDPOINTS: [(&str, &str, Option<&str>); 24] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 26] = [
     ("post", "/connections/onboard", Some("intents:write")),
     ("post", "/connections/onboard/batch", Some("intents:write")),
     ("get", "/connections", Some("registry:read")),
@@ -31,6 +31,8 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 24] = [
     ("post", "/api/handoff/aod/receive", Some("intents:write")),
     ("get", "/api/handoff/aod", Some("registry:read")),
     ("get", "/api/handoff/aod/{handoff_id}", Some("registry:read")),
+    ("get", "/holds", Some("registry:read")),
+    ("post", "/holds/{digest}/confirm", Some("ops:confirm")),
     ("get", "/families", Some("registry:read")),
     ("get", "/families/{name}", Some("registry:read")),
     ("get", "/metrics/funnel", Some("registry:read")),
@@ -150,7 +152,7 @@ fn path_body(path: &str, workspace: &Workspace) -> Value {
 
 async fn call(daemon: &Daemon, method: &str, path: &str, body: &Value) -> ApiResponse {
     match method {
-        "get" if matches!(path, "/connections" | "/api/handoff/aod" | "/metrics/funnel" | "/" | "/dashboard.json") => {
+        "get" if matches!(path, "/connections" | "/api/handoff/aod" | "/holds" | "/metrics/funnel" | "/" | "/dashboard.json") => {
             daemon.get(&format!("{path}?namespace=autonomy")).await
         }
         "get" => daemon.get(path).await,

@@ -109,6 +109,13 @@ async fn candidates_become_connections_with_what_the_policy_supplies() {
         (answer.body["candidates_accepted"] == 1, answer.body.to_string())
     })
     .await;
+    // A later run that does not allow it any more ends the connection.
+    daemon.until_state(&files[1].1, "ACTIVE").await;
+    let mut stopped = candidate(4, "Zoom");
+    stopped["execution_allowed"] = json!(false);
+    let answer = daemon.post(RECEIVE, &handoff("run-last", &[stopped])).await;
+    assert_eq!(answer.body["candidates_inventory_only"], 1, "{}", answer.body);
+    daemon.until_state(&files[1].1, "RETIRED").await;
     // A withdrawal over the API retires what was handed over.
     let id = connection["connection_id"].as_str().expect("an id");
     assert_eq!(daemon.delete(&format!("/connections/{id}")).await.body["status"], "RETIRED");

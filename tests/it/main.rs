@@ -33,6 +33,7 @@ mod files_people_have;
 mod fix_texts;
 mod foreseen_credentials;
 mod handoff;
+mod held_retirements;
 mod hubspot_example;
 mod intake_files;
 mod locator_forms;

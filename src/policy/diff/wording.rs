@@ -1,7 +1,7 @@
 //! The effect of a change on connections, and the changes that do not concern single connections.
 
 use super::super::duration_text::format as duration;
-use super::super::{Handoff, HandoffVendor, Policy, Token, TokenScope, size_text};
+use super::super::{Handoff, HandoffVendor, MaxRetire, Policy, Token, TokenScope, size_text};
 use super::ConnectionLine;
 use super::credentials::{of_new, of_token};
 use crate::model::text::counted;
@@ -98,6 +98,11 @@ pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     put("reconcile.concurrency", &old.reconcile.concurrency, &new.reconcile.concurrency);
     put("reconcile.resync", &duration(&old.reconcile.resync), &duration(&new.reconcile.resync));
     put("reconcile.memory", &size_text::format(&old.reconcile.memory), &size_text::format(&new.reconcile.memory));
+    let limit = |limit: Option<MaxRetire>| {
+        limit.map_or("none".to_string(), |limit| format!("{} connections, {} %", limit.connections, limit.percent))
+    };
+    put("reconcile.max_retire", &limit(old.reconcile.max_retire), &limit(new.reconcile.max_retire));
+    put("reconcile.confirm", &listed(&old.reconcile.confirm), &listed(&new.reconcile.confirm));
     handoff(&old.handoff, &new.handoff, &mut put);
     let (was, is) = (&old.api, &new.api);
     put("api.hosts", &listed(&was.hosts), &listed(&is.hosts));

@@ -9,8 +9,8 @@ use crate::policy::grants::{CredentialGrant, HostPattern, LocatorPattern};
 use crate::policy::handoff::{EVIDENCE_SOURCES, HandoffOwner, OWNER_REASONS, vendor_key};
 use crate::policy::parse::parse;
 use crate::policy::{
-    Api, ApiRate, Backoff, Breaker, Caps, Eligibility, Files, HandoffVendor, LoginHost, Network, Recheck, Reconcile, SafeMode,
-    Slo, TokenScope,
+    Api, ApiRate, Backoff, Breaker, Caps, Eligibility, Files, HandoffVendor, LoginHost, MaxRetire, Network, Recheck, Reconcile,
+    SafeMode, Slo, TokenScope,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -343,6 +343,10 @@ prop_compose! {
         bound in btree_map(name(), locators(), 0..3),
         credentials in credentials(),
         handoff in handoff(),
+        retire in (
+            proptest::option::of((0usize..=1_000_000, 0u8..=100).prop_map(|(connections, percent)| MaxRetire { connections, percent })),
+            unique("[0-9a-f]{12,64}"),
+        ),
     ) -> Policy {
         let (network, files, eligibility, slo, jitter, api) = outer;
         if let Some(openapi) = families.get_mut("openapi") {
@@ -361,7 +365,7 @@ prop_compose! {
             backoff: Backoff { initial: waits.2.min(waits.3), max: waits.2.max(waits.3), jitter },
             breaker: Breaker { failures: numbers.1, open_for: waits.4 },
             recheck: Recheck { health: waits.5, drift: waits.6, awaiting_credentials: waits.7 },
-            reconcile: Reconcile { concurrency: numbers.2, resync: waits.8, memory: numbers.3 << 10 },
+            reconcile: Reconcile { concurrency: numbers.2, resync: waits.8, memory: numbers.3 << 10, max_retire: retire.0, confirm: retire.1 },
             families,
             manifests: Default::default(),
             credentials: Credentials { namespaces: bound, ..credentials },

@@ -69,7 +69,7 @@ pub fn policy_text() -> String {
         let digest = Digest::from_bytes(value.as_bytes());
         format!("    - {{name: {name}, sha256: \"{digest}\", scopes: [{scopes}], namespaces: [{namespaces}]}}\n")
     };
-    let all = "\"intents:write\", \"registry:read\", \"ops:heal\"";
+    let all = "\"intents:write\", \"registry:read\", \"ops:heal\", \"ops:confirm\"";
     format!(
         "version: 1\nallowlist: [jdbc, s3]\napi:\n  tokens:\n{}{}{}",
         token("aod", FULL, all, "autonomy"),
