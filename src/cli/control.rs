@@ -1,6 +1,6 @@
 //! `aam stop`, `aam restart` and `aam reload`: signals to the daemon that holds the registry.
 
-use super::{CommandError, CommandResult, CommonOptions, heal, serve, terminal};
+use super::{CommandError, CommandResult, CommonOptions, daemon_request, serve, terminal};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub async fn reload(common: &CommonOptions) -> CommandResult {
 
 /// The process that proved that it holds the registry.
 async fn daemon(common: &CommonOptions) -> Result<Pid, CommandError> {
-    let running = heal::daemon(common).await?;
+    let running = daemon_request::daemon(common).await?;
     let pid = i32::try_from(running.info.pid).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| CommandError::new(format!("the daemon reports the pid {}, which is none", running.info.pid)))
 }

@@ -6,7 +6,7 @@
 //! With `AAM_TOKEN`, a caller may do what this token of the policy may do. Without it, the caller is the user who started this
 //! command, who can read the file anyway.
 
-use super::heal::{daemon, token};
+use super::daemon_request::{daemon, token};
 use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions};
 use crate::clock;
@@ -106,7 +106,7 @@ impl Local {
     /// Asks the daemon that holds the registry.
     async fn ask_daemon(&self, target: String) -> Result<ToolReply, CommandError> {
         let mut daemon = daemon(&self.common).await?;
-        let authorization = format!("Bearer {}", token(&self.common.registry)?.expose());
+        let authorization = format!("Bearer {}", token(&self.common.registry, "ops:heal")?.expose());
         let headers = [("authorization", &*authorization), ("content-type", "application/json")];
         let (status, body) = daemon
             .post(&target, &headers, String::new())

@@ -3,10 +3,17 @@
 use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions, Format, problems, since, terminal};
 use crate::clock;
+use crate::daemon;
 use crate::model::{ConnectionId, Intent, State, StepReport, Timestamp};
+use crate::plan::PlanContext;
+use crate::plan::departures::Holds;
+use crate::policy::LoadedPolicy;
+use crate::reconcile::departures::{DepartureFinder, Departures};
 use crate::registry::Reader;
+use crate::report::holds::{self, HeldBody, HoldBody};
 use crate::report::status_table::{self, Column, ListOptions};
 use crate::report::{history, status};
+use crate::snapshot::Snapshot;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -56,6 +63,14 @@ fn state(text: &str) -> Result<State, String> {
     State::parse(&text.trim().replace('-', "_")).ok_or_else(|| format!("the states are {}", names()))
 }
 
+/// What is held according to the registry and the policy file. Changes of the folder are not read here; `aam plan` shows them.
+fn held(snapshot: &Snapshot, policy: LoadedPolicy, document: &dyn Fn(u64) -> Option<Intent>) -> Holds {
+    let engines = daemon::engines(clock::from_env());
+    let context = PlanContext::new(policy, snapshot);
+    let departures = Departures::find(snapshot, &DepartureFinder { engines: &engines, context: &context, document });
+    Holds::new(snapshot, &departures, &context.policy)
+}
+
 /// Exits with 0, or with 1 if the connection does not exist.
 pub async fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
@@ -89,16 +104,17 @@ fn content(
     reader: &Reader,
 ) -> Result<(String, serde_json::Value), CommandError> {
     match &options.id {
-        Some(start) => one(reader, start),
+        Some(start) => one(common, reader, start),
         None => list(common, options, reader),
     }
 }
 
 fn list(common: &CommonOptions, options: &StatusOptions, reader: &Reader) -> Result<(String, serde_json::Value), CommandError> {
     let now = clock::from_env().now();
+    let policy = policy_in_force(common, reader);
     let namespace = match &options.namespace {
         Some(namespace) => namespace.clone(),
-        None => policy_in_force(common, reader)?.policy.namespace.clone(),
+        None => policy.as_ref().map_err(CommandError::copy)?.policy.namespace.clone(),
     };
     let since = options.since.as_ref().map(|text| since::parse("--since", text, now)).transpose();
     let list = ListOptions {
@@ -109,17 +125,25 @@ fn list(common: &CommonOptions, options: &StatusOptions, reader: &Reader) -> Res
         limit: options.limit,
         columns: options.columns.clone(),
     };
-    let all = status::lines(&reader.snapshot()?, &namespace, now, |seq| document(reader, seq));
+    let (snapshot, document) = (reader.snapshot()?, |seq| document(reader, seq));
+    let held = policy.map(|policy| held(&snapshot, policy, &document)).unwrap_or_default();
+    let mut all = status::lines(&snapshot, &namespace, now, document);
+    for line in &mut all {
+        line.held = HeldBody::new(&held, line.connection_id);
+    }
+    let of_namespace = held.holds.iter().filter(|hold| hold.namespace == namespace);
+    let bodies: Vec<HoldBody> =
+        of_namespace.map(|hold| holds::body(hold, |id| document(snapshot.connections.get(&id)?.document))).collect();
     let shown = list.select(&all);
     let value = serde_json::to_value(&shown).unwrap_or_default();
-    Ok((status_table::list(&all, &shown, &list, now), value))
+    Ok((holds::text(&bodies) + &status_table::list(&all, &shown, &list, now), value))
 }
 
 fn document(reader: &Reader, seq: u64) -> Option<Intent> {
     serde_json::from_str(&reader.body(seq).ok()??).ok()
 }
 
-fn one(reader: &Reader, start: &str) -> Result<(String, serde_json::Value), CommandError> {
+fn one(common: &CommonOptions, reader: &Reader, start: &str) -> Result<(String, serde_json::Value), CommandError> {
     let snapshot = reader.snapshot()?;
     let matches: Vec<ConnectionId> =
         snapshot.connections.keys().filter(|id| id.to_string().starts_with(start)).copied().collect();
@@ -144,9 +168,14 @@ fn one(reader: &Reader, start: &str) -> Result<(String, serde_json::Value), Comm
         }
         !more
     })?;
+    let held = policy_in_force(common, reader).map(|policy| held(&snapshot, policy, &|seq| document(reader, seq)));
+    let held = HeldBody::new(&held.unwrap_or_default(), *id);
     let mut text = status::details(*id, known, intent.as_ref(), &steps, now);
+    if let Some(held) = &held {
+        text.push_str(&holds::held_line(held));
+    }
     text.push_str(&history::text(&events, more, now));
-    let value = serde_json::json!({ "connection_id": id, "status": known.state(), "intent": intent, "steps": steps,
+    let value = serde_json::json!({ "connection_id": id, "status": known.state(), "intent": intent, "steps": steps, "held": held,
         "credential_ends_at": known.credential_ends_at().map(Timestamp::rfc3339), "history": events });
     Ok((text, value))
 }

@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod history;
+pub mod holds;
 pub mod metrics;
 pub mod plan;
 pub mod result;

@@ -1,5 +1,6 @@
 //! The content of `aam status`: the lines of the list, and the details of one connection.
 
+use super::holds::HeldBody;
 use crate::families;
 use crate::model::ledger::Warning;
 use crate::model::text::counted;
@@ -32,6 +33,9 @@ pub struct StatusLine {
     /// What works and should be fixed, for example excess permissions or streams that cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+    /// The change that would make the connection leave, if it is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldBody>,
 }
 
 /// Returns the connections of `namespace` as of `now`, ordered by state, type and resource. `document` returns the intent in the
@@ -60,6 +64,7 @@ pub fn lines(snapshot: &Snapshot, namespace: &str, now: Timestamp, document: imp
                 title,
                 fix,
                 warnings: connection.warnings().cloned().chain(connection.credential_ending(id, now)).collect(),
+                held: None,
             }
         })
         .collect();

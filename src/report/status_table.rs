@@ -147,6 +147,9 @@ fn reasons(line: &StatusLine) -> String {
     };
     reason("problem:", &line.title);
     reason("fix:", &line.fix);
+    if let Some(held) = &line.held {
+        reason("held:", &held.reason);
+    }
     for warning in &line.warnings {
         reason("warning:", &warning.title);
         reason("fix:", &warning.fix);
