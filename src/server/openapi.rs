@@ -217,14 +217,22 @@ fn schemas() -> Map<String, Value> {
     if let Some(intent) = intent.as_object_mut() {
         intent.remove("$schema");
         intent.remove("$id");
+        intent.remove("$comment");
     }
     all.insert("connection_intent".to_string(), intent);
     all.insert(
         "IntentBatch".to_string(),
         json!({
-            "type": "object",
-            "required": ["intents"],
-            "properties": {"intents": {"type": "array", "items": reference("connection_intent")}},
+            "description": "an object with a list of intents, the list alone, or one intent",
+            "anyOf": [
+                {
+                    "type": "object",
+                    "required": ["intents"],
+                    "properties": {"intents": {"type": "array", "items": reference("connection_intent")}},
+                },
+                {"type": "array", "items": reference("connection_intent")},
+                reference("connection_intent"),
+            ],
         }),
     );
     all
