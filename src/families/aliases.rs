@@ -205,9 +205,12 @@ pub fn source_type_with<'i>(text: &str, mut resource_ids: impl Iterator<Item = &
 /// Returns how the resource ids of an intent are written whose source type was sent as `sent` and stands for `family`.
 #[must_use]
 pub fn id_form(sent: &str, family: &str) -> Option<&'static IdForm> {
+    let of_family = TABLE.resource_ids.iter().find(|form| form.names.iter().any(|name| name == family));
+    if of_family.is_some() || sent == family {
+        return of_family;
+    }
     let sent = fold(sent);
-    let fits = |form: &&IdForm| form.names.iter().any(|name| name == family || fold(name) == sent);
-    TABLE.resource_ids.iter().find(fits)
+    TABLE.resource_ids.iter().find(|form| form.names.iter().any(|name| fold(name) == sent))
 }
 
 /// Returns the other names of a family, as `aam families` lists them.

@@ -24,11 +24,16 @@ const MAX_WARNINGS: usize = 20;
 /// With `demo`, the document may be in the namespace `demo`.
 pub(super) fn item(mut document: Value, demo: bool) -> Item {
     // Secrets are searched for in what was sent, before other spellings are replaced.
-    let secrets = misplaced_secrets(&document);
+    let mut secrets = misplaced_secrets(&document);
     let mut warnings = unknown_fields(&mut document);
     // A document with a secret is refused, and a warning could repeat the secret in another spelling.
     if secrets.is_empty() {
-        warnings.extend(normalize(&mut document));
+        let replaced = normalize(&mut document);
+        // `user:password@host` is an address with a password only once it has a scheme.
+        if !replaced.is_empty() {
+            secrets = misplaced_secrets(&document);
+        }
+        warnings.extend(replaced);
     }
     let mut problems = schema::problems(&document);
     problems.extend(secrets);

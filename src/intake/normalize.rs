@@ -17,6 +17,9 @@ pub const AS_SENT: &str = "as_sent";
 /// The length up to which a text is read in another spelling. Longer ones are not valid in any field but `resource_ids`.
 const MAX_TEXT: usize = 64;
 
+/// The number of resource ids of a document. One with more is refused.
+const MAX_RESOURCE_IDS: usize = 64;
+
 /// The length up to which blanks around a resource id are removed, in characters.
 const MAX_RESOURCE_ID: usize = 2048;
 
@@ -117,9 +120,9 @@ impl Normalizer {
     fn resource_ids(&mut self, document: &mut Value, sent: &str, family: &str) {
         let Some(Value::Array(ids)) = document.pointer_mut("/resource_ids") else { return };
         let form = aliases::id_form(sent, family);
-        let before = ids.clone();
+        let before = form.map(|_| ids.clone());
         let mut rewritten = false;
-        for (index, id) in ids.iter_mut().enumerate() {
+        for (index, id) in ids.iter_mut().enumerate().take(MAX_RESOURCE_IDS) {
             let Some(text) = id.as_str().filter(|text| text.chars().count() <= MAX_RESOURCE_ID) else { continue };
             let trimmed = text.trim();
             if trimmed.is_empty() {
@@ -143,7 +146,7 @@ impl Normalizer {
             };
             *id = new.into();
         }
-        if rewritten {
+        if let Some(before) = before.filter(|_| rewritten) {
             let trimmed = |id: Value| id.as_str().map_or(id.clone(), |text| text.trim().into());
             self.as_sent.insert("/resource_ids".to_string(), before.into_iter().map(trimmed).collect());
         }
