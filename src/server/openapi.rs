@@ -286,6 +286,7 @@ fn derived_schemas() -> Map<String, Value> {
     if let Some(intent) = intent.as_object_mut() {
         intent.remove("$schema");
         intent.remove("$id");
+        intent.remove("$comment");
         for property in intent.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
             property.as_object_mut().map(|property| property.remove("default"));
         }
@@ -294,9 +295,16 @@ fn derived_schemas() -> Map<String, Value> {
     all.insert(
         "IntentBatch".to_string(),
         json!({
-            "type": "object",
-            "required": ["intents"],
-            "properties": {"intents": {"type": "array", "maxItems": MAX_BATCH_ITEMS, "items": reference("connection_intent")}},
+            "description": "an object with a list of intents, the list alone, or one intent",
+            "anyOf": [
+                {
+                    "type": "object",
+                    "required": ["intents"],
+                    "properties": {"intents": {"type": "array", "maxItems": MAX_BATCH_ITEMS, "items": reference("connection_intent")}},
+                },
+                {"type": "array", "maxItems": MAX_BATCH_ITEMS, "items": reference("connection_intent")},
+                reference("connection_intent"),
+            ],
         }),
     );
     all.insert(
