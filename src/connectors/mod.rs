@@ -148,6 +148,12 @@ pub trait Connector: Send + Sync {
         true
     }
 
+    /// Returns what a person should look at although the resource was opened, for example that the source did not ask for the
+    /// credential.
+    fn warning(&self) -> Option<Failure> {
+        None
+    }
+
     /// Reads at most `max_items` items of one stream and counts them.
     fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>>;
 

@@ -64,6 +64,7 @@ mod openapi_faults;
 mod openapi_fixes;
 mod operator_files;
 mod planned_calls;
+mod postgres_answers;
 mod postgres_logins;
 mod principals;
 mod principals_entra;

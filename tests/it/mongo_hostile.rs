@@ -63,6 +63,41 @@ async fn deep_documents_and_endless_cursors_are_bounded() {
     assert!(server.documents("getMore").is_empty());
 }
 
+/// A response without its cursor does not say that there are no documents or no databases.
+#[tokio::test]
+async fn a_response_without_a_cursor_is_not_an_empty_collection() {
+    let ok = || Answer::Document(rawdoc! { "ok": 1.0 });
+    let nameless = || Answer::Document(cursor(vec![rawdoc! { "type": "collection" }], 0));
+    let no_document = || Answer::Document(rawdoc! { "cursor": { "id": 0_i64, "firstBatch": [ "x" ] }, "ok": 1.0 });
+    for (commands, opens) in [
+        (vec![("find", ok()), ("aggregate", ok())], true),
+        (vec![("find", ok())], true),
+        (vec![("find", no_document())], true),
+        (vec![("listCollections", ok())], true),
+        (vec![("listCollections", nameless())], true),
+        (vec![("listDatabases", ok()), ("listCollections", ok())], false),
+    ] {
+        let behavior =
+            commands.iter().fold(Behavior::default(), |behavior, (command, answer)| behavior.answering(command, answer.clone()));
+        let server = FakeMongo::start(behavior).await;
+        let failure = match open(&server.id("")).await {
+            Err(failure) => failure,
+            Ok(opened) => {
+                let steps = async {
+                    let found = opened.connector.discover(Bounds::default()).await?;
+                    opened.connector.tiny_sync(&found.catalog, 20).await
+                };
+                assert!(opens, "{commands:?}");
+                steps.await.err().unwrap_or_else(|| panic!("{commands:?}: read as empty"))
+            }
+        };
+        assert!(failure.class == Class::Remote && failure.title.contains("does not have the form of MongoDB"), "{failure:?}");
+    }
+    // A server that lists no databases in its form may still list collections.
+    let server = answering("listDatabases", ok()).await;
+    assert!(open(&server.id("")).await.is_ok());
+}
+
 #[tokio::test]
 async fn servers_that_do_not_answer_are_named() {
     let (address, _) = silent_address().await;
@@ -109,6 +144,12 @@ async fn every_condition_of_a_server_has_its_class_and_its_fix() {
         (13435, "NotPrimaryNoSecondaryOk", "not master and slaveOk=false", Class::Remote),
         (13436, "NotPrimaryOrSecondary", "node is recovering", Class::Remote),
         (133, "FailedToSatisfyReadPreference", "Could not find host matching read preference", Class::Remote),
+        (
+            498_870,
+            "Location498870",
+            "The apiVersion parameter is required, please configure your MongoClient's API version",
+            Class::Unsupported,
+        ),
         (391, "ReauthenticationRequired", "reauthentication required", Class::CredentialRejected),
         (462, "IngressRequestRateLimitExceeded", "rate limit exceeded", Class::Throttled),
         (16500, "RequestRateTooLarge", "Error=16500, RetryAfterMs=34", Class::Throttled),

@@ -4,7 +4,7 @@ use crate::support::mongo::{Answer, Behavior, FakeMongo, PASSWORD, error};
 use crate::support::mongo_session::{credential, open, open_with, refused};
 use crate::support::sql::policy;
 use aam::credentials::{Credential, Secret};
-use aam::model::{Class, Failure};
+use aam::model::{Class, Failure, Privilege};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -82,6 +82,16 @@ async fn a_server_without_logins_never_receives_the_credential() {
     let opened = open(&server.id("")).await.unwrap_or_else(|failure| panic!("{failure:?}"));
     assert!(opened.identity["login"].as_str().is_some_and(|text| text.contains("the credential was not used")));
     assert!(!opened.connector.accepted_credential() && server.documents("saslContinue").is_empty() && !server.saw_password());
+    // The verdict is that of an intent without a credential, and the result says that the credential was not used.
+    let anonymous = open_with(&server.id(""), None, policy(None), Arc::default()).await.unwrap();
+    assert!(
+        opened.privilege == anonymous.privilege && matches!(opened.privilege, Privilege::Over { .. }),
+        "{:?}",
+        opened.privilege
+    );
+    let warning = opened.connector.warning().unwrap();
+    assert!(warning.class == Class::OverPrivileged && warning.title.contains("the credential was not used"), "{warning:?}");
+    assert!(anonymous.connector.warning().is_none());
 }
 
 #[tokio::test]

@@ -86,6 +86,23 @@ async fn a_member_that_the_resource_id_does_not_vouch_for_is_not_called() {
     assert!(passed_over.contains("10.0.0.7, a private address"), "{passed_over}");
 }
 
+/// Such a member does not recover: the resource id forbids it, and the other members are those that it does not name.
+#[tokio::test]
+async fn a_member_that_the_read_preference_forbids_is_told_from_one_that_recovers() {
+    let hosts = ["db1.internal:27017".to_string(), "db2.internal:27017".to_string()];
+    for (is_primary, mode, only) in [(false, "primary", "the primary"), (true, "secondary", "secondaries")] {
+        let server = FakeMongo::start(Behavior { hello: member(is_primary, &hosts), ..Behavior::default() }).await;
+        let failure = refused(&server.id(&format!("?readPreference={mode}"))).await;
+        assert!(failure.title.contains(&format!("readPreference={mode} allows {only} only")), "{failure:?}");
+        assert!(
+            failure.fix.starts_with(&format!("remove readPreference={mode}")) && !failure.fix.contains("wait"),
+            "{failure:?}"
+        );
+        assert!(hosts.iter().all(|host| failure.detail.contains(&format!("{host}: not called"))), "{failure:?}");
+        assert!(open(&server.id("")).await.is_ok(), "what the fix leaves is accepted");
+    }
+}
+
 #[tokio::test]
 async fn another_replica_set_is_another_database() {
     let server = secondary().await;

@@ -374,6 +374,27 @@ async fn another_account_a_page_and_a_stranger_are_told_apart() {
     }
 }
 
+/// A result without the columns of SHOW does not say that the account is empty, or that a role has no privileges.
+#[tokio::test]
+async fn a_result_of_another_form_is_not_an_empty_account() {
+    for (statement, stops) in [("SHOW TABLES", true), ("SHOW COLUMNS", true), ("SHOW VIEWS", false), ("SHOW GRANTS", false)] {
+        let vendor = MockVendor::start(move |_: &str, request: &ReceivedRequest| match self::statement(request) {
+            Ok(text) if text.starts_with(statement) => result(&["status"], &json!([]), 1),
+            Ok(text) => answer_to(&text),
+            Err(refusal) => refusal,
+        })
+        .await;
+        let fixture = EngineFixture::at("snowflake", &vendor.base);
+        let opened = fixture.open("snowflake", "acme-prod", Some(PAT)).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(matches!(opened.privilege, Privilege::Ok), statement != "SHOW GRANTS", "{:?}", opened.privilege);
+        match (remaining_steps(&opened).await, stops) {
+            (Ok((discovery, _)), false) => assert_eq!(discovery.warning.is_some(), statement == "SHOW VIEWS", "{statement}"),
+            (Err(failure), true) => assert!(failure.title.contains("does not have the column"), "{failure:?}"),
+            (steps, _) => panic!("{statement}: {:?}", steps.err()),
+        }
+    }
+}
+
 /// snowduck knows neither CURRENT_AVAILABLE_ROLES nor SHOW GRANTS, as older accounts may not: what is not known is unknown.
 #[tokio::test]
 async fn an_unknown_function_and_an_unknown_statement_do_not_end_the_attempt() {

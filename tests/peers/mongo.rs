@@ -159,7 +159,7 @@ async fn a_database_of_nx_27017_is_read_without_a_login() {
     // It has no logins, so a credential is not used.
     let with_login =
         self::opened(&nx("shop"), Some(("reader", "some-password"))).await.unwrap_or_else(|failure| panic!("{failure:?}"));
-    assert!(!with_login.connector.accepted_credential() && matches!(with_login.privilege, Privilege::Unknown { .. }));
+    assert!(!with_login.connector.accepted_credential() && matches!(with_login.privilege, Privilege::Over { .. }));
 }
 
 async fn a_database_that_nx_27017_does_not_have_is_named() {

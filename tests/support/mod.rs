@@ -7,6 +7,7 @@ pub mod bearer_service;
 pub mod consents;
 pub mod daemon;
 pub mod described_service;
+pub mod fake_postgres;
 pub mod github;
 pub mod leaky_service;
 pub mod lowcode_families;

@@ -38,17 +38,20 @@ pub async fn collections(session: &MongoSession, limit: usize) -> Result<Collect
     let batch = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
     let list = |restricted| Command::ListCollections { database, limit: batch, restricted };
     let reply = session.list("list the collections", list).await?;
-    let Some((documents, cursor)) = reply.batch() else { return Err(malformed(session, "listCollections")) };
-    let mut named: Vec<Collection> = documents
+    let (documents, cursor) = session.batch(&reply, "listCollections")?;
+    // A collection without a name would be missing in the catalog.
+    let names: Option<Vec<_>> = documents.into_iter().map(|document| Some((document.get_str("name").ok()?, document))).collect();
+    let Some(names) = names else { return Err(session.malformed("listCollections")) };
+    let mut named: Vec<Collection> = names
         .into_iter()
-        .filter_map(|document| {
-            let name = document.get_str("name").ok().filter(|name| !name.starts_with("system."))?;
+        .filter(|(name, _)| !name.starts_with("system."))
+        .map(|(name, document)| {
             let kind = match document.get_str("type") {
                 Ok("view") => "view",
                 Ok("timeseries") => "timeseries",
                 _ => "collection",
             };
-            Some(Collection { name: name.to_string(), kind })
+            Collection { name: name.to_string(), kind }
         })
         .collect();
     session.close_cursor("$cmd.listCollections", cursor).await;
@@ -56,15 +59,6 @@ pub async fn collections(session: &MongoSession, limit: usize) -> Result<Collect
     named.sort_by(|a, b| a.name.cmp(&b.name));
     named.truncate(limit);
     Ok(Collections { named, truncated })
-}
-
-fn malformed(session: &MongoSession, command: &str) -> Failure {
-    Failure::new(
-        Class::Remote,
-        format!("{}: the response does not have the form of MongoDB", session.location),
-        "check that the server is MongoDB or compatible with it, and the proxies between AAM and it",
-    )
-    .detail(format!("the response of {command} has no cursor with documents"))
 }
 
 /// Builds the catalog of the database.
@@ -184,7 +178,7 @@ impl Describer<'_> {
         let command = Command::Documents { database: &self.session.location.database, collection: &collection.name };
         let reply = self.session.ask(&reading(collection), command).await?;
         let described = self.add_all(&reply, collection, Fields::add_document).await;
-        described.ok_or_else(|| CommandFailure { failure: malformed(self.session, "find"), error: Some(Default::default()) })
+        described.ok_or_else(|| CommandFailure { failure: self.session.malformed("find"), error: None })
     }
 
     async fn add_all(

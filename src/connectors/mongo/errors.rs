@@ -1,7 +1,8 @@
 //! Classifies what servers answer.
 //!
 //! The codes are from the sources of MongoDB (`src/mongo/base/error_codes.yml`), 8000 from Atlas ("AtlasError"), 16500 from Azure Cosmos
-//! DB ("RequestRateTooLarge"). Messages of Atlas are distinguished by their text, because they have one code.
+//! DB ("RequestRateTooLarge"), 498870 from MongoDB (`src/mongo/db/initialize_api_parameters.cpp`). Messages of Atlas are
+//! distinguished by their text, because they have one code.
 
 use super::connection::ExchangeError;
 use super::reply::ServerError;
@@ -313,6 +314,13 @@ fn condition(parties: &Parties, stage: Stage<'_>, error: &ServerError) -> Failur
             Class::Unsupported,
             format!("{location}: the server does not support what AAM needs to {doing}"),
             "AAM reads MongoDB since 3.6 and servers that are compatible with it; upgrade the server",
+        ),
+        // A server with the parameter requireApiVersion sends 498870; 322 and 323 concern the API version that a proxy adds.
+        322 | 323 | 498_870 => Failure::new(
+            Class::Unsupported,
+            format!("{location}: the server requires that each command names an API version, which AAM does not do"),
+            "let the server accept commands without a version: db.adminCommand({setParameter: 1, requireApiVersion: false}), and remove \
+             requireApiVersion from its configuration; then run `aam heal`",
         ),
         391 => Failure::new(
             Class::CredentialRejected,

@@ -98,12 +98,11 @@ impl BoundDeployment {
     }
 }
 
-/// The verdict. Without a login, a server that lets AAM read has no access control.
+/// The verdict. Without a login, a server that lets AAM read has no access control, whether the intent names a credential or not.
 fn privilege(logged_in: &LoggedIn, status: &Status) -> Privilege {
     match logged_in {
         LoggedIn::Scram { .. } | LoggedIn::X509 => status.verdict(),
-        LoggedIn::NotAsked => Privilege::Unknown { reason: "the server has no logins, so it lists no privileges".to_string() },
-        LoggedIn::Anonymous => Privilege::Over {
+        LoggedIn::NotAsked | LoggedIn::Anonymous => Privilege::Over {
             grants: vec!["every command without a login: access control is not enabled on the server".to_string()],
         },
     }
@@ -171,6 +170,10 @@ impl Connector for Database {
 
     fn accepted_credential(&self) -> bool {
         matches!(self.session.logged_in, LoggedIn::Scram { .. } | LoggedIn::X509)
+    }
+
+    fn warning(&self) -> Option<Failure> {
+        (self.session.logged_in == LoggedIn::NotAsked).then(|| self.session.unused_credential())
     }
 
     fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {

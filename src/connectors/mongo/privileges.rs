@@ -3,10 +3,12 @@
 use super::limits::MAX_NAMED;
 use crate::credentials::redact;
 use crate::model::Privilege;
-use bson::{RawArray, RawDocument};
+use bson::RawDocument;
+use bson::raw::RawBsonRef;
 use std::collections::BTreeSet;
 
-/// Limit on the roles, privileges and actions that are read.
+/// Limit on the entries of one list that are read: users, roles, privileges, or the actions of a privilege. A longer list makes
+/// the verdict unknown.
 const MAX_ENTRIES: usize = 5000;
 /// Limit on the length of a name, in characters.
 const MAX_NAME_CHARS: usize = 200;
@@ -198,6 +200,8 @@ pub struct Status {
     pub users: Vec<Named>,
     pub roles: Vec<Named>,
     grants: Vec<Grant>,
+    /// Why the lists may not show everything that the login may do, or `None` if they were read to the end.
+    incomplete: Option<String>,
 }
 
 impl Status {
@@ -205,28 +209,29 @@ impl Status {
     #[must_use]
     pub fn parse(document: &RawDocument) -> Option<Status> {
         let info = document.get_document("authInfo").ok()?;
-        let list = |name: &str| info.get_array(name).ok();
+        let mut lists = Lists { info, incomplete: None };
         Some(Status {
-            users: list("authenticatedUsers").map(|list| names(list, "user")).unwrap_or_default(),
-            roles: list("authenticatedUserRoles").map(|list| names(list, "role")).unwrap_or_default(),
-            grants: list("authenticatedUserPrivileges").map(grants).unwrap_or_default(),
+            users: lists.read("authenticatedUsers", "users", |entry, _| named_in(entry, "user")),
+            roles: lists.read("authenticatedUserRoles", "roles", |entry, _| named_in(entry, "role")),
+            grants: lists.read("authenticatedUserPrivileges", "privileges", grant),
+            incomplete: lists.incomplete,
         })
     }
 
-    /// Whether the login may read something of `database`. `None` if the server does not list privileges.
+    /// Whether the login may read something of `database`. `None` if the server does not list privileges, or not all of them
+    /// were read.
     #[must_use]
     pub fn reads(&self, database: &str) -> Option<bool> {
-        if self.grants.is_empty() {
-            return None;
-        }
-        Some(self.grants.iter().any(|grant| {
+        let reads = self.grants.iter().any(|grant| {
             let covers = match &grant.resource {
                 Resource::Collection { database: name, .. } => name.is_empty() || name == database,
                 Resource::Anything => true,
                 Resource::Cluster | Resource::Other => false,
             };
             covers && (grant.actions.contains("find") || grant.actions.contains("anyAction"))
-        }))
+        });
+        let is_known = reads || !self.grants.is_empty() && self.incomplete.is_none();
+        is_known.then_some(reads)
     }
 
     /// The verdict on the privileges.
@@ -255,6 +260,9 @@ impl Status {
         if !unknown.is_empty() {
             let names: Vec<&str> = unknown.into_iter().collect();
             return Privilege::Unknown { reason: format!("AAM does not know these actions: {}", named(&names, ", ")) };
+        }
+        if let Some(reason) = &self.incomplete {
+            return Privilege::Unknown { reason: reason.clone() };
         }
         if !self.grants.is_empty() {
             return Privilege::Ok;
@@ -310,13 +318,53 @@ fn named(names: &[&str], separator: &str) -> String {
     cut(names).join(separator)
 }
 
-fn names(list: &RawArray, key: &str) -> Vec<Named> {
-    let short = |text: &str| compared(text);
-    let documents = list.into_iter().take(MAX_ENTRIES).filter_map(|entry| entry.ok()?.as_document());
-    let found = documents.filter_map(|entry| {
-        Some(Named { name: short(entry.get_str(key).ok()?), database: short(entry.get_str("db").unwrap_or("")) })
-    });
-    found.collect()
+/// The lists of `authInfo`, and why they may not be complete.
+struct Lists<'a> {
+    info: &'a RawDocument,
+    incomplete: Option<String>,
+}
+
+impl Lists<'_> {
+    /// Reads the entries of the list `field`, which holds `what`. A list that the server leaves out is empty, as from servers that
+    /// list roles only. `parse` gets a flag that it sets if it did not read all of an entry.
+    fn read<T>(&mut self, field: &str, what: &str, parse: impl Fn(&RawDocument, &mut bool) -> Option<T>) -> Vec<T> {
+        let list = match self.info.get(field) {
+            Ok(None | Some(RawBsonRef::Null)) => return Vec::new(),
+            Ok(Some(RawBsonRef::Array(list))) => list,
+            Ok(Some(_)) | Err(_) => {
+                self.not_read(format!("the response does not list the {what} of the login in the form of MongoDB"));
+                return Vec::new();
+            }
+        };
+        let (mut entries, mut cut, mut malformed) = (Vec::new(), false, false);
+        for (position, entry) in list.into_iter().enumerate() {
+            if position >= MAX_ENTRIES {
+                cut = true;
+                break;
+            }
+            match entry.ok().and_then(|entry| entry.as_document()).and_then(|entry| parse(entry, &mut cut)) {
+                Some(entry) => entries.push(entry),
+                None => malformed = true,
+            }
+        }
+        if cut {
+            self.not_read(format!(
+                "the {what} of the login have more than {MAX_ENTRIES} entries, and AAM did not read the others"
+            ));
+        }
+        if malformed {
+            self.not_read(format!("the {what} of the login have an entry that does not have the form of MongoDB"));
+        }
+        entries
+    }
+
+    fn not_read(&mut self, reason: String) {
+        self.incomplete.get_or_insert(reason);
+    }
+}
+
+fn named_in(entry: &RawDocument, key: &str) -> Option<Named> {
+    Some(Named { name: compared(entry.get_str(key).ok()?), database: compared(entry.get_str("db").unwrap_or("")) })
 }
 
 /// Returns a name that is compared, so that secrets in it are removed only where it is shown. A longer one is cut, and fits nothing.
@@ -327,14 +375,16 @@ fn compared(text: &str) -> String {
     }
 }
 
-fn grants(list: &RawArray) -> Vec<Grant> {
-    list.into_iter().take(MAX_ENTRIES).filter_map(|entry| grant(entry.ok()?.as_document()?)).collect()
-}
-
-fn grant(entry: &RawDocument) -> Option<Grant> {
-    let actions = entry.get_array("actions").ok()?;
-    let actions = actions.into_iter().take(MAX_ENTRIES).filter_map(|action| action.ok()?.as_str());
-    let actions = actions.map(compared).collect();
+/// Reads one privilege. Sets `cut` if it has more actions than are read.
+fn grant(entry: &RawDocument, cut: &mut bool) -> Option<Grant> {
+    let mut actions = BTreeSet::new();
+    for (position, action) in entry.get_array("actions").ok()?.into_iter().enumerate() {
+        if position >= MAX_ENTRIES {
+            *cut = true;
+            break;
+        }
+        actions.insert(compared(action.ok()?.as_str()?));
+    }
     let resource = entry.get_document("resource").ok();
     let flag = |name: &str| resource.is_some_and(|resource| resource.get_bool(name).unwrap_or(false));
     let text = |name: &str| resource.and_then(|resource| resource.get_str(name).ok());

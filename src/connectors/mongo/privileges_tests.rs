@@ -1,5 +1,5 @@
 use super::*;
-use bson::raw::RawDocumentBuf;
+use bson::raw::{RawArrayBuf, RawDocumentBuf};
 use bson::rawdoc;
 use proptest::prelude::*;
 
@@ -64,6 +64,54 @@ fn what_the_server_does_not_say_is_unknown() {
     { "resource": { "db": "shop", "collection": "" }, "actions": [ "find", "somethingNew" ] } ] } };
     assert!(matches!(verdict(&future), Privilege::Unknown { reason } if reason.contains("somethingNew")));
     assert!(Status::parse(&rawdoc! { "ok": 1.0 }).is_none());
+}
+
+/// The entry that matters comes after the limit of each list.
+#[test]
+fn a_list_that_is_cut_is_never_ok() {
+    let repeated = |entry: RawDocumentBuf, last: RawDocumentBuf| {
+        let mut list = RawArrayBuf::new();
+        (0..MAX_ENTRIES).for_each(|_| list.push(entry.clone()));
+        list.push(last);
+        list
+    };
+    let grant = |actions: RawArrayBuf| rawdoc! { "resource": { "db": "hr", "collection": "" }, "actions": actions };
+    let actions = |names: &[&str]| {
+        let mut list = RawArrayBuf::new();
+        names.iter().for_each(|name| list.push(*name));
+        list
+    };
+    let many = [vec!["find"; MAX_ENTRIES], vec!["remove"]].concat();
+    let mut one_privilege = RawArrayBuf::new();
+    one_privilege.push(grant(actions(&many)));
+    let privileges = repeated(grant(actions(&["find"])), grant(actions(&["find", "remove"])));
+    let roles = repeated(rawdoc! { "role": "read", "db": "shop" }, rawdoc! { "role": "root", "db": "admin" });
+    for (info, what) in [
+        (rawdoc! { "authenticatedUserPrivileges": privileges }, "privileges"),
+        (rawdoc! { "authenticatedUserPrivileges": one_privilege }, "privileges"),
+        (rawdoc! { "authenticatedUserRoles": roles, "authenticatedUserPrivileges": [] }, "roles"),
+    ] {
+        let status = Status::parse(&rawdoc! { "authInfo": info }).unwrap();
+        let expected = format!("the {what} of the login have more than 5000 entries, and AAM did not read the others");
+        assert_eq!(status.verdict(), Privilege::Unknown { reason: expected });
+        assert_eq!(status.reads("shop"), None, "the privilege may be among the others");
+    }
+}
+
+#[test]
+fn an_entry_without_the_form_of_mongodb_is_never_ok() {
+    let read = rawdoc! { "resource": { "db": "shop", "collection": "" }, "actions": [ "find" ] };
+    for info in [
+        rawdoc! { "authenticatedUserPrivileges": [ read.clone(), { "resource": { "db": "shop", "collection": "" } } ] },
+        rawdoc! { "authenticatedUserPrivileges": [ read.clone(), { "resource": {}, "actions": [ "find", 7 ] } ] },
+        rawdoc! { "authenticatedUserPrivileges": [ read.clone(), "remove" ] },
+        rawdoc! { "authenticatedUserRoles": [ { "role": "read", "db": "shop" }, { "name": "root" } ] },
+        rawdoc! { "authenticatedUserRoles": "root", "authenticatedUserPrivileges": [ read ] },
+        rawdoc! { "authenticatedUserRoles": [ { "role": "read", "db": "shop" } ], "authenticatedUserPrivileges": { "0": "remove" } },
+    ] {
+        let verdict = verdict(&rawdoc! { "authInfo": info.clone() });
+        assert!(matches!(&verdict, Privilege::Unknown { reason } if reason.contains("form of MongoDB")), "{info:?}: {verdict:?}");
+    }
 }
 
 #[test]

@@ -60,7 +60,7 @@ async fn count_ids(session: &MongoSession, collection: &str, max_items: u32) -> 
     let limit = i32::try_from(max_items).unwrap_or(i32::MAX);
     let command = Command::Ids { database: &session.location.database, collection, limit };
     let reply = session.ask(&format!("read the collection {collection}"), command).await?;
-    let Some((documents, cursor)) = reply.batch() else { return Ok(0) };
+    let (documents, cursor) = session.batch(&reply, "find")?;
     session.close_cursor(collection, cursor).await;
     Ok((documents.len() as u64).min(u64::from(max_items)))
 }

@@ -134,6 +134,26 @@ impl MongoSession {
         errors::exchange_failure(&self.parties, Stage::Work(what), error)
     }
 
+    /// The documents of `reply`, the response of `command`, and the cursor that may follow them.
+    ///
+    /// # Errors
+    /// `Remote` if the response has no cursor with documents. A server that does not answer in the form of MongoDB has not said
+    /// that there are no documents, so the session ends.
+    pub fn batch<'a>(&self, reply: &'a Reply, command: &str) -> Result<(Vec<&'a RawDocument>, i64), CommandFailure> {
+        reply.batch().ok_or_else(|| CommandFailure { failure: self.malformed(command), error: None })
+    }
+
+    /// The failure for a response of `command` that does not have the form of MongoDB.
+    #[must_use]
+    pub fn malformed(&self, command: &str) -> Failure {
+        Failure::new(
+            Class::Remote,
+            format!("{}: the response does not have the form of MongoDB", self.location),
+            "check that the server is MongoDB or compatible with it, and the proxies between AAM and it",
+        )
+        .detail(format!("the response of {command} has no cursor with documents"))
+    }
+
     /// Runs a command that lists names, restricted to what the user may read if the server knows that.
     ///
     /// # Errors
@@ -196,14 +216,19 @@ impl MongoSession {
         let listed =
             self.list("list the databases", |restricted| Command::ListDatabases { name: Some(database), restricted }).await;
         match listed {
-            Ok(reply) if database_names(reply.document()).iter().any(|name| name == database) => return Ok(()),
-            Ok(_) => {}
+            Ok(reply) if reply.document().get_array("databases").is_ok() => {
+                if database_names(reply.document()).iter().any(|name| name == database) {
+                    return Ok(());
+                }
+            }
             Err(failed) if failed.ends_session() => return Err(failed.failure),
             // A user may lack the right to list databases and still see collections.
-            Err(_) => {
+            Ok(_) | Err(_) => {
                 let list = |restricted| Command::ListCollections { database, limit: 1, restricted };
                 let reply = self.list("list the collections", list).await?;
-                if reply.batch().is_some_and(|(documents, _)| !documents.is_empty()) {
+                let (documents, cursor) = self.batch(&reply, "listCollections")?;
+                self.close_cursor("$cmd.listCollections", cursor).await;
+                if !documents.is_empty() {
                     return Ok(());
                 }
             }
@@ -239,6 +264,20 @@ impl MongoSession {
             Class::NotFound,
             format!("{location}: the database {database} does not exist on this deployment, or is empty"),
             fix,
+        )
+    }
+
+    /// The warning for a server that has no logins although the intent names a credential.
+    #[must_use]
+    pub fn unused_credential(&self) -> Failure {
+        Failure::new(
+            Class::OverPrivileged,
+            format!(
+                "{}: the server has no logins, so the credential was not used and every client may run every command",
+                self.location
+            ),
+            "enable access control on the server (security.authorization: enabled in its configuration); if the server is to stay open, \
+             remove credential_locator from the intent",
         )
     }
 

@@ -132,6 +132,8 @@ struct Search<'a> {
     /// A member that is read if no better one is found.
     fallback: Option<Member>,
     passed_over: Vec<String>,
+    /// Those of `passed_over` that were announced and are not called.
+    not_called: Vec<String>,
     failures: Vec<Failure>,
 }
 
@@ -146,6 +148,7 @@ impl<'a> Search<'a> {
             tried_since: 0,
             fallback: None,
             passed_over: Vec::new(),
+            not_called: Vec::new(),
             failures: Vec::new(),
         }
     }
@@ -219,7 +222,9 @@ impl<'a> Search<'a> {
                 self.queue.push_back(member);
                 fresh = true;
             } else {
-                self.passed_over.push(format!("{member}: not called, because the resource id does not name it"));
+                let reason = format!("{member}: not called, because the resource id does not name it");
+                self.not_called.push(reason.clone());
+                self.passed_over.push(reason);
             }
         }
         fresh
@@ -242,7 +247,8 @@ impl<'a> Search<'a> {
         Some(Failure::new(Class::WrongService, title, fix))
     }
 
-    /// The failure if no member can be read: a wrong replica set before everything else.
+    /// The failure if no member can be read: a wrong replica set before everything else. Its detail names the other members and
+    /// those that were not called, because one of them may be the one to name in the resource id.
     fn failure(mut self) -> Failure {
         let important = self.failures.iter().position(|failure| failure.class == Class::WrongService).unwrap_or(0);
         if self.failures.is_empty() {
@@ -250,23 +256,40 @@ impl<'a> Search<'a> {
             return Failure::new(Class::Remote, title, "check the state of the members: rs.status()");
         }
         let first = self.failures.remove(important);
-        if self.failures.is_empty() {
-            return first;
+        let mut parts: Vec<String> = Vec::new();
+        parts.extend(Some(first.detail.clone()).filter(|detail| !detail.is_empty()));
+        if !self.failures.is_empty() {
+            let others: Vec<&str> = self.failures.iter().take(limits::MAX_NAMED).map(|failure| failure.title.as_str()).collect();
+            parts.push(format!("the other members: {}", others.join("; ")));
         }
-        let others =
-            self.failures.iter().take(limits::MAX_NAMED).map(|failure| failure.title.as_str()).collect::<Vec<_>>().join("; ");
-        let gap = if first.detail.is_empty() { "" } else { "; " };
-        let detail = format!("{}{gap}the other members: {others}", first.detail);
-        first.detail(detail)
+        parts.extend(self.not_called.into_iter().take(limits::MAX_NAMED));
+        first.detail(parts.join("; "))
     }
 }
 
+/// The failure for a member that is not read: `mode` forbids its role, or its role holds no data that can be read now.
 fn unreadable(location: &Location, member: &Member, role: Role) -> Failure {
+    let mode = location.options.read_preference;
+    let only = match (role, mode) {
+        (Role::Secondary, ReadPreference::Primary) => Some("the primary"),
+        (Role::Primary, ReadPreference::Secondary) => Some("secondaries"),
+        _ => None,
+    };
+    if let Some(only) = only {
+        let mode = mode.as_str();
+        return Failure::new(
+            Class::Remote,
+            format!("{location}: readPreference={mode} allows {only} only, and {member} is a {}", role.as_str()),
+            format!(
+                "remove readPreference={mode} from the resource id, so that AAM reads this member; or name {only} of the replica set in \
+                 it: rs.status() shows the members"
+            ),
+        );
+    }
     let title = format!("{location}: {member} cannot be read: its role is {}", role.as_str());
     let fix = match role {
         Role::Arbiter => "name a member that holds data in the resource id; an arbiter has none",
         Role::Uninitialized => "initiate the replica set: rs.initiate()",
-        Role::Primary => "the resource id allows secondaries only (readPreference=secondary), and none was found",
         _ => {
             "wait until the member has started or recovered (rs.status() shows it), or name another member; AAM retries automatically"
         }

@@ -5,6 +5,7 @@
 
 use super::options::{self, Options};
 use crate::connectors::driver_session::DriverServer;
+use crate::connectors::sql::uri::has_password;
 use crate::model::{Class, Failure};
 use percent_encoding::percent_decode_str;
 use std::fmt;
@@ -110,7 +111,7 @@ pub fn parse(resource_id: &str) -> Result<Location, Failure> {
         _ => return Err(refused("the resource id does not begin with mongodb:// or mongodb+srv://", FORM)),
     };
     if rest.contains('@') {
-        return Err(holds_login());
+        return Err(holds_login(has_password(rest)));
     }
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (hosts, path) = address.split_once('/').unwrap_or((address, ""));
@@ -217,14 +218,15 @@ fn database(path: &str) -> Result<String, Failure> {
     Ok(name)
 }
 
-/// The failure for a resource id that contains a user or a password.
-fn holds_login() -> Failure {
-    Failure::new(
-        Class::NotMappable,
-        "the resource id contains a user or a password",
-        "remove everything up to the @ from the resource id; store {\"user\":\"NAME\",\"password\":\"...\"} where credential_locator \
-         points, for example env:NAME; change the password, because it was stored in clear text",
-    )
+/// The failure for a resource id that contains a user, and perhaps a password.
+fn holds_login(has_password: bool) -> Failure {
+    const FIX: &str = "remove everything up to the @ from the resource id; store {\"user\":\"NAME\",\"password\":\"...\"} where \
+        credential_locator points, for example env:NAME";
+    if has_password {
+        let fix = format!("{FIX}; change the password, because it was stored in clear text");
+        return refused("the resource id contains a user or a password", fix);
+    }
+    refused("the resource id contains a user", FIX)
 }
 
 /// The failure for a resource id that cannot be used.

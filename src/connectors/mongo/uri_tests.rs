@@ -49,6 +49,7 @@ fn every_refusal_of_a_resource_id_can_be_read_and_repeats_no_value() {
         "shop",
         "postgres://h/hunter2",
         "mongodb://joe:hunter2@h/shop",
+        "mongodb://joe@h/shop",
         "mongodb://h",
         "mongodb://h/",
         "mongodb://h/shop.orders",

@@ -1,7 +1,7 @@
 //! The address of a Redshift database as a client of its protocol writes it. Pure.
 
 use crate::connectors::sql::uri::{self, DatabaseLocation, DatabaseServer, Dialect, Tls};
-use crate::model::Failure;
+use crate::model::{Class, Failure};
 
 /// The port of Redshift \[K\] (Amazon Redshift Management Guide, "Connecting to an Amazon Redshift data warehouse").
 pub const DEFAULT_PORT: u16 = 5439;
@@ -27,6 +27,9 @@ pub fn parse(id: &str) -> Result<Option<DatabaseServer>, Failure> {
     }
     let has_port = authority.rsplit_once(']').map_or(authority, |(_, port)| port).contains(':');
     let authority = if has_port { authority.to_string() } else { format!("{authority}:{DEFAULT_PORT}") };
+    if names_only_a_database_user(&path) {
+        return Err(holds_database_user());
+    }
     match uri::parse(&format!("postgresql://{authority}/{path}"))? {
         DatabaseLocation::Server(server) => {
             // Redshift encrypts on its own hosts, and the certificate proves which server this is.
@@ -35,6 +38,27 @@ pub fn parse(id: &str) -> Result<Option<DatabaseServer>, Failure> {
         }
         DatabaseLocation::Sqlite(_) => Ok(None),
     }
+}
+
+/// Whether the properties after the path name a database user, as AWS writes it for a login through IAM, and no secret.
+fn names_only_a_database_user(path: &str) -> bool {
+    let query = path.split_once('?').map_or("", |(_, query)| query);
+    let names = |wanted: &[&str]| {
+        query.split('&').filter_map(|pair| pair.split_once('=')).any(|(name, _)| {
+            let name = name.to_ascii_lowercase();
+            wanted.iter().any(|part| name.contains(part))
+        })
+    };
+    names(&["dbuser"]) && !names(&["pass", "pwd", "secret", "token", "key", "credential"])
+}
+
+/// The failure for an address with `DbUser`, which belongs to the credential of the Data API.
+fn holds_database_user() -> Failure {
+    Failure::new(
+        Class::NotMappable,
+        "the resource id contains a database user (DbUser)",
+        r#"remove DbUser from the resource id, and store it as db_user beside the access key of AWS where credential_locator points: {"access_key_id":"...","secret_access_key":"...","db_user":"NAME"}"#,
+    )
 }
 
 /// Whether `host` is one that AWS gave to a cluster or a workgroup.
@@ -82,5 +106,22 @@ mod tests {
             assert_eq!(parse(id).unwrap(), None, "{id}");
         }
         assert!(parse("redshift://reader:secret@analytics.example:5439/dev").is_err());
+    }
+
+    /// The form of AWS for a login through IAM names a user and no password, so no password has to be changed.
+    #[test]
+    fn a_database_user_in_an_address_is_not_a_password() {
+        const ADDRESS: &str = "jdbc:redshift:iam://analytics.abc123xyz789.eu-central-1.redshift.amazonaws.com:5439/dev";
+        for query in ["?DbUser=reader", ";dbuser=reader", "?ssl=true&DbUser=reader"] {
+            let failure = parse(&format!("{ADDRESS}{query}")).unwrap_err();
+            assert_eq!(failure.title, "the resource id contains a database user (DbUser)");
+            assert!(failure.fix.contains("db_user") && !failure.fix.contains("password"), "{failure:?}");
+            assert!(!format!("{failure:?}").contains("reader"), "{failure:?}");
+        }
+        assert!(parse(ADDRESS).unwrap().is_some(), "what the fix leaves is accepted");
+        let with_key = parse(&format!("{ADDRESS}?DbUser=reader&SecretAccessKey=x")).unwrap_err();
+        assert!(with_key.fix.contains("stored in clear text"), "{with_key:?}");
+        let user = parse("redshift://reader@analytics.example:5439/dev").unwrap_err();
+        assert_eq!(user.title, "the resource id contains a user");
     }
 }

@@ -11,8 +11,9 @@ const SYSTEM_SCHEMAS: &str =
 
 pub const IDENTITY: &str = "SELECT current_database()::varchar, current_user::varchar, version()::varchar";
 
-/// What the user may do besides reading, in four result sets. Tables that it may change are counted with the next statement.
+/// What the user may do besides reading, in four result sets. The last two have one row more than `limit` if there are more.
 pub fn privileges(limit: usize) -> String {
+    let limit = limit + 1;
     format!(
         "SELECT usesuper, usecreatedb FROM pg_user WHERE usename = current_user; \
          SELECT current_database()::varchar WHERE has_database_privilege(current_user, current_database(), 'create'); \
@@ -34,6 +35,17 @@ pub fn columns(schema: Option<&str>, limit: usize) -> String {
         "SELECT table_schema::varchar, table_name::varchar, column_name::varchar, data_type::varchar, is_nullable::varchar \
          FROM svv_columns WHERE table_schema NOT LIKE 'pg!_%' ESCAPE '!' AND table_schema NOT IN ({SYSTEM_SCHEMAS}){only} \
          ORDER BY table_schema, table_name, ordinal_position LIMIT {limit}"
+    )
+}
+
+/// The schemas with tables or views of which `svv_columns` shows none, and whether the user may use the schema. `pg_class` and
+/// `pg_namespace` show every user all of them, unless metadata security is on, which also hides the schemas.
+pub fn hidden(schema: Option<&str>, limit: usize) -> String {
+    let only = schema.map_or_else(String::new, |schema| format!(" AND n.nspname = {schema}"));
+    format!(
+        "SELECT DISTINCT n.nspname::varchar, has_schema_privilege(current_user, n.nspname, 'usage') FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid \
+         WHERE c.relkind IN ('r','v') AND n.nspname NOT LIKE 'pg!_%' ESCAPE '!' AND n.nspname NOT IN ({SYSTEM_SCHEMAS}){only} \
+         ORDER BY 1 LIMIT {limit}"
     )
 }
 

@@ -120,6 +120,22 @@ impl SqlApi {
         Ok(result)
     }
 
+    /// Runs a SHOW statement whose result must have `columns`.
+    ///
+    /// # Errors
+    /// As [`SqlApi::run`]; `Remote` if a column is missing, because a result of another form does not say that there are no rows.
+    pub async fn show(&self, statement: &str, columns: &[&str]) -> Result<ResultSet, Failure> {
+        let result = self.run(statement).await?;
+        let Some(missing) = columns.iter().find(|name| !result.has(name)) else { return Ok(result) };
+        let host = self.context().host.clone();
+        Err(Failure::new(
+            Class::Remote,
+            format!("{host} answered SHOW with a result that does not have the column {missing}"),
+            format!("check that {host} is Snowflake, and the proxies between AAM and it"),
+        )
+        .detail(format!("statement {statement}")))
+    }
+
     /// Sends the statement until a response arrives whole.
     async fn submit(&self, statement: &str) -> Result<HttpResponse, Failure> {
         let id = uuid::Uuid::new_v4().to_string();

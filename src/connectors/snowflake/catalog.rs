@@ -43,10 +43,10 @@ pub async fn discover(api: &SqlApi, bounds: Bounds) -> Result<Discovery, Failure
     let databases = databases(api, &mut denied).await?;
     // Without a database there is nothing that the other statements could return.
     if databases.as_ref().is_none_or(|names| !names.is_empty()) {
-        let tables = api.run(TABLES).await?;
+        let tables = api.show(TABLES, &RELATION_COLUMNS).await?;
         catalog.truncated |= add(&mut relations, &tables, "table");
         drop(tables);
-        match api.run(VIEWS).await {
+        match api.show(VIEWS, &RELATION_COLUMNS).await {
             Ok(views) => catalog.truncated |= add(&mut relations, &views, "view"),
             Err(failure) if is_skippable(&failure) => denied.push(("views", failure)),
             Err(failure) => return Err(failure),
@@ -81,7 +81,7 @@ pub async fn discover(api: &SqlApi, bounds: Bounds) -> Result<Discovery, Failure
 
 /// Returns the names of the company's databases that the role sees, or `None` if they cannot be listed.
 async fn databases(api: &SqlApi, denied: &mut Vec<(&'static str, Failure)>) -> Result<Option<BTreeSet<String>>, Failure> {
-    let result = match api.run(DATABASES).await {
+    let result = match api.show(DATABASES, &["name"]).await {
         Ok(result) => result,
         Err(failure) if is_skippable(&failure) => {
             denied.push(("databases", failure));
@@ -117,6 +117,11 @@ fn key(row: Row<'_>, name: &str) -> Option<Key> {
 fn is_data((database, schema, _): &Key) -> bool {
     !FOREIGN_DATABASES.contains(&database.as_str()) && schema != INFORMATION_SCHEMA
 }
+
+/// The columns of SHOW TABLES and SHOW VIEWS that name a relation.
+const RELATION_COLUMNS: [&str; 3] = ["name", "database_name", "schema_name"];
+/// The columns of SHOW COLUMNS that name a column and its relation.
+const COLUMN_COLUMNS: [&str; 4] = ["table_name", "schema_name", "database_name", "column_name"];
 
 /// What one SHOW COLUMNS covers.
 enum ColumnScope {
@@ -162,7 +167,7 @@ async fn columns(api: &SqlApi, relations: &mut BTreeMap<Key, Relation>, bounds: 
     let (mut open, mut failed) = (VecDeque::from([ColumnScope::Account]), None);
     for _ in 0..MAX_COLUMN_CALLS {
         let Some(scope) = open.pop_front() else { break };
-        let whole = match api.run(&scope.statement()).await {
+        let whole = match api.show(&scope.statement(), &COLUMN_COLUMNS).await {
             Ok(result) => {
                 describe(relations, &result, bounds);
                 !result.truncated && result.len() < MAX_SHOWN

@@ -68,7 +68,7 @@ pub async fn judge(api: &SqlApi, spec: &SnowflakeSpec, values: &SessionValues) -
 
 /// Reads the privileges of `role`. Returns the roles that it inherits.
 async fn read(api: &SqlApi, spec: &SnowflakeSpec, role: &str, findings: &mut Findings) -> Result<Vec<String>, Failure> {
-    let result = match api.run(&grants(role)).await {
+    let result = match api.show(&grants(role), &["privilege", "granted_on", "name"]).await {
         Ok(result) => result,
         // One role that cannot be read does not end the attempt.
         Err(failure) if matches!(failure.class, Class::PermissionDenied | Class::NotFound | Class::Remote) => {

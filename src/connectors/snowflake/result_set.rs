@@ -38,6 +38,12 @@ impl ResultSet {
         Some(())
     }
 
+    /// Whether the result has the column `name`, whatever its case.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.eq_ignore_ascii_case(name))
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()

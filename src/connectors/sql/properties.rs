@@ -42,11 +42,16 @@ pub(super) fn apply(server: &mut DatabaseServer, query: &str) -> Result<(), Fail
     let mut pairs: Vec<(&str, &str)> =
         query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
     pairs.sort_by_key(|(name, _)| tls_rank(name));
+    let names = |(name, value): &(&str, &str), parts: &[&str]| {
+        let lower = name.to_ascii_lowercase();
+        !value.is_empty() && parts.iter().any(|part| lower.contains(part))
+    };
+    let has_password = pairs.iter().any(|pair| names(pair, &["pass", "pwd", "secret", "token", "key", "credential"]));
+    if has_password || pairs.iter().any(|pair| names(pair, &["user"])) {
+        return Err(holds_login(has_password));
+    }
     for (name, value) in pairs {
         let lower = name.to_ascii_lowercase();
-        if ["user", "pass", "pwd", "secret", "token", "key", "credential"].iter().any(|part| lower.contains(part)) {
-            return Err(holds_login());
-        }
         let value = percent_decode_str(value)
             .decode_utf8()
             .map_err(|_| misconfigured(format!("the value of {} is not UTF-8", display_name(name)), "write it as UTF-8"))?;

@@ -102,6 +102,16 @@ impl DriverServer for DatabaseServer {
 }
 
 impl DatabaseServer {
+    /// The product for messages.
+    #[must_use]
+    pub fn product(&self) -> &'static str {
+        match (self.wire, self.dialect) {
+            (Protocol::Mysql, _) => "MySQL or MariaDB",
+            (Protocol::Postgres, Dialect::Postgres) => "PostgreSQL",
+            (Protocol::Postgres, Dialect::Redshift) => "Amazon Redshift",
+        }
+    }
+
     /// `host:port`, with brackets around an IPv6 address.
     #[must_use]
     pub fn authority(&self) -> String {
@@ -109,13 +119,15 @@ impl DatabaseServer {
     }
 }
 
-/// The failure for a resource id that contains a user or a password.
-pub(super) fn holds_login() -> Failure {
-    misconfigured(
-        "the resource id contains a user or a password",
-        "remove it from the resource id; store {\"user\":\"NAME\",\"password\":\"...\"} where credential_locator points, for example env:NAME; \
-         change the password, because it was stored in clear text",
-    )
+/// The failure for a resource id that contains a user, and perhaps a password.
+pub(super) fn holds_login(has_password: bool) -> Failure {
+    const FIX: &str = "remove it from the resource id; store {\"user\":\"NAME\",\"password\":\"...\"} where credential_locator points, for \
+        example env:NAME";
+    if has_password {
+        let fix = format!("{FIX}; change the password, because it was stored in clear text");
+        return misconfigured("the resource id contains a user or a password", fix);
+    }
+    misconfigured("the resource id contains a user", FIX)
 }
 
 pub(super) fn misconfigured(title: impl Into<String>, fix: impl Into<String>) -> Failure {

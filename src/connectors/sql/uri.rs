@@ -78,7 +78,7 @@ fn server(wire: Protocol, rest: &str) -> Result<DatabaseLocation, Failure> {
         return Err(misconfigured("the //HOST part of the database address is missing", form));
     };
     if rest.contains('@') {
-        return Err(holds_login());
+        return Err(holds_login(has_password(rest)));
     }
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     let Some((authority, path)) = address.split_once('/') else {
@@ -100,6 +100,13 @@ fn server(wire: Protocol, rest: &str) -> Result<DatabaseLocation, Failure> {
     };
     super::properties::apply(&mut server, query)?;
     Ok(DatabaseLocation::Server(server))
+}
+
+/// Whether the text before an @ may hold a password. Without a colon in `USER@HOST` it is a user only; an @ in another place can be
+/// part of a password that was not percent-encoded.
+pub(in crate::connectors) fn has_password(rest: &str) -> bool {
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit_once('@').is_none_or(|(user, _)| user.contains(':'))
 }
 
 fn host_and_port(authority: &str, wire: Protocol, form: &str) -> Result<(String, u16), Failure> {

@@ -88,6 +88,22 @@ fn a_login_in_the_address_is_refused_and_never_echoed() {
     }
 }
 
+/// A user alone has to be removed, and no password has to be changed.
+#[test]
+fn a_user_without_a_password_is_named_as_such() {
+    for id in ["postgres://joe@h:5432/db", "jdbc:mysql://joe@h/db", "jdbc:postgresql://h/db?user=joe", "joe@h:5432/db"] {
+        let failure = refused(id);
+        assert_eq!(failure.title, "the resource id contains a user", "{id}");
+        assert!(!failure.fix.contains("change the password") && !format!("{failure:?}").contains("joe"), "{failure:?}");
+    }
+    // An @ elsewhere may belong to a password that was not percent-encoded.
+    for id in
+        ["postgres://joe:x@h/db", "postgres://joe:a/b@h/db", "postgres://h/db?application_name=a@b", "h/db?user=joe&sslkey=x"]
+    {
+        assert!(refused(id).fix.contains("change the password"), "{id}");
+    }
+}
+
 #[test]
 fn dangerous_and_unknown_properties_are_refused_by_name() {
     for (id, name) in [

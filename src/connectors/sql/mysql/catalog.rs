@@ -25,7 +25,7 @@ async fn relations(session: &MysqlSession, limit: usize) -> Result<Vec<Relation>
     let sql = format!(
         "SELECT TABLE_NAME, TABLE_TYPE, TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() ORDER BY TABLE_NAME LIMIT {limit}"
     );
-    let sets = session.ask("list the tables", &[&sql]).await?;
+    let sets = session.ask("list the tables", &[(&sql, 3)]).await?;
     Ok(sets.into_iter().flat_map(|set| set.rows).filter_map(relation).collect())
 }
 
@@ -56,7 +56,7 @@ pub async fn discover(session: &MysqlSession, bounds: Bounds) -> Result<Discover
     );
     let keys_sql = "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE \
          WHERE TABLE_SCHEMA = DATABASE() AND CONSTRAINT_NAME = 'PRIMARY' ORDER BY TABLE_NAME, ORDINAL_POSITION";
-    let mut sets = session.ask("describe the columns", &[&columns_sql, keys_sql]).await?.into_iter();
+    let mut sets = session.ask("describe the columns", &[(&columns_sql, 5), (keys_sql, 2)]).await?.into_iter();
     let columns = sets.next().unwrap_or_default();
     truncated |= columns.truncated || columns.rows.len() >= budget || session.bytes() > bounds.bytes;
     let mut described: BTreeMap<String, Vec<Column>> = BTreeMap::new();
@@ -144,7 +144,7 @@ async fn candidates(session: &MysqlSession, skip: usize) -> Result<Vec<Candidate
          ORDER BY T.TABLE_TYPE LIKE '%VIEW%', COALESCE(T.TABLE_ROWS, 1) = 0, T.TABLE_NAME, C.ORDINAL_POSITION"
     );
     let mut all: Vec<Candidate> = Vec::new();
-    for row in session.ask("choose a table", &[&sql]).await?.into_iter().flat_map(|set| set.rows) {
+    for row in session.ask("choose a table", &[(&sql, 4)]).await?.into_iter().flat_map(|set| set.rows) {
         let [Some(table), column, rights, data_type] = row.as_slice() else {
             continue;
         };

@@ -85,6 +85,8 @@ pub struct LoginPlan<'a> {
 #[derive(Default)]
 pub struct ResultSet {
     pub rows: Vec<Row>,
+    /// The number of columns. 0 if the server answered that it has run the statement, as for one that has no result.
+    pub columns: usize,
     /// The number of rows, including those that were not kept.
     pub count: u64,
     /// Whether rows that should be kept were only counted, because there were too many.
@@ -174,7 +176,7 @@ impl Client {
     }
 
     async fn rows(&mut self, columns: usize, keep: bool) -> Result<ResultSet, PacketError> {
-        let (mut result, mut kept) = (ResultSet::default(), 0);
+        let (mut result, mut kept) = (ResultSet { columns, ..ResultSet::default() }, 0);
         let mut memory = self.memory.reserve(0).await?;
         loop {
             let keep_this = keep && !result.truncated;

@@ -4,6 +4,7 @@
 
 use crate::connectors::sql::limits;
 use crate::model::Privilege;
+use crate::model::text::counted;
 
 /// Privileges that only read. All others, including REFERENCES, can write, lock, run code or show other sessions.
 const READING: [&str; 4] = ["USAGE", "SELECT", "SHOW VIEW", "SHOW DATABASES"];
@@ -17,7 +18,8 @@ pub enum Grant {
     Role(String),
 }
 
-/// Parses one line. Returns `None` if it does not grant anything, for example `SET DEFAULT ROLE`.
+/// Parses one line. Returns `None` if it does not grant anything, for example `SET DEFAULT ROLE`, or does not have a form that AAM
+/// knows.
 #[must_use]
 pub fn parse(line: &str) -> Option<Grant> {
     let rest = line.strip_prefix("GRANT ")?;
@@ -76,9 +78,14 @@ fn without_columns(privilege: &str) -> &str {
     privilege.split(" (").next().unwrap_or(privilege).trim()
 }
 
-/// Determines the privilege from all lines.
+/// Whether a line that is not a grant says something else that takes no verdict: it limits what others grant.
+fn grants_nothing(line: &str) -> bool {
+    line.starts_with("SET DEFAULT ROLE ") || line.starts_with("REVOKE ")
+}
+
+/// Determines the privilege from the lines. `truncated` says that there are more of them.
 #[must_use]
-pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
+pub fn verdict(lines: &[String], truncated: bool, mariadb: bool) -> Privilege {
     let parsed: Vec<Grant> = lines.iter().filter_map(|line| parse(line)).collect();
     let mut excess: Vec<String> = Vec::new();
     let mut roles: Vec<&str> = Vec::new();
@@ -108,6 +115,14 @@ pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
     }
     if !excess.is_empty() {
         return Privilege::Over { grants: excess };
+    }
+    if truncated {
+        return Privilege::Unknown {
+            reason: format!("SHOW GRANTS returned more than {}, and AAM did not read the others", counted(lines.len(), "line")),
+        };
+    }
+    if lines.iter().any(|line| parse(line).is_none() && !grants_nothing(line)) {
+        return Privilege::Unknown { reason: "SHOW GRANTS returned a line that AAM does not know".to_string() };
     }
     if parsed.is_empty() {
         return Privilege::Unknown { reason: "SHOW GRANTS did not return any grant".to_string() };
@@ -158,7 +173,7 @@ mod tests {
             "GRANT USAGE ON *.* TO `reader`@`%` IDENTIFIED BY PASSWORD '*0123'",
             "GRANT SELECT, SHOW VIEW ON `shop`.* TO `reader`@`%`",
         ]);
-        assert_eq!(verdict(&reader, true), Privilege::Ok);
+        assert_eq!(verdict(&reader, false, true), Privilege::Ok);
         assert!(sees_all(&reader, "shop") && !sees_all(&reader, "other"));
         assert!(!format!("{:?}", parse(&reader[0])).contains("0123"));
     }
@@ -170,14 +185,14 @@ mod tests {
             "GRANT SELECT, INSERT, UPDATE (`a`, `b`) ON `shop`.`order TO s` TO `w`@`%` WITH GRANT OPTION",
         ]);
         assert_eq!(
-            verdict(&writer, true),
+            verdict(&writer, false, true),
             Privilege::Over {
                 grants: vec!["FILE ON *.*".into(), "INSERT, UPDATE (`a`, `b`), GRANT OPTION ON `shop`.`order TO s`".into()]
             }
         );
         assert!(!sees_all(&writer, "shop"));
         assert_eq!(
-            verdict(&lines(&["GRANT ALL PRIVILEGES ON `shop`.* TO `w`@`%`"]), true),
+            verdict(&lines(&["GRANT ALL PRIVILEGES ON `shop`.* TO `w`@`%`"]), false, true),
             Privilege::Over { grants: vec!["ALL PRIVILEGES ON `shop`.*".into()] }
         );
     }
@@ -185,9 +200,18 @@ mod tests {
     #[test]
     fn what_could_not_be_asked_is_unknown() {
         let roles = lines(&["GRANT USAGE ON *.* TO `r`@`%`", "GRANT `analyst`@`%` TO `r`@`%`"]);
-        assert!(matches!(verdict(&roles, false), Privilege::Unknown { .. }));
-        assert_eq!(verdict(&roles, true), Privilege::Ok);
-        assert!(matches!(verdict(&[], true), Privilege::Unknown { .. }));
+        assert!(matches!(verdict(&roles, false, false), Privilege::Unknown { .. }));
+        assert_eq!(verdict(&roles, false, true), Privilege::Ok);
+        assert!(matches!(verdict(&[], false, true), Privilege::Unknown { .. }));
+        let reader = lines(&["GRANT SELECT ON `shop`.* TO `r`@`%`"]);
+        assert_eq!(verdict(&reader, false, true), Privilege::Ok);
+        assert!(matches!(verdict(&reader, true, true), Privilege::Unknown { reason } if reason.contains("more than 1 line,")));
+        for other in ["", "ALLOW ALL ON *.* TO `r`@`%`", "GRANT ALL PRIVILEGES ON *.*"] {
+            let with_other = [reader.clone(), lines(&[other])].concat();
+            assert!(matches!(verdict(&with_other, false, true), Privilege::Unknown { .. }), "{other:?}");
+        }
+        let known = ["SET DEFAULT ROLE `analyst` FOR `r`@`%`", "REVOKE SELECT ON `hr`.* FROM `r`@`%`"];
+        assert_eq!(verdict(&[reader, lines(&known)].concat(), false, true), Privilege::Ok);
     }
 
     proptest! {
@@ -195,7 +219,7 @@ mod tests {
         #[test]
         fn an_extra_privilege_is_never_missed(extra in "INSERT|UPDATE|DELETE|DROP|ALTER|EXECUTE|SUPER|CREATE USER", name in "[a-z ,()]{1,12}") {
             let line = format!("GRANT SELECT, {extra} ON `{name}`.* TO `x`@`%`");
-            prop_assert_eq!(verdict(&[line], true), Privilege::Over { grants: vec![format!("{extra} ON `{name}`.*")] });
+            prop_assert_eq!(verdict(&[line], false, true), Privilege::Over { grants: vec![format!("{extra} ON `{name}`.*")] });
         }
 
         #[test]

@@ -58,11 +58,12 @@ pub async fn open(
     if !session.missing_limits.is_empty() {
         identity.insert("missing_limits".into(), json!(session.missing_limits));
     }
-    let (privilege, sees_all) = match session.ask("read the grants of the account", &["SHOW GRANTS"]).await {
+    let (privilege, sees_all) = match session.ask("read the grants of the account", &[("SHOW GRANTS", 1)]).await {
         Ok(sets) => {
+            let truncated = sets.iter().any(|set| set.truncated);
             let lines: Vec<String> =
-                sets.into_iter().flat_map(|set| set.rows).filter_map(|row| row.into_iter().next().flatten()).collect();
-            (grants::verdict(&lines, session.mariadb), grants::sees_all(&lines, &server.database))
+                sets.into_iter().flat_map(|set| set.rows).map(|row| row.into_iter().flatten().collect()).collect();
+            (grants::verdict(&lines, truncated, session.mariadb), grants::sees_all(&lines, &server.database))
         }
         Err(failure) => (Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) }, false),
     };
@@ -73,7 +74,7 @@ pub async fn open(
 /// Asks the server for its identity and proves that it is the database of the resource id.
 async fn prove(session: &MysqlSession) -> Result<Evidence, Failure> {
     let statement = if session.mariadb { IDENTITY[0] } else { IDENTITY[1] };
-    let sets = session.ask("read the identity of the server", &[statement]).await?;
+    let sets = session.ask("read the identity of the server", &[(statement, 4)]).await?;
     let row = sets.into_iter().flat_map(|set| set.rows).next().unwrap_or_default();
     let [Some(database), Some(user), Some(version), read_only] = row.as_slice() else {
         return Err(Failure::new(

@@ -130,18 +130,24 @@ impl MysqlSession {
         })
     }
 
-    /// Runs constant statements in one read-only transaction and returns their results in order.
+    /// Runs constant statements in one read-only transaction and returns their results in order. Each statement comes with the number
+    /// of columns of its result.
     ///
     /// # Errors
-    /// The errors of [`errors::classify`]; `Network` if there is no response in time.
-    pub async fn ask(&self, what: &str, statements: &[&str]) -> Result<Vec<ResultSet>, Failure> {
+    /// The errors of [`errors::classify`], also for a result with other columns, because it does not say that there are no rows;
+    /// `Network` if there is no response in time.
+    pub async fn ask(&self, what: &str, statements: &[(&str, usize)]) -> Result<Vec<ResultSet>, Failure> {
         let mut client = self.client.lock().await;
         self.call.begin();
         let batch = async {
             client.query("START TRANSACTION READ ONLY", true).await?;
             let mut sets = Vec::with_capacity(statements.len());
-            for statement in statements {
-                sets.push(client.query(statement, true).await?);
+            for (statement, columns) in statements {
+                let set = client.query(statement, true).await?;
+                if set.columns != *columns {
+                    return Err(PacketError::Malformed("the result does not have the columns of the statement"));
+                }
+                sets.push(set);
             }
             client.query("ROLLBACK", true).await?;
             Ok(sets)
@@ -161,9 +167,12 @@ impl MysqlSession {
             for sql in [self.statement_limit(limit).as_str(), "START TRANSACTION READ ONLY"] {
                 client.query(sql, true).await?;
             }
-            let count = client.query(statement, false).await?.count;
+            let result = client.query(statement, false).await?;
+            if result.columns == 0 {
+                return Err(PacketError::Malformed("the server answered a statement that reads rows without a result"));
+            }
             client.query("ROLLBACK", true).await?;
-            Ok(count)
+            Ok(result.count)
         };
         // The server gets time to report its own limit first.
         let patience = (limit + limits::LOCK_TIMEOUT * 2).min(limits::batch_timeout(&self.server));

@@ -94,7 +94,7 @@ const NAMES_AS_HEX: &str = "encode(convert_to(n.nspname::text, getdatabaseencodi
 pub async fn relations(wire: &PostgresSession, order: &str, limit: usize) -> Result<Relations, Failure> {
     let list = async |names: &str| {
         let sql = format!("SELECT {names}, {COLUMNS_OF_RELATION} {FROM}{} ORDER BY {order} LIMIT {limit}", only_schema(wire));
-        wire.query("list the tables", &sql).await
+        wire.query("list the tables", &sql, &[9]).await
     };
     match list(NAMES).await {
         Ok(sets) => {
@@ -204,7 +204,7 @@ fn describe<'a>(
     catalog: &'a mut Catalog,
 ) -> BoxFuture<'a, Result<bool, Failure>> {
     Box::pin(async move {
-        match wire.query("describe the columns", &describing(chunk)).await {
+        match wire.query("describe the columns", &describing(chunk), &[6, 2]).await {
             Ok(sets) => Ok(add_streams(chunk, columns, catalog, sets)),
             Err(failed) if failed.ends_session || needs_more_time(&failed) => Err(failed.failure),
             Err(failed) if chunk.len() <= 1 => {

@@ -3,6 +3,7 @@
 //! The codes are from appendix A of the PostgreSQL manual. Errors of the login are in `login_errors`, those of reading one
 //! table or view in `relation_errors`.
 
+use super::fixes::Operator;
 use super::login_errors;
 use super::meter::{NO_MEMORY, NOT_POSTGRES, TOO_LONG, TOO_MUCH_MEMORY};
 use super::relation_errors;
@@ -100,7 +101,7 @@ pub fn classify_code(server: &DatabaseServer, user: &str, stage: Stage<'_>, code
     let failure = general(server, code).unwrap_or_else(|| match stage {
         Stage::Open => login_errors::classify(server, user, code, message),
         Stage::Read(relation) => relation_errors::classify(server, user, relation, code, message),
-        Stage::Work(what) => work(server, user, what, code),
+        Stage::Work(what) => work(server, user, what, code, message),
     });
     failure.detail(format!("the server said: {message}"))
 }
@@ -128,22 +129,20 @@ pub(super) fn throttled(server: &DatabaseServer) -> Failure {
     Failure::new(
         Class::Throttled,
         format!("{server}: the server does not have a free connection slot"),
-        "nothing to do: AAM retries in 30 s; if it happens often, raise max_connections of the server, the limit of the pooler, \
-         or the role's CONNECTION LIMIT",
+        format!("nothing to do: AAM retries in 30 s; if it happens often, {}", Operator::from_server(server).more_connections()),
     )
     .after(Duration::from_secs(30))
 }
 
 /// Errors of a statement that reads the catalog.
-fn work(server: &DatabaseServer, user: &str, what: &str, code: &str) -> Failure {
+fn work(server: &DatabaseServer, user: &str, what: &str, code: &str, message: &str) -> Failure {
+    let operator = Operator::from_server(server);
     let role = crate::connectors::sql::quote::double(user);
     match code {
         "42501" => Failure::new(
             Class::PermissionDenied,
             format!("{server}: {user} does not have the privilege to {what}"),
-            format!(
-                "grant what the detail names; a role can read the catalog unless somebody revoked it: GRANT USAGE ON SCHEMA pg_catalog TO {role};"
-            ),
+            operator.catalog_grant(&role, message),
         ),
         "57014" => Failure::new(
             Class::Remote,
@@ -153,7 +152,7 @@ fn work(server: &DatabaseServer, user: &str, what: &str, code: &str) -> Failure 
         "55P03" => Failure::new(
             Class::Remote,
             format!("{server}: another session holds a lock that prevents AAM from trying to {what}"),
-            "find the session that holds the lock: SELECT pid, query FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock');",
+            format!("find the session that holds the lock: {}", operator.lock_holders()),
         ),
         _ => Failure::new(
             Class::Remote,
@@ -213,7 +212,7 @@ fn classify_transport(
         return Failure::new(
             Class::Misconfigured,
             format!("{server}: the login with SCRAM was not valid"),
-            "check which server or pooler answers at this address; it must use scram-sha-256",
+            format!("check which server or pooler answers at {}; it must use scram-sha-256", server.authority()),
         )
         .detail(detail);
     }
@@ -244,6 +243,17 @@ pub fn too_long(server: &DatabaseServer, stage: Stage<'_>) -> StatementFailure {
     let title = format!("{server}: the response is larger than the limit of AAM while trying to {}", stage.action());
     let failure = Failure::new(Class::Misconfigured, title, "name one schema in the resource id with ?currentSchema=NAME");
     StatementFailure { failure: failure.detail(TOO_LONG), ends_session: true, code: None }
+}
+
+/// The failure for a response whose result sets are not those of the statements.
+#[must_use]
+pub fn malformed(server: &DatabaseServer, stage: Stage<'_>) -> StatementFailure {
+    let title =
+        format!("{server}: the response does not have the form of {} while trying to {}", server.product(), stage.action());
+    let fix = format!("check which program answers at {}, and the proxies between AAM and it", server.authority());
+    let failure = Failure::new(Class::Remote, title, fix);
+    let failure = failure.detail("the result sets do not have the columns of the statements");
+    StatementFailure { failure, ends_session: true, code: None }
 }
 
 fn source_io(error: &Error) -> Option<std::io::ErrorKind> {

@@ -1,9 +1,10 @@
 //! Failures of the login: what AAM refuses to send, what pg_hba.conf refuses, and what poolers say.
 
 use super::errors;
+use super::fixes::{Operator, USE_DATA_API};
 use super::login_guard::{LoginRefusal, MAX_ITERATIONS, MIN_ITERATIONS};
 use crate::connectors::sql::quote;
-use crate::connectors::sql::uri::DatabaseServer;
+use crate::connectors::sql::uri::{DatabaseServer, Dialect};
 use crate::model::text::is_unprintable;
 use crate::model::{Class, Failure};
 use std::error::Error as _;
@@ -24,37 +25,40 @@ pub fn refused(server: &DatabaseServer, user: &str, refusal: &LoginRefusal) -> F
     let encrypt = "connect with TLS (?sslmode=verify-full)";
     let otherwise = format!("if this server may receive the password all the same, add to the policy: {line}");
     let role = quote::double(user);
+    let operator = Operator::from_server(server);
     let failure = match refusal {
+        LoginRefusal::NotAsked => Failure::new(
+            Class::EgressRefused,
+            format!("{server}: the server does not ask for the password, {unproven}"),
+            format!("{encrypt}, or let the server ask {role} for its password; {otherwise}"),
+        ),
         LoginRefusal::ClearText => Failure::new(
             Class::EgressRefused,
             format!("{server}: the password was not sent: the server asks for it in clear text, {unproven}"),
-            format!("{encrypt}, or use scram-sha-256 for {role} in pg_hba.conf (auth_type of a pooler); {otherwise}"),
+            format!("{encrypt}{}; {otherwise}", operator.stronger_login(&role, false)),
         ),
         LoginRefusal::Md5 => Failure::new(
             Class::EgressRefused,
             format!("{server}: the password was not sent: the server asks for its MD5 digest, {unproven}"),
-            format!(
-                "{encrypt}, or use scram-sha-256 in pg_hba.conf (auth_type of a pooler) and store the password for it: \
-                 SET password_encryption = 'scram-sha-256'; ALTER ROLE {role} PASSWORD '...'; {otherwise}"
-            ),
+            format!("{encrypt}{}; {otherwise}", operator.stronger_login(&role, true)),
         ),
         LoginRefusal::FewIterations(count) => Failure::new(
             Class::EgressRefused,
             format!(
                 "{server}: the password was not used: the server asks for {count} SCRAM iterations, fewer than {MIN_ITERATIONS}, {unproven}"
             ),
-            format!(
-                "{encrypt}, or store the password with more iterations: SET scram_iterations = {MIN_ITERATIONS}; \
-                 ALTER ROLE {role} PASSWORD '...'; {otherwise}"
-            ),
+            match operator.iterations(&role, MIN_ITERATIONS) {
+                Some(statement) => format!("{encrypt}, or store the password with more iterations: {statement} {otherwise}"),
+                None => format!("{encrypt}; {otherwise}"),
+            },
         ),
         LoginRefusal::ManyIterations(count) => Failure::new(
             Class::Misconfigured,
             format!("{server}: the server asks for {count} SCRAM iterations; AAM computes at most {MAX_ITERATIONS}"),
-            format!(
-                "store the password with fewer iterations: SET scram_iterations = {MIN_ITERATIONS}; ALTER ROLE {role} PASSWORD '...'; \
-                 then run `aam heal`"
-            ),
+            match operator.iterations(&role, MIN_ITERATIONS) {
+                Some(statement) => format!("store the password with fewer iterations: {statement} then run `aam heal`"),
+                None => format!("check which server answers at {}; then run `aam heal`", server.authority()),
+            },
         ),
         LoginRefusal::RedshiftDigest => Failure::new(
             Class::Misconfigured,
@@ -62,7 +66,7 @@ pub fn refused(server: &DatabaseServer, user: &str, refusal: &LoginRefusal) -> F
                 "{server}: the password of {user} may be right: Redshift stores it as SHA-256 and asks for its digest (authentication code 13), which AAM does not support"
             ),
             format!(
-                "use the Data API: store an access key of AWS where credential_locator points, or write sp:NAME of a service principal of the kind aws into the intent; or store the password as MD5: ALTER USER {role} PASSWORD 'md5HASH', in which HASH is what SELECT md5('PASSWORD' || 'USER') returns; then aam heal"
+                "{USE_DATA_API}; or store the password as MD5: ALTER USER {role} PASSWORD 'md5HASH', in which HASH is what SELECT md5('PASSWORD' || 'USER') returns; then aam heal"
             ),
         ),
         LoginRefusal::RedshiftIdentityProvider => Failure::new(
@@ -70,18 +74,17 @@ pub fn refused(server: &DatabaseServer, user: &str, refusal: &LoginRefusal) -> F
             format!(
                 "{server}: Redshift asks {user} to log in at an identity provider (authentication code 14), which AAM does not support"
             ),
-            "use the Data API: store an access key of AWS where credential_locator points, or write sp:NAME of a service principal of \
-             the kind aws into the intent; or name a database user with a password",
+            format!("{USE_DATA_API}; or name a database user with a password"),
         ),
         LoginRefusal::Unsupported(method) => Failure::new(
             Class::Misconfigured,
             format!("{server}: the server asks {user} for {method}, which AAM does not support"),
-            format!("let pg_hba.conf (auth_type of a pooler) use scram-sha-256 for {role}, then run `aam heal`"),
+            operator.other_method(&role),
         ),
         LoginRefusal::Malformed => Failure::new(
             Class::WrongService,
             format!("{server}: the authentication request of the server is not valid"),
-            format!("check host and port: what answers at {} may not be PostgreSQL", server.authority()),
+            format!("check host and port: what answers at {} may not be {}", server.authority(), server.product()),
         ),
     };
     failure.detail(refusal.to_string())
@@ -90,13 +93,19 @@ pub fn refused(server: &DatabaseServer, user: &str, refusal: &LoginRefusal) -> F
 /// The failure for a server that requires a client certificate.
 #[must_use]
 pub fn client_certificate(server: &DatabaseServer, user: &str) -> Failure {
+    let role = quote::double(user);
+    let fix = match Operator::from_server(server) {
+        Operator::Users => {
+            format!("let pg_hba.conf admit {role} with scram-sha-256 and without clientcert or cert, then run `aam heal`")
+        }
+        Operator::Vendor | Operator::Redshift => {
+            format!("let the service admit {role} with a password and without a client certificate, then run `aam heal`")
+        }
+    };
     Failure::new(
         Class::Misconfigured,
         format!("{server}: the server requires a client certificate, and AAM does not support client certificates"),
-        format!(
-            "let pg_hba.conf admit {} with scram-sha-256 and without clientcert or cert, then run `aam heal`",
-            quote::double(user)
-        ),
+        fix,
     )
 }
 
@@ -119,6 +128,12 @@ pub fn classify(server: &DatabaseServer, user: &str, code: &str, message: &str) 
         "28P01" => wrong_password(server, user),
         "28000" => not_admitted(server, user, message),
         "3D000" => no_database(server),
+        // Redshift has no privilege CONNECT.
+        "42501" if server.dialect == Dialect::Redshift => Failure::new(
+            Class::PermissionDenied,
+            format!("{server}: {user} does not have a privilege that the login needs"),
+            "grant what the detail names, which is the message of the server; then run `aam heal`",
+        ),
         "42501" => Failure::new(
             Class::PermissionDenied,
             format!("{server}: {user} does not have the privilege CONNECT"),
@@ -133,8 +148,8 @@ fn wrong_password(server: &DatabaseServer, user: &str) -> Failure {
         Class::CredentialRejected,
         format!("{server}: the password of {user} is wrong or has expired"),
         format!(
-            "store the right password where credential_locator points; to set a new one: ALTER ROLE {} PASSWORD '...'",
-            quote::double(user)
+            "store the right password where credential_locator points; to set a new one: {}",
+            Operator::from_server(server).new_password(&quote::double(user))
         ),
     )
 }
@@ -143,7 +158,7 @@ fn no_database(server: &DatabaseServer) -> Failure {
     Failure::new(
         Class::NotFound,
         format!("{server}: the database does not exist"),
-        format!("correct the name in the resource id; psql -h {} -p {} -l lists those that exist", server.host, server.port),
+        format!("correct the name in the resource id; {}", Operator::from_server(server).list_databases(server)),
     )
 }
 
@@ -151,8 +166,12 @@ fn no_database(server: &DatabaseServer) -> Failure {
 /// `auth_failed`, and `InitializeSessionUserId` of PostgreSQL 18).
 fn not_admitted(server: &DatabaseServer, user: &str, message: &str) -> Failure {
     let role = quote::double(user);
+    let operator = Operator::from_server(server);
     if message.contains("pg_hba.conf") {
         return no_hba_entry(server, user, message);
+    }
+    if operator == Operator::Redshift {
+        return not_admitted_by_redshift(server, user, message);
     }
     if message.contains("client certificate") || message.contains("ertificate authentication failed") {
         return client_certificate(server, user);
@@ -184,10 +203,32 @@ fn not_admitted(server: &DatabaseServer, user: &str, message: &str) -> Failure {
         generic if generic.class == Class::Remote => Failure::new(
             Class::CredentialRejected,
             format!("{server}: the server does not admit {user}"),
-            "see the detail, which is the message of the server; correct the role, pg_hba.conf or the configuration of the pooler",
+            operator.not_admitted(),
         ),
         specific => specific,
     }
+}
+
+/// `28000` of Redshift, which also reports a wrong password with it \[R\] (amazon-redshift-python-driver#237).
+fn not_admitted_by_redshift(server: &DatabaseServer, user: &str, message: &str) -> Failure {
+    let operator = Operator::Redshift;
+    // The passwords that GetClusterCredentials and GetCredentials issue are valid for 15 minutes to one hour [V] (botocore 1.44.8).
+    if message.contains("IAM Authentication") {
+        return Failure::new(
+            Class::CredentialRejected,
+            format!("{server}: the password of {user} was issued by IAM and is not valid any more"),
+            format!("{USE_DATA_API}, with which AAM needs no such password; or store the password of a database user"),
+        );
+    }
+    let new_password = operator.new_password(&quote::double(user));
+    if message.contains("password") {
+        return Failure::new(
+            Class::CredentialRejected,
+            format!("{server}: the user or the password is wrong, or the password has expired"),
+            format!("store the right password where credential_locator points; to set a new one: {new_password}"),
+        );
+    }
+    Failure::new(Class::CredentialRejected, format!("{server}: the server does not admit {user}"), operator.not_admitted())
 }
 
 /// No line of pg_hba.conf admits the connection, or a line rejects it. The message names the host, the user, the database and
@@ -196,6 +237,7 @@ fn not_admitted(server: &DatabaseServer, user: &str, message: &str) -> Failure {
 /// The fix is a line to paste into pg_hba.conf, and the message is text that any server can choose. So the line takes only an
 /// IP address from it, and the names from the resource id and the credential.
 fn no_hba_entry(server: &DatabaseServer, user: &str, message: &str) -> Failure {
+    let operator = Operator::from_server(server);
     let host = message.split_once("host \"").and_then(|(_, rest)| rest.split_once('"')).map(|(host, _)| host);
     let address = host.and_then(|host| host.parse::<std::net::IpAddr>().ok());
     let encrypted = message.contains("SSL encryption") || message.contains("SSL on");
@@ -206,6 +248,17 @@ fn no_hba_entry(server: &DatabaseServer, user: &str, message: &str) -> Failure {
     } else {
         format!("{server}: the server's pg_hba.conf does not have an entry for {user} at this database from {from} {how}")
     };
+    if operator != Operator::Users {
+        let fix = match encrypted {
+            true => format!(
+                "admit {from} in the network settings of the service (firewall, allowed addresses), and check that {user} may use this database"
+            ),
+            false => {
+                "the service may require TLS: add ?sslmode=verify-full to the resource id, or remove sslmode=disable".to_string()
+            }
+        };
+        return Failure::new(Class::CredentialRejected, title, fix);
+    }
     let or = if encrypted { "" } else { ", or, if it has an entry for TLS, add ?sslmode=verify-full to the resource id" };
     let entry = match address {
         Some(address) if is_plain_name(&server.database) && is_plain_name(user) => {
@@ -231,6 +284,7 @@ fn is_plain_name(name: &str) -> bool {
 /// What poolers say in the text of an error. Their codes say little: PgBouncer sends 08P01 for nearly everything (`proto.c`,
 /// `send_pooler_error`), Pgpool-II and Supavisor XX000, PgCat 58000.
 fn by_message(server: &DatabaseServer, user: &str, message: &str) -> Failure {
+    let operator = Operator::from_server(server);
     let lower = message.to_lowercase();
     let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
     if says(&[
@@ -246,8 +300,7 @@ fn by_message(server: &DatabaseServer, user: &str, message: &str) -> Failure {
         return Failure::new(
             Class::CredentialRejected,
             format!("{server}: the pooler or server does not accept the user {user} with this password"),
-            "store the right user and password where credential_locator points, and check that the user list of the pooler \
-             (auth_file of PgBouncer, pool_passwd of Pgpool-II) holds the same password as the server",
+            format!("store the right user and password where credential_locator points{}", operator.pooler_passwords()),
         );
     }
     if says(&["tenant or user not found", "enotfound", "no tenant identifier", "tenant/user"]) {
@@ -263,7 +316,10 @@ fn by_message(server: &DatabaseServer, user: &str, message: &str) -> Failure {
         return Failure::new(
             Class::NotFound,
             format!("{server}: the pooler or server does not have this database"),
-            "correct the name in the resource id, or add the database to the configuration of the pooler",
+            match operator {
+                Operator::Users => "correct the name in the resource id, or add the database to the configuration of the pooler",
+                Operator::Vendor | Operator::Redshift => "correct the name in the resource id",
+            },
         );
     }
     if says(&[

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
@@ -28,6 +28,8 @@ const HEADER_BYTES: usize = 5;
 /// Why AAM does not answer what the server asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginRefusal {
+    /// The server asks for nothing, and neither TLS nor a loopback address proves which server it is.
+    NotAsked,
     /// The server asks for the password in clear text, and TLS does not prove which server it is.
     ClearText,
     /// The server asks for an MD5 digest of the password, and TLS does not prove which server it is.
@@ -49,6 +51,7 @@ pub enum LoginRefusal {
 impl fmt::Display for LoginRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            LoginRefusal::NotAsked => f.write_str("the server accepted the login without asking for the password"),
             LoginRefusal::ClearText => f.write_str("the server asked for the password in clear text"),
             LoginRefusal::Md5 => f.write_str("the server asked for an MD5 digest of the password"),
             LoginRefusal::FewIterations(count) | LoginRefusal::ManyIterations(count) => {
@@ -85,6 +88,10 @@ pub struct LoginCheck {
     position: Position,
     /// Whether the server may get the password in any form that it asks for.
     allow_weak: bool,
+    /// Whether the server may admit the login without asking for the password.
+    allow_unasked: bool,
+    /// Whether the server asked for the password.
+    asked: Arc<AtomicBool>,
     process_id: Arc<AtomicU32>,
 }
 
@@ -92,7 +99,25 @@ impl LoginCheck {
     /// Creates the check of one login. `allow_weak` is true if TLS proves which server this is, or if the policy lists it.
     #[must_use]
     pub fn new(allow_weak: bool) -> LoginCheck {
-        LoginCheck { position: Position::Collecting(Vec::new()), allow_weak, process_id: Arc::default() }
+        LoginCheck {
+            position: Position::Collecting(Vec::new()),
+            allow_weak,
+            allow_unasked: allow_weak,
+            asked: Arc::default(),
+            process_id: Arc::default(),
+        }
+    }
+
+    /// Lets a server on this machine admit the login without asking for the password, of which it then receives nothing.
+    #[must_use]
+    pub fn allowing_unasked(self, on_loopback: bool) -> LoginCheck {
+        LoginCheck { allow_unasked: self.allow_unasked || on_loopback, ..self }
+    }
+
+    /// Whether the server asked for the password; false until it did.
+    #[must_use]
+    pub fn asked(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.asked)
     }
 
     /// The process id that the server sends for cancelling statements; 0 until it has sent one.
@@ -139,7 +164,13 @@ impl LoginCheck {
             b'Z' => return Ok(Position::Done),
             b'R' | b'K' if body > MAX_MESSAGE_BYTES => return Err(LoginRefusal::Malformed),
             b'R' | b'K' if message.len() < HEADER_BYTES + body => return Ok(Position::Collecting(message)),
-            b'R' => authentication(&message[HEADER_BYTES..], self.allow_weak)?,
+            b'R' => {
+                if authentication(&message[HEADER_BYTES..], self.allow_weak)? == LoginMessage::AsksForPassword {
+                    self.asked.store(true, Ordering::Relaxed);
+                } else if !self.allow_unasked && !self.asked.load(Ordering::Relaxed) {
+                    return Err(LoginRefusal::NotAsked);
+                }
+            }
             b'K' => {
                 if let Some((id, _)) = message[HEADER_BYTES..].split_first_chunk::<4>() {
                     self.process_id.store(u32::from_be_bytes(*id), Ordering::Relaxed);
@@ -152,16 +183,25 @@ impl LoginCheck {
     }
 }
 
+/// What an authentication message means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LoginMessage {
+    AsksForPassword,
+    /// The authentication is over, or its last message.
+    End,
+}
+
 /// Judges one authentication request.
-fn authentication(body: &[u8], allow_weak: bool) -> Result<(), LoginRefusal> {
+fn authentication(body: &[u8], allow_weak: bool) -> Result<LoginMessage, LoginRefusal> {
     let Some((code, rest)) = body.split_first_chunk::<4>() else { return Err(LoginRefusal::Malformed) };
     match u32::from_be_bytes(*code) {
         3 if !allow_weak => Err(LoginRefusal::ClearText),
         5 if !allow_weak => Err(LoginRefusal::Md5),
+        3 | 5 => Ok(LoginMessage::AsksForPassword),
         // 0 is the end of the authentication, 12 the last message of SCRAM.
-        0 | 3 | 5 | 12 => Ok(()),
-        10 => mechanisms(rest),
-        11 => iterations(rest, allow_weak),
+        0 | 12 => Ok(LoginMessage::End),
+        10 => mechanisms(rest).map(|()| LoginMessage::AsksForPassword),
+        11 => iterations(rest, allow_weak).map(|()| LoginMessage::AsksForPassword),
         // Amazon Redshift (redshift-connector 2.2.0, core.py).
         13 => Err(LoginRefusal::RedshiftDigest),
         14 => Err(LoginRefusal::RedshiftIdentityProvider),

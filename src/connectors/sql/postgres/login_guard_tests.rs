@@ -59,9 +59,25 @@ fn what_the_driver_cannot_do_is_named() {
     }
 }
 
+/// Nothing of the login shows that the server knows the user, so something else has to: TLS, the policy or this machine.
+#[test]
+fn a_server_that_asks_for_nothing_has_to_be_proven_otherwise() {
+    let accepted = [request(0, b""), message(b'Z', b"I")].concat();
+    assert_eq!(LoginCheck::new(false).read(&accepted), Err(LoginRefusal::NotAsked));
+    assert_eq!(LoginCheck::new(false).read(&request(12, b"")), Err(LoginRefusal::NotAsked));
+    for mut check in [LoginCheck::new(true), LoginCheck::new(false).allowing_unasked(true)] {
+        let asked = check.asked();
+        assert_eq!((check.read(&accepted), asked.load(Ordering::Relaxed)), (Ok(()), false));
+    }
+    let mut check = LoginCheck::new(false);
+    let asked = check.asked();
+    let scram = [request(10, b"SCRAM-SHA-256\0\0"), scram_first("4096"), request(12, b"v=x"), request(0, b"")].concat();
+    assert_eq!((check.read(&scram), asked.load(Ordering::Relaxed)), (Ok(()), true));
+}
+
 #[test]
 fn nothing_is_checked_after_the_login() {
-    let mut check = LoginCheck::new(false);
+    let mut check = LoginCheck::new(false).allowing_unasked(true);
     check.read(&[request(0, b""), message(b'Z', b"I")].concat()).unwrap_or_else(|refusal| panic!("{refusal}"));
     assert_eq!(check.read(&request(3, b"")), Ok(()));
 }

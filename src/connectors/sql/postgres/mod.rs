@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod errors;
+mod fixes;
 mod login_errors;
 pub mod login_guard;
 pub mod meter;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use wire::{PostgresSession, Row};
 
 const IDENTITY: &str = "SELECT current_database()::text, current_user::text, current_setting('server_version'), pg_is_in_recovery(), \
-    current_setting('transaction_read_only'), pg_backend_pid()";
+    current_setting('transaction_read_only'), pg_backend_pid(), session_user::text";
 
 /// Limit on the number of existing schemas that a message names.
 const MAX_NAMED_SCHEMAS: usize = 8;
@@ -49,7 +50,7 @@ pub async fn open(
 ) -> Result<Opened, Failure> {
     let wire = PostgresSession::open(session, server, login, &policy.network).await?;
     let mut identity = prove(&wire).await?;
-    identity.insert("encrypted".into(), json!(wire.encrypted));
+    wire.note_login(&mut identity);
     if wire.pooled {
         identity.insert("pooler".into(), json!("the pooler refused the startup options; only the transactions are read-only"));
     }
@@ -60,9 +61,9 @@ pub async fn open(
 
 /// Asks the server for its identity and proves that it is the database of the resource id.
 async fn prove(wire: &PostgresSession) -> Result<Evidence, Failure> {
-    let sets = wire.ask("read the identity of the server", IDENTITY).await?;
+    let sets = wire.ask("read the identity of the server", IDENTITY, &[7]).await?;
     let row: Row = sets.into_iter().flatten().next().unwrap_or_default();
-    let [Some(database), Some(user), Some(version), recovery, Some(read_only), process_id] = row.as_slice() else {
+    let [Some(database), Some(user), Some(version), recovery, Some(read_only), process_id, Some(login)] = row.as_slice() else {
         return Err(Failure::new(
             Class::WrongService,
             format!("{}: the server did not report which database it is", wire.server),
@@ -82,6 +83,9 @@ async fn prove(wire: &PostgresSession) -> Result<Evidence, Failure> {
             ),
         ));
     }
+    if !behind_pooler && !is_login(&wire.user, login) {
+        return Err(other_user(wire, login));
+    }
     if read_only != "on" {
         return Err(Failure::new(
             Class::WrongService,
@@ -97,6 +101,9 @@ async fn prove(wire: &PostgresSession) -> Result<Evidence, Failure> {
         evidence.insert("alias".into(), json!(format!("the pooler serves the database {database} as {}", wire.server.database)));
     }
     evidence.insert("behind_pooler".into(), json!(behind_pooler));
+    if !is_login(&wire.user, login) {
+        evidence.insert("login".into(), json!(format!("the pooler logs in as {login} for the user {}", wire.user)));
+    }
     evidence.insert("user".into(), json!(user));
     evidence.insert("in_recovery".into(), json!(recovery.as_deref() == Some("t")));
     evidence.insert("read_only".into(), json!(true));
@@ -107,8 +114,27 @@ async fn prove(wire: &PostgresSession) -> Result<Evidence, Failure> {
     Ok(evidence)
 }
 
+/// Whether the role `login` of a session is that of the credential. Poolers and some services take the name of the project or server
+/// after the role: `aam.PROJECT` (Supabase), `aam@SERVER` (Azure). Roles of CockroachDB are in lower case.
+pub fn is_login(user: &str, login: &str) -> bool {
+    let is_role = |name: &str| name.eq_ignore_ascii_case(login);
+    is_role(user) || ['.', '@'].iter().any(|separator| user.rsplit_once(*separator).is_some_and(|(name, _)| is_role(name)))
+}
+
+/// The failure for a session of another role than that of the credential.
+pub fn other_user(wire: &PostgresSession, login: &str) -> Failure {
+    Failure::new(
+        Class::WrongService,
+        format!("{}: the server reports a login of {login}, and the credential is that of {}", wire.server, wire.user),
+        "check the proxies between AAM and the server: the session must belong to the user of the credential",
+    )
+}
+
 /// Proves that the schema of the resource id exists. Without this check, a misspelt schema looks like an empty database.
-async fn prove_schema(wire: &PostgresSession, schema: &str) -> Result<(), Failure> {
+///
+/// # Errors
+/// `NotFound` with the schemas that exist; `Misconfigured` for a system schema.
+pub async fn prove_schema(wire: &PostgresSession, schema: &str) -> Result<(), Failure> {
     let server = &wire.server;
     if schema == "information_schema" || schema.starts_with("pg_") {
         return Err(Failure::new(
@@ -122,7 +148,7 @@ async fn prove_schema(wire: &PostgresSession, schema: &str) -> Result<(), Failur
         "SELECT nspname::text FROM pg_namespace WHERE nspname = {name} OR nspname !~ '^pg_' AND nspname <> 'information_schema' \
          ORDER BY nspname = {name} DESC, lower(nspname) = lower({name}) DESC, 1 LIMIT {MAX_NAMED_SCHEMAS}"
     );
-    let sets = wire.ask("look up the schema", &sql).await?;
+    let sets = wire.ask("look up the schema", &sql, &[1]).await?;
     let existing: Vec<String> = sets.into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).collect();
     if existing.first().is_some_and(|first| first == schema) {
         return Ok(());
@@ -145,6 +171,14 @@ impl Connector for Database {
 
     fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
         Box::pin(prove(&self.wire))
+    }
+
+    fn accepted_credential(&self) -> bool {
+        self.wire.asked_for_password
+    }
+
+    fn warning(&self) -> Option<Failure> {
+        self.wire.warning()
     }
 
     fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {

@@ -25,7 +25,7 @@ fn statements() -> String {
 
 /// Determines the privilege of the role. Returns `Unknown` if the server does not answer.
 pub async fn verdict(wire: &PostgresSession) -> Privilege {
-    match wire.ask("read the privileges of the role", &statements()).await {
+    match wire.ask("read the privileges of the role", &statements(), &[5, 1, 2, 7]).await {
         Ok(sets) => judge(&sets),
         Err(failure) => Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) },
     }
@@ -57,7 +57,18 @@ pub fn judge(sets: &[Vec<Row>]) -> Privilege {
         let more = total - limits::MAX_NAMED_GRANTS;
         grants.push(format!("and write access to {more} more {}", if more == 1 { "table" } else { "tables" }));
     }
-    if grants.is_empty() { Privilege::Ok } else { Privilege::Over { grants } }
+    let is_flag = |value: &Option<String>| matches!(value.as_deref(), Some("t" | "f"));
+    match grants.is_empty() {
+        false => Privilege::Over { grants },
+        true if own.len() < attribute_names.len() || !own.iter().all(is_flag) => {
+            Privilege::Unknown { reason: "pg_roles does not say which attributes the current role has".to_string() }
+        }
+        // A row without a name is a grant that cannot be named.
+        true if [memberships, create, tables].iter().any(|rows| !rows.is_empty()) => {
+            Privilege::Unknown { reason: "the server lists privileges without the names of their objects".to_string() }
+        }
+        true => Privilege::Ok,
+    }
 }
 
 fn table(row: &Row) -> Option<String> {
@@ -93,6 +104,17 @@ mod tests {
     fn a_missing_result_set_is_not_ok() {
         assert!(matches!(judge(&[vec![], vec![], vec![], vec![]]), Privilege::Unknown { .. }));
         assert!(matches!(judge(&[vec![row(&PLAIN)], vec![]]), Privilege::Unknown { .. }));
+    }
+
+    /// What says neither yes nor no is not ok.
+    #[test]
+    fn an_attribute_of_another_form_is_not_ok() {
+        let role = |row: Row| judge(&[vec![row], vec![], vec![], vec![]]);
+        for other in [vec![None; 5], row(&["f", "f", "f", "f"]), row(&["1", "0", "0", "0", "0"]), Vec::new()] {
+            assert!(matches!(role(other.clone()), Privilege::Unknown { .. }), "{other:?}");
+        }
+        let nameless = judge(&[vec![row(&PLAIN)], vec![vec![None]], vec![], vec![]]);
+        assert!(matches!(nameless, Privilege::Unknown { .. }), "{nameless:?}");
     }
 
     #[test]

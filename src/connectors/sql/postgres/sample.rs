@@ -302,7 +302,7 @@ async fn granted_columns(wire: &PostgresSession, relation: &Relation) -> Result<
          AND has_column_privilege(a.attrelid, a.attnum, 'SELECT') ORDER BY a.attnum",
         relation.oid
     );
-    let sets = wire.query("list the readable columns", &sql).await?;
+    let sets = wire.query("list the readable columns", &sql, &[1]).await?;
     let names: Vec<String> =
         sets.into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).map(|name| quote::double(&name)).collect();
     Ok(names.join(", "))

@@ -5,6 +5,7 @@
 //! prepared statements, so it also works through a pooler in transaction mode.
 
 use super::errors::{self, Stage, StatementFailure};
+use super::fixes::Operator;
 use super::login_guard::{GuardedTls, LoginCheck, LoginGuard};
 use super::meter::Meter;
 use crate::connectors::sql::driver_session::{Call, DriverSession};
@@ -13,9 +14,10 @@ use crate::connectors::sql::server::unreachable;
 use crate::connectors::sql::uri::{DatabaseServer, Dialect};
 use crate::connectors::sql::{limits, tls};
 use crate::egress::tls as trust;
-use crate::model::{Class, Failure};
+use crate::model::{Class, Evidence, Failure};
 use crate::policy::Network;
 use futures_util::StreamExt;
+use serde_json::json;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -63,6 +65,8 @@ pub struct PostgresSession {
     pub encrypted: bool,
     /// Whether a pooler refused the startup options. If so, only the batches are read-only.
     pub pooled: bool,
+    /// Whether the server asked for the password. Otherwise it admits the user without it.
+    pub asked_for_password: bool,
     /// The process id that the other end sent at the login. A pooler sends one of its own.
     pub process_id: u32,
     /// What a second connection to the same database needs.
@@ -131,8 +135,9 @@ impl PostgresSession {
         let connection_error = Arc::new(Mutex::new(None));
         let config = config(server, login, options, encrypted);
         // With TLS, the verified certificate proves which server this is.
-        let check = LoginCheck::new(encrypted || network.allows_weak_login(&server.host, server.port));
-        let process_id = check.process_id();
+        let check = LoginCheck::new(encrypted || network.allows_weak_login(&server.host, server.port))
+            .allowing_unasked(call.address().ip().to_canonical().is_loopback());
+        let (process_id, asked) = (check.process_id(), check.asked());
         let connected = async {
             let stream = connect_tcp(server, call.address()).await?;
             let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::MAX_BYTES, encrypted).with_memory(call.memory());
@@ -165,6 +170,7 @@ impl PostgresSession {
             user: login.user.clone(),
             encrypted,
             pooled: !options && server.dialect == Dialect::Postgres,
+            asked_for_password: asked.load(Ordering::Relaxed),
             process_id: process_id.load(Ordering::Relaxed),
             session: Arc::clone(session),
             login: login.clone(),
@@ -180,25 +186,30 @@ impl PostgresSession {
         PostgresSession::open(&self.session, &self.server, &self.login, &self.network).await
     }
 
-    /// Runs constant statements in one read-only transaction and returns their result sets in order.
+    /// Runs constant statements in one read-only transaction and returns their result sets in order. `columns` are the numbers of
+    /// columns of the result sets.
     ///
     /// # Errors
-    /// The errors of [`errors::classify`]; `Network` if there is no response in time.
-    pub async fn ask(&self, what: &str, sql: &str) -> Result<Vec<Vec<Row>>, Failure> {
-        self.query(what, sql).await.map_err(|failed| failed.failure)
+    /// The errors of [`errors::classify`]; `Network` if there is no response in time; `Remote` if the result sets do not have these
+    /// columns, because a response of another form does not say that there are no rows.
+    pub async fn ask(&self, what: &str, sql: &str, columns: &[usize]) -> Result<Vec<Vec<Row>>, Failure> {
+        self.query(what, sql, columns).await.map_err(|failed| failed.failure)
     }
 
     /// As [`PostgresSession::ask`], with an error that says whether the session can still be used.
     ///
     /// # Errors
     /// Same as [`PostgresSession::ask`].
-    pub async fn query(&self, what: &str, sql: &str) -> Result<Vec<Vec<Row>>, StatementFailure> {
-        let mut sets: Vec<Vec<Row>> = Vec::new();
+    pub async fn query(&self, what: &str, sql: &str, columns: &[usize]) -> Result<Vec<Vec<Row>>, StatementFailure> {
+        let (mut sets, mut described): (Vec<Vec<Row>>, Vec<usize>) = Default::default();
         let mut held = 0_usize;
         let limit = limits::batch_timeout(&self.server);
         self.run_batch(Stage::Work(what), sql, limit, |message| match message {
             _ if held > MAX_HELD_BYTES => {}
-            SimpleQueryMessage::RowDescription(_) => sets.push(Vec::new()),
+            SimpleQueryMessage::RowDescription(set) => {
+                sets.push(Vec::new());
+                described.push(set.len());
+            }
             SimpleQueryMessage::Row(row) => {
                 // A value that is not UTF-8, as can occur in a SQL_ASCII database, is treated as NULL.
                 let values: Row = (0..row.len()).map(|at| row.try_get(at).ok().flatten().map(str::to_string)).collect();
@@ -214,6 +225,9 @@ impl PostgresSession {
         .await?;
         if held > MAX_HELD_BYTES {
             return Err(errors::too_long(&self.server, Stage::Work(what)));
+        }
+        if described != columns {
+            return Err(errors::malformed(&self.server, Stage::Work(what)));
         }
         Ok(sets)
     }
@@ -235,8 +249,11 @@ impl PostgresSession {
         );
         // The server reports its own limit first.
         let limit = limits.statement.saturating_add(Duration::from_secs(3)).min(limits::BATCH_TIMEOUT);
-        let mut count = RowCount::default();
+        let (mut count, mut described) = (RowCount::default(), Vec::new());
         self.run_batch(Stage::Read(relation), &sql, limit, |message| {
+            if let SimpleQueryMessage::RowDescription(set) = message {
+                described.push(set.len());
+            }
             if let SimpleQueryMessage::Row(row) = message {
                 let size = row.try_get(0).ok().flatten().and_then(|size| size.parse().ok()).unwrap_or(0);
                 count.largest = count.largest.max(size);
@@ -246,6 +263,9 @@ impl PostgresSession {
             }
         })
         .await?;
+        if described != [2] {
+            return Err(errors::malformed(&self.server, Stage::Read(relation)));
+        }
         Ok(count)
     }
 
@@ -290,6 +310,30 @@ impl PostgresSession {
         }
         let connection_error = self.connection_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
         errors::classify(&self.server, &self.user, stage, error, connection_error)
+    }
+
+    /// The warning for a server that admits the user without the password.
+    #[must_use]
+    pub fn warning(&self) -> Option<Failure> {
+        let (server, user) = (&self.server, &self.user);
+        let role = crate::connectors::sql::quote::double(user);
+        (!self.asked_for_password).then(|| {
+            Failure::new(
+                Class::OverPrivileged,
+                format!("{server}: the server did not ask for the password of {user}, so the credential was not used"),
+                Operator::from_server(server).ask_for_password(&role),
+            )
+            .detail("every client that reaches the server can log in as this user")
+        })
+    }
+
+    /// Adds to `evidence` how the login went.
+    pub fn note_login(&self, evidence: &mut Evidence) {
+        evidence.insert("encrypted".into(), json!(self.encrypted));
+        if !self.asked_for_password {
+            let login = "without a password: the server did not ask for it, so the credential was not used";
+            evidence.insert("login".into(), json!(login));
+        }
     }
 
     /// Bytes in both directions so far.
@@ -352,7 +396,8 @@ async fn within<T>(limit: Duration, server: &DatabaseServer, what: &str, work: i
     tokio::time::timeout(limit, work).await.map_err(|_| {
         let fix = if what == LOG_IN {
             format!(
-                "check that a PostgreSQL server listens on {} and that no firewall drops its packets; a pooler may be waiting for the server behind it",
+                "check that {} listens on {} and that no firewall drops its packets; a pooler may be waiting for the server behind it",
+                server.product(),
                 server.authority()
             )
         } else {
