@@ -54,7 +54,7 @@ pub fn lines(snapshot: &Snapshot, namespace: &str, now: Timestamp, document: imp
                 namespace: namespace.to_string(),
                 source_type: connection.source_type.to_string(),
                 owner: intent.as_ref().map(|intent| intent.owner.user.clone()).unwrap_or_default(),
-                risk: intent.as_ref().map(|intent| families::risk(&connection.source_type, intent.risk_level)),
+                risk: intent.as_ref().map(|intent| families::risk(&connection.source_type, intent.risk_level.risk())),
                 credential_locator: intent.as_ref().and_then(|intent| Some(intent.credential_locator.as_ref()?.to_string())),
                 resource_ids: intent.map(|intent| intent.resource_ids).unwrap_or_default(),
                 created: connection.created.rfc3339(),
