@@ -116,6 +116,18 @@ impl Reader {
         }
     }
 
+    /// Reads `true` or `false`.
+    pub fn boolean(&mut self, spot: &Spot<'_>) -> Option<bool> {
+        match plain(spot.node) {
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            _ => {
+                self.wrong_type(spot, "true or false", "write true or false without quotes");
+                None
+            }
+        }
+    }
+
     /// Reads a text; `what` names it in messages.
     pub fn text<'a>(&mut self, spot: &Spot<'a>, what: &str) -> Option<&'a str> {
         match &spot.node.kind {
