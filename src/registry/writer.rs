@@ -295,6 +295,7 @@ impl Writer {
                 reply_later(self.take_budget(&account, day, wanted, limit), reply, batch)
             }
             Command::RecordScan { findings, reply } => reply_later(self.record_scan(*findings), reply, batch),
+            Command::StoreAnswer { key, answer, reply } => reply_later(self.store_answer(&key, &answer), reply, batch),
             Command::Probe { reply } => reply_later(self.probe(), reply, batch),
             Command::RecordStopped { reply } => reply_later(self.record_stopped(), reply, batch),
             Command::Close { done } => Box::new(move |_| drop(done)),
@@ -375,6 +376,7 @@ fn reject(command: Command, error: &RegistryError) -> PendingReply {
         Command::Accept { reply, .. } | Command::RecordScan { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Withdraw { reply, .. }
         | Command::AcceptPolicy { reply, .. }
+        | Command::StoreAnswer { reply, .. }
         | Command::Probe { reply }
         | Command::RecordStopped { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Begin { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
