@@ -5,6 +5,7 @@
 //! fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
 mod interner;
+mod observed;
 
 use crate::model::ending;
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Warning};
@@ -75,6 +76,8 @@ pub struct Connection {
     pub checked_full: Option<Timestamp>,
     /// The version, the `seq` of the entry and the digest of the newest catalog.
     pub catalog: Option<(u32, u64, Digest)>,
+    /// The `seq` and the time of the last entry that changed the connection. The beginning of an attempt does not.
+    pub changed: (u64, Timestamp),
 }
 
 /// The document with which one origin desires a connection.
@@ -132,7 +135,7 @@ impl Snapshot {
                 let locator = locator.as_deref().map(|locator| self.interner.intern(locator));
                 self.accept(entry, id, origin, (*spec, locator), source_type);
             }
-            (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry.seq, id, origin),
+            (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry, id, origin),
             (fact, Some(id)) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.apply(entry, fact, &mut self.interner);
@@ -173,6 +176,7 @@ impl Snapshot {
         self.desired_pairs.insert((origin.clone(), id));
         let connection =
             self.connections.entry(id).or_insert_with(|| Box::new(Connection::new(namespace, source_type, entry.at)));
+        connection.changed = (entry.seq, entry.at);
         connection.origins.retain(|desire| desire.origin != origin);
         connection.origins.push(Desired { origin, seq: entry.seq, spec, locator });
         connection.origins.shrink_to_fit();
@@ -182,11 +186,15 @@ impl Snapshot {
         connection.choose_document();
     }
 
-    fn withdraw(&mut self, seq: u64, id: ConnectionId, origin: &Origin) {
-        if self.desired_pairs.remove(&(origin.clone(), id)) {
-            self.remember_change(seq, id);
+    fn withdraw(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin) {
+        let was_desired = self.desired_pairs.remove(&(origin.clone(), id));
+        if was_desired {
+            self.remember_change(entry.seq, id);
         }
         if let Some(connection) = self.connections.get_mut(&id) {
+            if was_desired {
+                connection.changed = (entry.seq, entry.at);
+            }
             connection.origins.retain(|desire| desire.origin != *origin);
             connection.choose_document();
         }
@@ -257,6 +265,7 @@ impl Connection {
             checked: None,
             checked_full: None,
             catalog: None,
+            changed: (0, at),
         }
     }
 
@@ -287,6 +296,9 @@ impl Connection {
     }
 
     fn apply(&mut self, entry: &Entry, fact: &Fact, interner: &mut Interner) {
+        if !matches!(fact, Fact::AttemptBegun { .. }) {
+            self.changed = (entry.seq, entry.at);
+        }
         match fact {
             Fact::AttemptBegun { .. } => self.begun = Some(entry.at),
             Fact::AttemptFinished(facts) => {
