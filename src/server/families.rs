@@ -36,7 +36,7 @@ pub async fn list(request: ApiRequest) -> ApiResult {
 /// Returns 404 if the family was not found.
 pub async fn family(request: ApiRequest) -> ApiResult {
     let active = request.app.handle.policy.load();
-    let name = request.path.trim_start_matches("/families/");
+    let name = request.path_param("{name}");
     let Some(family) = find(&active.sources, name) else {
         let near = nearest(name, families::ids()).map(|near| format!(" Did you mean {near}?")).unwrap_or_default();
         return Err(ApiProblem::not_found(format!("No such family.{near} GET /families lists all families.")));

@@ -3,8 +3,11 @@
 //! - [`routes`]: the route table; start reading here
 //! - [`dispatch`]: from a request to its handler
 //! - [`listen`], [`connections`], [`stream`]: the sockets, their limits and the graceful stop
-//! - [`served_hosts`], [`auth`], [`rate`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
-//! - [`onboard`], [`heal`], [`read`], [`history`], [`meta`], [`dashboard`], [`consent`]: the handlers
+//! - [`target`], [`served_hosts`], [`cors`], [`auth`], [`rate`], [`prefer`], [`query`], [`request`], [`problem`]: the parts
+//!   that all requests have in common
+//! - [`idempotency`]: gives the answer to a request again
+//! - [`representation`]: compressed responses, and 304 for clients that have the response already
+//! - [`onboard`], [`heal`], [`read`], [`health`], [`history`], [`meta`], [`dashboard`], [`consent`]: the handlers
 //! - [`openapi`]: the OpenAPI document
 //! - [`bounded`]: keeps the size of responses within bounds
 //! - [`proof`], [`probe`]: find out which process listens on a port before it gets a token
@@ -15,11 +18,14 @@ pub mod bounded;
 pub mod connections;
 pub mod consent;
 mod consent_page;
+pub mod cors;
 pub mod dashboard;
 pub mod dispatch;
 pub mod families;
 pub mod heal;
+pub mod health;
 pub mod history;
+pub mod idempotency;
 pub mod listen;
 pub mod meta;
 pub mod onboard;
@@ -30,12 +36,15 @@ pub mod prefer;
 pub mod probe;
 pub mod problem;
 pub mod proof;
+pub mod query;
 pub mod rate;
 pub mod read;
+pub mod representation;
 pub mod request;
 pub mod routes;
 pub mod served_hosts;
 pub mod stream;
+pub mod target;
 
 #[cfg(test)]
 mod tests;
@@ -81,8 +90,20 @@ pub struct ServerLimits {
     pub body_read: Duration,
     /// The timeout for producing a response, in addition to the time that the caller asked to wait.
     pub request: Duration,
+    /// How long, and up to how many bytes, the rest of a request is read and discarded before its connection is closed.
+    pub linger: Linger,
     /// How long requests in flight may continue when the process stops.
     pub drain: Duration,
+}
+
+/// Bounds for reading the rest of a request whose response was sent before it arrived completely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linger {
+    /// For the whole rest.
+    pub time: Duration,
+    /// How long the client may send nothing.
+    pub idle: Duration,
+    pub bytes: usize,
 }
 
 impl ServerLimits {
@@ -108,6 +129,7 @@ impl Default for ServerLimits {
             life_without_token: Duration::from_secs(30),
             body_read: Duration::from_secs(30),
             request: Duration::from_secs(60),
+            linger: Linger { time: Duration::from_secs(10), idle: Duration::from_secs(2), bytes: 64 << 20 },
             drain: Duration::from_secs(10),
         }
     }

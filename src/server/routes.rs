@@ -1,7 +1,7 @@
 //! The route table, from which the router, the token and query checks and the OpenAPI document are built.
 
 use super::request::{ApiRequest, ApiResult};
-use super::{consent, dashboard, families, heal, history, meta, onboard, read};
+use super::{consent, dashboard, families, heal, health, history, meta, onboard, read};
 use crate::policy::TokenScope;
 use futures_util::future::BoxFuture;
 
@@ -32,6 +32,8 @@ pub struct QueryParam {
     /// The JSON Schema type: `string` or `integer`.
     pub json_type: &'static str,
     pub description: &'static str,
+    /// The parameter that this one is another name for.
+    pub alias_of: Option<&'static str>,
 }
 
 /// One row of the table.
@@ -45,6 +47,8 @@ pub struct Route {
     pub waits: bool,
     /// The schema of the request body, and true if the body is optional.
     pub body: Option<(&'static str, bool)>,
+    /// The maximum size of the request body in bytes.
+    pub max_body: usize,
     /// The status, media type and schema of each success response.
     pub answers: &'static [(u16, &'static str, &'static str)],
     /// The statuses of error responses, except 400, 401 and 403, which follow from the other fields.
@@ -53,7 +57,7 @@ pub struct Route {
 }
 
 const fn param(name: &'static str, json_type: &'static str, description: &'static str) -> QueryParam {
-    QueryParam { name, json_type, description }
+    QueryParam { name, json_type, description, alias_of: None }
 }
 
 const NAMESPACE: QueryParam = param("namespace", "string", "default: the policy's namespace");
@@ -61,7 +65,19 @@ const LIMIT: QueryParam = param("limit", "integer", "1 to 1000; default: 100");
 const STREAM_LIMIT: QueryParam = param("limit", "integer", "the number of streams; default: as many as fit into 4 MiB");
 const CURSOR: QueryParam = param("cursor", "string", "next_cursor of the previous page");
 const AT: QueryParam = param("at", "string", "RFC 3339 timestamp: the funnel as of that instant; default: now");
-const STATE: QueryParam = param("state", "string", "only connections in this state");
+const ENFORCE: QueryParam = param(
+    "enforce",
+    "string",
+    "slo: answer 503 while the SLO is not met; none: always 200; default: api.enforce_slo of the policy",
+);
+const STATE: QueryParam = param("state", "string", "only connections in this state, in upper or lower case");
+const STATUS: QueryParam =
+    QueryParam { alias_of: Some("state"), ..param("status", "string", "another name for the parameter state") };
+const UPDATED_SINCE: QueryParam = param(
+    "updated_since",
+    "string",
+    "RFC 3339 timestamp: only connections that were changed or checked at or after it; or a registry_seq of an earlier answer: only connections with a later entry in the ledger",
+);
 const SOURCE_TYPE: QueryParam = param("source_type", "string", "only connections of this type");
 const VERSION: QueryParam = param("version", "integer", "a catalog_version; default: the latest");
 
@@ -70,6 +86,7 @@ const WRITE: Access = Access::Scope(TokenScope::IntentsWrite);
 const HEAL: Access = Access::Scope(TokenScope::OpsHeal);
 const JSON: &str = "application/json";
 const RESULT: &str = "ConnectionResult";
+const HEALTH: &str = "HealthAnswer";
 
 /// Returns a GET route without query parameters.
 const fn get(
@@ -79,7 +96,19 @@ const fn get(
     answers: &'static [(u16, &'static str, &'static str)],
     handler: fn(ApiRequest) -> BoxFuture<'static, ApiResult>,
 ) -> Route {
-    Route { method: Method::Get, path, access, summary, query: &[], waits: false, body: None, answers, problems: &[503], handler }
+    Route {
+        method: Method::Get,
+        path,
+        access,
+        summary,
+        query: &[],
+        waits: false,
+        body: None,
+        max_body: 0,
+        answers,
+        problems: &[503],
+        handler,
+    }
 }
 
 /// Returns a POST route that may wait for the pipeline.
@@ -99,6 +128,7 @@ const fn post(
         query: &[],
         waits: true,
         body,
+        max_body: onboard::MAX_BODY_BYTES,
         answers,
         problems: &[400, 408, 413, 415, 422, 503],
         handler,
@@ -106,7 +136,7 @@ const fn post(
 }
 
 /// All routes.
-pub static ROUTES: [Route; 23] = [
+pub static ROUTES: [Route; 28] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -118,16 +148,19 @@ pub static ROUTES: [Route; 23] = [
             |request| Box::pin(onboard::onboard(request)),
         )
     },
-    post(
-        "/connections/onboard/batch",
-        WRITE,
-        "Push many intents; an invalid one does not affect the others",
-        Some(("IntentBatch", false)),
-        &[(200, JSON, "BatchAnswer")],
-        |request| Box::pin(onboard::batch(request)),
-    ),
     Route {
-        query: &[NAMESPACE, STATE, SOURCE_TYPE, LIMIT, CURSOR],
+        max_body: onboard::MAX_BATCH_BYTES,
+        ..post(
+            "/connections/onboard/batch",
+            WRITE,
+            "Push many intents; an invalid one does not affect the others",
+            Some(("IntentBatch", false)),
+            &[(200, JSON, "BatchAnswer"), (202, JSON, "BatchAnswer")],
+            |request| Box::pin(onboard::batch(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE, STATE, STATUS, SOURCE_TYPE, UPDATED_SINCE, LIMIT, CURSOR],
         problems: &[400, 503],
         ..get(
             "/connections",
@@ -146,6 +179,17 @@ pub static ROUTES: [Route; 23] = [
             Some(("HealRequest", true)),
             &[(200, JSON, "HealAnswer"), (202, JSON, "HealAnswer")],
             |request| Box::pin(heal::heal_many(request)),
+        )
+    },
+    Route {
+        problems: &[404, 409, 503],
+        ..post(
+            "/connections/{id}/health-check",
+            HEAL,
+            "Check one connection now and get its health; the path of the predecessor",
+            None,
+            &[(200, JSON, HEALTH), (202, JSON, HEALTH)],
+            |request| Box::pin(heal::health_check(request)),
         )
     },
     Route {
@@ -175,8 +219,29 @@ pub static ROUTES: [Route; 23] = [
             "/connections/{id}/health",
             READ,
             "Get the health of a connection and the counters of its last tiny sync",
-            &[(200, JSON, "HealthAnswer")],
-            |request| Box::pin(read::health(request)),
+            &[(200, JSON, HEALTH)],
+            |request| Box::pin(health::one(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE, STATE, STATUS, SOURCE_TYPE, UPDATED_SINCE, LIMIT, CURSOR],
+        problems: &[400, 503],
+        ..get(
+            "/connections/health",
+            READ,
+            "List the health of the connections of a namespace, in pages; the path of the predecessor",
+            &[(200, JSON, "HealthPage")],
+            |request| Box::pin(health::list(request)),
+        )
+    },
+    Route {
+        problems: &[404, 503],
+        ..get(
+            "/connections/health/{id}",
+            READ,
+            "Get the health of a connection; the path of the predecessor",
+            &[(200, JSON, HEALTH)],
+            |request| Box::pin(health::one(request)),
         )
     },
     Route {
@@ -202,11 +267,15 @@ pub static ROUTES: [Route; 23] = [
         )
     },
     Route {
-        query: &[NAMESPACE, AT],
+        query: &[NAMESPACE, AT, ENFORCE],
         problems: &[400, 503],
-        ..get("/metrics/funnel", READ, "Get funnel and SLO, now or as of an instant", &[(200, JSON, "Funnel")], |request| {
-            Box::pin(read::metrics_funnel(request))
-        })
+        ..get(
+            "/metrics/funnel",
+            READ,
+            "Get funnel and SLO, now or as of an instant; with enforce=slo, 503 while the SLO is not met",
+            &[(200, JSON, "Funnel"), (503, JSON, "Funnel")],
+            |request| Box::pin(read::metrics_funnel(request)),
+        )
     },
     get("/metrics", READ, "Get metrics in the OpenMetrics format for Prometheus", &[(200, meta::METRICS, "")], |request| {
         Box::pin(meta::prometheus(request))
@@ -284,6 +353,12 @@ pub static ROUTES: [Route; 23] = [
         &[(200, JSON, "StatusAnswer")],
         |request| Box::pin(meta::readyz(request)),
     ),
+    get("/health", Access::Open, "Liveness, at the path of the predecessor", &[(200, JSON, "ServiceHealth")], |request| {
+        Box::pin(meta::health(request))
+    }),
+    get("/api/health", Access::Open, "Liveness, at the path of the predecessor", &[(200, JSON, "ServiceHealth")], |request| {
+        Box::pin(meta::health(request))
+    }),
     get("/version", Access::Open, "Get version, process id and registry of this AAM", &[(200, JSON, "ServerInfo")], |request| {
         Box::pin(meta::version(request))
     }),
