@@ -176,7 +176,7 @@ fn count(funnel: &mut Funnel, stage: Stage, connection: &Connection) {
 }
 
 fn is_healthy(connection: &Connection) -> bool {
-    connection.conclusive.as_ref().is_some_and(|attempt| attempt.facts.healthy)
+    connection.is_healthy()
 }
 
 /// Returns the furthest stage that a connection has reached, or `retired` for a connection that is not in any stage.

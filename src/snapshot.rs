@@ -6,6 +6,7 @@
 
 pub mod departure;
 mod interner;
+mod observed;
 mod records;
 
 use crate::model::ending;
@@ -91,6 +92,8 @@ pub struct Connection {
     pub checked_full: Option<Timestamp>,
     /// The version, the `seq` of the entry and the digest of the newest catalog.
     pub catalog: Option<(u32, u64, Digest)>,
+    /// The `seq` and the time of the last entry that changed the connection. The beginning of an attempt does not.
+    pub changed: (u64, Timestamp),
 }
 
 impl Snapshot {
@@ -169,6 +172,7 @@ impl Snapshot {
         self.desired_pairs.insert((origin.clone(), id));
         let connection =
             self.connections.entry(id).or_insert_with(|| Box::new(Connection::new(namespace, source_type, entry.at)));
+        connection.changed = (entry.seq, entry.at);
         let before = connection.origin_before();
         connection.origins.retain(|desire| desire.origin != origin);
         connection.origins.push(Desired { origin, seq: entry.seq, spec, locator });
@@ -181,10 +185,14 @@ impl Snapshot {
     }
 
     fn withdraw(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin) {
-        if self.desired_pairs.remove(&(origin.clone(), id)) {
+        let was_desired = self.desired_pairs.remove(&(origin.clone(), id));
+        if was_desired {
             self.remember_change(entry.seq, id);
         }
         if let Some(connection) = self.connections.get_mut(&id) {
+            if was_desired {
+                connection.changed = (entry.seq, entry.at);
+            }
             let before = connection.origin_before();
             let desired = connection.origins.iter().find(|desire| desire.origin == *origin).cloned();
             connection.origins.retain(|desire| desire.origin != *origin);
@@ -275,6 +283,7 @@ impl Connection {
             checked: None,
             checked_full: None,
             catalog: None,
+            changed: (0, at),
         }
     }
 
@@ -310,6 +319,9 @@ impl Connection {
     }
 
     fn apply(&mut self, entry: &Entry, fact: &Fact, interner: &mut Interner) {
+        if !matches!(fact, Fact::AttemptBegun { .. }) {
+            self.changed = (entry.seq, entry.at);
+        }
         match fact {
             Fact::AttemptBegun { .. } => self.begun = Some(entry.at),
             Fact::AttemptFinished(facts) => {

@@ -15,7 +15,7 @@ use crate::policy::{ActivePolicy, TokenScope};
 use crate::reconcile::Handle;
 use crate::registry::Registry;
 use crate::server::app::App;
-use crate::server::auth::{self, Caller};
+use crate::server::auth::{self, Caller, RequestSource};
 use crate::server::connections::{ClientConnection, ConnectionTable};
 use crate::server::mcp::http::InProcess;
 use crate::server::mcp::tools::Tool;
@@ -80,7 +80,7 @@ fn caller(common: &CommonOptions, active: &ActivePolicy) -> Result<Caller, Comma
         .map_err(|_| CommandError::new("AAM_TOKEN is not a token; aam token new creates one"))?;
     let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
     let admin = auth::read_admin(&common.registry).ok();
-    auth::caller(&policy, admin.as_ref(), &headers, false)
+    auth::caller(&policy, admin.as_ref(), &headers, RequestSource { browser: false, cross_origin: false })
         .map_err(|problem| CommandError::new(format!("AAM_TOKEN was not accepted: {}", problem.detail)))
 }
 

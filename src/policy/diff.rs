@@ -12,7 +12,7 @@ use super::{LoadedPolicy, Policy};
 use crate::model::text::counted;
 use crate::model::{ConnectionId, Locator, Origin, Risk, State};
 use std::collections::{BTreeMap, BTreeSet};
-use wording::{Live, settings, tokens};
+use wording::{Live, pages, settings, tokens};
 
 /// What `diff` needs to know about a connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,7 @@ pub fn diff(was: &LoadedPolicy, is: &LoadedPolicy, connections: Option<&[Connect
     out.extend(super::manifests::diff(&old.manifests, &new.manifests));
     caps(old, new, &mut out);
     settings(old, new, &mut out);
+    pages(old, new, &mut out);
     tokens(old, new, &mut out);
     credentials::credentials(old, new, &live, &mut out);
     places::places(&old.credentials, &new.credentials, &live, &mut out);

@@ -216,10 +216,15 @@ fn handoff(handoff: &Handoff) -> String {
 
 fn api(policy: &Policy) -> String {
     let ApiRate { per_second, burst } = policy.api.rate;
+    let api = &policy.api;
     let head = format!(
-        "api:\n  hosts: {}\n  rate: {{per_second: {per_second}, burst: {burst}}}\n  mcp: {}\n  tokens:",
-        list(&policy.api.hosts),
-        policy.api.mcp
+        "api:\n  hosts: {}\n  rate: {{per_second: {per_second}, burst: {burst}}}\n  cors: {{origins: {}}}\n  frame_ancestors: {}\n  api_key_header: {}\n  enforce_slo: {}\n  mcp: {}\n  tokens:",
+        list(&api.hosts),
+        list(&api.cors_origins),
+        list(api.frame_ancestors.iter().map(|ancestor| ancestor.trim_matches('\''))),
+        api.api_key_header,
+        api.enforce_slo,
+        api.mcp
     );
     if policy.api.tokens.is_empty() {
         return head + " []";

@@ -233,6 +233,14 @@ pub struct Api {
     pub rate: ApiRate,
     /// Whether assistants and agents may use the API as tools over the Model Context Protocol.
     pub mcp: bool,
+    /// The origins whose pages may call the API, as a browser writes them in the Origin header.
+    pub cors_origins: Vec<String>,
+    /// The origins whose pages may show the dashboard in a frame, as in the directive frame-ancestors.
+    pub frame_ancestors: Vec<String>,
+    /// Whether a token may also be sent in the header X-API-Key.
+    pub api_key_header: bool,
+    /// Whether the funnel is answered with 503 while the SLO is not met.
+    pub enforce_slo: bool,
     pub tokens: Vec<Token>,
 }
 

@@ -1,6 +1,7 @@
 //! The commands of the writer and their results.
 
 use super::RegistryError;
+use super::answers::{AnswerKey, StoredAnswer};
 use crate::egress::BudgetReservation;
 use crate::model::ledger::{AttemptContext, Finished, HandoffFacts};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Outcome};
@@ -68,6 +69,11 @@ pub(super) enum Command {
     RecordScan {
         findings: Box<ScanFindings>,
         reply: Reply<Vec<Acceptance>>,
+    },
+    StoreAnswer {
+        key: AnswerKey,
+        answer: Box<StoredAnswer>,
+        reply: Reply<()>,
     },
     Probe {
         reply: Reply<()>,

@@ -4,6 +4,7 @@
 //! waiting commands into one transaction, so that a burst of commands costs one sync of the disk. After each commit it
 //! applies the new entries to the shared [`Snapshot`], which therefore never contains anything that is not on disk.
 
+mod answers;
 mod chain;
 mod command;
 mod commands;
@@ -21,6 +22,7 @@ mod tests;
 mod verify;
 mod writer;
 
+pub use answers::{AnswerKey, StoredAnswer};
 pub use command::{Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Recorded, ScanFindings, Ticket};
 pub use error::RegistryError;
 pub use reader::{Reader, Version};
@@ -261,6 +263,14 @@ impl Registry {
     /// As [`Registry::accept`].
     pub async fn record_scan(&self, findings: ScanFindings) -> Result<Vec<Acceptance>, RegistryError> {
         self.send(|reply| Command::RecordScan { findings: Box::new(findings), reply }).await
+    }
+
+    /// Stores the answer to a request with an idempotency key for a day. [`Reader::stored_answer`] finds it.
+    ///
+    /// # Errors
+    /// If the registry cannot write.
+    pub async fn store_answer(&self, key: AnswerKey, answer: StoredAnswer) -> Result<(), RegistryError> {
+        self.send(|reply| Command::StoreAnswer { key, answer: Box::new(answer), reply }).await
     }
 
     /// Tests with a write that changes nothing whether the registry can write.

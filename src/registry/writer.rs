@@ -308,6 +308,7 @@ impl Writer {
                 reply_later(self.take_budget(&account, day, wanted, limit), reply, batch)
             }
             Command::RecordScan { findings, reply } => reply_later(self.record_scan(*findings), reply, batch),
+            Command::StoreAnswer { key, answer, reply } => reply_later(self.store_answer(&key, &answer), reply, batch),
             Command::Probe { reply } => reply_later(self.probe(), reply, batch),
             Command::RecordStopped { reply } => reply_later(self.record_stopped(), reply, batch),
             Command::Close { done } => Box::new(move |_| drop(done)),
@@ -391,6 +392,7 @@ fn reject(command: Command, error: &RegistryError) -> PendingReply {
         | Command::RetireOrphans { reply, .. }
         | Command::Confirm { reply, .. }
         | Command::AcceptPolicy { reply, .. }
+        | Command::StoreAnswer { reply, .. }
         | Command::Probe { reply }
         | Command::RecordStopped { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Handoff { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),

@@ -21,6 +21,10 @@ use utoipa::ToSchema;
 pub struct ConnectionResult {
     /// UUIDv5 of namespace, source type and resource ids, so it is the same for every push and replica.
     pub connection_id: String,
+    /// The same as `connection_id`.
+    pub id: String,
+    /// The source type and the first resource id, for people.
+    pub name: String,
     #[schema(value_type = State)]
     pub status: String,
     pub namespace: String,
@@ -37,6 +41,8 @@ pub struct ConnectionResult {
     pub message: String,
     /// What keeps the connection from being ACTIVE, and how to fix it.
     pub error: Option<ErrorBody>,
+    /// The title and the fix of `error` as one text; null if there is no error.
+    pub error_message: Option<String>,
     /// The version of the intent, counted from 1.
     pub version: u32,
     /// The version of the catalog in force; null before the first discovery.
@@ -58,8 +64,12 @@ pub struct ConnectionResult {
     /// The change that would make the connection leave, if it is held until somebody confirms it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldBody>,
-    /// When the connection was last checked or accepted. RFC 3339.
+    /// When the connection was first accepted. RFC 3339.
+    pub created_at: String,
+    /// When the connection was last changed or checked. RFC 3339.
     pub updated_at: String,
+    /// When the connection was last checked, whatever the result; null before the first check. RFC 3339.
+    pub last_health_check: Option<String>,
     /// Unknown fields of the intent, and steps that passed with a warning.
     pub warnings: Vec<WarningBody>,
 }
@@ -134,10 +144,12 @@ impl ConnectionResult {
     pub fn state_only(self) -> ConnectionResult {
         let message = format!("{}; a token with the scope registry:read sees the details", self.status);
         ConnectionResult {
+            name: String::new(),
             source_type: String::new(),
             resource_ids: Vec::new(),
             message,
             error: None,
+            error_message: None,
             owner: None,
             credential_locator: None,
             credential_ends_at: None,
@@ -156,6 +168,16 @@ impl ConnectionResult {
 impl From<&Owner> for OwnerBody {
     fn from(owner: &Owner) -> OwnerBody {
         OwnerBody { user: owner.user.clone(), confidence: owner.confidence, why: owner.why.clone() }
+    }
+}
+
+impl ErrorBody {
+    /// The title and the fix as one text. Both are AAM's own; the message of the source is only in `detail`.
+    fn message(&self) -> String {
+        match self.fix.is_empty() {
+            true => sentence(&self.title),
+            false => format!("{} Fix: {}", sentence(&self.title), self.fix),
+        }
     }
 }
 
@@ -239,8 +261,12 @@ impl ConnectionResult {
         warnings.extend(document.iter().flat_map(unknown_fields));
         warnings.extend(connection.warnings().map(WarningBody::from));
         warnings.extend(connection.credential_ending(id, now).iter().map(WarningBody::from));
+        let resource_ids = document.as_ref().map(|intent| intent.resource_ids.clone()).unwrap_or_default();
+        let error = error(connection, bodies.error_steps);
         ConnectionResult {
             connection_id: id.to_string(),
+            id: id.to_string(),
+            name: name(&connection.source_type, &resource_ids),
             status: state.as_str().to_string(),
             namespace: connection.namespace.to_string(),
             source_type: connection.source_type.to_string(),
@@ -248,7 +274,8 @@ impl ConnectionResult {
             latency_ms: proven.and_then(|facts| facts.latency_ms),
             funnel_stage: funnel::furthest_stage(connection).to_string(),
             message: message(state, connection),
-            error: error(connection, bodies.error_steps),
+            error_message: error.as_ref().map(ErrorBody::message),
+            error,
             version: connection.generation,
             catalog_version: connection.catalog.map(|(version, _, _)| version),
             steps,
@@ -256,10 +283,12 @@ impl ConnectionResult {
             owner: document.as_ref().map(|intent| OwnerBody::from(&intent.owner)),
             credential_locator: document.as_ref().and_then(|intent| intent.credential_locator.as_ref()).map(ToString::to_string),
             risk_level: document.as_ref().map(|intent| risk_level(intent, &connection.source_type)),
-            resource_ids: document.map(|intent| intent.resource_ids).unwrap_or_default(),
+            resource_ids,
             credential_ends_at: connection.credential_ends_at().map(Timestamp::rfc3339),
             held: None,
-            updated_at: updated(connection),
+            created_at: connection.created.rfc3339(),
+            updated_at: connection.updated().rfc3339(),
+            last_health_check: connection.last_checked().map(Timestamp::rfc3339),
             warnings: bounds::warnings(warnings),
         }
     }
@@ -338,8 +367,14 @@ fn risk_level(intent: &Intent, source_type: &str) -> String {
     }
 }
 
-fn updated(connection: &Connection) -> String {
-    connection.last_checked().max(connection.retired).max(Some(connection.desired_since)).unwrap_or(connection.created).rfc3339()
+/// Returns the name of a connection for people.
+fn name(source_type: &str, resource_ids: &[String]) -> String {
+    let text = match resource_ids {
+        [] => source_type.to_string(),
+        [one] => format!("{source_type} {one}"),
+        [first, others @ ..] => format!("{source_type} {first} and {} more", others.len()),
+    };
+    bounds::text(&text)
 }
 
 fn message(state: State, connection: &Connection) -> String {

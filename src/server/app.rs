@@ -2,16 +2,17 @@
 
 use super::auth::{self, AdminToken};
 use super::catalogs::MAX_EXPORTS;
+use super::idempotency::KeysInProgress;
 use super::past_funnels::PastFunnels;
 use super::problem::ApiProblem;
 use super::proof::ListenerKey;
 use super::rate::RateLimiter;
+use super::representation::Rendered;
 use super::{ServerInfo, ServerLimits};
 use crate::model::Digest;
 use crate::pipeline::Env;
 use crate::policy::Policy;
 use crate::reconcile::Handle;
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -53,6 +54,8 @@ pub struct App {
     pub large_bodies: Arc<Semaphore>,
     /// The exports of catalogs that may still begin.
     pub exports: Arc<Semaphore>,
+    /// The requests with an idempotency key that are in progress.
+    pub keys_in_progress: Arc<KeysInProgress>,
     reads: Arc<Semaphore>,
     admin: OnceLock<AdminToken>,
 }
@@ -83,6 +86,7 @@ impl App {
             small_bodies: Arc::new(Semaphore::new(MAX_BODY_MEMORY)),
             large_bodies: Arc::new(Semaphore::new(MAX_BODY_MEMORY)),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            keys_in_progress: Arc::default(),
             reads: Arc::new(Semaphore::new(MAX_BLOCKING_READS)),
             admin: OnceLock::new(),
         })
@@ -185,11 +189,12 @@ pub struct CachedAnswer {
     pub version: CacheVersion,
     /// When rendering began. The response shows everything that was committed before this instant.
     pub begun: Instant,
-    pub body: Bytes,
+    pub rendered: Arc<Rendered>,
 }
 
 const RENDER_LOCKS: usize = 16;
 const MAX_ANSWERS: usize = 64;
+/// Without the compressed forms, which are at most as large again.
 const MAX_CACHE_BYTES: usize = 8 << 20;
 const MAX_KEY_BYTES: usize = 512;
 
@@ -205,17 +210,17 @@ impl Default for AnswerCache {
 
 impl AnswerCache {
     /// Returns the response for `key` if it was rendered for `version`.
-    pub fn get(&self, key: &str, version: &CacheVersion) -> Option<Bytes> {
+    pub fn get(&self, key: &str, version: &CacheVersion) -> Option<Arc<Rendered>> {
         let entries = self.lock();
-        let rendered = entries.answers.get(key)?;
-        (rendered.version == *version).then(|| rendered.body.clone())
+        let answer = entries.answers.get(key)?;
+        (answer.version == *version).then(|| Arc::clone(&answer.rendered))
     }
 
     /// Returns the response for `key` if its rendering began at or after `arrived`.
-    pub fn rendered_since(&self, key: &str, arrived: Instant) -> Option<Bytes> {
+    pub fn rendered_since(&self, key: &str, arrived: Instant) -> Option<Arc<Rendered>> {
         let entries = self.lock();
-        let rendered = entries.answers.get(key)?;
-        (rendered.begun >= arrived).then(|| rendered.body.clone())
+        let answer = entries.answers.get(key)?;
+        (answer.begun >= arrived).then(|| Arc::clone(&answer.rendered))
     }
 
     /// Waits until no other task is rendering the response for `key`. Several keys may share a lock.
@@ -225,19 +230,19 @@ impl AnswerCache {
     }
 
     /// Stores a response. If the cache is full, all earlier responses are removed first.
-    pub fn put(&self, key: &str, rendered: CachedAnswer) {
-        let body = &rendered.body;
-        if key.len() > MAX_KEY_BYTES || body.len() > MAX_CACHE_BYTES / 4 {
+    pub fn put(&self, key: &str, answer: CachedAnswer) {
+        let bytes = answer.rendered.body().len();
+        if key.len() > MAX_KEY_BYTES || bytes > MAX_CACHE_BYTES / 4 {
             return;
         }
         let mut entries = self.lock();
-        if entries.answers.len() >= MAX_ANSWERS || entries.bytes + body.len() > MAX_CACHE_BYTES {
+        if entries.answers.len() >= MAX_ANSWERS || entries.bytes + bytes > MAX_CACHE_BYTES {
             entries.answers.clear();
             entries.bytes = 0;
         }
-        entries.bytes += body.len();
-        if let Some(earlier) = entries.answers.insert(key.to_string(), rendered) {
-            entries.bytes -= earlier.body.len();
+        entries.bytes += bytes;
+        if let Some(earlier) = entries.answers.insert(key.to_string(), answer) {
+            entries.bytes -= earlier.rendered.body().len();
         }
     }
 

@@ -1,11 +1,12 @@
 //! Authentication and authorization: bearer tokens by their SHA-256, scopes, namespaces, and the admin token.
 
+use super::cors::API_KEY;
 use super::problem::ApiProblem;
 use super::problem_code::ProblemCode;
 use crate::credentials::secret::Secret;
 use crate::model::{ADMIN_TOKEN, Digest};
 use crate::policy::{Policy, Token, TokenScope};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -53,6 +54,16 @@ impl Caller {
     pub fn rate_key(&self) -> Digest {
         let token = self.token.and_then(|index| self.policy.api.tokens.get(index));
         token.map_or_else(Digest::default, |token| token.sha256)
+    }
+
+    /// Returns what identifies the caller together with its rights. It changes with the rights of the token.
+    #[must_use]
+    pub fn identity(&self) -> Digest {
+        let token = self.token.and_then(|index| self.policy.api.tokens.get(index));
+        let Some(token) = token else { return Digest::default() };
+        let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+        let text = serde_json::json!([token.sha256.to_string(), scopes, token.namespaces]).to_string();
+        Digest::from_bytes(text.as_bytes())
     }
 
     /// Returns true if the token has access to `namespace`.
@@ -113,29 +124,54 @@ impl Caller {
     }
 }
 
+/// Where a request comes from, as far as authentication depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestSource {
+    /// The dashboard, for which a browser asks its user for the token.
+    pub browser: bool,
+    /// A page of another site. It has to send its own token; a password that the browser adds by itself is not accepted.
+    pub cross_origin: bool,
+}
+
 /// Authenticates the request. `admin` is accepted only if the policy does not configure any tokens.
 ///
 /// # Errors
-/// Returns 401. If `browser` is true, the response has a Basic challenge, so that the browser asks for the token.
+/// Returns 401. For a browser, the response has a Basic challenge, so that it asks for the token.
 pub fn caller(
     policy: &Arc<Policy>,
     admin: Option<&AdminToken>,
     headers: &HeaderMap,
-    browser: bool,
+    source: RequestSource,
 ) -> Result<Caller, ApiProblem> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else {
-        let detail = format!("Send a token: Authorization: Bearer <token>. {}", source_of_tokens(policy, admin));
-        return Err(unauthorized(ProblemCode::TokenMissing, &detail, browser));
-    };
-    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
-        return Err(unauthorized(ProblemCode::TokenMalformed, "The request has more than one Authorization header.", browser));
-    }
-    let Some(token) = value.to_str().ok().and_then(token) else {
-        return Err(unauthorized(
-            ProblemCode::TokenMalformed,
-            "The Authorization header is not valid; send Bearer <token>, or Basic with the token as the password.",
-            browser,
-        ));
+    let browser = source.browser;
+    let malformed = |detail: &str| unauthorized(ProblemCode::TokenMalformed, detail, browser);
+    let token = match (single(headers, &header::AUTHORIZATION), api_key(policy, headers)) {
+        (Err(()), _) => return Err(malformed("The request has more than one Authorization header.")),
+        (_, Err(())) => return Err(malformed("The request has more than one X-API-Key header.")),
+        (Ok(Some(_)), Ok(Some(_))) => {
+            return Err(malformed(
+                "The request has both an Authorization and an X-API-Key header; send the token in one of them.",
+            ));
+        }
+        (Ok(None), Ok(None)) => {
+            let hint = match headers.contains_key(API_KEY) {
+                true => " X-API-Key is not read, because the policy does not set api.api_key_header: true.",
+                false => "",
+            };
+            let detail = format!("Send a token: Authorization: Bearer <token>.{hint} {}", source_of_tokens(policy, admin));
+            return Err(unauthorized(ProblemCode::TokenMissing, &detail, browser));
+        }
+        (Ok(None), Ok(Some(key))) => key
+            .to_str()
+            .ok()
+            .and_then(|key| accepted(Secret::new(key.to_string())))
+            .ok_or_else(|| malformed("The X-API-Key header is not valid; its value must be the token."))?,
+        (Ok(Some(value)), Ok(None)) => value.to_str().ok().and_then(|value| token(value, source)).ok_or_else(|| {
+            malformed(match source.cross_origin {
+                true => "The Authorization header is not valid; a page of another site must send Bearer <token>.",
+                false => "The Authorization header is not valid; send Bearer <token>, or Basic with the token as the password.",
+            })
+        })?,
     };
     let digest = Digest::from_bytes(token.expose().as_bytes());
     find_caller(policy, admin, &digest).ok_or_else(|| {
@@ -145,6 +181,26 @@ pub fn caller(
         };
         unauthorized(ProblemCode::TokenUnknown, &format!("{detail} {}", source_of_tokens(policy, admin)), browser)
     })
+}
+
+/// Whether the request has a credential, valid or not.
+#[must_use]
+pub fn has_credential(policy: &Policy, headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || !matches!(api_key(policy, headers), Ok(None))
+}
+
+/// Returns the X-API-Key header, if the policy accepts it.
+fn api_key<'h>(policy: &Policy, headers: &'h HeaderMap) -> Result<Option<&'h HeaderValue>, ()> {
+    if policy.api.api_key_header { single(headers, &API_KEY) } else { Ok(None) }
+}
+
+/// Returns the value of a header that a request may have once.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h HeaderValue>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(()),
+    }
 }
 
 /// Where the caller gets a valid token.
@@ -176,17 +232,22 @@ fn find_caller(policy: &Arc<Policy>, admin: Option<&AdminToken>, digest: &Digest
 }
 
 /// Reads the token from `Bearer <token>` or `Basic <base64 of user:token>`.
-fn token(value: &str) -> Option<Secret> {
+fn token(value: &str, source: RequestSource) -> Option<Secret> {
     let (scheme, rest) = value.split_once(' ')?;
     let rest = rest.trim_matches(' ');
     let token = if scheme.eq_ignore_ascii_case("bearer") {
         Secret::new(rest.to_string())
-    } else if scheme.eq_ignore_ascii_case("basic") {
+    } else if scheme.eq_ignore_ascii_case("basic") && !source.cross_origin {
         let decoded = Secret::new(String::from_utf8(BASE64_STANDARD.decode(rest).ok()?).ok()?);
         Secret::new(decoded.expose().split_once(':')?.1.to_string())
     } else {
         return None;
     };
+    accepted(token)
+}
+
+/// Returns the token if it has the form of one.
+fn accepted(token: Secret) -> Option<Secret> {
     let text = token.expose();
     let fits = !text.is_empty() && text.len() <= MAX_TOKEN_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then_some(token)
@@ -286,11 +347,13 @@ mod tests {
 
     #[test]
     fn tokens_are_read_from_both_schemes_and_nothing_else() {
-        let read = |value: &str| token(value).map(|token| token.expose().to_string());
+        let read = |value: &str| token(value, RequestSource::default()).map(|token| token.expose().to_string());
         assert_eq!(read("Bearer abc").as_deref(), Some("abc"));
         assert_eq!(read("bearer  abc ").as_deref(), Some("abc"));
         let basic = format!("Basic {}", BASE64_STANDARD.encode("me:a:b"));
         assert_eq!(read(&basic).as_deref(), Some("a:b"));
+        let cross_origin = RequestSource { cross_origin: true, ..RequestSource::default() };
+        assert!(token(&basic, cross_origin).is_none() && token("Bearer abc", cross_origin).is_some());
         for bad in ["", "Bearer", "Bearer ", "Basic !!", "Digest x", "Bearer a b", "Bearer ä"] {
             assert_eq!(read(bad), None, "{bad}");
         }

@@ -5,8 +5,8 @@
 //! client reports as an incomplete response.
 
 use super::app::App;
+use super::health::TinySync;
 use super::problem::ApiProblem;
-use super::read::TinySync;
 use super::request::{ApiRequest, ApiResult, escaped};
 use crate::families::{self, Transport};
 use crate::model::{Catalog, ConnectionId, Intent, State, Stream, SyncMode, Timestamp};

@@ -68,8 +68,7 @@ pub async fn callback(request: ApiRequest) -> ApiResult {
         // A program that looks at the address first must not use up the code.
         return Ok(html(StatusCode::OK, String::new(), None));
     }
-    let query = request.target.split_once('?').map_or("", |(_, query)| query);
-    let query = CallbackQuery::parse(query);
+    let query = CallbackQuery::parse(request.raw_query.as_deref().unwrap_or_default());
     let app = Arc::clone(&request.app);
     // A task of its own: if the reader closes the page now, the code is spent all the same, so the grant must be stored.
     let completed = tokio::spawn(async move {
@@ -100,7 +99,7 @@ pub fn problem_page(problem: &ApiProblem) -> Response {
 }
 
 fn link_id(request: &ApiRequest) -> &str {
-    request.path.split('/').nth(2).unwrap_or_default()
+    request.path_param("{id}")
 }
 
 /// The providers with the policy in force.

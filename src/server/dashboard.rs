@@ -127,8 +127,8 @@ fn view(mut request: ApiRequest) -> Result<(ApiRequest, String, bool), ApiProble
     let namespace = request.namespace()?;
     let files = request.caller()?.may_read(&request.app.handle.policy().namespace);
     if !files {
-        // The cache must not mix the two views. A target never contains `#`.
-        request.target.push_str("#without-files");
+        // The cache must not mix the two views. A path and query never contain `#`.
+        request.cache_key.push_str("#without-files");
     }
     Ok((request, namespace, files))
 }

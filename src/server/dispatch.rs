@@ -1,16 +1,20 @@
 //! From a request to its handler: the router, the checks of the route table, and the headers of every response.
 
 use super::app::App;
-use super::auth;
+use super::auth::{self, RequestSource};
 use super::connections::ClientConnection;
-use super::consent;
+use super::cors::{self, CrossOrigin};
 use super::prefer::WaitPreference;
 use super::problem::ApiProblem;
 use super::problem_code::ProblemCode;
+use super::query::QueryParams;
 use super::rate::{self, RateStatus};
-use super::request::{ApiRequest, ApiResult, QueryParams};
+use super::representation::{self, Negotiation};
+use super::request::{ApiRequest, ApiResult};
 use super::routes::{Access, Method, ROUTES, Route};
 use super::served_hosts::{self, HEALTH_PATHS, ServedHosts};
+use super::target::PathPrefix;
+use super::{consent, idempotency, page};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -37,30 +41,42 @@ pub fn router(app: &Arc<App>) -> Router {
     }
     router
         .fallback(async |request: Request| {
-            ApiProblem::not_found("No such endpoint; GET /openapi.json lists all endpoints.").at(request.uri().path())
+            ApiProblem::not_found("No such endpoint; GET /openapi.json lists all endpoints.").at(&requested_path(&request))
         })
         .method_not_allowed_fallback(async |request: Request| {
             let detail = "This endpoint does not support the method; the Allow header lists those it supports.";
             ApiProblem::new(StatusCode::METHOD_NOT_ALLOWED, ProblemCode::MethodNotAllowed, "Method not allowed", detail)
-                .at(request.uri().path())
+                .at(&requested_path(&request))
         })
         .layer(middleware::from_fn_with_state(Arc::clone(app), check_source))
-        .layer(middleware::from_fn(finish_response))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), finish_response))
         .with_state(Arc::clone(app))
+}
+
+/// The path as the client wrote it, except for slashes at the end.
+fn requested_path(request: &Request) -> String {
+    let prefix = request.extensions().get::<PathPrefix>().copied().unwrap_or_default();
+    prefix.join(request.uri().path())
 }
 
 /// Checks a request against its row of the table and runs the handler with a timeout and a guard against panics.
 async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Response {
-    let path = request.uri().path().to_string();
-    let Admitted { request, rate, permit } = match admit(app, route, request) {
+    let path = requested_path(&request);
+    let negotiation = Negotiation::new(request.method(), request.headers());
+    let Admitted { request, rate, permit } = match admit(Arc::clone(&app), route, request) {
         Ok(admitted) => admitted,
         Err(problem) => return refused(route, problem.at(&path)),
     };
     let reserved = request.client.reserved;
-    let result = run(route, request).await;
+    let warning = request.query.warning(route.query).filter(|_| route.access != Access::Link);
+    let result = run(request).await;
     drop(permit);
-    let mut response = result.unwrap_or_else(|problem| refused(route, problem.at(&path)));
+    let response = result.unwrap_or_else(|problem| refused(route, problem.at(&path)));
+    let mut response = representation::represent(&app, &negotiation, response).await;
     response.headers_mut().extend(rate.iter().flat_map(RateStatus::headers));
+    if let Some(warning) = warning {
+        append_warning(&mut response, &warning);
+    }
     if reserved {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -68,9 +84,9 @@ async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Res
 }
 
 /// Runs the handler of a route with a timeout and a guard against panics.
-async fn run(route: &Route, request: ApiRequest) -> ApiResult {
+async fn run(request: ApiRequest) -> ApiResult {
     let limit = request.app.limits.request + request.wait.limit;
-    let result = AssertUnwindSafe((route.handler)(request)).catch_unwind();
+    let result = AssertUnwindSafe(handle(request)).catch_unwind();
     match tokio::time::timeout(limit, result).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(ApiProblem::defect("The request failed with an internal error; see the log of aam serve.")),
@@ -91,11 +107,11 @@ pub async fn call(
     route: &'static Route,
     target: String,
 ) -> Response {
-    let (path, query) = target.split_once('?').map_or((target.as_str(), None), |(path, query)| (path, Some(query)));
+    let (path, raw_query) = target.split_once('?').map_or((target.as_str(), None), |(path, query)| (path, Some(query)));
     let path = path.to_string();
     let query = match route.access {
-        Access::Scope(scope) => caller.require_scope(scope).and_then(|()| QueryParams::read(query, route.query)),
-        Access::Open | Access::Link => QueryParams::read(query, route.query),
+        Access::Scope(scope) => caller.require_scope(scope).and_then(|()| QueryParams::read(raw_query, route.query)),
+        Access::Open | Access::Link => QueryParams::read(raw_query, route.query),
     };
     let query = match query {
         Ok(query) => query,
@@ -111,14 +127,44 @@ pub async fn call(
         Method::Post => axum::http::Method::POST,
         Method::Delete => axum::http::Method::DELETE,
     };
-    let body = std::sync::Mutex::default();
-    let request =
-        ApiRequest { app, client, caller: Some(caller), method, path: path.clone(), target, query, headers, body, wait };
-    run(route, request).await.unwrap_or_else(|problem| refused(route, problem.at(&path)))
+    let request = ApiRequest {
+        app,
+        client,
+        caller: Some(caller),
+        method,
+        route,
+        arrived: Instant::now(),
+        cache_key: format!("{path}?{}", query.canonical()),
+        raw_query: raw_query.map(str::to_string),
+        path: path.clone(),
+        prefix: PathPrefix::default(),
+        query,
+        headers,
+        body: std::sync::Mutex::default(),
+        received: None,
+        wait,
+    };
+    run(request).await.unwrap_or_else(|problem| refused(route, problem.at(&path)))
+}
+
+/// Runs the handler of the request, once for each idempotency key.
+async fn handle(request: ApiRequest) -> super::request::ApiResult {
+    match idempotency::key(&request)? {
+        Some(key) => idempotency::handle(request, key).await,
+        None => (request.route.handler)(request).await,
+    }
+}
+
+/// Adds a `Warning` header with the code for any warning that does not depend on a cache (RFC 7234, section 5.5.7).
+pub fn append_warning(response: &mut Response, text: &str) {
+    let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+    if let Ok(value) = HeaderValue::from_str(&format!("299 aam \"{quoted}\"")) {
+        response.headers_mut().append(header::WARNING, value);
+    }
 }
 
 /// Returns the response for a problem: a page where people read the answers, and a problem document elsewhere.
-fn refused(route: &Route, problem: ApiProblem) -> Response {
+pub(super) fn refused(route: &Route, problem: ApiProblem) -> Response {
     match route.access {
         Access::Link => consent::problem_page(&problem),
         Access::Open | Access::Scope(_) => problem.into_response(),
@@ -134,10 +180,13 @@ struct Admitted {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The endpoints that are served on reserved places without a token.
-const RESERVED_PATHS: [&str; 3] = [HEALTH_PATHS[0], HEALTH_PATHS[1], "/version"];
+/// Whether the endpoint is served on reserved places without a token.
+fn is_reserved(path: &str) -> bool {
+    HEALTH_PATHS.contains(&path) || path == "/version"
+}
 
-fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<Admitted, ApiProblem> {
+fn admit(app: Arc<App>, route: &'static Route, request: Request) -> Result<Admitted, ApiProblem> {
+    let arrived = Instant::now();
     let (mut parts, body) = request.into_parts();
     let client = parts.extensions.remove::<Arc<ClientConnection>>();
     let client = client.ok_or_else(|| ApiProblem::defect("The request does not belong to a connection."))?;
@@ -151,12 +200,14 @@ fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<Admitted, Api
             (None, None)
         }
         Access::Scope(scope) => {
-            let (caller, rate) = authenticate(&app, &client, &parts.headers, route.path == "/")?;
+            let cross_origin = parts.extensions.get::<CrossOrigin>().is_some();
+            let source = RequestSource { browser: route.path == "/", cross_origin };
+            let (caller, rate) = authenticate(&app, &client, &parts.headers, source)?;
             caller.require_scope(scope)?;
             (Some(caller), Some(rate))
         }
     };
-    let permit = match client.reserved && !RESERVED_PATHS.contains(&route.path) {
+    let permit = match client.reserved && !is_reserved(route.path) {
         true => Some(client.operator_permit().filter(|_| caller.is_some()).ok_or_else(|| {
             let busy = ApiProblem::busy("All connections are being served; repeat the request.");
             busy.header(header::CONNECTION, HeaderValue::from_static("close"))
@@ -176,13 +227,18 @@ fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<Admitted, Api
     let request = ApiRequest {
         client,
         method: parts.method,
-        query,
-        target: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
+        route,
+        arrived,
         path: parts.uri.path().to_string(),
+        prefix: parts.extensions.get::<PathPrefix>().copied().unwrap_or_default(),
+        cache_key: format!("{}?{}", parts.uri.path(), query.canonical()),
+        raw_query: parts.uri.query().map(str::to_string),
+        query,
         app,
         caller,
         headers: parts.headers,
         body: std::sync::Mutex::new(body),
+        received: None,
         wait,
     };
     Ok(Admitted { request, rate, permit })
@@ -193,11 +249,11 @@ fn authenticate(
     app: &App,
     client: &ClientConnection,
     headers: &HeaderMap,
-    browser: bool,
+    source: RequestSource,
 ) -> Result<(auth::Caller, RateStatus), ApiProblem> {
     let (policy, now) = (app.handle.policy(), Instant::now());
-    let caller = auth::caller(&policy, app.admin(&policy), headers, browser).map_err(|problem| {
-        if !headers.contains_key(header::AUTHORIZATION) {
+    let caller = auth::caller(&policy, app.admin(&policy), headers, source).map_err(|problem| {
+        if !auth::has_credential(&policy, headers) {
             return problem;
         }
         let failures = app.failed_authentications.take(rate::address_key(client.peer), rate::FAILED_AUTHENTICATIONS, now);
@@ -216,17 +272,35 @@ fn authenticate(
     }
 }
 
-/// Refuses requests that do not name a host of AAM, or that come from a page of another site.
-async fn check_source(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Refuses requests that do not name a host of AAM, or that come from a page of another site that the policy does not
+/// allow. Answers the preflight requests of allowed pages.
+async fn check_source(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let Some(client) = request.extensions().get::<Arc<ClientConnection>>() else {
         return ApiProblem::defect("The request does not belong to a connection.").into_response();
     };
     let policy = app.handle.policy();
-    let served = ServedHosts { local: client.local, bound: app.bound, policy: &policy.api.hosts };
-    match served_hosts::check(request.method(), request.version(), request.uri(), request.headers(), served) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.at(request.uri().path()).into_response(),
+    let api = &policy.api;
+    let cross_origin = CrossOrigin::from_request(request.uri().path(), request.headers(), &api.cors_origins);
+    let served = ServedHosts { local: client.local, bound: app.bound, policy: &api.hosts };
+    let (method, headers) = (request.method(), request.headers());
+    let checked = served_hosts::check(method, request.version(), request.uri(), headers, served, cross_origin.is_some());
+    let mut response = match (checked, &cross_origin) {
+        (Err(problem), _) => problem.at(&requested_path(&request)).into_response(),
+        (Ok(()), Some(_)) if cors::is_preflight(request.method(), request.headers()) => cors::preflight(api.api_key_header),
+        (Ok(()), _) => {
+            if let Some(origin) = &cross_origin {
+                request.extensions_mut().insert(origin.clone());
+            }
+            next.run(request).await
+        }
+    };
+    if let Some(origin) = &cross_origin {
+        origin.add_to(response.headers_mut());
     }
+    if !api.cors_origins.is_empty() {
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    response
 }
 
 /// The headers of every response.
@@ -247,13 +321,21 @@ fn logged_path(path: &str) -> &str {
 }
 
 /// Adds the security headers to the response and logs the request without its query, which may contain a token.
-async fn finish_response(request: Request, next: Next) -> Response {
+async fn finish_response(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let (method, path) = (request.method().clone(), logged_path(request.uri().path()).to_string());
     let mut response = next.run(request).await;
+    let policy = app.handle.policy();
+    // Only the dashboard may be part of another page.
+    let framed = path == "/" && !policy.api.frame_ancestors.is_empty();
     let headers = response.headers_mut();
     for (name, value) in SECURITY {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+        if !(framed && name == header::X_FRAME_OPTIONS) {
+            headers.entry(name).or_insert(HeaderValue::from_static(value));
+        }
+    }
+    if framed {
+        page::allow_frames(headers, &policy.api.frame_ancestors);
     }
     let (status, ms) = (response.status().as_u16(), started.elapsed().as_millis());
     if method.is_safe() && status < 500 {

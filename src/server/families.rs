@@ -53,7 +53,7 @@ pub async fn list(request: ApiRequest) -> ApiResult {
 /// Returns 404 if the family was not found.
 pub async fn family(request: ApiRequest) -> ApiResult {
     let active = request.app.handle.policy.load();
-    let name = request.path.trim_start_matches("/families/");
+    let name = request.path_param("{name}");
     let family = find(&active.sources, name).or_else(|| find(&active.sources, aliases::alias(name)?));
     let Some(family) = family else {
         let near = nearest(name, families::ids()).map(|near| format!(" Did you mean {near}?")).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Checks connections again immediately. A connection becomes ACTIVE only through an attempt that passes.
 
+use super::health::health_of;
 use super::onboard::{self, add_preference_applied, current_funnel, deadline, require_writable, wait_until_settled};
 use super::openapi::enums::HealableState;
 use super::problem::ApiProblem;
@@ -81,6 +82,34 @@ pub struct HealAnswer {
 /// # Errors
 /// 403, 404, 409, 503.
 pub async fn heal_one(request: ApiRequest) -> ApiResult {
+    let CheckedConnection { id, settled, may_read } = check(&request).await?;
+    let result = request.app.blocking(move |app| connection_result(app, id)).await?;
+    let result = if may_read { result } else { result.state_only() };
+    answer_about(&request, id, settled, &result)
+}
+
+/// `POST /connections/{id}/health-check`
+///
+/// # Errors
+/// 403, 404, 409, 503.
+pub async fn health_check(request: ApiRequest) -> ApiResult {
+    let CheckedConnection { id, settled, may_read } = check(&request).await?;
+    let health = request.app.blocking(move |app| health_of(app, id)).await?;
+    let health = if may_read { health } else { health.state_only() };
+    answer_about(&request, id, settled, &health)
+}
+
+/// A connection that was checked again, or will be.
+struct CheckedConnection {
+    id: ConnectionId,
+    /// Whether the attempt has finished.
+    settled: bool,
+    /// Whether the caller may read more than the state.
+    may_read: bool,
+}
+
+/// Requests an attempt for the connection of the path, and waits for it as long as the caller wants.
+async fn check(request: &ApiRequest) -> Result<CheckedConnection, ApiProblem> {
     let id = request.connection()?;
     let (namespace, state) = {
         let snapshot = request.app.handle.registry.snapshot();
@@ -89,19 +118,21 @@ pub async fn heal_one(request: ApiRequest) -> ApiResult {
             None => return Err(ApiProblem::not_found("No connection with this id.")),
         }
     };
-    require_writable(&request, &namespace)?;
+    require_writable(request, &namespace)?;
     if state == State::Retired {
         return Err(ApiProblem::new(StatusCode::CONFLICT, ProblemCode::Retired, "Connection is retired", RETIRED));
     }
     let since = request.app.handle.clock.now();
     request.app.handle.heal([id]);
-    let settled = wait_until_settled(&request, id, since, deadline(&request)).await;
-    let result = request.app.blocking(move |app| connection_result(app, id)).await?;
-    let result = if request.caller()?.may_read(&namespace) { result } else { result.state_only() };
+    let settled = wait_until_settled(request, id, since, deadline(request)).await;
+    Ok(CheckedConnection { id, settled, may_read: request.caller()?.may_read(&namespace) })
+}
+
+fn answer_about<T: Serialize>(request: &ApiRequest, id: ConnectionId, settled: bool, answer: &T) -> ApiResult {
     let status = if settled { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut response = json(status, &result)?;
-    insert_header(&mut response, header::LOCATION, format!("/connections/{id}"));
-    add_preference_applied(&request, &mut response);
+    let mut response = json(status, answer)?;
+    insert_header(&mut response, header::LOCATION, request.address(&format!("/connections/{id}")));
+    add_preference_applied(request, &mut response);
     Ok(response)
 }
 
@@ -147,7 +178,7 @@ pub async fn heal_many(mut request: ApiRequest) -> ApiResult {
     let status = if settled == all { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = json(status, &answer)?;
     if status == StatusCode::ACCEPTED {
-        insert_header(&mut response, header::LOCATION, "/connections");
+        insert_header(&mut response, header::LOCATION, request.address("/connections"));
     }
     add_preference_applied(&request, &mut response);
     Ok(response)

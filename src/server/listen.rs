@@ -3,7 +3,7 @@
 use super::app::App;
 use super::connections::{ClientConnection, ConnectionTable};
 use super::stream::ClientStream;
-use super::{ServerInfo, ServerLimits, dispatch, proof};
+use super::{ServerInfo, ServerLimits, dispatch, proof, target};
 use crate::pipeline::Env;
 use crate::reconcile::Handle;
 use axum::Router;
@@ -172,6 +172,7 @@ async fn serve_client(
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         client.begin_request();
         let mut request: Request = request.map(axum::body::Body::new);
+        target::normalize(&mut request);
         request.extensions_mut().insert(Arc::clone(client));
         let response = router.call(request);
         async move {
@@ -180,7 +181,7 @@ async fn serve_client(
             response
         }
     });
-    let stream = ClientStream::new(stream, Arc::clone(client), limits.write);
+    let stream = ClientStream::new(stream, Arc::clone(client), limits.write, limits.linger);
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(limits.header_read).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
     let connection = server.serve_connection(TokioIo::new(stream), service);

@@ -4,19 +4,25 @@ use super::ServerInfo;
 use super::problem::ApiProblem;
 use super::problem_code::ProblemCode;
 use super::proof;
-use super::request::{ApiRequest, ApiResult, JSON, insert_header, json, response};
+use super::representation::Rendered;
+use super::request::{ApiRequest, ApiResult, JSON, insert_header, json, rendered_response, response};
 use super::{auth::Caller, openapi};
 use crate::funnel::funnel;
 use crate::model::Timestamp;
+use crate::reconcile::Handle;
 use crate::report::metrics::{self, MAX_NAMESPACES, ProviderUsage, Scrape};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 use utoipa::ToSchema;
 
 /// The published schema, which is the same one that the parser validates with.
 const SCHEMA: &str = crate::intake::schema::TEXT;
+
+/// The OpenAPI document.
+static DOCUMENT: LazyLock<Arc<Rendered>> = LazyLock::new(|| Arc::new(Rendered::new(openapi::text())));
 
 /// The media type of OpenMetrics.
 pub const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -25,6 +31,33 @@ pub const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct StatusAnswer {
     pub status: String,
+}
+
+/// The answer of `GET /health` and `GET /api/health`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ServiceHealth {
+    /// Always `healthy`, because a process that does not run does not answer.
+    pub status: String,
+    /// Always `aam`.
+    pub service: String,
+    pub version: String,
+    /// Whether `GET /readyz` answers 200.
+    pub ready: bool,
+}
+
+/// `GET /health` and `GET /api/health`: reports that the process is running, and whether it is ready.
+///
+/// # Errors
+/// This never fails.
+pub async fn health(request: ApiRequest) -> ApiResult {
+    let info = &request.app.info;
+    let health = ServiceHealth {
+        status: "healthy".to_string(),
+        service: info.service.clone(),
+        version: info.version.clone(),
+        ready: not_ready(&request.app.handle).is_none(),
+    };
+    json(StatusCode::OK, &health)
 }
 
 /// `GET /healthz`: reports that the process is running.
@@ -40,27 +73,31 @@ pub async fn healthz(_: ApiRequest) -> ApiResult {
 /// # Errors
 /// Returns 503 with the reason.
 pub async fn readyz(request: ApiRequest) -> ApiResult {
-    let handle = &request.app.handle;
+    match not_ready(&request.app.handle) {
+        None => json(StatusCode::OK, &StatusAnswer { status: "ready".to_string() }),
+        Some(reason) => Err(ApiProblem::unavailable(ProblemCode::NotReady, "Not ready", reason)),
+    }
+}
+
+/// Returns why AAM is not ready. Returns `None` if it is.
+fn not_ready(handle: &Handle) -> Option<String> {
     let trouble = handle.trouble.load();
-    let overdue;
-    let reason = if *handle.stopping.borrow() {
-        "AAM is stopping."
-    } else if !*handle.ready.borrow() {
-        "The first scan of the intents folder has not finished yet."
-    } else if !trouble.is_empty() {
-        trouble.as_str()
-    } else if let Some(age) = handle.overdue() {
-        overdue = format!(
-            "The policy and the intents folder were last read {} s ago; check that their file systems answer, for example with ls -l {} {}.",
-            age.as_secs(),
-            handle.policy_file.display(),
-            handle.intents.display()
-        );
-        &overdue
-    } else {
-        return json(StatusCode::OK, &StatusAnswer { status: "ready".to_string() });
-    };
-    Err(ApiProblem::unavailable(ProblemCode::NotReady, "Not ready", reason))
+    if *handle.stopping.borrow() {
+        return Some("AAM is stopping.".to_string());
+    }
+    if !*handle.ready.borrow() {
+        return Some("The first scan of the intents folder has not finished yet.".to_string());
+    }
+    if !trouble.is_empty() {
+        return Some(trouble.to_string());
+    }
+    let age = handle.overdue()?;
+    Some(format!(
+        "The policy and the intents folder were last read {} s ago; check that their file systems answer, for example with ls -l {} {}.",
+        age.as_secs(),
+        handle.policy_file.display(),
+        handle.intents.display()
+    ))
 }
 
 /// `GET /version`. With a challenge in a header, the response proves that this process holds its registry.
@@ -82,7 +119,7 @@ pub async fn version(request: ApiRequest) -> ApiResult {
 /// # Errors
 /// This never fails.
 pub async fn document(_: ApiRequest) -> ApiResult {
-    Ok(response(StatusCode::OK, JSON, openapi::text()))
+    Ok(rendered_response(StatusCode::OK, JSON, &DOCUMENT))
 }
 
 /// `GET /schemas/connection_intent.json`

@@ -3,9 +3,12 @@
 //! - [`routes`]: the route table; start reading here
 //! - [`dispatch`]: from a request to its handler
 //! - [`listen`], [`connections`], [`stream`]: the sockets, their limits and the graceful stop
-//! - [`served_hosts`], [`auth`], [`rate`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
-//! - [`onboard`], [`withdraw`], [`handoff`], [`holds`], [`heal`], [`read`], [`history`], [`drift`], [`catalogs`], [`plan`],
-//!   [`families`], [`meta`], [`dashboard`], [`consent`]: the handlers
+//! - [`target`], [`served_hosts`], [`cors`], [`auth`], [`rate`], [`prefer`], [`query`], [`request`], [`problem`]: the parts
+//!   that all requests have in common
+//! - [`idempotency`]: gives the answer to a request again
+//! - [`representation`]: compressed responses, and 304 for clients that have the response already
+//! - [`onboard`], [`withdraw`], [`handoff`], [`holds`], [`heal`], [`read`], [`health`], [`history`], [`drift`], [`catalogs`],
+//!   [`plan`], [`families`], [`meta`], [`dashboard`], [`consent`]: the handlers
 //! - [`openapi`]: the OpenAPI document
 //! - [`mcp`]: the API as tools of assistants
 //! - [`bounded`]: keeps the size of responses within bounds
@@ -18,14 +21,17 @@ pub mod catalogs;
 pub mod connections;
 pub mod consent;
 mod consent_page;
+pub mod cors;
 pub mod dashboard;
 pub mod dispatch;
 pub mod drift;
 pub mod families;
 pub mod handoff;
 pub mod heal;
+pub mod health;
 pub mod history;
 pub mod holds;
+pub mod idempotency;
 pub mod listen;
 pub mod mcp;
 pub mod meta;
@@ -39,12 +45,15 @@ pub mod probe;
 pub mod problem;
 pub mod problem_code;
 pub mod proof;
+pub mod query;
 pub mod rate;
 pub mod read;
+pub mod representation;
 pub mod request;
 pub mod routes;
 pub mod served_hosts;
 pub mod stream;
+pub mod target;
 pub mod withdraw;
 
 #[cfg(test)]
@@ -91,8 +100,20 @@ pub struct ServerLimits {
     pub body_read: Duration,
     /// The timeout for producing a response, in addition to the time that the caller asked to wait.
     pub request: Duration,
+    /// How long, and up to how many bytes, the rest of a request is read and discarded before its connection is closed.
+    pub linger: Linger,
     /// How long requests in flight may continue when the process stops.
     pub drain: Duration,
+}
+
+/// Bounds for reading the rest of a request whose response was sent before it arrived completely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linger {
+    /// For the whole rest.
+    pub time: Duration,
+    /// How long the client may send nothing.
+    pub idle: Duration,
+    pub bytes: usize,
 }
 
 impl ServerLimits {
@@ -118,6 +139,7 @@ impl Default for ServerLimits {
             life_without_token: Duration::from_secs(30),
             body_read: Duration::from_secs(30),
             request: Duration::from_secs(60),
+            linger: Linger { time: Duration::from_secs(10), idle: Duration::from_secs(2), bytes: 64 << 20 },
             drain: Duration::from_secs(10),
         }
     }

@@ -1,5 +1,6 @@
 //! Intents that are pushed over the API. They use the same parser and the same ledger as intents from the folder.
 
+use super::app::App;
 use super::auth::Caller;
 use super::bounded::{PageBytes, bounded_funnel, json_len, shorten};
 use super::listen::stop_requested;
@@ -10,7 +11,7 @@ use super::read::connection_result;
 use super::request::{ApiRequest, ApiResult, insert_header, json};
 use crate::funnel::{Funnel, funnel};
 use crate::intake::wire::{self, Item, Limits};
-use crate::model::{ConnectionId, Intent, Origin, State, Timestamp};
+use crate::model::{ConnectionId, Intent, Origin, Problem, State, Timestamp};
 use crate::registry::{Acceptance, IntentChange, RegistryError};
 use crate::report::result::{ConnectionResult, WarningBody};
 use axum::http::{StatusCode, header};
@@ -33,6 +34,10 @@ pub struct BatchAnswer {
     pub total: usize,
     /// The number of items that were accepted, in whatever state they are now.
     pub succeeded: usize,
+    /// The number of items whose connection is ACTIVE now.
+    pub active: usize,
+    /// The number of items whose attempt did not finish in time; their `http_status` is 202.
+    pub unsettled: usize,
     /// The number of items for which a single push would have returned an error.
     pub failed: usize,
     pub results: Vec<BatchItem>,
@@ -54,6 +59,8 @@ pub struct AcceptedItem {
     pub index: usize,
     /// The status that a single push would have returned: 201, 200, 202, or 409 for an unsupported type.
     pub http_status: u16,
+    /// The URL to poll for the state of the connection.
+    pub location: String,
     #[serde(flatten)]
     pub result: ConnectionResult,
 }
@@ -85,7 +92,7 @@ pub async fn onboard(mut request: ApiRequest) -> ApiResult {
     let item = match parsed.items.into_iter().next() {
         Some(item) if !is_list => item,
         _ => {
-            let problem = crate::model::Problem::new("", "expected one object, found a list of intents")
+            let problem = Problem::new("", "expected one object, found a list of intents")
                 .hint("send several intents to POST /connections/onboard/batch as {\"intents\": [ … ]}");
             return Err(ApiProblem::refused(
                 &wire::Refusal { fault: wire::Fault::Invalid, problems: vec![problem] },
@@ -120,7 +127,7 @@ fn single(request: &ApiRequest, change: IntentChange, settled: bool, result: Con
         problem.result = Some(Box::new(result));
         return Err(problem);
     }
-    let location = format!("/connections/{}", result.connection_id);
+    let location = request.address(&format!("/connections/{}", result.connection_id));
     let mut response = json(status, &result)?;
     insert_header(&mut response, header::LOCATION, location);
     add_preference_applied(request, &mut response);
@@ -174,40 +181,78 @@ pub async fn batch(mut request: ApiRequest) -> ApiResult {
         false => accept(&request, intents).await?,
     };
     let until = deadline(&request);
-    for ((index, warnings), accepted) in indices.into_iter().zip(accepted) {
-        let settled = wait_until_settled(&request, accepted.connection, Timestamp(0), until).await;
-        let mut result = result(&request, accepted.connection).await?;
-        add_warnings(&mut result, warnings);
-        shorten(&mut page, &mut result);
-        let http_status = status_of(accepted.change, settled, &result).as_u16();
-        if let Some(slot) = results.get_mut(index) {
-            *slot = Some(BatchItem::Accepted(Box::new(AcceptedItem { index, http_status, result })));
-        }
+    let mut settled = Vec::with_capacity(accepted.len());
+    for one in &accepted {
+        settled.push(wait_until_settled(&request, one.connection, Timestamp(0), until).await);
     }
-    let results: Vec<BatchItem> = results.into_iter().flatten().collect();
-    let succeeded = results.iter().filter(|item| item.succeeded()).count();
+    let (indices, warnings): (Vec<usize>, Vec<_>) = indices.into_iter().unzip();
+    let described = describe_accepted(&request, &accepted, warnings, page).await?;
+    for (((index, result), accepted), settled) in indices.into_iter().zip(described).zip(accepted).zip(settled) {
+        let Some(slot) = results.get_mut(index) else { continue };
+        let http_status = status_of(accepted.change, settled, &result).as_u16();
+        let location = request.address(&format!("/connections/{}", accepted.connection));
+        *slot = Some(BatchItem::Accepted(Box::new(AcceptedItem { index, http_status, location, result })));
+    }
+    answer_batch(&request, results.into_iter().flatten().collect()).await
+}
+
+/// Returns the result of each accepted item, shortened after one page, as far as the token may read it.
+async fn describe_accepted(
+    request: &ApiRequest,
+    accepted: &[Acceptance],
+    warnings: Vec<Vec<Problem>>,
+    mut page: PageBytes,
+) -> Result<Vec<ConnectionResult>, ApiProblem> {
+    let (ids, caller): (Vec<ConnectionId>, Caller) =
+        (accepted.iter().map(|accepted| accepted.connection).collect(), request.caller()?.clone());
+    let describe = move |app: &App| {
+        ids.into_iter()
+            .zip(warnings)
+            .map(|(id, warnings)| {
+                let result = connection_result(app, id)?;
+                let mut result = if caller.may_read(&result.namespace) { result } else { result.for_writer() };
+                add_warnings(&mut result, warnings);
+                shorten(&mut page, &mut result);
+                Ok(result)
+            })
+            .collect()
+    };
+    request.app.blocking(describe).await
+}
+
+/// Builds the answer to a batch: 200, or 202 if the attempt of an item has not finished.
+async fn answer_batch(request: &ApiRequest, results: Vec<BatchItem>) -> ApiResult {
+    let count = |condition: fn(&AcceptedItem) -> bool| {
+        let accepted = results.iter().filter_map(|item| match item {
+            BatchItem::Accepted(item) => Some(item),
+            BatchItem::Refused(_) => None,
+        });
+        accepted.filter(|item| condition(item)).count()
+    };
+    let (succeeded, active, unsettled) = (
+        count(|item| item.http_status < 400),
+        count(|item| item.result.status == State::Active.as_str()),
+        count(|item| item.http_status == StatusCode::ACCEPTED.as_u16()),
+    );
     let answer = BatchAnswer {
         total: results.len(),
         succeeded,
+        active,
+        unsettled,
         failed: results.len() - succeeded,
-        funnel: current_funnel(&request).await?,
+        funnel: current_funnel(request).await?,
         results,
     };
-    let mut response = json(StatusCode::OK, &answer)?;
-    add_preference_applied(&request, &mut response);
+    let status = if unsettled == 0 { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = json(status, &answer)?;
+    if unsettled > 0 {
+        insert_header(&mut response, header::LOCATION, request.address("/connections"));
+    }
+    add_preference_applied(request, &mut response);
     Ok(response)
 }
 
-impl BatchItem {
-    fn succeeded(&self) -> bool {
-        match self {
-            BatchItem::Accepted(item) => item.http_status < 400,
-            BatchItem::Refused(_) => false,
-        }
-    }
-}
-
-fn refused(index: usize, problem: ApiProblem, warnings: &[crate::model::Problem], page: &mut PageBytes) -> BatchItem {
+fn refused(index: usize, problem: ApiProblem, warnings: &[Problem], page: &mut PageBytes) -> BatchItem {
     let problem = problem.into_document();
     let mut item = RefusedItem {
         index,
@@ -276,7 +321,7 @@ async fn accept(request: &ApiRequest, intents: Vec<Intent>) -> Result<Vec<Accept
 /// Returns the time at which the response is sent even if the pipeline has not finished.
 #[must_use]
 pub fn deadline(request: &ApiRequest) -> Instant {
-    Instant::now() + request.wait.limit
+    Instant::from_std(request.arrived) + request.wait.limit
 }
 
 /// Waits until an attempt for `id` that began after `since` has finished, until the deadline `until`, or until the
@@ -302,7 +347,7 @@ async fn result(request: &ApiRequest, id: ConnectionId) -> Result<ConnectionResu
 }
 
 /// Replaces the warnings about unknown fields with those of the parser, which have better hints.
-fn add_warnings(result: &mut ConnectionResult, warnings: Vec<crate::model::Problem>) {
+fn add_warnings(result: &mut ConnectionResult, warnings: Vec<Problem>) {
     result.warnings.retain(|warning| warning.pointer.starts_with("/steps/"));
     result.warnings.splice(0..0, warnings.iter().map(WarningBody::from));
 }

@@ -14,7 +14,7 @@ use super::onboard::MAX_BATCH_ITEMS;
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
 use super::routes::{QueryParam, QueryValue};
-use super::{ServerInfo, catalogs, dashboard, drift, families, handoff, heal, history, holds, meta, onboard, plan, read};
+use super::{ServerInfo, catalogs, dashboard, drift, families, handoff, heal, health, history, holds, meta, onboard, plan, read};
 use crate::family_guide::FamilyGuide;
 use crate::funnel::Funnel;
 use crate::policy::TokenScope;
@@ -55,7 +55,10 @@ pub fn document() -> Value {
             "description": "Turns connection_intent documents into live, read-only, proven connections, and reports what is connected and what blocks the rest.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [
+            {"url": "/"},
+            {"url": "/api/v1/aam", "description": "Every endpoint, at the addresses of the predecessor."},
+        ],
         "tags": names::TAGS.map(|(name, description)| json!({"name": name, "description": description})),
         "paths": paths,
         "components": {
@@ -63,6 +66,7 @@ pub fn document() -> Value {
             "examples": examples::problems(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "A token of the policy (api.tokens), or the admin token that the first start writes next to the registry."},
+                "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same token, where the policy sets api.api_key_header: true."},
                 "basic": {"type": "http", "scheme": "basic", "description": "The same token as the password, for browsers; the user name is ignored."},
             },
         },
@@ -91,7 +95,7 @@ fn operation(route: &Route) -> Value {
         Access::Open | Access::Link => operation["security"] = json!([]),
         Access::Scope(scope) => {
             let scope = scope.as_str();
-            operation["security"] = json!([{"bearer": [scope]}, {"basic": [scope]}]);
+            operation["security"] = json!([{"bearer": [scope]}, {"basic": [scope]}, {"api_key": [scope]}]);
             operation["description"] = format!("Needs a token with the scope `{scope}`.").into();
         }
     }
@@ -164,9 +168,27 @@ pub fn parameters(route: &Route) -> Vec<Value> {
         json!({"name": param.name, "in": "query", "required": false, "allowEmptyValue": true, "description": param.description, "schema": query_schema(param)})
     }));
     if route.waits {
-        all.push(json!({"name": "Prefer", "in": "header", "required": false, "description": "RFC 7240: wait=N waits up to N seconds for the result, at most 300 (default 30); respond-async does not wait.", "schema": {"type": "string"}, "example": "wait=60"}));
+        all.push(json!({"name": "Prefer", "in": "header", "required": false, "description": "RFC 7240: wait=N waits up to N seconds for the result, at most 300; by default, the answer comes within 10 s; respond-async does not wait.", "schema": {"type": "string"}, "example": "wait=60"}));
+    }
+    if is_keyed(route) {
+        all.push(json!({"name": "Idempotency-Key", "in": "header", "required": false, "description": "A key that you choose, for example a UUID. The same request with the same key gets the same answer for a day, with the header Idempotency-Replayed.", "schema": {"type": "string", "minLength": 1, "maxLength": 255}}));
+    }
+    if is_tagged(route) {
+        all.push(json!({"name": "If-None-Match", "in": "header", "required": false, "description": "The ETag of an earlier answer: 304 without a body if the answer would be the same.", "schema": {"type": "string"}}));
     }
     all
+}
+
+/// Whether requests may have an idempotency key.
+fn is_keyed(route: &Route) -> bool {
+    matches!(route.access, Access::Scope(_)) && route.method != Method::Get
+}
+
+/// Whether answers have a tag.
+fn is_tagged(route: &Route) -> bool {
+    matches!(route.access, Access::Scope(_))
+        && route.method == Method::Get
+        && route.answers.iter().any(|(_, kind, _)| kind.ends_with("json"))
 }
 
 fn responses(route: &Route) -> Map<String, Value> {
@@ -188,7 +210,14 @@ fn responses(route: &Route) -> Map<String, Value> {
             response["headers"] =
                 json!({"Location": {"description": "The URL to poll for the result.", "schema": {"type": "string"}}});
         }
+        if *status == 200 && route.path == "/metrics/funnel" {
+            response["headers"] =
+                json!({"X-SLO-Coverage": {"description": "The coverage, as in the body.", "schema": {"type": "number"}}});
+        }
         all.insert(status.to_string(), response);
+    }
+    if is_tagged(route) {
+        all.insert("304".to_string(), json!({"description": status_description(304)}));
     }
     let guarded: &[u16] = match route.access {
         Access::Open => &[403],
@@ -200,10 +229,15 @@ fn responses(route: &Route) -> Map<String, Value> {
         Access::Link => json!({dashboard::HTML: {"schema": {"type": "string"}}}),
         Access::Open | Access::Scope(_) => json!({MEDIA_TYPE: {"schema": reference("Problem")}}),
     };
-    for status in guarded.iter().chain(takes_query).chain(route.problems) {
+    let keyed: &[u16] = if is_keyed(route) { &[409, 422] } else { &[] };
+    for status in guarded.iter().chain(takes_query).chain(keyed).chain(route.problems) {
         let mut content = content.clone();
         if let (Some(_), Some(body)) = (examples::problem(*status), content.get_mut(MEDIA_TYPE)) {
             body["examples"] = json!({"response": {"$ref": format!("#/components/examples/problem_{status}")}});
+        }
+        let earlier = all.get(&status.to_string()).and_then(|answer| answer.get("content")).and_then(Value::as_object);
+        for (kind, schema) in earlier.into_iter().flatten() {
+            content[kind] = schema.clone();
         }
         all.insert(status.to_string(), json!({"description": status_description(*status), "content": content}));
     }
@@ -217,6 +251,7 @@ fn status_description(status: u16) -> &'static str {
         200 => "OK",
         201 => "Accepted for the first time; the first attempt has finished",
         202 => "Accepted; the attempt did not finish within the time that the caller asked to wait",
+        304 => "The answer is that of If-None-Match",
         303 => "Go to the address in Location",
         400 => "Invalid request, or the body is not valid JSON",
         401 => "The token is missing, malformed or unknown",
@@ -226,16 +261,18 @@ fn status_description(status: u16) -> &'static str {
         404 => "Not found, or the token has no access to it",
         408 => "The body did not arrive in time",
         409 => {
-            "The connection cannot be connected (UNSUPPORTED, although its intent was recorded), is RETIRED, or is desired by a file; or the request does not fit what is recorded"
+            "The connection cannot be connected (UNSUPPORTED, although its intent was recorded), is RETIRED, or is desired by a file; the request does not fit what is recorded; or the first request with the Idempotency-Key is in progress"
         }
         413 => "The body is too large",
         415 => "Content-Type must be application/json",
-        422 => "The document is not valid; `problems` lists every invalid value with a JSON pointer and a hint",
+        422 => {
+            "The document is not valid; `problems` lists every invalid value with a JSON pointer and a hint; or the Idempotency-Key was used for another request"
+        }
         410 => "The link was used, has ended or was replaced",
         429 => "The token or the address has sent too many requests; Retry-After says when to repeat the request",
         502 => "The vendor or the source did not confirm the consent",
         503 => {
-            "The registry cannot write, the process is starting or stopping, or too many requests are being served; try again later"
+            "The registry cannot write, the process is starting or stopping, or too many requests are being served; try again later. For the funnel also: the SLO is not met and the caller or the policy asks for this status"
         }
         _ => "See RFC 9110",
     }
@@ -261,7 +298,9 @@ fn derived_schemas() -> Map<String, Value> {
     add::<ServerInfo>(&mut all);
     add::<meta::StatusAnswer>(&mut all);
     add::<read::ConnectionPage>(&mut all);
-    add::<read::HealthAnswer>(&mut all);
+    add::<health::HealthAnswer>(&mut all);
+    add::<health::HealthPage>(&mut all);
+    add::<meta::ServiceHealth>(&mut all);
     add::<history::VersionPage>(&mut all);
     add::<history::CatalogAnswer>(&mut all);
     add::<heal::HealRequest>(&mut all);

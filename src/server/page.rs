@@ -5,6 +5,7 @@ use crate::funnel::Stage;
 use crate::model::Digest;
 use crate::model::text::{counted, printable};
 use crate::report::result::{ConnectionResult, StepBody, WarningBody};
+use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -26,6 +27,17 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 #[must_use]
 pub fn content_security_policy() -> &'static str {
     &POLICY
+}
+
+/// Lets the pages of `ancestors` show the page in a frame. `X-Frame-Options` cannot name them, so it must not be there.
+pub fn allow_frames(headers: &mut HeaderMap, ancestors: &[String]) {
+    let Some(policy) = headers.get(header::CONTENT_SECURITY_POLICY).and_then(|value| value.to_str().ok()) else {
+        return;
+    };
+    let allowed = format!("frame-ancestors {}", ancestors.join(" "));
+    if let Ok(value) = HeaderValue::from_str(&policy.replace("frame-ancestors 'none'", &allowed)) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, value);
+    }
 }
 
 /// Returns the page as text. Characters that would change how the text around them is shown are escaped, because names and

@@ -8,7 +8,9 @@ pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// The response header.
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+/// How long a response waits if the client does not ask for anything. One second is left for
+/// reading the request and writing the response, so that a client with a timeout of 10 s gets it.
+const DEFAULT_WAIT: Duration = Duration::from_secs(9);
 const MAX_WAIT_SECONDS: u64 = 300;
 
 /// How long a response may wait for the pipeline.
@@ -72,7 +74,7 @@ mod tests {
         assert_eq!(parsed("respond-async, wait=2"), (2, Some("wait=2".to_string())));
         assert_eq!(parsed("wait=100000"), (300, Some("wait=300".to_string())));
         for ignored in ["wait=soon", "wait=-1", "return=minimal", ""] {
-            assert_eq!(parsed(ignored), (30, None), "{ignored}");
+            assert_eq!(parsed(ignored), (9, None), "{ignored}");
         }
     }
 }

@@ -37,6 +37,8 @@ problem_codes! {
     HandoffChanged => "HANDOFF_CHANGED",
     HoldChanged => "HOLD_CHANGED",
     HostNotAllowed => "HOST_NOT_ALLOWED",
+    IdempotencyKeyInProgress => "IDEMPOTENCY_KEY_IN_PROGRESS",
+    IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
     InvalidHandoff => "INVALID_HANDOFF",
     InvalidIntent => "INVALID_INTENT",
     InvalidRequest => "INVALID_REQUEST",

@@ -1,23 +1,29 @@
-//! Read endpoints: the list of connections, one connection, its health, and the funnel.
+//! Read endpoints: the list of connections, one connection, and the funnel.
 
 use super::app::App;
 use super::bounded::{PageBytes, bounded_funnel, json_len};
 use super::past_funnels::past_funnel;
 use super::problem::ApiProblem;
-use super::request::{ApiRequest, ApiResult, JSON, encode, json};
+use super::query::instant;
+use super::representation::Rendered;
+use super::request::{ApiRequest, ApiResult, JSON, encode, insert_header, rendered_response};
 use crate::families::aliases;
 use crate::funnel::funnel;
 use crate::model::{ConnectionId, State, Timestamp};
 use crate::report::holds::HeldBody;
-use crate::report::result::{ConnectionResult, LedgerBodies, StepBody, error_attempt};
+use crate::report::result::{ConnectionResult, LedgerBodies, error_attempt};
 use crate::snapshot::{Connection, Snapshot};
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
+use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// The response header with the coverage of the funnel.
+pub const SLO_COVERAGE: HeaderName = HeaderName::from_static("x-slo-coverage");
 
 /// The default number of items on a page.
 pub const DEFAULT_PAGE_SIZE: usize = 100;
@@ -42,35 +48,17 @@ pub struct ConnectionPage {
     pub connections: Vec<ConnectionResult>,
     /// Send it as `cursor` for the next page; null on the last page.
     pub next_cursor: Option<String>,
+    /// The number of the last entry of the ledger that the page shows. Send it as `updated_since` to get what changed later.
+    pub registry_seq: u64,
 }
 
-/// The health of a connection, and the counters of its last tiny sync.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct HealthAnswer {
-    pub connection_id: String,
-    #[schema(value_type = State)]
-    pub status: String,
-    /// Whether the latest conclusive attempt passed the health step.
-    pub healthy: bool,
-    pub message: String,
-    /// When the connection was last checked, whatever the result.
-    pub checked_at: Option<String>,
-    /// When discovery and tiny sync last ran.
-    pub checked_full_at: Option<String>,
-    pub failures_in_a_row: u32,
-    /// True while an attempt runs.
-    pub checking: bool,
-    /// The health step of the latest attempt.
-    pub step: Option<StepBody>,
-    pub last_tiny_sync: Option<TinySync>,
-}
-
-/// The counters of the latest successful tiny sync.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct TinySync {
-    pub at: String,
-    pub rows: Option<u64>,
-    pub latency_ms: Option<u64>,
+/// Since when connections must have changed to be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdatedSince {
+    /// At or after an instant, including checks that found nothing new.
+    Instant(Timestamp),
+    /// With an entry in the ledger after this one. A check that finds nothing new has no entry.
+    Entry(u64),
 }
 
 /// The filters of a list, and the position and size of the page.
@@ -78,8 +66,47 @@ pub struct ConnectionFilter {
     pub namespace: String,
     pub state: Option<State>,
     pub source_type: Option<String>,
+    pub since: Option<UpdatedSince>,
     pub limit: usize,
     pub after: Option<ConnectionId>,
+}
+
+impl ConnectionFilter {
+    /// Reads the filter from the query.
+    ///
+    /// # Errors
+    /// 400 and 403.
+    pub fn from_request(request: &ApiRequest) -> Result<ConnectionFilter, ApiProblem> {
+        let query = &request.query;
+        Ok(ConnectionFilter {
+            namespace: request.namespace()?,
+            state: query.state()?,
+            source_type: query.get("source_type").map(str::to_string),
+            since: query.get("updated_since").map(UpdatedSince::parse).transpose()?,
+            limit: query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?,
+            after: query.get("cursor").map(parse_cursor).transpose()?,
+        })
+    }
+
+    fn matches(&self, connection: &Connection) -> bool {
+        *connection.namespace == *self.namespace
+            && self.source_type.as_ref().is_none_or(|wanted| **wanted == *connection.source_type)
+            && self.state.is_none_or(|wanted| wanted == connection.state())
+            && match self.since {
+                None => true,
+                Some(UpdatedSince::Instant(at)) => connection.updated() >= at,
+                Some(UpdatedSince::Entry(seq)) => connection.changed.0 > seq,
+            }
+    }
+}
+
+impl UpdatedSince {
+    fn parse(text: &str) -> Result<UpdatedSince, ApiProblem> {
+        match text.parse() {
+            Ok(seq) => Ok(UpdatedSince::Entry(seq)),
+            Err(_) => Ok(UpdatedSince::Instant(instant("updated_since", text)?)),
+        }
+    }
 }
 
 /// `GET /connections`
@@ -87,13 +114,7 @@ pub struct ConnectionFilter {
 /// # Errors
 /// 400, 403, 503.
 pub async fn list(request: ApiRequest) -> ApiResult {
-    let filter = ConnectionFilter {
-        namespace: request.namespace()?,
-        state: request.query.state()?,
-        source_type: request.query.get("source_type").map(source_type),
-        limit: request.query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?,
-        after: request.query.get("cursor").map(parse_cursor).transpose()?,
-    };
+    let filter = ConnectionFilter::from_request(&request)?;
     request.cached(JSON, move |app| encode(&page(app, &filter)?)).await
 }
 
@@ -107,19 +128,25 @@ fn source_type(name: &str) -> String {
 /// # Errors
 /// Returns 503 if the registry cannot be read.
 pub fn page(app: &App, filter: &ConnectionFilter) -> Result<ConnectionPage, ApiProblem> {
-    let (total, mut found) = select(&app.handle.registry.snapshot(), filter);
+    let Selected { total, mut found, seq, .. } = select(&app.handle.registry.snapshot(), filter);
     let more = found.len() > filter.limit;
     found.truncate(filter.limit);
     let connections = page_of(app, &found, false)?;
-    let more = more || connections.len() < found.len();
-    let last = connections.len().checked_sub(1).and_then(|index| found.get(index)).filter(|_| more);
     Ok(ConnectionPage {
         data_source: "database".to_string(),
         namespace: filter.namespace.clone(),
         total,
-        next_cursor: last.map(|(id, _)| encode_cursor(*id)),
+        next_cursor: next_cursor(&found, connections.len(), more),
         connections,
+        registry_seq: seq,
     })
+}
+
+/// Returns the cursor for the connections that follow the first `shown` of `found`. `more` is true if others follow `found`.
+pub fn next_cursor(found: &[(ConnectionId, Connection)], shown: usize, more: bool) -> Option<String> {
+    let more = more || shown < found.len();
+    let last = shown.checked_sub(1).and_then(|index| found.get(index)).filter(|_| more);
+    last.map(|(id, _)| encode_cursor(*id))
 }
 
 /// Builds the results for the first of `found`, as many as fit on one page.
@@ -175,23 +202,34 @@ fn describe(
     Ok(results.collect())
 }
 
-/// Counts all matches and returns those on the page, plus one more if there is another page.
-fn select(snapshot: &Snapshot, filter: &ConnectionFilter) -> (usize, Vec<(ConnectionId, Connection)>) {
-    let matches = |connection: &Connection| {
-        *connection.namespace == *filter.namespace
-            && filter.source_type.as_ref().is_none_or(|wanted| **wanted == *connection.source_type)
-            && filter.state.is_none_or(|wanted| wanted == connection.state())
-    };
-    let total = snapshot.connections.values().filter(|c| matches(c)).count();
+/// What a filter selects from a snapshot.
+pub struct Selected {
+    /// The number of matches on all pages.
+    pub total: usize,
+    /// How many of them passed the health step of their latest conclusive attempt.
+    pub healthy: usize,
+    /// The matches on the page, plus one more if there is another page.
+    pub found: Vec<(ConnectionId, Connection)>,
+    /// The last entry of the ledger in the snapshot.
+    pub seq: u64,
+}
+
+/// Counts all matches and returns those on the page.
+pub fn select(snapshot: &Snapshot, filter: &ConnectionFilter) -> Selected {
+    let (mut total, mut healthy) = (0, 0);
+    for connection in snapshot.connections.values().filter(|connection| filter.matches(connection)) {
+        total += 1;
+        healthy += usize::from(connection.is_healthy());
+    }
     let start = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
     let found = snapshot
         .connections
         .range((start, Bound::Unbounded))
-        .filter(|(_, connection)| matches(connection))
+        .filter(|(_, connection)| filter.matches(connection))
         .take(filter.limit + 1)
         .map(|(id, connection)| (*id, connection.as_ref().clone()))
         .collect();
-    (total, found)
+    Selected { total, healthy, found, seq: snapshot.seq }
 }
 
 fn encode_cursor(id: ConnectionId) -> String {
@@ -222,7 +260,7 @@ pub fn connection_result(app: &App, id: ConnectionId) -> Result<ConnectionResult
         .ok_or_else(|| ApiProblem::defect("The connection has no result body."))
 }
 
-fn find_connection(app: &App, id: ConnectionId) -> Result<Connection, ApiProblem> {
+pub fn find_connection(app: &App, id: ConnectionId) -> Result<Connection, ApiProblem> {
     app.handle
         .registry
         .snapshot()
@@ -241,59 +279,43 @@ pub async fn connection(request: ApiRequest) -> ApiResult {
     request.cached(JSON, move |app| encode(&connection_result(app, id)?)).await
 }
 
-/// `GET /connections/{id}/health`
-///
-/// # Errors
-/// 404, 503.
-pub async fn health(request: ApiRequest) -> ApiResult {
-    let id = request.connection()?;
-    let answer = request
-        .app
-        .blocking(move |app| {
-            let connection = find_connection(app, id)?;
-            let result = connection_result(app, id)?;
-            let proven = connection.proven.as_ref();
-            Ok(HealthAnswer {
-                connection_id: result.connection_id,
-                status: result.status,
-                healthy: connection.conclusive.as_ref().is_some_and(|attempt| attempt.facts.healthy),
-                message: result.message,
-                checked_at: connection.last_checked().map(Timestamp::rfc3339),
-                checked_full_at: connection.checked_full.map(Timestamp::rfc3339),
-                failures_in_a_row: connection.failures,
-                checking: result.checking,
-                step: result.steps.unwrap_or_default().into_iter().find(|step| step.step == "health"),
-                last_tiny_sync: proven.map(|attempt| TinySync {
-                    at: attempt.at.rfc3339(),
-                    rows: attempt.facts.rows,
-                    latency_ms: attempt.facts.latency_ms,
-                }),
-            })
-        })
-        .await?;
-    json(StatusCode::OK, &answer)
-}
-
 /// `GET /metrics/funnel`
 ///
 /// # Errors
 /// 400, 403, 503.
 pub async fn metrics_funnel(request: ApiRequest) -> ApiResult {
     let namespace = request.namespace()?;
-    let Some(text) = request.query.get("at") else {
-        return request
-            .cached(JSON, move |app| {
+    let enforced = match request.query.get("enforce") {
+        None => request.app.handle.policy().api.enforce_slo,
+        Some(text) if text.eq_ignore_ascii_case("slo") => true,
+        Some(text) if text.eq_ignore_ascii_case("none") => false,
+        Some(_) => return Err(ApiProblem::bad_request("enforce must be slo or none.")),
+    };
+    let rendered = match request.query.instant("at")? {
+        None => {
+            let render = move |app: &App| {
                 let target = app.handle.policy().slo.coverage;
                 let now = app.handle.clock.now();
                 encode(&bounded_funnel(funnel(&app.handle.registry.snapshot(), &namespace, target, now)))
-            })
-            .await;
+            };
+            request.rendered(render).await?
+        }
+        Some(at) => {
+            let at = at.min(request.app.handle.clock.now());
+            Arc::new(Rendered::new(encode(&past_funnel(&request.app, namespace, at).await?)?.into()))
+        }
     };
-    let at = Timestamp::parse(text).map_err(|reason| {
-        ApiProblem::bad_request(format!(
-            "at must be an RFC 3339 timestamp, for example 2026-11-08T18:00:00Z (write + as %2B): {reason}."
-        ))
-    })?;
-    let at = at.min(request.app.handle.clock.now());
-    json(StatusCode::OK, &past_funnel(&request.app, namespace, at).await?)
+    let slo: SloFigures = serde_json::from_slice(rendered.body())
+        .map_err(|error| ApiProblem::defect(format!("The funnel could not be read again: {error}.")))?;
+    let status = if enforced && !slo.slo_met { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let mut answer = rendered_response(status, JSON, &rendered);
+    insert_header(&mut answer, SLO_COVERAGE, slo.coverage.to_string());
+    Ok(answer)
+}
+
+/// The fields of the funnel that the status of the response depends on.
+#[derive(Deserialize)]
+struct SloFigures {
+    coverage: f64,
+    slo_met: bool,
 }

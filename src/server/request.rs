@@ -6,10 +6,13 @@ use super::connections::ClientConnection;
 use super::prefer::WaitPreference;
 use super::problem::ApiProblem;
 use super::problem_code::ProblemCode;
-use super::routes::QueryParam;
+use super::query::QueryParams;
+use super::representation::Rendered;
+use super::routes::Route;
+use super::target::PathPrefix;
 use crate::intake::Format;
+use crate::model::ConnectionId;
 use crate::model::text::printable_json;
-use crate::model::{ConnectionId, State};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
@@ -50,79 +53,23 @@ pub struct ApiRequest {
     /// The authenticated caller, or `None` on routes that do not need a token.
     pub caller: Option<Caller>,
     pub method: Method,
+    pub route: &'static Route,
+    /// When the head of the request was read.
+    pub arrived: Instant,
+    /// The path without the prefix under which the client called it.
     pub path: String,
-    /// The path and the query as the client sent them.
-    pub target: String,
+    pub prefix: PathPrefix,
+    /// The query as the client sent it.
+    pub raw_query: Option<String>,
     pub query: QueryParams,
+    /// What the cache of responses stores the response under. Requests with the same response have the same key.
+    pub cache_key: String,
     pub headers: HeaderMap,
     /// The request body. It is behind a lock only because `Body` is not `Sync`.
     pub body: Mutex<Body>,
+    /// The body, if it was read before the handler was called. [`ApiRequest::receive`] returns it once.
+    pub received: Option<Bytes>,
     pub wait: WaitPreference,
-}
-
-/// The query parameters, all of which the route declares.
-#[derive(Debug, Default)]
-pub struct QueryParams(Vec<(String, String)>);
-
-impl QueryParams {
-    /// Parses the query string `text`.
-    ///
-    /// # Errors
-    /// Returns 400 for a parameter that is repeated or that `allowed` does not contain.
-    pub fn read(text: Option<&str>, allowed: &[QueryParam]) -> Result<QueryParams, ApiProblem> {
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        let text = text.unwrap_or_default();
-        for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
-            if !allowed.iter().any(|param| param.name == name) {
-                let names: Vec<&str> = allowed.iter().map(|param| param.name).collect();
-                let known = match names.is_empty() {
-                    true => "This endpoint does not take query parameters.".to_string(),
-                    false => format!("This endpoint accepts {}.", names.join(", ")),
-                };
-                // The message does not repeat the name, because the caller may have pasted a token there.
-                return Err(ApiProblem::bad_request(format!("Unknown query parameter. {known}")));
-            }
-            if pairs.iter().any(|(known, _)| *known == name) {
-                return Err(ApiProblem::bad_request(format!("Query parameter {name} is given more than once.")));
-            }
-            pairs.push((name.into_owned(), value.into_owned()));
-        }
-        Ok(QueryParams(pairs))
-    }
-
-    /// Returns the value of `name`. An empty value counts as missing.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
-    }
-
-    /// Returns the value of `name` as a whole number from 1 to `max`, or `default` if it is missing.
-    ///
-    /// # Errors
-    /// Returns 400 for any other value.
-    pub fn number(&self, name: &str, default: usize, max: usize) -> Result<usize, ApiProblem> {
-        let Some(text) = self.get(name) else {
-            return Ok(default);
-        };
-        text.parse()
-            .ok()
-            .filter(|number| (1..=max).contains(number))
-            .ok_or_else(|| ApiProblem::bad_request(format!("{name} must be a whole number from 1 to {max}.")))
-    }
-
-    /// Returns the parameter `state`.
-    ///
-    /// # Errors
-    /// Returns 400 with the list of states if the value is not a state.
-    pub fn state(&self) -> Result<Option<State>, ApiProblem> {
-        let Some(text) = self.get("state") else {
-            return Ok(None);
-        };
-        State::parse(text).map(Some).ok_or_else(|| {
-            let states: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
-            ApiProblem::bad_request(format!("state must be one of {}.", states.join(", ")))
-        })
-    }
 }
 
 impl ApiRequest {
@@ -148,13 +95,26 @@ impl ApiRequest {
         Ok(namespace)
     }
 
+    /// Returns the part of the path at which the path of the route has `name`, for example `{id}`.
+    #[must_use]
+    pub fn path_param(&self, name: &str) -> &str {
+        let parts = self.route.path.split('/').zip(self.path.split('/'));
+        parts.into_iter().find(|(of_route, _)| *of_route == name).map_or("", |(_, part)| part)
+    }
+
+    /// Returns `path` as the client has to write it.
+    #[must_use]
+    pub fn address(&self, path: &str) -> String {
+        self.prefix.join(path)
+    }
+
     /// Returns the id of the connection in the path.
     ///
     /// # Errors
     /// Returns 404 if the connection does not exist. A caller without access to its namespace gets the same 404, which
     /// does not reveal that the connection exists.
     pub fn connection(&self) -> Result<ConnectionId, ApiProblem> {
-        let text = self.path.split('/').nth(2).unwrap_or_default();
+        let text = self.path_param("{id}");
         let missing = || {
             ApiProblem::not_found(
                 "No connection with this id, or the token is not allowed in its namespace. GET /connections lists the connections.",
@@ -166,18 +126,22 @@ impl ApiRequest {
         if self.caller()?.may_see(&known.namespace) { Ok(id) } else { Err(missing()) }
     }
 
-    /// Reads a JSON body of at most `limit` bytes. Returns `None` for an empty body if it is `optional`. Waits while the
-    /// bodies of other requests occupy too much memory.
+    /// Returns the JSON body of at most `limit` bytes. Returns `None` for an empty body if it is `optional`.
     ///
     /// # Errors
     /// 400, 408, 413, 415, 503.
     pub async fn json(&mut self, limit: usize, optional: bool) -> Result<Option<Bytes>, ApiProblem> {
-        let body = self.body(limit).await?;
-        if optional && body.is_empty() {
+        let (is_json, name): (fn(Format) -> bool, _) = (|format| format == Format::Json, JSON);
+        if self.announced_length().is_some_and(|length| length > 0) {
+            // Refused before the body is read.
+            self.require_type(is_json, name)?;
+        }
+        let bytes = self.receive(limit).await?;
+        if optional && bytes.is_empty() {
             return Ok(None);
         }
-        self.require_type(|format| format == Format::Json, "application/json")?;
-        Ok(Some(body))
+        self.require_type(is_json, name)?;
+        Ok(Some(bytes))
     }
 
     /// Reads intents of at most `limit` bytes, and their format, which the media type names.
@@ -185,13 +149,20 @@ impl ApiRequest {
     /// # Errors
     /// 400, 408, 413, 415, 503.
     pub async fn intents(&mut self, limit: usize) -> Result<(Format, Bytes), ApiProblem> {
-        let body = self.body(limit).await?;
+        // Refused before the body is read.
         let format = self.require_type(|_| true, "application/json, application/yaml or application/x-ndjson")?;
-        Ok((format, body))
+        Ok((format, self.receive(limit).await?))
     }
 
-    async fn body(&mut self, limit: usize) -> Result<Bytes, ApiProblem> {
-        let length = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    /// Reads the body, of at most `limit` bytes. Waits while the bodies of other requests occupy too much memory.
+    ///
+    /// # Errors
+    /// 400, 408, 413, 503.
+    pub async fn receive(&mut self, limit: usize) -> Result<Bytes, ApiProblem> {
+        if let Some(received) = self.received.take() {
+            return Ok(received);
+        }
+        let length = self.announced_length();
         if length.is_some_and(|length| length > limit as u64) {
             return Err(ApiProblem::too_large(limit));
         }
@@ -213,6 +184,10 @@ impl ApiRequest {
             Err(_) => return Err(ApiProblem::bad_request("The connection ended in the middle of the body.")),
         };
         Ok(Bytes::from_owner(CountedBody { bytes, _room: room }))
+    }
+
+    fn announced_length(&self) -> Option<u64> {
+        self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
     }
 
     /// Waits until there is memory for a body of `length` bytes, or of `limit` bytes if its length is not known.
@@ -257,20 +232,39 @@ impl ApiRequest {
         media_type: &'static str,
         render: impl FnOnce(&App) -> Result<Vec<u8>, ApiProblem> + Send + 'static,
     ) -> ApiResult {
+        Ok(rendered_response(StatusCode::OK, media_type, &self.rendered(render).await?))
+    }
+
+    /// As [`ApiRequest::cached`], but returns only the body.
+    ///
+    /// # Errors
+    /// Returns the error of `render`.
+    pub async fn rendered(
+        &self,
+        render: impl FnOnce(&App) -> Result<Vec<u8>, ApiProblem> + Send + 'static,
+    ) -> Result<Arc<Rendered>, ApiProblem> {
         let cache = &self.app.cache;
-        if let Some(body) = cache.get(&self.target, &self.app.version()) {
-            return Ok(response(StatusCode::OK, media_type, body));
+        if let Some(rendered) = cache.get(&self.cache_key, &self.app.version()) {
+            return Ok(rendered);
         }
         let arrived = Instant::now();
-        let _render_lock = cache.lock_render(&self.target).await;
-        if let Some(body) = cache.rendered_since(&self.target, arrived) {
-            return Ok(response(StatusCode::OK, media_type, body));
+        let _render_lock = cache.lock_render(&self.cache_key).await;
+        if let Some(rendered) = cache.rendered_since(&self.cache_key, arrived) {
+            return Ok(rendered);
         }
         let (begun, version) = (Instant::now(), self.app.version());
-        let body = Bytes::from(self.app.blocking(render).await?);
-        cache.put(&self.target, CachedAnswer { version, begun, body: body.clone() });
-        Ok(response(StatusCode::OK, media_type, body))
+        let rendered = Arc::new(Rendered::new(Bytes::from(self.app.blocking(render).await?)));
+        cache.put(&self.cache_key, CachedAnswer { version, begun, rendered: Arc::clone(&rendered) });
+        Ok(rendered)
     }
+}
+
+/// Builds a response whose tag and compressed form are computed at most once, however often it is sent.
+#[must_use]
+pub fn rendered_response(status: StatusCode, media_type: &'static str, rendered: &Arc<Rendered>) -> Response {
+    let mut answer = response(status, media_type, rendered.body().clone());
+    answer.extensions_mut().insert(Arc::clone(rendered));
+    answer
 }
 
 /// Serializes `value` as JSON. Characters that change how the text around them is shown are escaped as JSON does.

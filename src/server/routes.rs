@@ -1,7 +1,10 @@
 //! The route table, from which the router, the token and query checks and the OpenAPI document are built.
 
 use super::request::{ApiRequest, ApiResult};
-use super::{catalogs, consent, dashboard, drift, families, handoff, heal, history, holds, mcp, meta, onboard, plan, read, withdraw};
+use super::{
+    catalogs, consent, dashboard, drift, families, handoff, heal, health, history, holds, mcp, meta, onboard, plan, read,
+    withdraw,
+};
 use crate::policy::TokenScope;
 use futures_util::future::BoxFuture;
 
@@ -33,6 +36,8 @@ pub struct QueryParam {
     /// The JSON Schema type: `string` or `integer`.
     pub json_type: &'static str,
     pub description: &'static str,
+    /// The parameter that this one is another name for.
+    pub alias_of: Option<&'static str>,
     pub value: QueryValue,
 }
 
@@ -63,6 +68,8 @@ pub struct Route {
     pub waits: bool,
     /// The schema of the request body, and true if the body is optional.
     pub body: Option<(&'static str, bool)>,
+    /// The maximum size of the request body in bytes.
+    pub max_body: usize,
     /// The status, media type and schema of each success response.
     pub answers: &'static [(u16, &'static str, &'static str)],
     /// The statuses of error responses, except 400, 401 and 403, which follow from the other fields.
@@ -71,7 +78,7 @@ pub struct Route {
 }
 
 const fn param(name: &'static str, json_type: &'static str, description: &'static str) -> QueryParam {
-    QueryParam { name, json_type, description, value: QueryValue::Any }
+    QueryParam { name, json_type, description, alias_of: None, value: QueryValue::Any }
 }
 
 impl QueryParam {
@@ -93,6 +100,20 @@ const SEQ_CURSOR: QueryParam = param("cursor", "string", NEXT).with(QueryValue::
 const STREAM_CURSOR: QueryParam = param("cursor", "string", NEXT).with(QueryValue::Pattern("[0-9]{1,9}[.][0-9]{1,9}"));
 const AT: QueryParam = param("at", "string", "the funnel as of that instant; default: now").with(QueryValue::Timestamp);
 const STATE: QueryParam = param("state", "string", "only connections in this state").with(QueryValue::State);
+const ENFORCE: QueryParam = param(
+    "enforce",
+    "string",
+    "slo: answer 503 while the SLO is not met; none: always 200; default: api.enforce_slo of the policy",
+);
+const STATUS: QueryParam = QueryParam {
+    alias_of: Some("state"),
+    ..param("status", "string", "another name for the parameter state").with(QueryValue::State)
+};
+const UPDATED_SINCE: QueryParam = param(
+    "updated_since",
+    "string",
+    "RFC 3339 timestamp: only connections that were changed or checked at or after it; or a registry_seq of an earlier answer: only connections with a later entry in the ledger",
+);
 const SOURCE_TYPE: QueryParam = param("source_type", "string", "only connections of this type");
 const VERSION: QueryParam = param("version", "integer", "a catalog_version; default: the latest")
     .with(QueryValue::Integer { min: 0, max: u32::MAX as u64 });
@@ -103,6 +124,7 @@ const HEAL: Access = Access::Scope(TokenScope::OpsHeal);
 const CONFIRM: Access = Access::Scope(TokenScope::OpsConfirm);
 const JSON: &str = "application/json";
 const RESULT: &str = "ConnectionResult";
+const HEALTH: &str = "HealthAnswer";
 
 /// Returns a GET route without query parameters.
 const fn get(
@@ -112,7 +134,19 @@ const fn get(
     answers: &'static [(u16, &'static str, &'static str)],
     handler: fn(ApiRequest) -> BoxFuture<'static, ApiResult>,
 ) -> Route {
-    Route { method: Method::Get, path, access, summary, query: &[], waits: false, body: None, answers, problems: &[503], handler }
+    Route {
+        method: Method::Get,
+        path,
+        access,
+        summary,
+        query: &[],
+        waits: false,
+        body: None,
+        max_body: 0,
+        answers,
+        problems: &[503],
+        handler,
+    }
 }
 
 /// Returns a POST route that may wait for the pipeline.
@@ -132,6 +166,7 @@ const fn post(
         query: &[],
         waits: true,
         body,
+        max_body: onboard::MAX_BODY_BYTES,
         answers,
         problems: &[400, 408, 413, 415, 422, 503],
         handler,
@@ -139,7 +174,7 @@ const fn post(
 }
 
 /// All routes.
-pub static ROUTES: [Route; 33] = [
+pub static ROUTES: [Route; 38] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -151,16 +186,19 @@ pub static ROUTES: [Route; 33] = [
             |request| Box::pin(onboard::onboard(request)),
         )
     },
-    post(
-        "/connections/onboard/batch",
-        WRITE,
-        "Push many intents; an invalid one does not affect the others",
-        Some(("IntentBatch", false)),
-        &[(200, JSON, "BatchAnswer")],
-        |request| Box::pin(onboard::batch(request)),
-    ),
     Route {
-        query: &[NAMESPACE, STATE, SOURCE_TYPE, LIMIT, CURSOR],
+        max_body: onboard::MAX_BATCH_BYTES,
+        ..post(
+            "/connections/onboard/batch",
+            WRITE,
+            "Push many intents; an invalid one does not affect the others",
+            Some(("IntentBatch", false)),
+            &[(200, JSON, "BatchAnswer"), (202, JSON, "BatchAnswer")],
+            |request| Box::pin(onboard::batch(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE, STATE, STATUS, SOURCE_TYPE, UPDATED_SINCE, LIMIT, CURSOR],
         problems: &[400, 503],
         ..get(
             "/connections",
@@ -179,6 +217,17 @@ pub static ROUTES: [Route; 33] = [
             Some(("HealRequest", true)),
             &[(200, JSON, "HealAnswer"), (202, JSON, "HealAnswer")],
             |request| Box::pin(heal::heal_many(request)),
+        )
+    },
+    Route {
+        problems: &[404, 409, 503],
+        ..post(
+            "/connections/{id}/health-check",
+            HEAL,
+            "Check one connection now and get its health; the path of the predecessor",
+            None,
+            &[(200, JSON, HEALTH), (202, JSON, HEALTH)],
+            |request| Box::pin(heal::health_check(request)),
         )
     },
     Route {
@@ -208,8 +257,29 @@ pub static ROUTES: [Route; 33] = [
             "/connections/{id}/health",
             READ,
             "Get the health of a connection and the counters of its last tiny sync",
-            &[(200, JSON, "HealthAnswer")],
-            |request| Box::pin(read::health(request)),
+            &[(200, JSON, HEALTH)],
+            |request| Box::pin(health::one(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE, STATE, STATUS, SOURCE_TYPE, UPDATED_SINCE, LIMIT, CURSOR],
+        problems: &[400, 503],
+        ..get(
+            "/connections/health",
+            READ,
+            "List the health of the connections of a namespace, in pages; the path of the predecessor",
+            &[(200, JSON, "HealthPage")],
+            |request| Box::pin(health::list(request)),
+        )
+    },
+    Route {
+        problems: &[404, 503],
+        ..get(
+            "/connections/health/{id}",
+            READ,
+            "Get the health of a connection; the path of the predecessor",
+            &[(200, JSON, HEALTH)],
+            |request| Box::pin(health::one(request)),
         )
     },
     Route {
@@ -336,11 +406,15 @@ pub static ROUTES: [Route; 33] = [
         )
     },
     Route {
-        query: &[NAMESPACE, AT],
+        query: &[NAMESPACE, AT, ENFORCE],
         problems: &[400, 503],
-        ..get("/metrics/funnel", READ, "Get funnel and SLO, now or as of an instant", &[(200, JSON, "Funnel")], |request| {
-            Box::pin(read::metrics_funnel(request))
-        })
+        ..get(
+            "/metrics/funnel",
+            READ,
+            "Get funnel and SLO, now or as of an instant; with enforce=slo, 503 while the SLO is not met",
+            &[(200, JSON, "Funnel"), (503, JSON, "Funnel")],
+            |request| Box::pin(read::metrics_funnel(request)),
+        )
     },
     get("/metrics", READ, "Get metrics in the OpenMetrics format for Prometheus", &[(200, meta::METRICS, "")], |request| {
         Box::pin(meta::prometheus(request))
@@ -430,6 +504,12 @@ pub static ROUTES: [Route; 33] = [
         &[(200, JSON, "StatusAnswer")],
         |request| Box::pin(meta::readyz(request)),
     ),
+    get("/health", Access::Open, "Liveness, at the path of the predecessor", &[(200, JSON, "ServiceHealth")], |request| {
+        Box::pin(meta::health(request))
+    }),
+    get("/api/health", Access::Open, "Liveness, at the path of the predecessor", &[(200, JSON, "ServiceHealth")], |request| {
+        Box::pin(meta::health(request))
+    }),
     get("/version", Access::Open, "Get version, process id and registry of this AAM", &[(200, JSON, "ServerInfo")], |request| {
         Box::pin(meta::version(request))
     }),

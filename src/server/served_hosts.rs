@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version, header
 use std::net::{IpAddr, SocketAddr};
 
 /// The endpoints that are served under any name, because orchestrators call them by address, often through a proxy.
-pub const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
+pub const HEALTH_PATHS: [&str; 4] = ["/healthz", "/readyz", "/health", "/api/health"];
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -29,7 +29,8 @@ pub struct ServedHosts<'a> {
     pub policy: &'a [String],
 }
 
-/// Checks that the request names a host that AAM serves and does not come from a page of another site.
+/// Checks that the request names a host that AAM serves and does not come from a page of another site. `cross_origin` is
+/// true if it comes from a page of another site that the policy allows.
 ///
 /// # Errors
 /// 400 if the Host header is missing, repeated or not valid, and 403 with the setting to change otherwise.
@@ -39,6 +40,7 @@ pub fn check(
     uri: &Uri,
     headers: &HeaderMap,
     served: ServedHosts<'_>,
+    cross_origin: bool,
 ) -> Result<(), ApiProblem> {
     let host = host(version, headers)?;
     if HEALTH_PATHS.contains(&uri.path()) {
@@ -47,6 +49,9 @@ pub fn check(
     // RFC 9112, 3.2.2: the authority of an absolute request target takes precedence over the Host header.
     for name in [host, uri.authority().map(axum::http::uri::Authority::as_str)].into_iter().flatten() {
         served.check_host(name)?;
+    }
+    if cross_origin {
+        return Ok(());
     }
     for origin in headers.get_all(header::ORIGIN) {
         served.check_origin(origin.to_str().unwrap_or("?"))?;
@@ -96,7 +101,7 @@ impl ServedHosts<'_> {
         }
         let name = shown(authority);
         Err(refused_origin(&format!(
-            "The request comes from a web page of {name}, which is not a name of this AAM. If it is, add it to the policy: {}.",
+            "The request comes from a web page of {name}, which is not a name of this AAM. If it is, add it to the policy: {}. If it is another site whose pages may call the API, add its origin under api.cors.origins.",
             self.setting(&name)
         )))
     }
@@ -175,7 +180,7 @@ mod tests {
             map.append(*name, HeaderValue::from_str(value).expect("a value"));
         }
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let result = check(&method, Version::HTTP_11, &target.parse().expect("a target"), &map, served);
+        let result = check(&method, Version::HTTP_11, &target.parse().expect("a target"), &map, served, false);
         result.err().map_or(200, |problem| problem.status)
     }
 

@@ -1,5 +1,11 @@
-//! The socket of one client, with a deadline for clients that do not read their responses.
+//! The socket of one client: a deadline for clients that do not read their responses, and a lingering close.
+//!
+//! A request may be refused while its body is still arriving. If the socket were closed then, the kernel would answer
+//! further bytes with a reset, and a client that writes its whole request before it reads would never see the response.
+//! Therefore only the sending direction is closed first, and what still arrives is read and discarded within bounds
+//! (RFC 9112, section 9.6).
 
+use super::Linger;
 use super::connections::ClientConnection;
 use std::io;
 use std::pin::Pin;
@@ -13,6 +19,11 @@ use tokio::time::{Instant, Sleep};
 /// The number of bytes that a client must take within the write deadline while a response waits for it.
 const MIN_BYTES_IN_DEADLINE: usize = 64 << 10;
 
+/// The number of bytes that are discarded in one read.
+const DISCARD_BYTES: usize = 16 << 10;
+/// The number of reads after which other connections get their turn.
+const MAX_READS: usize = 16;
+
 /// A socket whose writes fail if the client takes too little for too long.
 pub struct ClientStream {
     stream: TcpStream,
@@ -20,6 +31,16 @@ pub struct ClientStream {
     deadline: Duration,
     /// Set while a response waits for the client to read.
     stall: Option<Stall>,
+    linger: Linger,
+    /// Set once the sending direction is closed.
+    rest: Option<Rest>,
+}
+
+/// The rest of a request, which is discarded.
+struct Rest {
+    end: Pin<Box<Sleep>>,
+    idle: Pin<Box<Sleep>>,
+    bytes: usize,
 }
 
 struct Stall {
@@ -31,8 +52,40 @@ struct Stall {
 impl ClientStream {
     /// Wraps `stream`. A client that takes less than 64 KiB of a waiting response within `deadline` is disconnected.
     #[must_use]
-    pub fn new(stream: TcpStream, connection: Arc<ClientConnection>, deadline: Duration) -> ClientStream {
-        ClientStream { stream, connection, deadline, stall: None }
+    pub fn new(stream: TcpStream, connection: Arc<ClientConnection>, deadline: Duration, linger: Linger) -> ClientStream {
+        ClientStream { stream, connection, deadline, stall: None, linger, rest: None }
+    }
+
+    /// Reads and discards what the client still sends, until it closes its side or a bound is reached.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Linger { time, idle, bytes: limit } = self.linger;
+        let rest = self.rest.get_or_insert_with(|| Rest {
+            end: Box::pin(tokio::time::sleep(time)),
+            idle: Box::pin(tokio::time::sleep(idle)),
+            bytes: 0,
+        });
+        if rest.end.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut memory = [0; DISCARD_BYTES];
+        for _ in 0..MAX_READS {
+            let mut buffer = ReadBuf::new(&mut memory);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => {
+                    rest.bytes = rest.bytes.saturating_add(buffer.filled().len());
+                    if rest.bytes >= limit {
+                        return Poll::Ready(());
+                    }
+                    rest.idle.as_mut().reset(Instant::now() + idle);
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return rest.idle.as_mut().poll(cx),
+            }
+        }
+        // Other connections get their turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Passes on the result of a write, unless the deadline has passed.
@@ -107,6 +160,9 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.rest.is_none() {
+            std::task::ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        self.poll_discard(cx).map(Ok)
     }
 }

@@ -17,12 +17,15 @@ fn token(workspace: &Workspace, name: &str, scopes: &str, namespace: &str) -> (S
 }
 
 /// The scope that each endpoint requires; `None` if the endpoint does not require a token.
-const ENDPOINTS: [(&str, &str, Option<&str>); 26] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 31] = [
     ("post", "/connections/onboard", Some("intents:write")),
     ("post", "/connections/onboard/batch", Some("intents:write")),
     ("get", "/connections", Some("registry:read")),
     ("post", "/connections/heal", Some("ops:heal")),
     ("post", "/connections/{id}/heal", Some("ops:heal")),
+    ("post", "/connections/{id}/health-check", Some("ops:heal")),
+    ("get", "/connections/health", Some("registry:read")),
+    ("get", "/connections/health/{id}", Some("registry:read")),
     ("get", "/connections/{id}", Some("registry:read")),
     ("get", "/connections/{id}/health", Some("registry:read")),
     ("get", "/connections/{id}/versions", Some("registry:read")),
@@ -41,6 +44,8 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 26] = [
     ("get", "/dashboard.json", Some("registry:read")),
     ("get", "/healthz", None),
     ("get", "/readyz", None),
+    ("get", "/health", None),
+    ("get", "/api/health", None),
     ("get", "/version", None),
     ("get", "/openapi.json", None),
     ("get", "/schemas/connection_intent.json", None),
@@ -152,7 +157,18 @@ fn path_body(path: &str, workspace: &Workspace) -> Value {
 
 async fn call(daemon: &Daemon, method: &str, path: &str, body: &Value) -> ApiResponse {
     match method {
-        "get" if matches!(path, "/connections" | "/api/handoff/aod" | "/holds" | "/metrics/funnel" | "/" | "/dashboard.json") => {
+        "get"
+            if matches!(
+                path,
+                "/connections"
+                    | "/connections/health"
+                    | "/api/handoff/aod"
+                    | "/holds"
+                    | "/metrics/funnel"
+                    | "/"
+                    | "/dashboard.json"
+            ) =>
+        {
             daemon.get(&format!("{path}?namespace=autonomy")).await
         }
         "get" => daemon.get(path).await,

@@ -244,7 +244,7 @@ async fn answers_about_fat_connections_are_bounded_in_size_and_memory() {
     for round in 0..2 {
         let intents: Vec<Value> = (0..20).map(|n| fat(round * 20 + n)).collect();
         let answer = daemon.post_with("/connections/onboard/batch", &json!({ "intents": intents }), "respond-async").await;
-        assert_eq!((answer.status, &answer.body["succeeded"]), (200, &json!(20)));
+        assert!(matches!(answer.status, 200 | 202) && answer.body["succeeded"] == 20, "{}", answer.body["succeeded"]);
         assert!(answer.body.to_string().len() < MAX_ANSWER);
     }
     let before = peak_memory(&daemon);

@@ -184,7 +184,7 @@ fn the_exit_code_says_whether_the_slo_is_met() {
         let (port, served) = serve_once(&token_file, "200 OK", serde_json::to_string(&funnel).unwrap());
         let output = run_against(port, &token_file);
         let request = served.join().unwrap();
-        assert!(request.starts_with("GET /metrics/funnel?namespace=autonomy HTTP/1.1\r\n"), "{request}");
+        assert!(request.starts_with("GET /metrics/funnel?namespace=autonomy&enforce=none HTTP/1.1\r\n"), "{request}");
         assert!(request.contains("Bearer a-token\r\n"), "{request}");
         assert_eq!(output.status.code(), Some(code));
         let printed = String::from_utf8(output.stdout).unwrap();

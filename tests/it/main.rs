@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_compatibility;
+mod api_early_refusals;
 mod api_fixes;
 mod aws_metadata;
 mod aws_roles;

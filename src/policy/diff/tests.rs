@@ -258,3 +258,30 @@ fn the_places_of_credentials_and_what_is_asked_there_are_named() {
         ].join("\n---\n"));
     });
 }
+
+#[test]
+fn pages_of_other_sites_are_marked_where_they_may_do_more() {
+    let with = |api: &str| policy(&format!("allowlist: [jdbc]\napi: {{{api}}}"));
+    let open = with(
+        "cors: {origins: [\"https://a.example\", \"https://b.example\"]}, frame_ancestors: [self], api_key_header: true, enforce_slo: true",
+    );
+    let less = with("cors: {origins: [\"https://b.example\"]}");
+    assert_eq!(
+        diff(&less, &open, None),
+        [
+            "pages of https://a.example may now call the API with a token (wider)",
+            "pages of 'self' may now show the dashboard in a frame (wider)",
+            "a token may now also be sent in the header X-API-Key (wider)",
+            "GET /metrics/funnel now answers 503 while the SLO is not met",
+        ]
+    );
+    assert_eq!(
+        diff(&open, &less, None),
+        [
+            "pages of https://a.example may no longer call the API with a token",
+            "pages of 'self' may no longer show the dashboard in a frame",
+            "a token may no longer be sent in the header X-API-Key",
+            "GET /metrics/funnel now answers 200 even while the SLO is not met",
+        ]
+    );
+}

@@ -3,7 +3,7 @@
 use super::super::duration_text::format as duration;
 use super::super::{Handoff, HandoffVendor, MaxRetire, Policy, Token, TokenScope, size_text};
 use super::ConnectionLine;
-use super::credentials::{of_new, of_token};
+use super::credentials::{WIDER, of_new, of_token};
 use crate::model::text::counted;
 use crate::model::{DEMO_NAMESPACE, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,6 +109,30 @@ pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     put("api.rate.per_second", &was.rate.per_second, &is.rate.per_second);
     put("api.rate.burst", &was.rate.burst, &is.rate.burst);
     put("api.mcp", &was.mcp, &is.mcp);
+}
+
+/// Which pages of other sites may use the API, and where a token may be sent. What widens it is marked.
+pub fn pages(old: &Policy, new: &Policy, out: &mut Vec<String>) {
+    let (was, is) = (&old.api, &new.api);
+    for (before, after, may) in [
+        (&was.cors_origins, &is.cors_origins, "call the API with a token"),
+        (&was.frame_ancestors, &is.frame_ancestors, "show the dashboard in a frame"),
+    ] {
+        let added = after.iter().filter(|origin| !before.contains(origin));
+        out.extend(added.map(|origin| format!("pages of {origin} may now {may}{WIDER}")));
+        let removed = before.iter().filter(|origin| !after.contains(origin));
+        out.extend(removed.map(|origin| format!("pages of {origin} may no longer {may}")));
+    }
+    match (was.api_key_header, is.api_key_header) {
+        (false, true) => out.push(format!("a token may now also be sent in the header X-API-Key{WIDER}")),
+        (true, false) => out.push("a token may no longer be sent in the header X-API-Key".to_string()),
+        _ => {}
+    }
+    match (was.enforce_slo, is.enforce_slo) {
+        (false, true) => out.push("GET /metrics/funnel now answers 503 while the SLO is not met".to_string()),
+        (true, false) => out.push("GET /metrics/funnel now answers 200 even while the SLO is not met".to_string()),
+        _ => {}
+    }
 }
 
 fn listed(items: &[String]) -> String {

@@ -292,6 +292,7 @@ prop_compose! {
         shares in (0.0f64..=1.0, 0.0f64..=1.0, 0.0f64..=1.0),
         tokens in tokens(),
         api in (unique("[a-z][a-z0-9-]{0,5}(\\.[a-z]{1,4})?(:[1-9][0-9]{1,3})?"), 1u32..=1_000_000, 1u32..=10_000_000, any::<bool>()),
+        pages in (unique("https://[a-z][a-z0-9-]{0,5}(:[1-9]0{3})?"), unique("('self'|http://[a-z]{1,4}(:[1-9]1{3})?)"), any::<bool>(), any::<bool>()),
     ) -> (Network, Files, Eligibility, Slo, f64, Api) {
         let (allow_private, proxy, ca_file, allow_weak_login) = network;
         (
@@ -300,7 +301,16 @@ prop_compose! {
             Eligibility { evidence, max_risk: risk, min_confidence: shares.0 },
             Slo { coverage: shares.1 },
             shares.2,
-            Api { hosts: api.0, rate: ApiRate { per_second: api.1, burst: api.2 }, mcp: api.3, tokens },
+            Api {
+                hosts: api.0,
+                rate: ApiRate { per_second: api.1, burst: api.2 },
+                cors_origins: pages.0,
+                frame_ancestors: pages.1,
+                api_key_header: pages.2,
+                enforce_slo: pages.3,
+                mcp: api.3,
+                tokens,
+            },
         )
     }
 }

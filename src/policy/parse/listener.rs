@@ -1,4 +1,4 @@
-//! What the HTTP listener serves: host names, and the rate limit of each token.
+//! What the HTTP listener serves: host names, pages of other sites, and the rate limit of each token.
 
 use super::super::ApiRate;
 use super::super::read::{Reader, Spot};
@@ -53,9 +53,78 @@ pub fn rate(r: &mut Reader, spot: &Spot<'_>) -> Option<ApiRate> {
     })
 }
 
+/// Reads the origins whose pages may call the API.
+pub fn cors(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<String>> {
+    let fields = r.fields(spot, &["origins"])?;
+    Some(r.field(&fields, "origins", Vec::new(), |r, spot| r.unique(spot, "origins", origin)))
+}
+
+/// Reads an origin whose pages may show the dashboard in a frame, or `self`.
+pub fn ancestor(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
+    match r.text(spot, "an origin")? {
+        "self" | "'self'" => Some("'self'".to_string()),
+        _ => origin(r, spot),
+    }
+}
+
+/// Reads an origin: scheme, host and optional port. It is returned as a browser writes it in the Origin header: in lower
+/// case and without the default port.
+fn origin(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
+    let text = r.text(spot, "an origin")?;
+    if let Some(origin) = web_origin(text) {
+        return Some(origin);
+    }
+    let (message, hint) = match text.contains('*') {
+        true => {
+            ("an origin must be written in full", "list each origin, for example https://portal.example.com; * is not allowed")
+        }
+        false => (
+            "this is not an origin",
+            "write scheme, host and optional port, for example https://portal.example.com; no path and no slash at the end",
+        ),
+    };
+    r.report(spot, message, hint);
+    None
+}
+
+fn web_origin(text: &str) -> Option<String> {
+    let text = text.to_ascii_lowercase();
+    let (scheme, rest) = text.split_once("://")?;
+    let default_port = match scheme {
+        "https" => 443,
+        "http" => 80,
+        _ => return None,
+    };
+    let (host, port) = host_and_port(rest)?;
+    Some(match port.filter(|port| *port != default_port) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn origins_are_written_as_browsers_send_them() {
+        for (text, expected) in [
+            ("https://Portal.Example.com", Some("https://portal.example.com")),
+            ("https://portal.example:443", Some("https://portal.example")),
+            ("http://localhost:3000", Some("http://localhost:3000")),
+            ("http://[::1]:3000", Some("http://[::1]:3000")),
+            ("https://portal.example/", None),
+            ("https://portal.example/app", None),
+            ("https://*.example", None),
+            ("https://user@portal.example", None),
+            ("portal.example", None),
+            ("file:///tmp", None),
+            ("null", None),
+            ("*", None),
+        ] {
+            assert_eq!(web_origin(text).as_deref(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn hosts_are_split_as_in_a_host_header() {

@@ -4,13 +4,18 @@ use super::super::read::{Reader, Spot};
 use super::super::yaml::shown;
 use super::super::{Api, ApiRate, Token, TokenScope};
 use super::grants::grant;
-use super::listener::{host, rate};
+use super::listener::{ancestor, cors, host, rate};
 use crate::model::{ADMIN_TOKEN, Digest};
 
 pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
-    let fields = r.fields(spot, &["hosts", "rate", "mcp", "tokens"])?;
+    let fields =
+        r.fields(spot, &["hosts", "rate", "cors", "frame_ancestors", "api_key_header", "enforce_slo", "mcp", "tokens"])?;
     let hosts = r.field(&fields, "hosts", Vec::new(), |r, spot| r.unique(spot, "hosts", host));
     let rate = r.field(&fields, "rate", ApiRate::default(), rate);
+    let cors_origins = r.field(&fields, "cors", Vec::new(), cors);
+    let frame_ancestors = r.field(&fields, "frame_ancestors", Vec::new(), |r, spot| r.unique(spot, "origins", ancestor));
+    let api_key_header = r.field(&fields, "api_key_header", false, Reader::boolean);
+    let enforce_slo = r.field(&fields, "enforce_slo", false, Reader::boolean);
     let mcp = r.field(&fields, "mcp", false, Reader::boolean);
     let mut tokens: Vec<Token> = Vec::new();
     for item in fields.get("tokens").and_then(|spot| r.list(&spot, "tokens")).unwrap_or_default() {
@@ -26,7 +31,7 @@ pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
         }
         tokens.push(token);
     }
-    Some(Api { hosts, rate, mcp, tokens })
+    Some(Api { hosts, rate, cors_origins, frame_ancestors, api_key_header, enforce_slo, mcp, tokens })
 }
 
 fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {

@@ -4,13 +4,17 @@
 mod access;
 mod bounds;
 mod catalogs;
+mod compatibility;
 mod consent;
 mod contract;
 mod examples;
+mod idempotency;
 mod listener;
 mod page;
+mod pages_of_others;
 mod push;
 mod read;
+mod representations;
 
 use super::{ServerInfo, ServerLimits, serve_with};
 use crate::clock::Clock;
@@ -220,7 +224,7 @@ async fn record(handle: &Handle, id: ConnectionId, outcome: &Outcome) {
     drop(running);
 }
 
-/// A parsed HTTP response.
+/// A parsed HTTP response. The values of a header that is there several times are joined by commas.
 #[derive(Debug)]
 pub struct HttpReply {
     pub status: u16,
@@ -235,11 +239,13 @@ impl HttpReply {
         let mut lines = head.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
         let headers = lines.filter_map(|line| line.split_once(": "));
-        HttpReply {
-            status: status.unwrap_or(0),
-            headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_string())).collect(),
-            body: body.to_string(),
+        let mut joined: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in headers {
+            let known = joined.entry(name.to_ascii_lowercase()).or_default();
+            let separator = if known.is_empty() { "" } else { ", " };
+            known.push_str(&format!("{separator}{value}"));
         }
+        HttpReply { status: status.unwrap_or(0), headers: joined, body: body.to_string() }
     }
 
     pub fn json(&self) -> Value {

@@ -29,7 +29,16 @@ async fn pages_hold_every_connection_once() {
     assert!(filtered["connections"][0]["resource_ids"][0].as_str().is_some_and(|id| id.starts_with('r')));
     assert!(filtered["connections"][0].get("steps").is_none());
     assert_eq!(server.get("/connections?state=ACTIVE").await.json()["total"], 0);
-    for bad in ["limit=0", "limit=1001", "limit=x", "state=FINE", "cursor=!", "page=2", "limit=1&limit=2"] {
+    for bad in [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "state=FINE",
+        "cursor=!",
+        "limit=1&limit=2",
+        "updated_since=yesterday",
+        "state=ACTIVE&status=ERROR",
+    ] {
         let reply = server.get(&format!("/connections?{bad}")).await;
         assert_eq!((reply.status, reply.code().as_str()), (400, "BAD_REQUEST"), "{bad}");
     }
