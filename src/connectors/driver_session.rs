@@ -14,6 +14,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Whether `rest`, the part of a connection string after `://` with an @, may hold a password. Without a colon in `USER@HOST` it is a
+/// user only; an @ in another place can be part of a password that was not percent-encoded.
+pub(super) fn has_password(rest: &str) -> bool {
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit_once('@').is_none_or(|(user, _)| user.contains(':'))
+}
+
 /// A server that a driver connects to. It is displayed in messages.
 pub trait DriverServer: Display {
     /// The name of the protocol in logs and evidence.

@@ -4,8 +4,7 @@
 //! id, so a failure never repeats a value.
 
 use super::options::{self, Options};
-use crate::connectors::driver_session::DriverServer;
-use crate::connectors::sql::uri::has_password;
+use crate::connectors::driver_session::{DriverServer, has_password};
 use crate::model::{Class, Failure};
 use percent_encoding::percent_decode_str;
 use std::fmt;

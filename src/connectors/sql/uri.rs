@@ -4,6 +4,7 @@
 //! *names* of the properties.
 
 use super::dialects;
+use super::driver_session::has_password;
 pub use super::server::{DatabaseServer, Dialect, Protocol, Tls};
 use super::server::{holds_login, misconfigured};
 use crate::model::Failure;
@@ -100,13 +101,6 @@ fn server(wire: Protocol, rest: &str) -> Result<DatabaseLocation, Failure> {
     };
     super::properties::apply(&mut server, query)?;
     Ok(DatabaseLocation::Server(server))
-}
-
-/// Whether the text before an @ may hold a password. Without a colon in `USER@HOST` it is a user only; an @ in another place can be
-/// part of a password that was not percent-encoded.
-pub(in crate::connectors) fn has_password(rest: &str) -> bool {
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    authority.rsplit_once('@').is_none_or(|(user, _)| user.contains(':'))
 }
 
 fn host_and_port(authority: &str, wire: Protocol, form: &str) -> Result<(String, u16), Failure> {
