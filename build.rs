@@ -6,10 +6,12 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::process::Command;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rustc-env=AAM_COMMIT={}", commit());
     let root = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
     let out = env::var("OUT_DIR").map_err(io::Error::other)?;
     for (folder, list) in [("src/families", "families.rs"), ("tests/data/families", "test_families.rs")] {
@@ -18,6 +20,23 @@ fn main() -> io::Result<()> {
         fs::write(Path::new(&out).join(list), embed(&Path::new(&root).join(folder), folder)?)?;
     }
     Ok(())
+}
+
+/// The commit that is built: `AAM_COMMIT`, or that of the git checkout. A debug build does not look, because it would be built anew
+/// after each commit.
+fn commit() -> String {
+    println!("cargo:rerun-if-env-changed=AAM_COMMIT");
+    if let Some(commit) = env::var("AAM_COMMIT").ok().filter(|commit| !commit.is_empty()) {
+        return commit;
+    }
+    if env::var("PROFILE").as_deref() != Ok("release") {
+        return "unknown".to_string();
+    }
+    println!("cargo:rerun-if-changed=.git/HEAD");
+    println!("cargo:rerun-if-changed=.git/refs/heads");
+    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let commit = output.ok().filter(|output| output.status.success()).and_then(|output| String::from_utf8(output.stdout).ok());
+    commit.map_or_else(|| "unknown".to_string(), |commit| commit.trim().to_string())
 }
 
 /// Rust source of a slice of `(file name without .yaml, text of the file)`, ordered by name.

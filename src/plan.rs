@@ -98,7 +98,7 @@ pub fn plan(snapshot: &Snapshot, context: &PlanContext, heals: &BTreeSet<Connect
         .connections
         .iter()
         .filter(|(_, known)| !snapshot.is_closed(&known.namespace))
-        .filter_map(|(id, known)| next(*id, known, context, heals.contains(id), now))
+        .filter_map(|(id, known)| next(snapshot, *id, known, context, heals.contains(id), now))
         .collect();
     items.sort_by_key(|item| (item.due, item.connection));
     items
@@ -108,12 +108,18 @@ pub fn plan(snapshot: &Snapshot, context: &PlanContext, heals: &BTreeSet<Connect
 #[must_use]
 pub fn plan_one(snapshot: &Snapshot, id: ConnectionId, context: &PlanContext, heal: bool, now: Timestamp) -> Option<PlanItem> {
     let known = snapshot.connections.get(&id).filter(|known| !snapshot.is_closed(&known.namespace))?;
-    next(id, known, context, heal, now)
+    next(snapshot, id, known, context, heal, now)
 }
 
 /// The next attempt of `known`. Returns `None` if it needs no attempt until its document or the policy changes.
-#[must_use]
-pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: bool, now: Timestamp) -> Option<PlanItem> {
+fn next(
+    snapshot: &Snapshot,
+    id: ConnectionId,
+    known: &Connection,
+    context: &PlanContext,
+    heal: bool,
+    now: Timestamp,
+) -> Option<PlanItem> {
     if known.retired.is_some() || known.origins.is_empty() {
         return None;
     }
@@ -154,7 +160,11 @@ pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: b
                 }
                 Retry::Backoff => backoff(&context.policy, id, known.failures),
             };
-            full(Why::Retry, since.plus(wait))
+            let due = since.plus(wait);
+            // After an outage of the vendor, the first connection that works again spares the others their long waits.
+            let recovered = snapshot.recovered(&known.source_type).filter(|at| class.is_outage() && *at > since);
+            let hastened = recovered.map(|at| at.max(since.plus(context.policy.backoff.initial)));
+            full(Why::Retry, hastened.map_or(due, |hastened| hastened.min(due)))
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub seq: u64,
     /// Every source type that a document has ever named.
     pub families: BTreeSet<Arc<str>>,
+    /// When a connection of each source type last worked again after an outage.
+    recovered: BTreeMap<Arc<str>, Timestamp>,
     /// The connections whose desired state changed recently, with the `seq` of the entry, so that a plan does not have to
     /// consider all connections again.
     recent_changes: VecDeque<(u64, ConnectionId)>,
@@ -135,6 +137,9 @@ impl Snapshot {
             (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry.seq, id, origin),
             (fact, Some(id)) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
+                    if connection.in_outage() && matches!(fact, Fact::AttemptFinished(facts) if facts.class.is_none()) {
+                        self.recovered.insert(Arc::clone(&connection.source_type), entry.at);
+                    }
                     connection.apply(entry, fact, &mut self.interner);
                 }
             }
@@ -218,6 +223,18 @@ impl Snapshot {
     #[must_use]
     pub fn origins(&self) -> BTreeSet<&Origin> {
         self.desired_pairs.iter().map(|(origin, _)| origin).collect()
+    }
+
+    #[cfg(test)]
+    pub fn forget_recoveries(&mut self) {
+        self.recovered.clear();
+    }
+
+    /// When a connection of `source_type` last worked again after an outage. The outage of a vendor is often that of all its
+    /// accounts, so this is a hint that the others work again too.
+    #[must_use]
+    pub fn recovered(&self, source_type: &str) -> Option<Timestamp> {
+        self.recovered.get(source_type).copied()
     }
 
     fn pairs_of(origin: &Origin) -> std::ops::RangeInclusive<(Origin, ConnectionId)> {
@@ -398,6 +415,12 @@ impl Connection {
         use crate::model::Class;
         let class = self.last.as_ref().and_then(|last| last.facts.class);
         matches!(class, Some(Class::Interrupted | Class::CrashLoop))
+    }
+
+    /// Whether the latest attempt failed because of an outage of the source.
+    #[must_use]
+    pub fn in_outage(&self) -> bool {
+        self.last.as_ref().and_then(|last| last.facts.class).is_some_and(crate::model::Class::is_outage)
     }
 
     /// When to try again after the latest failure, according to its class. `None` if the latest attempt passed.

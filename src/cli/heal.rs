@@ -81,7 +81,7 @@ pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult
 
 /// Connects to the daemon, and checks that it holds the registry of the command line. Any program can listen on the port,
 /// so without this check a token could be sent to one that only pretends to be AAM.
-async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandError> {
+pub async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandError> {
     let address = common.listener();
     let registry = common.registry.display();
     match probe::listener(address).await {

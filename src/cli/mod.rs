@@ -4,44 +4,68 @@
 
 mod budget;
 mod check;
+mod completion;
 mod consent;
+mod control;
 pub(crate) mod families;
 mod gate;
 mod heal;
+mod help;
+mod init;
+mod logging;
 mod lowcode;
 mod once;
 mod plan;
 mod policy;
+mod problems;
 mod report;
 mod secret;
 mod serve;
+mod since;
 mod status;
+mod supervisor;
 mod terminal;
 mod test;
 mod token;
 mod verify;
+mod version;
 
 use crate::daemon::{Paths, StartError};
 use crate::model::Problem;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The exit code for a file of the user that is not valid (EX_CONFIG in sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
+/// The exit code for a command line that cannot be understood (EX_USAGE in sysexits.h).
+pub const EXIT_USAGE: u8 = 64;
 /// The exit code of a command that ran, but found that the SLO is not met or that there is something to do.
 pub const EXIT_NOT_YET: u8 = 2;
 
 /// Turns connection_intent documents into live, read-only, proven connections.
 #[derive(Parser)]
-#[command(name = "aam", version, about, max_term_width = 100)]
-struct Cli {
+#[command(name = "aam", version = version::VERSION, about, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
     common: CommonOptions,
+    #[command(flatten)]
+    logging: logging::LoggingOptions,
 }
+
+/// The table of exit codes at the end of `aam --help`.
+const EXIT_CODES: &str = "Exit codes:
+  0    done; or nothing to do; or the target is met
+  1    the command failed, or what it verified is not intact
+  2    the command ran, and something is to be done, or the target is not met
+  64   the command line cannot be understood
+  78   the policy, an intent or another file of yours is not valid
+  143  ended by a second SIGTERM
+
+Start here: aam init, then aam check, aam plan and aam serve.";
 
 /// Flags that all commands share.
 #[derive(Args, Clone, Debug)]
@@ -80,6 +104,12 @@ pub enum Format {
 enum Command {
     /// Watch intents and policy, reconcile connections, serve the HTTP API
     Serve,
+    /// Stop the daemon that holds the registry, and wait until it has ended
+    Stop,
+    /// Stop the daemon and serve in its place, with the environment and flags of this command
+    Restart,
+    /// Make the daemon read the policy and the intents now
+    Reload,
     /// Reconcile until settled and print the exec summary (exit 0 SLO met, 2 not met, 1 error)
     Once,
     /// Show what would be done and every call that would be made (exit 0 nothing to do, 2 something to do, 1 error)
@@ -112,6 +142,14 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// List the source families and whether this version connects them, or explain one
     Families(families::FamiliesOptions),
+    /// Write a commented policy, a folder for intents and a systemd unit, where there are none
+    Init(init::InitOptions),
+    /// Print the version, the commit and what this build connects
+    Version,
+    /// Print the completion script of a shell
+    Completion(completion::CompletionOptions),
+    /// Write the manual pages into a folder
+    Man(completion::ManOptions),
     /// Run an Airbyte low-code manifest: prints protocol messages, calls the source under the policy
     #[command(subcommand)]
     Lowcode(lowcode::LowcodeCommand),
@@ -165,6 +203,12 @@ impl CommandError {
         CommandError { code: 1, message: message.into() }
     }
 
+    /// Creates an error with exit code 64, for an argument that cannot be understood.
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> CommandError {
+        CommandError { code: EXIT_USAGE, message: message.into() }
+    }
+
     /// Creates an error with exit code 78, for files of the user that are not valid.
     #[must_use]
     pub fn config(problems: &[Problem]) -> CommandError {
@@ -191,17 +235,28 @@ impl<E: Into<StartError>> From<E> for CommandError {
 pub fn main() -> ExitCode {
     // The dependencies contain two crypto providers, so rustls cannot choose one by itself.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
+    let cli = match help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // It is not an error if the reader has closed the pipe.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
     if let Err(error) = use_drafts() {
         terminal::print_error(&format!("aam: {error}\n"));
         return ExitCode::from(EXIT_CONFIG);
     }
-    crate::telemetry::start(match cli.command {
-        Command::Serve | Command::Once => "info",
+    let started = cli.logging.start(match cli.command {
+        Command::Serve | Command::Restart => "info",
         // `aam lowcode` logs each call.
         Command::Lowcode(_) => "warn,aam::egress=info",
         _ => "warn",
     });
+    if let Err(error) = started {
+        terminal::print_error(&format!("aam: {error}\n"));
+        return ExitCode::from(EXIT_CONFIG);
+    }
     let result = match &cli.command {
         // This command takes only a few milliseconds, so it runs without a thread pool.
         Command::Lowcode(command) => lowcode::run(&cli.common, command),
@@ -250,10 +305,13 @@ async fn run(cli: Cli) -> CommandResult {
     let common = cli.common;
     match cli.command {
         Command::Serve => serve::run(&common).await,
+        Command::Stop => control::stop(&common).await,
+        Command::Restart => control::restart(&common).await,
+        Command::Reload => control::reload(&common).await,
         Command::Once => once::run(&common).await,
         Command::Plan => plan::run(&common).await,
         Command::Check(options) => check::run(&common, &options),
-        Command::Status(options) => status::run(&common, &options),
+        Command::Status(options) => status::run(&common, &options).await,
         Command::Report(options) => report::run(&common, &options),
         Command::Heal(options) => heal::run(&common, &options).await,
         Command::Gate(options) => gate::run(&common, &options),
@@ -264,6 +322,10 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Consent(command) => consent::run(&common, &command).await,
         Command::Policy(command) => policy::run(&common, &command),
         Command::Families(options) => families::run(&options, &common),
+        Command::Init(options) => init::run(&common, &options),
+        Command::Version => version::run(&common),
+        Command::Completion(options) => completion::run(&options),
+        Command::Man(options) => completion::man(&options),
         Command::Lowcode(command) => lowcode::run(&common, &command),
     }
 }

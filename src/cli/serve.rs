@@ -1,6 +1,6 @@
 //! `aam serve`: the daemon.
 
-use super::{CommandError, CommandResult, CommonOptions, terminal};
+use super::{CommandError, CommandResult, CommonOptions, supervisor, terminal};
 use crate::daemon;
 use crate::funnel::funnel;
 use crate::model::Timestamp;
@@ -25,18 +25,23 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let info = info(common, &handle, listener.local_addr().map_or(common.port, |address| address.port()));
     greet(common, &handle, &info);
     let stop = tokio::spawn(stop_on_signal(Arc::clone(&handle)));
+    let reload = tokio::spawn(reload_on_signal(Arc::clone(&handle)));
+    let supervisor = tokio::spawn(supervisor::report(Arc::clone(&handle)));
     let server = tokio::spawn(server::serve(Arc::clone(&handle), Arc::clone(&env), listener, info));
     let summary = tokio::spawn(print_when_settled(Arc::clone(&handle)));
     let providers = Arc::clone(&env.providers);
     let upkeep = tokio::spawn(async move { providers.maintain().await });
     reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Stopped).await;
     upkeep.abort();
+    supervisor.abort();
+    supervisor::stopping();
     env.providers.close().await;
     // If the loop has ended without a request to stop, which would be a defect, the server must stop too.
     handle.stopping.send_replace(true);
     let _ = server.await;
     summary.abort();
     stop.abort();
+    reload.abort();
     print_summary(&handle);
     handle.registry.close().await;
     Ok(ExitCode::SUCCESS)
@@ -142,6 +147,15 @@ async fn stop_on_signal(handle: Arc<Handle>) {
     stop_signal(&mut terminate).await;
     tracing::warn!(target: "aam", "stopped at once; attempts in flight count as interrupted");
     std::process::exit(EXIT_SIGTERM);
+}
+
+/// Wakes the loop on SIGHUP, which `aam reload` sends.
+async fn reload_on_signal(handle: Arc<Handle>) {
+    let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        tracing::info!(target: "aam", "reading the policy and the intents again");
+        handle.wake_signal().notify_one();
+    }
 }
 
 async fn stop_signal(terminate: &mut tokio::signal::unix::Signal) {

@@ -1,38 +1,128 @@
-//! `aam status [ID]`: lists connections, or shows one with its steps.
+//! `aam status [ID]`: lists connections, or shows one with its steps and its history.
 
 use super::report::policy_in_force;
-use super::{CommandError, CommandResult, CommonOptions};
+use super::{CommandError, CommandResult, CommonOptions, Format, problems, since, terminal};
 use crate::clock;
-use crate::model::{ConnectionId, Intent, StepReport};
+use crate::model::{ConnectionId, Intent, State, StepReport, Timestamp};
 use crate::registry::Reader;
-use crate::report::status;
+use crate::report::status_table::{self, Column, ListOptions};
+use crate::report::{history, status};
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How often `--watch` looks at the registry.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// The number of events in the history of a connection.
+const MAX_EVENTS: usize = 20;
 
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  aam status                                what is connected, and what blocks the rest
+  aam status --state error,healing          what to look at first
+  aam status --family okta --since 24h      what changed since yesterday
+  aam status --columns state,resource,cause one line for each connection
+  aam status 3f2a                           the steps and the history of one")]
 pub struct StatusOptions {
     /// A connection id, or the start of one
     id: Option<String>,
     /// Namespace; default: the policy's
     #[arg(long)]
     namespace: Option<String>,
+    /// Only connections in these states, for example error,healing
+    #[arg(long, value_delimiter = ',', value_parser = state)]
+    state: Vec<State>,
+    /// Only connections of these families
+    #[arg(long, value_delimiter = ',')]
+    family: Vec<String>,
+    /// Only connections whose owner contains this text
+    #[arg(long)]
+    owner: Option<String>,
+    /// Only connections of which something new was found since then: 24h, or an RFC 3339 timestamp
+    #[arg(long)]
+    since: Option<String>,
+    /// The number of connections at most
+    #[arg(long)]
+    limit: Option<usize>,
+    /// One line for each connection, with these columns
+    #[arg(long, value_enum, value_delimiter = ',')]
+    columns: Vec<Column>,
+    /// Print again whenever something changes, until the command is interrupted
+    #[arg(long)]
+    watch: bool,
+}
+
+fn state(text: &str) -> Result<State, String> {
+    let names = || State::ALL.map(State::as_str).join(", ").to_lowercase();
+    State::parse(&text.trim().replace('-', "_")).ok_or_else(|| format!("the states are {}", names()))
 }
 
 /// Exits with 0, or with 1 if the connection does not exist.
-pub fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
+pub async fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
-    let snapshot = reader.snapshot()?;
-    let document = |seq: u64| -> Option<Intent> { serde_json::from_str(&reader.body(seq).ok()??).ok() };
-    let Some(start) = &options.id else {
-        let namespace = match &options.namespace {
-            Some(namespace) => namespace.clone(),
-            None => policy_in_force(common, &reader)?.policy.namespace.clone(),
-        };
-        let lines = status::lines(&snapshot, &namespace, clock::from_env().now(), document);
-        common.print(&status::list(&lines), &lines);
+    problems::note(common, Some(&reader));
+    if !options.watch {
+        let (text, value) = content(common, options, &reader)?;
+        common.print(&text, &value);
         return Ok(ExitCode::SUCCESS);
+    }
+    let mut last = String::new();
+    loop {
+        let (text, value) = content(common, options, &reader)?;
+        if text != last {
+            if common.format == Format::Text {
+                terminal::clear();
+            }
+            common.print(&text, &value);
+            last = text;
+        }
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+        }
+    }
+}
+
+/// Returns the output as text and as JSON.
+fn content(
+    common: &CommonOptions,
+    options: &StatusOptions,
+    reader: &Reader,
+) -> Result<(String, serde_json::Value), CommandError> {
+    match &options.id {
+        Some(start) => one(reader, start),
+        None => list(common, options, reader),
+    }
+}
+
+fn list(common: &CommonOptions, options: &StatusOptions, reader: &Reader) -> Result<(String, serde_json::Value), CommandError> {
+    let now = clock::from_env().now();
+    let namespace = match &options.namespace {
+        Some(namespace) => namespace.clone(),
+        None => policy_in_force(common, reader)?.policy.namespace.clone(),
     };
+    let since = options.since.as_ref().map(|text| since::parse("--since", text, now)).transpose();
+    let list = ListOptions {
+        states: options.state.clone(),
+        families: options.family.clone(),
+        owner: options.owner.clone(),
+        since: since.map_err(CommandError::usage)?,
+        limit: options.limit,
+        columns: options.columns.clone(),
+    };
+    let all = status::lines(&reader.snapshot()?, &namespace, now, |seq| document(reader, seq));
+    let shown = list.select(&all);
+    let value = serde_json::to_value(&shown).unwrap_or_default();
+    Ok((status_table::list(&all, &shown, &list, now), value))
+}
+
+fn document(reader: &Reader, seq: u64) -> Option<Intent> {
+    serde_json::from_str(&reader.body(seq).ok()??).ok()
+}
+
+fn one(reader: &Reader, start: &str) -> Result<(String, serde_json::Value), CommandError> {
+    let snapshot = reader.snapshot()?;
     let matches: Vec<ConnectionId> =
-        snapshot.connections.keys().filter(|id| id.to_string().starts_with(start.as_str())).copied().collect();
+        snapshot.connections.keys().filter(|id| id.to_string().starts_with(start)).copied().collect();
     let [id] = matches.as_slice() else {
         return Err(CommandError::new(match matches.len() {
             0 => format!("no connection has an id that starts with {start}; aam status lists the connections"),
@@ -44,10 +134,19 @@ pub fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
     };
     let body = known.last.as_ref().and_then(|last| reader.body(last.seq).ok().flatten());
     let steps: Vec<StepReport> = body.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let intent = document(known.document);
-    let text = status::details(*id, known, intent.as_ref(), &steps, clock::from_env().now());
+    let intent = document(reader, known.document);
+    let now = clock::from_env().now();
+    let (mut events, mut more) = (Vec::new(), false);
+    reader.history(*id, None, 0, |version| {
+        more = events.len() == MAX_EVENTS;
+        if !more {
+            events.extend(history::event(&version.entry));
+        }
+        !more
+    })?;
+    let mut text = status::details(*id, known, intent.as_ref(), &steps, now);
+    text.push_str(&history::text(&events, more, now));
     let value = serde_json::json!({ "connection_id": id, "status": known.state(), "intent": intent, "steps": steps,
-        "credential_ends_at": known.credential_ends_at().map(crate::model::Timestamp::rfc3339) });
-    common.print(&text, &value);
-    Ok(ExitCode::SUCCESS)
+        "credential_ends_at": known.credential_ends_at().map(Timestamp::rfc3339), "history": events });
+    Ok((text, value))
 }

@@ -2,8 +2,10 @@
 //! messages and paths come from sources and callers, and could otherwise rewrite what the operator sees.
 
 use crate::credentials::redact;
+use crate::model::State;
 use crate::model::text::{printable, printable_json};
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{IsTerminal, Write};
 
 /// The control characters that texts of several lines contain.
 const LINES: [char; 1] = ['\n'];
@@ -11,7 +13,52 @@ const LINES: [char; 1] = ['\n'];
 /// Prints `text`, which ends with a line feed, to stdout.
 pub fn print(text: &str) {
     // It is not an error if the reader has closed the pipe (`| head`).
-    let _ = std::io::stdout().lock().write_all(printable(&redact::scrub_all(text), &LINES).as_bytes());
+    let text = redact::scrub_all(text);
+    let text = printable(&text, &LINES);
+    let text = if has_colour(&std::io::stdout()) { coloured(&text) } else { text };
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Whether `stream` is a terminal on which colours are wanted; see https://no-color.org.
+fn has_colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Colours the states at the beginning of lines such as `+ ACTIVE`.
+fn coloured(text: &str) -> Cow<'_, str> {
+    let mut out = String::with_capacity(text.len() + 256);
+    for line in text.split_inclusive('\n') {
+        let state = line.split_once(' ').and_then(|(symbol, rest)| {
+            let name = rest.split_whitespace().next().filter(|_| symbol.chars().count() == 1)?;
+            Some((State::parse(name)?, symbol.len() + 1 + name.len()))
+        });
+        match state {
+            Some((state, length)) if line.is_char_boundary(length) => {
+                let (marked, rest) = line.split_at(length);
+                out.push_str(&format!("\x1b[{}m{marked}\x1b[0m{rest}", colour(state)));
+            }
+            _ => out.push_str(line),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The colour of a state as the parameter of an escape sequence.
+fn colour(state: State) -> u8 {
+    match state {
+        State::Active => 32,
+        State::Healing | State::Error | State::NetworkBlocked => 31,
+        State::AwaitingCredentials => 33,
+        State::Pending => 36,
+        State::Unsupported | State::Rejected | State::Retired => 2,
+    }
+}
+
+/// Clears the screen, if stdout is a terminal.
+pub fn clear() {
+    if std::io::stdout().is_terminal() {
+        let _ = std::io::stdout().lock().write_all(b"\x1b[H\x1b[2J\x1b[3J");
+    }
 }
 
 /// Prints one line to stdout.
@@ -27,4 +74,15 @@ pub fn print_json(json: &str) {
 /// Prints `text`, which ends with a line feed, to stderr.
 pub fn print_error(text: &str) {
     let _ = std::io::stderr().lock().write_all(printable(&redact::scrub_all(text), &LINES).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_states_at_the_beginning_of_a_line_are_coloured() {
+        let text = "+ ACTIVE  a\n! ERROR b\n    problem: ERROR\nxy ACTIVE\n";
+        assert_eq!(coloured(text), "\x1b[32m+ ACTIVE\x1b[0m  a\n\x1b[31m! ERROR\x1b[0m b\n    problem: ERROR\nxy ACTIVE\n");
+    }
 }

@@ -86,10 +86,18 @@ impl Breaker {
         self.clone().enter(now, rules).err()
     }
 
-    /// Reports the outcome of the call that was made with `pass`.
-    pub fn leave(&mut self, pass: Pass, signal: HealthSignal, now: Timestamp, rules: &policy::Breaker) {
+    /// Lets an open breaker allow its probe now.
+    fn hasten(&mut self, now: Timestamp, rules: &policy::Breaker) {
+        if let State::Open { since } = &mut self.state {
+            let open_for = i64::try_from(rules.open_for.as_millis()).unwrap_or(i64::MAX);
+            *since = (*since).min(Timestamp(now.0.saturating_sub(open_for)));
+        }
+    }
+
+    /// Reports the outcome of the call that was made with `pass`. Returns whether this closed the breaker.
+    pub fn leave(&mut self, pass: Pass, signal: HealthSignal, now: Timestamp, rules: &policy::Breaker) -> bool {
         if pass.epoch != self.epoch {
-            return;
+            return false;
         }
         match (self.state, signal) {
             (State::Closed { failures }, HealthSignal::Failing) if failures + 1 >= rules.failures.max(1) => {
@@ -103,6 +111,7 @@ impl Breaker {
             (State::HalfOpen { since }, HealthSignal::Unknown) => self.turn(State::Open { since }),
             (State::Closed { .. }, HealthSignal::Unknown) | (State::Open { .. }, _) => {}
         }
+        pass.epoch != self.epoch && matches!(self.state, State::Closed { .. })
     }
 
     fn turn(&mut self, state: State) {
@@ -141,14 +150,21 @@ impl Breakers {
         breaker.resting(now, rules).map(|rest| (rest, last.clone()))
     }
 
-    /// See [`Breaker::leave`]. `reason` describes what failed.
+    /// See [`Breaker::leave`]. `reason` describes what failed. When one host of a family works again, the open breakers of its
+    /// other hosts allow their probes at once, because the outage was probably that of the vendor.
     pub fn leave(&self, key: &str, pass: Pass, signal: HealthSignal, reason: &str, now: Timestamp, rules: &policy::Breaker) {
-        self.with(key, |breaker, last| {
+        let closed = self.with(key, |breaker, last| {
             if signal == HealthSignal::Failing {
                 *last = reason.to_string();
             }
-            breaker.leave(pass, signal, now, rules);
+            breaker.leave(pass, signal, now, rules)
         });
+        let family = key.split('|').next().unwrap_or(key);
+        if closed {
+            let of_family = |other: &str| other.split('|').next() == Some(family);
+            let mut all = locked(&self.0);
+            all.iter_mut().filter(|(other, _)| of_family(other)).for_each(|(_, (breaker, _))| breaker.hasten(now, rules));
+        }
     }
 }
 
@@ -206,6 +222,27 @@ mod tests {
         let probe = breaker.enter(Timestamp(30_000), &RULES).unwrap();
         breaker.leave(probe, HealthSignal::Unknown, Timestamp(30_000), &RULES);
         assert!(breaker.enter(Timestamp(30_001), &RULES).is_ok());
+    }
+
+    #[test]
+    fn one_host_that_works_again_lets_the_others_of_its_family_probe() {
+        let breakers = Breakers::default();
+        for key in ["okta|a.okta.com:443", "okta|b.okta.com:443", "jira|a.atlassian.net:443"] {
+            for _ in 0..3 {
+                let pass = breakers.enter(key, Timestamp(0), &RULES).unwrap();
+                breakers.leave(key, pass, HealthSignal::Failing, "503", Timestamp(0), &RULES);
+            }
+            assert!(breakers.resting(key, Timestamp(1), &RULES).is_some());
+        }
+        let fail_again = breakers.enter("okta|b.okta.com:443", Timestamp(30_000), &RULES).unwrap();
+        breakers.leave("okta|b.okta.com:443", fail_again, HealthSignal::Failing, "503", Timestamp(30_001), &RULES);
+        let probe = breakers.enter("okta|a.okta.com:443", Timestamp(30_500), &RULES).unwrap();
+        assert!(breakers.enter("okta|b.okta.com:443", Timestamp(30_500), &RULES).is_err());
+        breakers.leave("okta|a.okta.com:443", probe, HealthSignal::Alive, "", Timestamp(30_600), &RULES);
+        let probe = breakers.enter("okta|b.okta.com:443", Timestamp(30_700), &RULES).unwrap();
+        assert!(breakers.enter("okta|b.okta.com:443", Timestamp(30_700), &RULES).is_err(), "still one probe at a time");
+        breakers.leave("okta|b.okta.com:443", probe, HealthSignal::Failing, "503", Timestamp(30_800), &RULES);
+        assert!(breakers.enter("okta|b.okta.com:443", Timestamp(31_000), &RULES).is_err(), "its own failure opens it again");
     }
 
     #[test]

@@ -138,6 +138,12 @@ impl Class {
         }
     }
 
+    /// Returns true if the source could not be reached or failed by itself, so that it may work again without a change by anybody.
+    #[must_use]
+    pub fn is_outage(self) -> bool {
+        matches!(self, Class::Network | Class::BreakerOpen | Class::Remote)
+    }
+
     /// Returns true if a failure of this class says anything about the connection. A throttled or interrupted attempt
     /// does not, so the connection keeps its state.
     #[must_use]

@@ -8,6 +8,17 @@ pub fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
+/// Returns a duration as its largest unit: `45s`, `12m`, `5h`, `9d`.
+#[must_use]
+pub fn age(duration: std::time::Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..=119 => format!("{seconds}s"),
+        seconds @ 120..=7199 => format!("{}m", seconds / 60),
+        seconds @ 7200..=172_799 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
 /// Whether `text` consists of lower-case letters, digits and hyphens, as the names of AWS regions do: `eu-central-1`. Other
 /// stores have regions such as `auto`.
 #[must_use]

@@ -49,6 +49,29 @@ proptest! {
     }
 
     #[test]
+    fn one_connection_that_works_again_makes_the_others_due_that_an_outage_holds(entries in history(), now in 0..20_000_000_i64) {
+        let mut snapshot = Snapshot::fold(&entries);
+        let context = PlanContext::new(policy(0.2), &snapshot);
+        match_inputs(&mut snapshot, &context);
+        let mut without = snapshot.clone();
+        without.forget_recoveries();
+        let none = BTreeSet::new();
+        let (with, without) =
+            (by_id(&plan(&snapshot, &context, &none, Timestamp(now))), by_id(&plan(&without, &context, &none, Timestamp(now))));
+        prop_assert_eq!(with.len(), without.len());
+        for (id, item) in &with {
+            let (known, other) = (&snapshot.connections[id], without[id]);
+            if item.due == other.due {
+                continue;
+            }
+            let recovered = snapshot.recovered(&known.source_type);
+            let failed = known.last_checked().unwrap();
+            prop_assert!(known.in_outage() && recovered > Some(failed), "only what failed before it");
+            prop_assert!(item.due < other.due && item.due >= failed.plus(context.policy.backoff.initial), "never in a hurry");
+        }
+    }
+
+    #[test]
     fn a_stored_secret_makes_exactly_the_connections_due_that_wait_for_it(
         entries in history(), spec in 0..8_u8, changed in 0..20_000_000_i64, now in 0..20_000_000_i64
     ) {
@@ -72,7 +95,7 @@ proptest! {
             // An attempt that finds the same result ends the reason.
             let mut checked = (**known).clone();
             checked.checked = Some(Timestamp(now.max(changed)).max(known.last_checked().unwrap_or_default()).plus(Duration::from_millis(1)));
-            let after = next(*id, &checked, &context, false, Timestamp(now).plus(Duration::from_millis(1)));
+            let after = next(&snapshot, *id, &checked, &context, false, Timestamp(now).plus(Duration::from_millis(1)));
             prop_assert!(after.is_none_or(|item| item.why != Why::CredentialChanged));
         }
     }

@@ -278,11 +278,15 @@ impl FolderSync {
 
 /// A scanner that starts from the marks stored in the registry.
 fn stored_scanner(handle: &Handle) -> Result<Scanner, RegistryError> {
-    let marks = handle.registry.reader().marks()?.into_iter().map(|mark| {
+    Ok(Scanner::from_marks(&handle.intents, Limits::default(), stored_marks(handle.registry.reader().marks()?)))
+}
+
+/// Returns the marks of a scan with the paths that they belong to.
+pub fn stored_marks(stored: Vec<FileMark>) -> impl Iterator<Item = (String, intake::Mark)> {
+    stored.into_iter().map(|mark| {
         let stamp = intake::listing::Stamp { size: mark.size, mtime_ns: mark.mtime_ns, inode: mark.inode };
         (mark.path, intake::Mark { stamp, content: mark.content })
-    });
-    Ok(Scanner::from_marks(&handle.intents, Limits::default(), marks))
+    })
 }
 
 /// Wakes the loop soon for another scan, because this one may have missed a name while the folder changed.

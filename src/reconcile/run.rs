@@ -279,8 +279,25 @@ impl Loop {
         // nothing new does not say when it began.
         let stored = known.and_then(|known| self.context.secret_changed(known)).is_some_and(|changed| changed >= begun);
         let item = plan::plan_one(&snapshot, connection, &self.context, heal || stored, now);
+        let recovered =
+            known.filter(|known| known.last.as_ref().is_some_and(|last| snapshot.recovered(&known.source_type) == Some(last.at)));
+        let others = recovered.map(|known| self.after_outage(&snapshot, &known.source_type, now)).unwrap_or_default();
         drop(snapshot);
         self.queue.put(connection, item);
+        for (id, item) in others {
+            self.queue.put(id, item);
+        }
+    }
+
+    /// Plans the connections of `source_type` that an outage holds, after one of them worked again.
+    fn after_outage(&self, snapshot: &Snapshot, source_type: &str, now: Timestamp) -> Vec<(ConnectionId, Option<PlanItem>)> {
+        let in_flight = &self.handle.in_flight;
+        let heals = in_flight.heals();
+        let held = snapshot
+            .connections
+            .iter()
+            .filter(|(id, known)| *known.source_type == *source_type && known.in_outage() && !in_flight.contains(**id));
+        held.map(|(id, _)| (*id, plan::plan_one(snapshot, *id, &self.context, heals.contains(id), now))).collect()
     }
 
     /// Syncs again and plans everything, not only what changed.

@@ -1,10 +1,12 @@
 //! Renders values as text and JSON. The CLI, the API and the dashboard share it, so they cannot differ.
 
 pub mod attempt;
+pub mod history;
 pub mod metrics;
 pub mod plan;
 pub mod result;
 pub mod status;
+pub mod status_table;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
-//! The output of `aam status`: the list of connections, or the details of one connection.
+//! The content of `aam status`: the lines of the list, and the details of one connection.
 
 use crate::families;
 use crate::model::ledger::Warning;
-use crate::model::text::{counted, printable};
-use crate::model::{ConnectionId, Intent, State, StepReport, Timestamp};
+use crate::model::text::counted;
+use crate::model::{ConnectionId, Intent, Risk, State, StepReport, Timestamp};
 use crate::snapshot::{Connection, Snapshot};
 use std::fmt::Write;
 
@@ -15,7 +15,17 @@ pub struct StatusLine {
     pub namespace: String,
     pub source_type: String,
     pub resource_ids: Vec<String>,
+    /// `owner.user` of the intent; empty if the intent cannot be read.
+    pub owner: String,
+    pub risk: Option<Risk>,
+    pub credential_locator: Option<String>,
+    /// When the connection was first asked for.
+    pub created: String,
+    /// When the latest attempt found something new, or else when the connection was first asked for.
+    pub changed: String,
     pub checked: Option<String>,
+    /// The number of failed attempts in a row.
+    pub failures: u32,
     /// Why the connection is not ACTIVE; empty if it is.
     pub title: String,
     pub fix: String,
@@ -32,12 +42,20 @@ pub fn lines(snapshot: &Snapshot, namespace: &str, now: Timestamp, document: imp
         .of_namespace(namespace)
         .map(|(id, connection)| {
             let (title, fix) = reason(connection);
+            let intent = document(connection.document);
+            let changed = connection.last.as_ref().map_or(connection.created, |last| last.at.max(connection.desired_since));
             StatusLine {
                 connection_id: id,
                 status: connection.state(),
                 namespace: namespace.to_string(),
                 source_type: connection.source_type.to_string(),
-                resource_ids: document(connection.document).map(|intent| intent.resource_ids).unwrap_or_default(),
+                owner: intent.as_ref().map(|intent| intent.owner.user.clone()).unwrap_or_default(),
+                risk: intent.as_ref().map(|intent| families::risk(&connection.source_type, intent.risk_level)),
+                credential_locator: intent.as_ref().and_then(|intent| Some(intent.credential_locator.as_ref()?.to_string())),
+                resource_ids: intent.map(|intent| intent.resource_ids).unwrap_or_default(),
+                created: connection.created.rfc3339(),
+                changed: changed.rfc3339(),
+                failures: connection.failures,
                 checked: connection.last_checked().map(Timestamp::rfc3339),
                 title,
                 fix,
@@ -71,40 +89,6 @@ pub fn symbol(state: State) -> &'static str {
         State::AwaitingCredentials => "?",
         State::Healing | State::NetworkBlocked | State::Error => "!",
     }
-}
-
-/// Formats the list as text.
-#[must_use]
-pub fn list(lines: &[StatusLine]) -> String {
-    if lines.is_empty() {
-        return "no connections yet; put an intent into the intents folder, or push one to POST /connections/onboard\n"
-            .to_string();
-    }
-    let mut text = String::new();
-    for line in lines {
-        let id = line.connection_id.to_string();
-        let _ = writeln!(
-            text,
-            "{} {:<20} {}  {} {}",
-            symbol(line.status),
-            line.status.as_str(),
-            id,
-            line.source_type,
-            line.resource_ids.join(" ")
-        );
-        if !line.title.is_empty() {
-            let _ = writeln!(text, "    problem: {}", printable(&line.title, &[]));
-        }
-        if !line.fix.is_empty() {
-            let _ = writeln!(text, "    fix:     {}", printable(&line.fix, &[]));
-        }
-        for warning in &line.warnings {
-            let _ = writeln!(text, "    warning: {}", printable(&warning.title, &[]));
-            let _ = writeln!(text, "    fix:     {}", printable(&warning.fix, &[]));
-        }
-    }
-    let _ = writeln!(text, "{}; aam status ID shows the steps of one", counted(lines.len(), "connection"));
-    text
 }
 
 /// Formats the details of one connection, with the steps of its latest attempt.

@@ -1,6 +1,7 @@
 //! Tests of the rendered reports, mostly as snapshots.
 
 use super::plan::{PlanReport, PlannedAttempt};
+use super::status_table::{self, ListOptions};
 use super::{attempt, plan, status};
 use crate::debt_gate::{DebtGate, scan};
 use crate::funnel::{Blocker, Funnel, funnel, summary};
@@ -191,8 +192,8 @@ fn the_status_list_and_one_story() {
     }
     let document = |seq: u64| intents.get(usize::try_from(seq / 2).ok()?).cloned().or(Some(retired.clone()));
     let lines = status::lines(&snapshot, "autonomy", Timestamp(0), document);
-    shown("report_status_list", &status::list(&lines));
-    shown("report_status_empty", &status::list(&[]));
+    shown("report_status_list", &status_table::list(&lines, &lines, &ListOptions::default(), AT));
+    shown("report_status_empty", &status_table::list(&[], &[], &ListOptions::default(), AT));
     let states: Vec<State> = lines.iter().map(|line| line.status).collect();
     assert_eq!(states.len(), State::ALL.len(), "each state is shown once");
     assert!(State::ALL.iter().all(|state| states.contains(state)));
@@ -300,7 +301,7 @@ fn warnings_show_in_the_list_the_message_the_funnel_and_the_metrics() {
             "== {}\n{}\n{}{}\n{}\n",
             warned.class.as_str(),
             result.message,
-            status::list(&listed),
+            status_table::list(&listed, &listed, &ListOptions::default(), AT),
             blockers.join("\n"),
             metrics.join("\n")
         );

@@ -258,6 +258,10 @@ pub struct Identity {
     /// its own. What the response names must match nevertheless.
     #[serde(default)]
     pub host: bool,
+    /// With `host`, what the evidence says if the response does not name the account, and if not the host alone is the account's
+    /// own. It may contain parts of the resource id.
+    #[serde(default)]
+    pub accepted: String,
     /// With `host`, what shows that this vendor answered, because any server may accept a call: JSON pointers into the record,
     /// or `header:NAME`. One of them has to be there; empty means that nothing is asked for.
     #[serde(default)]

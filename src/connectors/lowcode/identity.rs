@@ -83,11 +83,14 @@ pub fn names_account(proof: Proof<'_>, record: &Value) -> bool {
     fields.any(|rule| pointed(record, &rule.field).into_iter().any(|value| text(Some(value)).is_some()))
 }
 
-/// Returns the evidence for an account that has a host of its own, which accepts the credential.
+/// Returns the evidence for an account that has a host or a path of its own, which accepts the credential.
 #[must_use]
-pub fn by_host(parts: &BTreeMap<String, String>, title: &str) -> Evidence {
+pub fn by_host(rule: &Identity, parts: &BTreeMap<String, String>, title: &str) -> Evidence {
     let host = parts.get("host").map(String::as_str).unwrap_or_default();
-    let matched = format!("host {host}, which accepts the credential; {title} gives each account a host of its own");
+    let matched = match fill(&rule.accepted, parts) {
+        Ok(accepted) if !accepted.is_empty() => accepted,
+        _ => format!("host {host}, which accepts the credential; {title} gives each account a host of its own"),
+    };
     [("matched".to_string(), matched.into())].into_iter().collect()
 }
 
@@ -433,8 +436,11 @@ mod tests {
         let failure = prove(proof, &other, &parts, "Okta", "base_url").unwrap_err();
         assert!(failure.title.contains("other.okta.com") && failure.title.contains("names acme.okta.com"), "{}", failure.title);
         assert!(!names_account(proof, &seen(&[next])));
+        let mut rule: Identity = serde_json::from_value(json!({"stream": "users", "host": true})).unwrap();
         let matched = "host 127.0.0.1:8080, which accepts the credential; Okta gives each account a host of its own";
-        assert_eq!(by_host(&parts, "Okta")["matched"], matched);
+        assert_eq!(by_host(&rule, &parts, "Okta")["matched"], matched);
+        rule.accepted = "address {host}/{org}, which accepts the credential".to_string();
+        assert_eq!(by_host(&rule, &parts, "Okta")["matched"], "address 127.0.0.1:8080/acme, which accepts the credential");
     }
 
     #[test]

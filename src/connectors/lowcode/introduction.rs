@@ -141,6 +141,10 @@ impl Resource {
             return Ok(Proven { record: Json::Null, kept: None, evidence: self.accepted(claim).await? });
         }
         let mut refused = Vec::new();
+        // A response that does not name the account, at a host that is the account's own.
+        let mut unnamed: Option<(&Identity, Proven)> = None;
+        // Why the responses that name no account prove nothing.
+        let mut undecided = Vec::new();
         for call in rule.calls() {
             let (records, kept) = match self.probe(&call.stream, usize::from(call.only) + 1).await {
                 Ok(read) => read,
@@ -148,6 +152,8 @@ impl Resource {
                     refused.push(failure);
                     continue;
                 }
+                // What is proven already does not become unproven, because a further call fails.
+                Err(_) if unnamed.is_some() => continue,
                 Err(failure) => return Err(failure),
             };
             let total = kept.as_deref().and_then(|kept| identity::total(call, &kept.response)).unwrap_or_default();
@@ -164,11 +170,28 @@ impl Resource {
                 continue;
             }
             let record = records.first().map(json).unwrap_or(Json::Null);
-            let evidence = self.compared(call, &record, kept.as_deref())?;
-            if !rule.or.is_empty() || self.binding.health.iter().any(String::is_empty) {
-                *self.proven_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.clone());
+            let evidence = match self.compared(call, &record, kept.as_deref()) {
+                Ok(evidence) => evidence,
+                // A response that names no account says less than the next call may say.
+                Err(failure) if !self.accepted.load(Ordering::Relaxed) => {
+                    undecided.push(failure);
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            let proven = Proven { record, kept, evidence };
+            if call.host && !self.accepted.load(Ordering::Relaxed) {
+                // The next call may name the account, which may be another one.
+                unnamed.get_or_insert((call, proven));
+                continue;
             }
-            return Ok(Proven { record, kept, evidence });
+            return Ok(self.proven_by(rule, call, proven));
+        }
+        if let Some((call, proven)) = unnamed {
+            return Ok(self.proven_by(rule, call, proven));
+        }
+        if let Some(failure) = undecided.into_iter().next() {
+            return Err(failure);
         }
         let failure = most_useful(refused).unwrap_or_else(no_call);
         match failure.class {
@@ -177,6 +200,14 @@ impl Resource {
             }
             _ => Err(failure),
         }
+    }
+
+    /// Remembers that `call` of `rule` proved the identity.
+    fn proven_by(&self, rule: &Identity, call: &Identity, proven: Proven) -> Proven {
+        if !rule.or.is_empty() || self.binding.health.iter().any(String::is_empty) {
+            *self.proven_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.clone());
+        }
+        proven
     }
 
     /// Returns the end of the credential that the last response of a stream names.
@@ -196,7 +227,7 @@ impl Resource {
             return Err(identity::unmarked(rule, parts, title, base_url));
         }
         let mut evidence = match rule.host && !names_account {
-            true => identity::by_host(parts, title),
+            true => identity::by_host(rule, parts, title),
             false => identity::prove(proof, &seen, parts, title, base_url)
                 .map_err(|failure| identity::explained(rule, record, failure))?,
         };

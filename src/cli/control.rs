@@ -1,0 +1,64 @@
+//! `aam stop`, `aam restart` and `aam reload`: signals to the daemon that holds the registry.
+
+use super::{CommandError, CommandResult, CommonOptions, heal, serve, terminal};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a daemon may take to stop: it gives attempts and requests in flight 10 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it is looked at meanwhile.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Ends the daemon. Exits with 0 as soon as it has ended.
+pub async fn stop(common: &CommonOptions) -> CommandResult {
+    let pid = daemon(common).await?;
+    end(pid).await?;
+    terminal::print_line(&format!("AAM (pid {}) has stopped", pid.as_raw_nonzero()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the daemon and serves in its place, with the environment and the flags of this command.
+pub async fn restart(common: &CommonOptions) -> CommandResult {
+    let pid = daemon(common).await?;
+    end(pid).await?;
+    serve::run(common).await
+}
+
+/// Makes the daemon read the policy and the intents now, also where the file system reports no changes.
+pub async fn reload(common: &CommonOptions) -> CommandResult {
+    let pid = daemon(common).await?;
+    signal(pid, Signal::HUP)?;
+    terminal::print_line(&format!(
+        "AAM (pid {}) reads the policy and the intents again; aam check says what it finds",
+        pid.as_raw_nonzero()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The process that proved that it holds the registry.
+async fn daemon(common: &CommonOptions) -> Result<Pid, CommandError> {
+    let running = heal::daemon(common).await?;
+    let pid = i32::try_from(running.info.pid).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| CommandError::new(format!("the daemon reports the pid {}, which is none", running.info.pid)))
+}
+
+fn signal(pid: Pid, signal: Signal) -> Result<(), CommandError> {
+    kill_process(pid, signal).map_err(|error| {
+        let pid = pid.as_raw_nonzero();
+        CommandError::new(format!("cannot signal the daemon (pid {pid}): {error}; run this command as its user, on its machine"))
+    })
+}
+
+async fn end(pid: Pid) -> Result<(), CommandError> {
+    signal(pid, Signal::TERM)?;
+    let gone = async {
+        while test_kill_process(pid).is_ok() {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    };
+    tokio::time::timeout(STOP_TIMEOUT, gone).await.map_err(|_| {
+        let (pid, seconds) = (pid.as_raw_nonzero(), STOP_TIMEOUT.as_secs());
+        CommandError::new(format!("the daemon (pid {pid}) has not stopped within {seconds} s; kill -9 {pid} is safe"))
+    })
+}

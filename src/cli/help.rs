@@ -1,0 +1,93 @@
+//! The command line as clap parses it. The flags that all commands accept are shown in the help of those that use them.
+
+use super::Cli;
+use clap::{Arg, Command, CommandFactory};
+
+/// The common flags that each command uses. Commands of two words, such as `token new`, use those of their first word.
+const USED: [(&str, &[&str]); 25] = [
+    ("stop", &["registry", "port", "bind"]),
+    ("restart", &["intents", "policy", "registry", "port", "bind"]),
+    ("reload", &["registry", "port", "bind"]),
+    ("serve", &["intents", "policy", "registry", "port", "bind"]),
+    ("once", &["intents", "policy", "registry", "format"]),
+    ("plan", &["intents", "policy", "registry", "format"]),
+    ("check", &["intents", "policy", "format"]),
+    ("status", &["intents", "policy", "registry", "format"]),
+    ("report", &["intents", "policy", "registry", "format"]),
+    ("heal", &["intents", "policy", "registry", "port", "bind", "format"]),
+    ("gate", &["policy", "format"]),
+    ("test", &["policy", "format"]),
+    ("verify", &["registry", "format"]),
+    ("token", &["policy", "format"]),
+    ("secret", &["policy", "registry", "format"]),
+    ("consent", &["policy", "registry", "port", "bind", "format"]),
+    ("policy", &["registry", "format"]),
+    ("families", &["policy", "registry", "format"]),
+    ("lowcode", &["policy"]),
+    ("init", &["intents", "policy"]),
+    ("version", &["format"]),
+    ("completion", &[]),
+    ("man", &[]),
+    ("confirm", &["intents", "policy", "registry", "port", "bind", "format"]),
+    ("mcp", &["intents", "policy", "registry", "port", "bind"]),
+];
+
+/// The flags that are hidden where they are not used.
+const COMMON: [&str; 7] = ["intents", "policy", "registry", "seeds", "port", "bind", "format"];
+
+/// Returns the command line.
+#[must_use]
+pub fn command() -> Command {
+    let mut command = Cli::command();
+    let common: Vec<Arg> =
+        command.get_arguments().filter(|argument| COMMON.contains(&argument.get_id().as_str())).cloned().collect();
+    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_string()).collect();
+    for name in names {
+        if let Some((_, used)) = USED.iter().find(|(known, _)| *known == name) {
+            let hidden: Vec<Arg> =
+                common.iter().filter(|argument| !used.contains(&argument.get_id().as_str())).cloned().collect();
+            command = command.mut_subcommand(&name, |command| with_hidden(command, &hidden));
+        }
+    }
+    command
+}
+
+/// Adds hidden copies of flags that clap would otherwise copy and show.
+fn with_hidden(mut command: Command, flags: &[Arg]) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_string()).collect();
+    for name in names {
+        command = command.mut_subcommand(&name, |command| with_hidden(command, flags));
+    }
+    command.args(flags.iter().map(|flag| flag.clone().hide(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_says_which_flags_it_uses() {
+        let command = Cli::command();
+        for name in command.get_subcommands().map(clap::Command::get_name).filter(|name| *name != "help") {
+            assert!(USED.iter().any(|(known, _)| *known == name), "{name} is not in the table");
+        }
+        for flag in USED.iter().flat_map(|(_, used)| *used) {
+            assert!(COMMON.contains(flag), "{flag} is not a common flag");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_flag_is_shown_where_it_is_used_and_read_everywhere() {
+        let matches = command().try_get_matches_from(["aam", "verify", "--port", "7", "--bind", "::1"]).unwrap();
+        let cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+        assert_eq!((cli.common.port, cli.common.bind.to_string().as_str()), (7, "::1"));
+        let mut command = command();
+        let help = command.find_subcommand_mut("verify").unwrap().render_help().to_string();
+        assert!(help.contains("--registry") && !help.contains("--port"), "{help}");
+    }
+}
