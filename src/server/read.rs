@@ -81,7 +81,7 @@ impl ConnectionFilter {
         Ok(ConnectionFilter {
             namespace: request.namespace()?,
             state: query.state()?,
-            source_type: query.get("source_type").map(str::to_string),
+            source_type: query.get("source_type").map(source_type),
             since: query.get("updated_since").map(UpdatedSince::parse).transpose()?,
             limit: query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?,
             after: query.get("cursor").map(parse_cursor).transpose()?,

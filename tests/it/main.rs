@@ -50,6 +50,7 @@ mod lowcode_families_hostile;
 mod lowcode_hostile;
 mod lowcode_remedies;
 mod mcp;
+mod lowcode_source_texts;
 mod memory_budget;
 mod mongo_hostile;
 mod mongo_logins;
