@@ -5,11 +5,13 @@
 //! fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
 mod interner;
+mod notices;
 
-use crate::model::ending;
+use crate::model::ending::{self, Nearness};
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Warning};
 use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Retry, Scope, State, Step, Timestamp};
 use interner::Interner;
+pub use notices::WebhookCursor;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -24,6 +26,14 @@ pub struct Snapshot {
     pub sealed: BTreeSet<String>,
     /// The digest of the policy that was accepted last, and the `seq` of the entry with its text.
     pub policy: Option<(Digest, u64)>,
+    /// The digest of the policy file that was judged last, and whether it was accepted.
+    pub policy_file: Option<(Digest, bool)>,
+    /// The files of the intents folder with recorded problems, with the digest of these problems.
+    pub intent_problems: BTreeMap<Arc<str>, Digest>,
+    /// The ends of credentials that were recorded as near, with the nearest step that was recorded.
+    pub expiring: BTreeMap<ConnectionId, (Timestamp, Nearness)>,
+    /// The webhooks of the policy, by name.
+    pub webhooks: BTreeMap<Arc<str>, WebhookCursor>,
     /// The `seq` of the last entry that was applied.
     pub seq: u64,
     /// Every source type that a document has ever named.
@@ -124,7 +134,10 @@ impl Snapshot {
     pub fn apply(&mut self, entry: &Entry) {
         self.seq = entry.seq;
         match (&entry.fact, entry.connection) {
-            (Fact::PolicyAccepted { policy }, _) => self.policy = Some((*policy, entry.seq)),
+            (Fact::PolicyAccepted { policy }, _) => {
+                self.policy = Some((*policy, entry.seq));
+                self.policy_file = Some((*policy, true));
+            }
             (Fact::NamespaceSealed { .. }, _) => {
                 self.sealed.insert(entry.namespace.clone());
             }
@@ -133,12 +146,22 @@ impl Snapshot {
                 self.accept(entry, id, origin, (*spec, locator), source_type);
             }
             (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry.seq, id, origin),
+            (Fact::CredentialExpiring { ends_at, nearness, .. }, Some(id)) => {
+                self.expiring.insert(id, (*ends_at, *nearness));
+            }
+            (fact @ (Fact::AttemptFinished(_) | Fact::ConnectionRetired), Some(id)) => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.apply(entry, fact, &mut self.interner);
+                    let ends_at = connection.credential_ends_at();
+                    self.forget_replaced_credential(id, ends_at);
+                }
+            }
             (fact, Some(id)) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.apply(entry, fact, &mut self.interner);
                 }
             }
-            (_, None) => {}
+            (fact, None) => self.apply_global(entry, fact),
         }
     }
 

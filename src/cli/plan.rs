@@ -19,7 +19,7 @@ use crate::policy_loader;
 use crate::providers::{Process, Providers};
 use crate::reconcile::secret_files;
 use crate::registry::{Reader, RegistryError};
-use crate::report::plan::{PlanReport, PlannedAttempt, Retirement, text};
+use crate::report::plan::{PlanReport, PlannedAttempt, PlannedWebhook, Retirement, text};
 use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -149,6 +149,7 @@ impl Draft {
             waiting: later.len(),
             next_due: later.first().map(|item| item.due),
             problems: self.problems,
+            webhooks: loaded.policy.notify.iter().map(PlannedWebhook::from).collect(),
         }
     }
 

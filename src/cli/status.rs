@@ -4,9 +4,11 @@ use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions};
 use crate::clock;
 use crate::model::{ConnectionId, Intent, StepReport};
-use crate::registry::Reader;
+use crate::registry::{Reader, RegistryError};
 use crate::report::status;
+use crate::snapshot::{Snapshot, WebhookCursor};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct StatusOptions {
@@ -28,7 +30,8 @@ pub fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
             None => policy_in_force(common, &reader)?.policy.namespace.clone(),
         };
         let lines = status::lines(&snapshot, &namespace, clock::from_env().now(), document);
-        common.print(&status::list(&lines), &lines);
+        let failing = failing_webhooks(&reader, &snapshot)?;
+        common.print(&format!("{}{}", status::list(&lines), status::failing_webhooks(&failing)), &lines);
         return Ok(ExitCode::SUCCESS);
     };
     let matches: Vec<ConnectionId> =
@@ -50,4 +53,12 @@ pub fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
         "credential_ends_at": known.credential_ends_at().map(crate::model::Timestamp::rfc3339) });
     common.print(&text, &value);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The webhooks that were stopped, with no tries, and those whose current message was not accepted.
+fn failing_webhooks(reader: &Reader, snapshot: &Snapshot) -> Result<Vec<(String, u32, String)>, RegistryError> {
+    let stopped = |(name, cursor): (&Arc<str>, &WebhookCursor)| Some((name.to_string(), 0, cursor.stopped.as_ref()?.to_string()));
+    let tried = reader.webhook_messages()?.into_iter().filter(|message| message.tries > 0);
+    let tried = tried.map(|message| (message.webhook, message.tries, message.problem));
+    Ok(snapshot.webhooks.iter().filter_map(stopped).chain(tried).collect())
 }

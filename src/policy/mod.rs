@@ -4,6 +4,7 @@
 //! - `active` keeps the last valid policy in force.
 //! - `diff` describes what a change of the policy would do.
 //! - `credentials` names the places that credentials come from: folders, a vault, service principals, consents.
+//! - `notify` names the webhooks that are notified of events.
 //! - `grants` decides who may send which credential where.
 //! - `effective` prints a policy with all defaults filled in.
 
@@ -15,6 +16,7 @@ pub mod grants;
 mod listed_server;
 mod login_host;
 pub mod manifests;
+pub mod notify;
 pub mod parse;
 mod read;
 pub mod services;
@@ -30,6 +32,7 @@ use ipnet::IpNet;
 pub use listed_server::ListedServer;
 pub use login_host::LoginHost;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
+pub use notify::{Webhook, WebhookAddress, WebhookForm};
 pub use parse::host_and_port;
 use serde::Serialize;
 pub use services::{ServiceAuth, ServicePolicy};
@@ -57,6 +60,8 @@ pub struct Policy {
     pub families: BTreeMap<String, FamilyPolicy>,
     pub manifests: Manifests,
     pub credentials: Credentials,
+    /// Who is notified of what.
+    pub notify: Vec<Webhook>,
     pub api: Api,
     /// SHA-256 of the file's bytes.
     pub digest: Digest,

@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod folder_sync;
 pub mod handle;
 pub mod in_flight;
+mod notices;
 mod open_files;
 pub mod queue;
 pub mod run;

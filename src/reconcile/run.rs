@@ -6,8 +6,10 @@
 use super::attempt;
 use super::folder_sync::FolderSync;
 use super::handle::Handle;
+use super::notices;
 use super::open_files;
 use super::queue::Queue;
+use crate::meters::meters;
 use crate::model::{ConnectionId, Timestamp};
 use crate::pipeline::Env;
 use crate::plan::{self, PlanContext, PlanItem};
@@ -92,6 +94,7 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
             }
         }
         this.dispatch();
+        meters().queue(this.queue.len(), this.queue.next_due().map(|due| due.0));
         if until == Until::Settled && this.settled() {
             break;
         }
@@ -127,6 +130,11 @@ impl Loop {
             self.handle.report_error(&error);
         }
         self.handle.passed();
+        if self.planned.is_none()
+            && let Err(error) = notices::record_expiring(&self.handle).await
+        {
+            self.handle.report_error(&error);
+        }
         self.replan();
         let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(target: "aam::sync", us, "read the policy and the folder, and planned");

@@ -107,6 +107,24 @@ pub fn list(lines: &[StatusLine]) -> String {
     text
 }
 
+/// Formats the webhooks that do not receive their messages, from the rows of the registry: by name, the number of failed tries
+/// and the problem.
+#[must_use]
+pub fn failing_webhooks(failing: &[(String, u32, String)]) -> String {
+    failing.iter().fold(String::new(), |mut text, (name, tries, problem)| {
+        let _ = match tries {
+            0 => writeln!(text, "! webhook {name} receives nothing any more: {}", printable(problem, &[])),
+            tries => writeln!(
+                text,
+                "! webhook {name} did not accept a message, {} so far: {}",
+                counted(usize::try_from(*tries).unwrap_or(usize::MAX), "failed attempt"),
+                printable(problem, &[])
+            ),
+        };
+        text
+    })
+}
+
 /// Formats the details of one connection, with the steps of its latest attempt.
 #[must_use]
 pub fn details(

@@ -1,6 +1,7 @@
 //! The state that all handlers share, and the cache of rendered responses.
 
 use super::auth::{self, AdminToken};
+use super::events::EventReaders;
 use super::past_funnels::PastFunnels;
 use super::problem::ApiProblem;
 use super::proof::ListenerKey;
@@ -36,6 +37,8 @@ pub struct App {
     pub cache: AnswerCache,
     /// Funnels as of past instants.
     pub past_funnels: PastFunnels,
+    /// The readers of `GET /events`.
+    pub event_readers: Arc<EventReaders>,
     /// The requests of each token.
     pub rate: RateLimiter<Digest>,
     /// The invalid credentials that each address sent.
@@ -72,6 +75,7 @@ impl App {
             limits,
             cache: AnswerCache::default(),
             past_funnels: PastFunnels::default(),
+            event_readers: EventReaders::new(limits.connections),
             rate: RateLimiter::default(),
             failed_authentications: RateLimiter::default(),
             links: RateLimiter::default(),

@@ -4,7 +4,7 @@
 //! - [`dispatch`]: from a request to its handler
 //! - [`listen`], [`connections`], [`stream`]: the sockets, their limits and the graceful stop
 //! - [`served_hosts`], [`auth`], [`rate`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
-//! - [`onboard`], [`heal`], [`read`], [`history`], [`meta`], [`dashboard`], [`consent`]: the handlers
+//! - [`onboard`], [`heal`], [`read`], [`history`], [`events`], [`meta`], [`dashboard`], [`consent`]: the handlers
 //! - [`openapi`]: the OpenAPI document
 //! - [`bounded`]: keeps the size of responses within bounds
 //! - [`proof`], [`probe`]: find out which process listens on a port before it gets a token
@@ -17,6 +17,7 @@ pub mod consent;
 mod consent_page;
 pub mod dashboard;
 pub mod dispatch;
+pub mod events;
 pub mod families;
 pub mod heal;
 pub mod history;

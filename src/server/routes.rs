@@ -1,7 +1,7 @@
 //! The route table, from which the router, the token and query checks and the OpenAPI document are built.
 
 use super::request::{ApiRequest, ApiResult};
-use super::{consent, dashboard, families, heal, history, meta, onboard, read};
+use super::{consent, dashboard, events, families, heal, history, meta, onboard, read};
 use crate::policy::TokenScope;
 use futures_util::future::BoxFuture;
 
@@ -63,6 +63,14 @@ const CURSOR: QueryParam = param("cursor", "string", "next_cursor of the previou
 const AT: QueryParam = param("at", "string", "RFC 3339 timestamp: the funnel as of that instant; default: now");
 const STATE: QueryParam = param("state", "string", "only connections in this state");
 const SOURCE_TYPE: QueryParam = param("source_type", "string", "only connections of this type");
+const EVENT_NAMESPACES: QueryParam =
+    param("namespace", "string", "namespaces, separated by commas; default: all that the token may see, and the whole registry");
+const EVENT_TYPES: QueryParam = param("type", "string", "types of events, separated by commas; default: all");
+const SINCE: QueryParam = param(
+    "since",
+    "string",
+    "only events after this event id or ledger entry, 0 for all; the header Last-Event-ID takes precedence; default: only new events",
+);
 const VERSION: QueryParam = param("version", "integer", "a catalog_version; default: the latest");
 
 const READ: Access = Access::Scope(TokenScope::RegistryRead);
@@ -106,7 +114,7 @@ const fn post(
 }
 
 /// All routes.
-pub static ROUTES: [Route; 23] = [
+pub static ROUTES: [Route; 24] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -199,6 +207,17 @@ pub static ROUTES: [Route; 23] = [
             "Get the catalog of a connection, in any version, in pages",
             &[(200, JSON, "CatalogAnswer")],
             |request| Box::pin(history::catalog(request)),
+        )
+    },
+    Route {
+        query: &[EVENT_NAMESPACES, EVENT_TYPES, SINCE],
+        problems: &[400, 503],
+        ..get(
+            "/events",
+            READ,
+            "Read what happens as server-sent events; a reader that was cut continues after the last event it received",
+            &[(200, events::EVENT_STREAM, "")],
+            |request| Box::pin(events::events(request)),
         )
     },
     Route {

@@ -51,6 +51,7 @@ pub enum Peer {
     Smongo,
     Nx27017,
     Boto3,
+    Listeners,
 }
 
 impl Peer {
@@ -97,6 +98,7 @@ impl Peer {
             Peer::Smongo => "smongo",
             Peer::Nx27017 => "nx27017",
             Peer::Boto3 => "boto3",
+            Peer::Listeners => "listeners",
         }
     }
 
@@ -117,7 +119,7 @@ impl Peer {
             Peer::Google => "ORGANIZATIONS",
             Peer::Pagerduty => "SCRIPT",
             Peer::Supabase => "NODE",
-            Peer::Cdk | Peer::Boto3 => "PYTHON",
+            Peer::Cdk | Peer::Boto3 | Peer::Listeners => "PYTHON",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",
             Peer::Authlib | Peer::Oidc => "TOKEN_URL",

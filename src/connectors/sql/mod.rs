@@ -151,6 +151,7 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
         families: Default::default(),
         manifests: Manifests::default(),
         credentials: Default::default(),
+        notify: Vec::new(),
         api: Api::default(),
         digest: crate::model::Digest::default(),
     }

@@ -337,6 +337,7 @@ prop_compose! {
             families,
             manifests: Default::default(),
             credentials: Credentials { namespaces: bound, ..credentials },
+            notify: Vec::new(),
             api,
             digest: Digest::default(),
         }
