@@ -1,7 +1,7 @@
 //! Reads events from the registry: a short memory of the latest ones that all readers share, and a fold of its own for a
 //! reader that begins further back.
 //!
-//! Nothing is computed while nobody reads, and readers never make the writer wait: they read rows that are committed.
+//! Without readers nothing is computed, and readers never make the writer wait: they read rows that are committed.
 
 use crate::events::{Event, EventFold, EventId};
 use crate::model::Intent;

@@ -36,7 +36,7 @@ fn the_coverage_is_missed_only_when_that_is_certain() {
     let failed = finished(Some(crate::model::Class::Remote));
     assert_eq!(names(&mut fold, &entry(3, Some(0), failed.clone())), ["3-1 state_changed", "3-2 slo_missed"]);
     assert_eq!(names(&mut fold, &entry(4, Some(1), finished(None))), ["4-1 state_changed"]);
-    assert_eq!(names(&mut fold, &entry(5, Some(0), failed)), [""; 0], "the same state is no event");
+    assert_eq!(names(&mut fold, &entry(5, Some(0), failed)), [""; 0], "the same state is not an event");
     assert_eq!(names(&mut fold, &entry(6, Some(0), finished(None))), ["6-1 state_changed", "6-2 slo_met"]);
     assert_eq!(names(&mut fold, &entry(7, Some(0), Fact::ConnectionRetired)), ["7-1 retired", "7-2 state_changed"]);
     assert_eq!(names(&mut fold, &entry(8, Some(0), accepted(0))), ["8-1 state_changed", "8-2 intent_accepted"]);

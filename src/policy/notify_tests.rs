@@ -4,10 +4,10 @@ use crate::policy::parse::{has_host, parse};
 use crate::policy::{LoadedPolicy, Policy, diff};
 
 const FULL: &str = "
-  - {url: https://hooks.acme.example/aam, secret: env:AAM_WEBHOOK_SECRET, on: [state_changed, drift]}
+  - {url: https://hooks.acme.example/aam, secret: env:WEBHOOK_SECRET, on: [state_changed, drift]}
   - {name: chat, form: slack, url_locator: env:SLACK_HOOK, on: [slo_missed], namespaces: [autonomy]}
   - {name: teams, form: teams, url_locator: env:TEAMS_HOOK, host: acme.webhook.office.com, on: [intent_problem]}
-  - {name: local, url: 'http://127.0.0.1:8080/x', secret: env:AAM_WEBHOOK_SECRET, on: [policy_rejected]}
+  - {name: local, url: 'http://127.0.0.1:8080/x', secret: env:WEBHOOK_SECRET, on: [policy_rejected]}
 ";
 
 fn policy(notify: &str) -> Policy {

@@ -43,6 +43,9 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 20] = [
 /// The pages for people who have a link instead of a token; see `src/server/tests/consent.rs`.
 const PAGES: [&str; 2] = ["/consent/{id}", "/consent/callback"];
 
+/// The streams, which do not end by themselves; see `tests/it/events.rs`.
+const STREAMS: [&str; 1] = ["/events"];
+
 #[tokio::test]
 async fn every_endpoint_requires_its_scope_and_tokens_are_reloaded() {
     let workspace = Workspace::new();
@@ -65,10 +68,10 @@ async fn every_endpoint_requires_its_scope_and_tokens_are_reloaded() {
     let known = daemon.get("/openapi.json").await.body["paths"].clone();
     assert_eq!(
         known.as_object().map(serde_json::Map::len),
-        Some(ENDPOINTS.len() + PAGES.len()),
-        "every endpoint of the API description is in ENDPOINTS or PAGES: {known}"
+        Some(ENDPOINTS.len() + PAGES.len() + STREAMS.len()),
+        "every endpoint of the API description is in ENDPOINTS, PAGES or STREAMS: {known}"
     );
-    assert!(PAGES.iter().all(|path| known.get(path).is_some()), "{known}");
+    assert!(PAGES.iter().chain(&STREAMS).all(|path| known.get(path).is_some()), "{known}");
     let unknown = Secret::new("aam_no-policy-has-this-token-0000000000000".to_string());
     let callers = [
         ("writer", &writer),

@@ -80,7 +80,8 @@ async fn what_no_attempt_records_is_an_event_once_also_after_a_restart() {
     workspace.replace("policy/policy.yaml", b"version: 7\n");
     let rejected = reader.next().await.expect("an event");
     assert_eq!(rejected.kind, "policy_rejected");
-    assert_eq!(rejected.data["data"]["problems"][0]["pointer"], "/version", "{rejected:#?}");
+    let problems = rejected.data["data"]["problems"].as_array().expect("a list");
+    assert!(problems.iter().any(|problem| problem["pointer"] == "/version"), "{rejected:#?}");
     workspace.replace("intents/broken.json", b"{\"source_type\": 1}");
     let problem = reader.next().await.expect("an event");
     assert_eq!(problem.kind, "intent_problem", "{problem:#?}");

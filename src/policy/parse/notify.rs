@@ -103,7 +103,7 @@ fn secret(r: &mut Reader, fields: &Fields<'_>, form: WebhookForm) -> Option<Opti
     match (form, fields.get("secret")) {
         (WebhookForm::Standard, Some(spot)) => locator(r, &spot).map(Some),
         (WebhookForm::Standard, None) => {
-            let hint = "write where the secret for the signatures is stored, for example secret: env:AAM_WEBHOOK_SECRET";
+            let hint = "write where the secret for the signatures is stored, for example secret: env:WEBHOOK_SECRET";
             r.report_at(&fields.pointer, fields.place, "the key secret is missing", hint);
             None
         }
