@@ -154,7 +154,7 @@ impl Sender {
             match delivery::send(&self.env, &self.policy, &self.webhook, &id, &body).await {
                 Delivered::Accepted => {
                     fault::boundary("delivered");
-                    tracing::info!(target: "aam::notify", webhook = %self.webhook.name, message = %id, events = total, "delivered");
+                    tracing::info!(target: "aam::notify", webhook = %self.webhook.name, message_id = %id, events = total, "delivered");
                     let (webhook, up_to, tries) = (self.webhook.name.clone(), message.up_to, message.tries + 1);
                     let events = u32::try_from(total).unwrap_or(u32::MAX);
                     let notice = Notice::WebhookDelivered { webhook, message: id, up_to, events, tries };
@@ -182,7 +182,7 @@ impl Sender {
                     let asked = Duration::from_millis(failure.retry_after_ms.unwrap_or(0));
                     message.next_at = self.now().plus(self.backoff(message.tries).max(asked));
                     message.problem = failure.title.clone();
-                    tracing::warn!(target: "aam::notify", webhook = %self.webhook.name, message = %id, tries = message.tries,
+                    tracing::warn!(target: "aam::notify", webhook = %self.webhook.name, message_id = %id, tries = message.tries,
                         next_at = %message.next_at, problem = %failure.title, detail = %failure.detail, "not delivered; AAM tries again");
                     self.handle.registry.store_message(message.clone()).await?;
                     self.set_status(|status| {

@@ -232,16 +232,18 @@ impl FolderSync {
             watch.add(dir);
         }
         let after = before.reload(file.loaded, handle.clock.now());
-        match &after.rejected {
-            Some(rejected) => notices::record_rejected_policy(handle, file.digest, &rejected.problems).await?,
-            None => {
-                let webhooks = after.policy.notify.iter().map(|webhook| webhook.name.clone()).collect();
-                handle.registry.accept_policy(after.policy.digest, file.text, webhooks).await?;
-            }
+        let rejected = after.rejected.clone();
+        if rejected.is_none() {
+            let webhooks = after.policy.notify.iter().map(|webhook| webhook.name.clone()).collect();
+            handle.registry.accept_policy(after.policy.digest, file.text, webhooks).await?;
         }
-        self.last_policy_digest = Some(file.digest);
         log_change(&before, &after);
         handle.policy.store(Arc::new(after));
+        // After the rejection is shown, because it is shown also if it cannot be recorded.
+        if let Some(rejected) = rejected {
+            notices::record_rejected_policy(handle, file.digest, &rejected.problems).await?;
+        }
+        self.last_policy_digest = Some(file.digest);
         Ok(())
     }
 

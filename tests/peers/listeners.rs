@@ -16,7 +16,7 @@ peer_tests! {
 async fn check(name: &'static str, given: Value) -> Value {
     let run = move || {
         let mut child = Command::new(variable("LISTENERS", "PYTHON"))
-            .args([&variable("LISTENERS", "SCRIPT"), name])
+            .args([variable("LISTENERS", "SCRIPT").as_str(), name])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
