@@ -9,6 +9,7 @@
 //! - [`clock`]: the source of wall time, which tests replace.
 //! - [`fault`]: fault injection for tests, only in debug builds.
 //! - [`memory`]: returns the memory that a burst of work has freed to the system.
+//! - [`meters`]: counts what the process did since its start, for the metrics.
 //! - [`memory_budget`]: one limit for the bytes that all attempts hold at the same time.
 //! - [`operator_file`]: reads files that an operator names, bounded and without blocking.
 //! - [`policy`]: parses the policy file into a policy or into all its problems. Pure.
@@ -19,16 +20,19 @@
 //! - [`funnel`]: the onboarding figures and the executive summary, computed from the snapshot. Pure.
 //! - [`policy_loader`]: reads the policy file and the manifests of its folder; equal bytes are not parsed again.
 //! - [`plan`]: which attempts are due, and why, from the snapshot, the policy and an instant. Pure.
+//! - [`events`]: what happened, computed from the entries of the ledger, for readers and webhooks. Pure.
 //! - [`report`]: formats values as text for people and as JSON for programs. Pure.
 //! - [`telemetry`]: logging, with secrets redacted.
 //! - [`egress`]: makes all outgoing calls: read-only, no private addresses, call budgets, circuit breaker, call log.
 //! - [`registry`]: the append-only ledger on SQLite, with one writer and many readers. It comes after `egress`, because
 //!   it implements `egress::DayBudget`.
 //! - [`providers`]: turns locators into credentials: environment, files, vault, service principals, consents.
+//! - [`event_log`]: reads events from the registry, from any position.
 //! - [`connectors`]: the engines that connect to the families' systems; all their calls go through `egress`.
 //! - [`pipeline`]: the seven Safe Mode steps of an attempt.
 //! - [`family_guide`]: what a person needs to know about a family before the first intent.
 //! - [`reconcile`]: the loop: read the policy and the folder, plan, run attempts, wait for a wake.
+//! - [`notify`]: sends events to the webhooks of the policy.
 //! - [`server`]: the HTTP contract and the dashboard.
 //! - [`daemon`]: assembles the parts of one process.
 //! - [`cli`]: the command line, one file per command.
@@ -58,6 +62,8 @@ pub mod credentials;
 pub mod daemon;
 pub mod debt_gate;
 pub mod egress;
+pub mod event_log;
+pub mod events;
 pub mod families;
 pub mod family_guide;
 pub mod fault;
@@ -65,7 +71,9 @@ pub mod funnel;
 pub mod intake;
 pub mod memory;
 pub mod memory_budget;
+pub mod meters;
 pub mod model;
+pub mod notify;
 pub mod operator_file;
 pub mod pipeline;
 pub mod plan;

@@ -6,14 +6,16 @@
 
 pub mod departure;
 mod interner;
+mod notices;
 mod observed;
 mod records;
 
-use crate::model::ending;
+use crate::model::ending::{self, Nearness};
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Warning};
 use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Retry, Scope, State, Step, Timestamp};
 use departure::{Superseded, Withdrawn};
 use interner::Interner;
+pub use notices::WebhookCursor;
 pub use records::{Attempt, Checked, Desired, Handoff};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -33,6 +35,14 @@ pub struct Snapshot {
     pub policy: Option<(Digest, u64)>,
     /// When that policy was accepted.
     pub policy_at: Timestamp,
+    /// The digest of the policy file that was judged last, and whether it was accepted.
+    pub policy_file: Option<(Digest, bool)>,
+    /// The files of the intents folder with recorded problems, with the digest of these problems.
+    pub intent_problems: BTreeMap<Arc<str>, Digest>,
+    /// The ends of credentials that were recorded as near, with the nearest step that was recorded.
+    pub expiring: BTreeMap<ConnectionId, (Timestamp, Nearness)>,
+    /// The webhooks of the policy, by name.
+    pub webhooks: BTreeMap<Arc<str>, WebhookCursor>,
     /// The `seq` of the last entry that was applied.
     pub seq: u64,
     /// Every source type that a document has ever named.
@@ -113,6 +123,7 @@ impl Snapshot {
         match (&entry.fact, entry.connection) {
             (Fact::PolicyAccepted { policy }, _) => {
                 (self.policy, self.policy_at) = (Some((*policy, entry.seq)), entry.at);
+                self.policy_file = Some((*policy, true));
             }
             (Fact::NamespaceSealed { .. }, _) => {
                 self.sealed.insert(entry.namespace.clone());
@@ -126,8 +137,24 @@ impl Snapshot {
                 self.accept(entry, id, origin, (*spec, locator), source_type);
             }
             (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry, id, origin),
+            (Fact::CredentialExpiring { ends_at, nearness, .. }, Some(id)) => {
+                self.expiring.insert(id, (*ends_at, *nearness));
+            }
+            (fact @ (Fact::AttemptFinished(_) | Fact::ConnectionRetired), Some(id)) => {
+                if matches!(fact, Fact::ConnectionRetired) {
+                    self.remember_change(entry.seq, id);
+                }
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    if connection.in_outage() && matches!(fact, Fact::AttemptFinished(facts) if facts.class.is_none()) {
+                        self.recovered.insert(Arc::clone(&connection.source_type), entry.at);
+                    }
+                    connection.apply(entry, fact, &mut self.interner);
+                    let ends_at = connection.credential_ends_at();
+                    self.forget_replaced_credential(id, ends_at);
+                }
+            }
             (fact, Some(id)) => {
-                if matches!(fact, Fact::ConnectionRetired | Fact::DepartureConfirmed { .. }) {
+                if matches!(fact, Fact::DepartureConfirmed { .. }) {
                     self.remember_change(entry.seq, id);
                 }
                 if let Some(connection) = self.connections.get_mut(&id) {
@@ -137,7 +164,7 @@ impl Snapshot {
                     connection.apply(entry, fact, &mut self.interner);
                 }
             }
-            (_, None) => {}
+            (fact, None) => self.apply_global(entry, fact),
         }
     }
 

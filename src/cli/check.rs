@@ -3,7 +3,7 @@
 use super::{CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::clock;
 use crate::daemon;
-use crate::egress::tls;
+use crate::egress::{guard, tls};
 use crate::families;
 use crate::intake::check::Checked;
 use crate::intake::wire::INTENT_FILE_NAMES;
@@ -11,7 +11,7 @@ use crate::intake::{Limits, check};
 use crate::model::text::counted;
 use crate::model::{Origin, Problem, State, Timestamp};
 use crate::pipeline;
-use crate::policy::{LoadedPolicy, Policy, Principal, effective, grants::summary};
+use crate::policy::{LoadedPolicy, Policy, Principal, Webhook, WebhookAddress, effective, grants::summary};
 use crate::policy_loader;
 use crate::report::holds;
 use std::collections::BTreeMap;
@@ -41,6 +41,7 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
             let roots = policy_loader::root_problems(&loaded.policy).into_iter();
             let roots = roots.chain(policy_loader::credential_folder_problems(&loaded.policy));
             let roots = roots.chain(ended_principals(&loaded.policy, clock::from_env().now()));
+            let roots = roots.chain(refused_webhooks(&loaded.policy));
             let roots = roots.map(|problem| problem.in_file(&file));
             let warnings = roots.chain(expected_states(&common.intents, &intents, loaded)).collect();
             (loaded.sources.problems.clone(), warnings, summary::summary(&loaded.policy))
@@ -64,6 +65,13 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
         let _ = writeln!(text, "credentials that intents may send:");
         for line in &credentials {
             let _ = writeln!(text, "  {line}");
+        }
+    }
+    let webhooks = policy.as_ref().map(|policy| policy.notify.as_slice()).unwrap_or_default();
+    if !webhooks.is_empty() {
+        let _ = writeln!(text, "webhooks that are notified:");
+        for webhook in webhooks {
+            let _ = writeln!(text, "  {}: POST {}", webhook.name, webhook.address);
         }
     }
     let problems = policy_problems.len() + intents.problems.len();
@@ -98,6 +106,16 @@ fn ended_principals(policy: &Policy, now: Timestamp) -> Vec<Problem> {
             .hint("create a new one at the vendor, store it in place of the old one, and write the day on which it ends")
     };
     ended.map(problem).collect()
+}
+
+/// The webhooks that would not be called, because their address is private and the policy does not allow it.
+fn refused_webhooks(policy: &Policy) -> Vec<Problem> {
+    let problem = |(index, webhook): (usize, &Webhook)| {
+        let WebhookAddress::Url(url) = &webhook.address else { return None };
+        let failure = guard::check_url(url, &policy.network.allow_private).err()?;
+        Some(Problem::new(format!("/notify/{index}/url"), failure.title).hint(failure.fix))
+    };
+    policy.notify.iter().enumerate().filter_map(problem).collect()
 }
 
 /// The failure that encrypted calls would have if a file with certificate authorities cannot be used.

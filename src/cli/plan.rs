@@ -23,7 +23,7 @@ use crate::reconcile::departures::{DepartureFinder, Departures};
 use crate::reconcile::secret_files;
 use crate::registry::{Reader, RegistryError};
 use crate::report::holds::{self, HoldBody};
-use crate::report::plan::{PlanReport, PlannedAttempt, Retirement, text};
+use crate::report::plan::{PlanReport, PlannedAttempt, PlannedWebhook, Retirement, text};
 use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -202,6 +202,7 @@ impl Draft {
             waiting: later.len(),
             next_due: later.first().map(|item| item.due),
             problems: self.problems,
+            webhooks: loaded.policy.notify.iter().map(PlannedWebhook::from).collect(),
         }
     }
 

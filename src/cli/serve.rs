@@ -4,6 +4,7 @@ use super::{CommandError, CommandResult, CommonOptions, supervisor, terminal};
 use crate::daemon;
 use crate::funnel::funnel;
 use crate::model::Timestamp;
+use crate::notify;
 use crate::reconcile::{self, FolderSync, Handle, Until};
 use crate::server::probe::{Listener, RunningAam};
 use crate::server::{self, ServerInfo};
@@ -31,6 +32,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let summary = tokio::spawn(print_when_settled(Arc::clone(&handle)));
     let providers = Arc::clone(&env.providers);
     let upkeep = tokio::spawn(async move { providers.maintain().await });
+    let notifier = tokio::spawn(notify::run(Arc::clone(&handle), Arc::clone(&env)));
     reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Stopped).await;
     upkeep.abort();
     supervisor.abort();
@@ -39,6 +41,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     // If the loop has ended without a request to stop, which would be a defect, the server must stop too.
     handle.stopping.send_replace(true);
     let _ = server.await;
+    let _ = notifier.await;
     summary.abort();
     stop.abort();
     reload.abort();

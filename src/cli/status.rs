@@ -9,12 +9,13 @@ use crate::plan::PlanContext;
 use crate::plan::departures::Holds;
 use crate::policy::LoadedPolicy;
 use crate::reconcile::departures::{DepartureFinder, Departures};
-use crate::registry::Reader;
+use crate::registry::{Reader, RegistryError};
 use crate::report::holds::{self, HeldBody, HoldBody};
 use crate::report::status_table::{self, Column, ListOptions};
 use crate::report::{history, status};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, WebhookCursor};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often `--watch` looks at the registry.
@@ -136,7 +137,8 @@ fn list(common: &CommonOptions, options: &StatusOptions, reader: &Reader) -> Res
         of_namespace.map(|hold| holds::body(hold, |id| document(snapshot.connections.get(&id)?.document))).collect();
     let shown = list.select(&all);
     let value = serde_json::to_value(&shown).unwrap_or_default();
-    Ok((holds::text(&bodies) + &status_table::list(&all, &shown, &list, now), value))
+    let failing = status::failing_webhooks(&failing_webhooks(reader, &snapshot)?);
+    Ok((holds::text(&bodies) + &status_table::list(&all, &shown, &list, now) + &failing, value))
 }
 
 fn document(reader: &Reader, seq: u64) -> Option<Intent> {
@@ -178,4 +180,12 @@ fn one(common: &CommonOptions, reader: &Reader, start: &str) -> Result<(String, 
     let value = serde_json::json!({ "connection_id": id, "status": known.state(), "intent": intent, "steps": steps, "held": held,
         "credential_ends_at": known.credential_ends_at().map(Timestamp::rfc3339), "history": events });
     Ok((text, value))
+}
+
+/// The webhooks that were stopped, with no tries, and those whose current message was not accepted.
+fn failing_webhooks(reader: &Reader, snapshot: &Snapshot) -> Result<Vec<(String, u32, String)>, RegistryError> {
+    let stopped = |(name, cursor): (&Arc<str>, &WebhookCursor)| Some((name.to_string(), 0, cursor.stopped.as_ref()?.to_string()));
+    let tried = reader.webhook_messages()?.into_iter().filter(|message| message.tries > 0);
+    let tried = tried.map(|message| (message.webhook, message.tries, message.problem));
+    Ok(snapshot.webhooks.iter().filter_map(stopped).chain(tried).collect())
 }

@@ -35,6 +35,14 @@ impl Drop for Admission {
     }
 }
 
+impl Egress {
+    /// Returns the number of hosts whose circuit breaker is open, for each family that has called any host.
+    #[must_use]
+    pub fn open_breakers(&self, rules: &crate::policy::Breaker) -> Vec<(String, u64)> {
+        self.breakers.open_by_family(self.clock.now(), rules).into_iter().collect()
+    }
+}
+
 impl Session {
     /// Waits until a call to `host` is allowed. This does not charge the budget of the day.
     ///

@@ -7,7 +7,7 @@
 use super::locked;
 use crate::model::Timestamp;
 use crate::policy;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -148,6 +148,20 @@ impl Breakers {
         let all = locked(&self.0);
         let (breaker, last) = all.get(key)?;
         breaker.resting(now, rules).map(|rest| (rest, last.clone()))
+    }
+
+    /// Returns the number of hosts that are not called for now, for each family that has called any host.
+    pub fn open_by_family(&self, now: Timestamp, rules: &policy::Breaker) -> BTreeMap<String, u64> {
+        let mut open: BTreeMap<String, u64> = BTreeMap::new();
+        for (key, (breaker, _)) in locked(&self.0).iter() {
+            let family = key.split('|').next().unwrap_or_default();
+            let count = match open.get_mut(family) {
+                Some(count) => count,
+                None => open.entry(family.to_string()).or_default(),
+            };
+            *count += u64::from(breaker.resting(now, rules).is_some());
+        }
+        open
     }
 
     /// See [`Breaker::leave`]. `reason` describes what failed. When one host of a family works again, the open breakers of its

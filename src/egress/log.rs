@@ -5,6 +5,7 @@
 
 use super::Caller;
 use crate::credentials::redact;
+use crate::meters::meters;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -68,8 +69,9 @@ pub struct CallEvent<'a> {
     pub error: &'a str,
 }
 
-/// Writes the event to the log.
+/// Writes the event to the log, and counts the call.
 pub fn write(caller: &Caller, event: &CallEvent<'_>) {
+    meters().call(&caller.family, event.error);
     let ms = u64::try_from(event.took.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
         target: "aam::egress",

@@ -11,6 +11,7 @@
 //! - retries: repeats a call after a dropped connection, and after a gateway error for engines that do not handle
 //!   errors themselves
 //! - one dialer for HTTP: connects directly or through the policy's proxy; ignores proxy settings in the environment
+//! - webhooks: sends messages only to the addresses of the policy's `notify`, which no connector can do
 //! - call log: records method, host, path, status and bytes, but never a credential or a query string
 //!
 //! A connector does not open sockets itself; it uses a [`Session`].
@@ -38,6 +39,7 @@ mod signing;
 mod tests;
 pub mod tls;
 mod transport;
+mod webhook;
 
 pub use crate::model::PlannedCall;
 pub use body::{excerpt, is_too_long};
@@ -47,6 +49,7 @@ pub use post::encode_form;
 pub use records::ServiceRecords;
 pub use retry::{MAX_WAIT, MIN_WAIT, WaitRequest, in_body as named_wait, moment, wait_request};
 pub use signing::Signing;
+pub use webhook::WebhookPost;
 
 use crate::clock::{Clock, SystemClock};
 use crate::memory_budget::{AttemptMemory, MemoryBudget};

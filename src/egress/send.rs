@@ -5,6 +5,7 @@ use super::body::{self, BodyBuffer, BodyError};
 use super::breaker::HealthSignal;
 use super::client::connect_timeout;
 use super::transport::{self, Cause, NoResponse};
+use super::webhook::{self, WebhookPost};
 use super::{HttpRequest, HttpResponse, Method, Session, WaitRequest, guard, log, post, redirect, retry};
 use crate::credentials::signer::UnsignedRequest;
 use crate::memory_budget::Reservation;
@@ -97,6 +98,18 @@ async fn metadata_token(session: &Session, request: &HttpRequest) -> Result<Http
     let (method, max_bytes) = (hyper::Method::PUT, request.max_bytes);
     let judged = JudgedRequest { method, headers, body: Bytes::new(), max_bytes, repeatable: true };
     send_with_retry(session, &judged, &request.url).await
+}
+
+/// Sends a message to a webhook, once. Its redirects are not followed.
+///
+/// # Errors
+/// Returns the errors of [`Session::http`].
+pub async fn webhook(session: &Session, post: WebhookPost) -> Result<HttpResponse, Failure> {
+    let mut headers = headers(&post.headers)?;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let (method, max_bytes) = (hyper::Method::POST, webhook::MAX_RESPONSE_BYTES);
+    let judged = JudgedRequest { method, headers, body: post.body, max_bytes, repeatable: false };
+    send_with_retry(session, &judged, &post.url).await
 }
 
 /// Sends the request and retries it after a dropped connection. Gateway errors are retried too, unless the session's

@@ -12,7 +12,8 @@ pub const FIRST_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
 pub const URGENT_WARNING: Duration = Duration::from_secs(3 * 24 * 3600);
 
 /// How near the end is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Nearness {
     /// Within [`FIRST_WARNING`].
     Soon,

@@ -4,10 +4,11 @@
 //! full text behind them (intent, step reports, catalog, policy) and is read only on demand.
 
 use super::attempt::{EndingSecret, Outcome, Scope};
+use super::ending::Nearness;
 use super::failure::Class;
 use super::ids::{ConnectionId, Digest, Origin};
 use super::step::{Step, StepReport, StepStatus};
-use super::{Intent, Timestamp};
+use super::{Intent, Problem, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -55,6 +56,61 @@ pub enum Fact {
     HandoffReceived(HandoffFacts),
     /// The seed of a namespace was loaded; the namespace is read-only from here on.
     NamespaceSealed { documents: u32 },
+    /// The policy file or a manifest is not valid, so the policy that was accepted last stays in force. `file` is the digest
+    /// of what was read.
+    PolicyRejected { file: Digest, problems: RecordedProblems },
+    /// The problems of one file of the intents folder changed. If there are none, the file is valid again.
+    IntentProblems { file: String, problems: RecordedProblems },
+    /// A credential that a person has to replace ends soon, or has ended. Recorded once for each step from [`Nearness`].
+    CredentialExpiring { ends_at: Timestamp, nearness: Nearness, title: String, fix: String },
+    /// A webhook of the policy is new: it receives what happens after this entry.
+    WebhookStarted { webhook: String },
+    /// A webhook accepted a message. It has received every event up to entry `up_to`.
+    WebhookDelivered { webhook: String, message: String, up_to: u64, events: u32, tries: u32 },
+    /// A webhook receives nothing any more. `reason` is empty if the policy no longer names it.
+    WebhookStopped { webhook: String, reason: String },
+}
+
+/// The problems of one file, as they are recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedProblems {
+    /// The first [`MAX_RECORDED_PROBLEMS`] of them.
+    pub first: Vec<Problem>,
+    /// The number of all of them.
+    pub total: usize,
+}
+
+/// The number of problems of one file that an entry holds. The others are only counted.
+pub const MAX_RECORDED_PROBLEMS: usize = 10;
+/// The number of characters of a message, a pointer or a hint that an entry holds.
+const MAX_RECORDED_CHARS: usize = 500;
+
+impl RecordedProblems {
+    /// Creates the record of `problems`, with a bounded number of bounded texts.
+    #[must_use]
+    pub fn new<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> RecordedProblems {
+        let mut recorded = RecordedProblems::default();
+        for problem in problems {
+            recorded.total += 1;
+            if recorded.first.len() < MAX_RECORDED_PROBLEMS {
+                let cut = |text: &str| text.chars().take(MAX_RECORDED_CHARS).collect();
+                recorded.first.push(Problem {
+                    file: cut(&problem.file),
+                    pointer: cut(&problem.pointer),
+                    place: problem.place,
+                    message: cut(&problem.message),
+                    hint: cut(&problem.hint),
+                });
+            }
+        }
+        recorded
+    }
+
+    /// Returns a digest that is equal for equal problems.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::from_bytes(serde_json::to_string(self).unwrap_or_default().as_bytes())
+    }
 }
 
 /// The facts of a handoff.
@@ -261,6 +317,12 @@ impl Fact {
             Fact::PolicyAccepted { .. } => "policy_accepted",
             Fact::HandoffReceived(_) => "handoff_received",
             Fact::NamespaceSealed { .. } => "namespace_sealed",
+            Fact::PolicyRejected { .. } => "policy_rejected",
+            Fact::IntentProblems { .. } => "intent_problems",
+            Fact::CredentialExpiring { .. } => "credential_expiring",
+            Fact::WebhookStarted { .. } => "webhook_started",
+            Fact::WebhookDelivered { .. } => "webhook_delivered",
+            Fact::WebhookStopped { .. } => "webhook_stopped",
         }
     }
 

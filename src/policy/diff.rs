@@ -11,6 +11,7 @@ use super::grants::Rights;
 use super::{LoadedPolicy, Policy};
 use crate::model::text::counted;
 use crate::model::{ConnectionId, Locator, Origin, Risk, State};
+pub use credentials::WIDER;
 use std::collections::{BTreeMap, BTreeSet};
 use wording::{Live, pages, settings, tokens};
 
@@ -55,6 +56,7 @@ pub fn diff(was: &LoadedPolicy, is: &LoadedPolicy, connections: Option<&[Connect
     tokens(old, new, &mut out);
     credentials::credentials(old, new, &live, &mut out);
     places::places(&old.credentials, &new.credentials, &live, &mut out);
+    out.extend(super::notify::diff(&old.notify, &new.notify));
     rechecked(was, is, &live, &mut out);
     out
 }

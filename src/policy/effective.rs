@@ -4,7 +4,7 @@ mod credentials;
 
 use super::duration_text::format as duration;
 use super::grants::{HostPattern, LocatorPattern};
-use super::{ApiRate, Cap, FamilyPolicy, Handoff, Policy, ServiceAuth, ServicePolicy, Token, size_text};
+use super::{ApiRate, Cap, FamilyPolicy, Handoff, Policy, ServiceAuth, ServicePolicy, Token, Webhook, WebhookAddress, size_text};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -64,6 +64,7 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     line(manifests(policy));
     line(credentials::credentials(&policy.credentials));
     line(handoff(&policy.handoff));
+    line(notify(policy));
     line(api(policy));
     out
 }
@@ -212,6 +213,30 @@ fn handoff(handoff: &Handoff) -> String {
     }
     let _ = write!(text, "\n  statuses: {}\n  namespaces: {}", pairs(&handoff.statuses), pairs(&handoff.namespaces));
     text
+}
+
+fn notify(policy: &Policy) -> String {
+    if policy.notify.is_empty() {
+        return "notify: []".to_string();
+    }
+    let entry = |text: String, webhook: &Webhook| {
+        let address = match &webhook.address {
+            WebhookAddress::Url(url) => format!("url: {}", quoted(url.as_str())),
+            WebhookAddress::Stored { url_locator, host } => {
+                format!("url_locator: {}\n    host: {}", quoted(&url_locator.to_string()), quoted(host))
+            }
+        };
+        let secret = webhook.secret.as_ref().map(|secret| format!("\n    secret: {}", quoted(&secret.to_string())));
+        format!(
+            "{text}\n  - name: {}\n    {address}\n    form: {}{}\n    on: {}\n    namespaces: {}",
+            quoted(&webhook.name),
+            webhook.form.as_str(),
+            secret.unwrap_or_default(),
+            list(webhook.on.iter().map(|kind| kind.as_str())),
+            list(&webhook.namespaces)
+        )
+    };
+    policy.notify.iter().fold("notify:".to_string(), entry)
 }
 
 fn api(policy: &Policy) -> String {

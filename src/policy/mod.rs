@@ -4,6 +4,7 @@
 //! - `active` keeps the last valid policy in force.
 //! - `diff` describes what a change of the policy would do.
 //! - `credentials` names the places that credentials come from: folders, a vault, service principals, consents.
+//! - `notify` names the webhooks that are notified of events.
 //! - `grants` decides who may send which credential where.
 //! - `handoff` supplies what the candidates of a discovery tool lack.
 //! - `effective` prints a policy with all defaults filled in.
@@ -17,6 +18,7 @@ pub mod handoff;
 mod listed_server;
 mod login_host;
 pub mod manifests;
+pub mod notify;
 pub mod parse;
 mod read;
 pub mod services;
@@ -33,6 +35,7 @@ use ipnet::IpNet;
 pub use listed_server::ListedServer;
 pub use login_host::LoginHost;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
+pub use notify::{Webhook, WebhookAddress, WebhookForm};
 pub use parse::host_and_port;
 use serde::Serialize;
 pub use services::{ServiceAuth, ServicePolicy};
@@ -61,6 +64,8 @@ pub struct Policy {
     pub manifests: Manifests,
     pub credentials: Credentials,
     pub handoff: Handoff,
+    /// Who is notified of what.
+    pub notify: Vec<Webhook>,
     pub api: Api,
     /// SHA-256 of the file's bytes.
     pub digest: Digest,

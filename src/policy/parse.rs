@@ -5,6 +5,7 @@ mod credentials;
 mod grants;
 mod handoff;
 mod listener;
+mod notify;
 mod principals;
 mod reach;
 mod retire;
@@ -17,12 +18,13 @@ use super::read::{Fields, Reader, Spot};
 use super::{Api, Backoff, Breaker, Caps, Eligibility, Files, MaxRetire, Policy, Recheck, Reconcile, SafeMode, Slo, yaml};
 use crate::model::{DEMO_NAMESPACE, Digest, Problem, Risk};
 pub use listener::host_and_port;
+pub use notify::has_host;
 use reach::{caps, default_cap, families, files, network};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokens::api;
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "version",
     "namespace",
     "slo",
@@ -40,6 +42,7 @@ const KEYS: [&str; 18] = [
     "manifests",
     "credentials",
     "handoff",
+    "notify",
     "api",
 ];
 
@@ -53,7 +56,8 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
     let readable = root.is_some() || problems.is_empty();
     let empty = yaml::Node { place: crate::model::FilePlace { line: 1, column: 1 }, kind: yaml::NodeKind::Map(Vec::new()) };
     let root = root.unwrap_or(empty);
-    let mut reader = Reader { problems, custom_sources: BTreeSet::new(), allows_custom_sources: false, secrets: Vec::new() };
+    let custom_sources = BTreeSet::new();
+    let mut reader = Reader { problems, custom_sources, allows_custom_sources: false, secrets: Vec::new(), has_vault: false };
     let policy = if readable { top(&mut reader, &root, Digest::from_bytes(text.as_bytes())) } else { None };
     let mut problems = reader.problems;
     match policy {
@@ -75,6 +79,9 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         .required(&fields, "allowlist", "list the families that may be connected, for example allowlist: [github, slack]")
         .map(|spot| allowlist(r, &spot))
         .unwrap_or_default();
+    let credentials = r.field(&fields, "credentials", Credentials::default(), credentials::credentials);
+    let notify = r.field(&fields, "notify", Vec::new(), notify::notify);
+    credentials::check_secrets(r, &credentials);
     Some(Policy {
         version,
         namespace: r.field(&fields, "namespace", "autonomy".to_string(), namespace),
@@ -91,8 +98,9 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         reconcile: reconcile(r, &fields),
         families: fields.get("families").map(|spot| families(r, &spot)).unwrap_or_default(),
         manifests,
-        credentials: r.field(&fields, "credentials", Credentials::default(), credentials::credentials),
+        credentials,
         handoff: handoff::handoff(r, &fields),
+        notify,
         api: r.field(&fields, "api", Api::default(), api),
         digest,
     })

@@ -38,6 +38,8 @@ pub struct Reader {
     pub allows_custom_sources: bool,
     /// Where the policy's own secrets are stored, with the place that says so.
     pub secrets: Vec<(Locator, String, FilePlace)>,
+    /// Whether the policy describes a vault, valid or not.
+    pub has_vault: bool,
 }
 
 /// Lists are compared item by item, so their length is limited.

@@ -4,15 +4,16 @@
 use super::departures;
 use super::handle::Handle;
 use crate::fault;
+use crate::meters::meters;
 use crate::model::ledger::{AttemptContext, Why};
-use crate::model::{Catalog, ConnectionId, Digest, Intent, Origin, Scope, Timestamp};
+use crate::model::{Catalog, ConnectionId, Digest, Intent, Origin, Scope, StepStatus, Timestamp};
 use crate::pipeline::{Attempt, Env, Job};
 use crate::plan::PlanItem;
 use crate::policy::LoadedPolicy;
 use crate::policy::grants::Rights;
 use crate::registry::{Registry, RegistryError, Ticket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a finished attempt waits before it tries again to record its outcome.
 const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,8 +45,10 @@ pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<Ending, R
     fault::boundary("after_begin");
     // The catalog stays in memory until it is recorded.
     let _memory = attempt.memory();
+    let started = Instant::now();
     let outcome = attempt.run().await;
     log(&job, &outcome);
+    count(&job, &outcome, started.elapsed());
     fault::boundary("before_finish");
     loop {
         match handle.registry.finish(&ticket, &outcome).await {
@@ -158,6 +161,17 @@ fn read_job(
 fn read_intent(registry: &Registry, connection: ConnectionId, seq: u64) -> Result<Intent, RegistryError> {
     let text = registry.reader().body(seq)?.unwrap_or_default();
     serde_json::from_str(&text).map_err(|error| RegistryError::Row { seq, why: format!("document of {connection}: {error}") })
+}
+
+/// Counts the attempt and the steps that ran. Intents may name any number of source types that do not exist.
+fn count(job: &Job, outcome: &crate::model::Outcome, took: Duration) {
+    let source_type = job.intent.source_type.as_str();
+    let family = if job.sources.family(source_type).is_some() { source_type } else { "unknown" };
+    let outcome_name = outcome.failure().map_or("passed", |(_, failure)| failure.class.as_str());
+    meters().attempt(family, outcome_name, took);
+    for report in outcome.steps.iter().filter(|report| !matches!(report.status, StepStatus::Skipped { .. })) {
+        meters().step(family, report.step.as_str(), Duration::from_millis(report.duration_ms));
+    }
 }
 
 fn log(job: &Job, outcome: &crate::model::Outcome) {

@@ -4,6 +4,7 @@
 //! crash, the next scan finds the same changes again.
 
 use super::handle::Handle;
+use super::notices;
 use super::secret_files::SecretFiles;
 use crate::fault;
 use crate::intake::{self, FileReport, Limits, Scan, Scanner, watch::Watch};
@@ -122,7 +123,8 @@ impl FolderSync {
             }
             self.reread_later(&scan);
             if !scan.more {
-                return Ok(());
+                // Not earlier, because a part of a scan does not show all problems.
+                return notices::record_intent_problems(handle).await;
             }
         }
     }
@@ -230,12 +232,18 @@ impl FolderSync {
             watch.add(dir);
         }
         let after = before.reload(file.loaded, handle.clock.now());
-        if after.rejected.is_none() {
-            handle.registry.accept_policy(after.policy.digest, file.text).await?;
+        let rejected = after.rejected.clone();
+        if rejected.is_none() {
+            let webhooks = after.policy.notify.iter().map(|webhook| webhook.name.clone()).collect();
+            handle.registry.accept_policy(after.policy.digest, file.text, webhooks).await?;
         }
-        self.last_policy_digest = Some(file.digest);
         log_change(&before, &after);
         handle.policy.store(Arc::new(after));
+        // After the rejection is shown, because it is shown also if it cannot be recorded.
+        if let Some(rejected) = rejected {
+            notices::record_rejected_policy(handle, file.digest, &rejected.problems).await?;
+        }
+        self.last_policy_digest = Some(file.digest);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::in_flight::InFlight;
 use crate::clock::Clock;
+use crate::event_log::EventLog;
 use crate::model::{ConnectionId, Digest, Problem, Timestamp};
 use crate::plan::departures::{Hold, Holds};
 use crate::policy::{ActivePolicy, LoadedPolicy, Policy};
@@ -39,6 +40,30 @@ pub struct Handle {
     /// The changes that are held, as of the last sync.
     pub holds: ArcSwap<Holds>,
     slices: Mutex<Slices>,
+    /// The events of the registry.
+    pub events: Arc<EventLog>,
+    /// The state of the webhooks, for the API, the page and the metrics.
+    pub webhooks: ArcSwap<Vec<WebhookStatus>>,
+}
+
+/// The state of one webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookStatus {
+    pub name: String,
+    pub host: String,
+    /// Why the last message was not accepted; empty if it was.
+    pub problem: String,
+    pub fix: String,
+    /// The number of failed tries of the current message.
+    pub tries: u32,
+    /// When the current message is tried again. `None` if it is not, or if there is none.
+    pub next_at: Option<Timestamp>,
+    /// The messages that the webhook accepted since the start of the process.
+    pub delivered: u64,
+    /// The tries that failed since the start of the process.
+    pub failed: u64,
+    /// The webhook has received the events of all entries up to this one.
+    pub up_to: u64,
 }
 
 /// The least age of the last pass that counts as overdue. A pass that reads 10,000 new files takes seconds.
@@ -65,6 +90,7 @@ impl Handle {
         policy_file: PathBuf,
     ) -> Arc<Handle> {
         let started = clock.now();
+        let events = EventLog::new(registry.reader().clone(), registry.changes());
         Arc::new(Handle {
             registry,
             clock,
@@ -81,6 +107,8 @@ impl Handle {
             in_flight: Arc::default(),
             holds: ArcSwap::default(),
             slices: Mutex::default(),
+            events,
+            webhooks: ArcSwap::default(),
         })
     }
 

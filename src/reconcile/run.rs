@@ -7,8 +7,10 @@ use super::attempt;
 use super::departures::{DepartureFinder, Departures};
 use super::folder_sync::FolderSync;
 use super::handle::Handle;
+use super::notices;
 use super::open_files;
 use super::queue::Queue;
+use crate::meters::meters;
 use crate::model::{ConnectionId, Intent, Timestamp};
 use crate::pipeline::Env;
 use crate::plan::departures::{DepartureKind, Holds};
@@ -105,6 +107,7 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
             break;
         }
         this.dispatch();
+        meters().queue(this.queue.len(), this.queue.next_due().map(|due| due.0));
         if until == Until::Settled && this.settled() {
             break;
         }
@@ -141,6 +144,11 @@ impl Loop {
         }
         self.handle.passed();
         if let Err(error) = self.settle_departures().await {
+            self.handle.report_error(&error);
+        }
+        if self.planned.is_none()
+            && let Err(error) = notices::record_expiring(&self.handle).await
+        {
             self.handle.report_error(&error);
         }
         self.replan();

@@ -3,8 +3,9 @@
 use super::RegistryError;
 use super::answers::{AnswerKey, StoredAnswer};
 use crate::egress::BudgetReservation;
-use crate::model::ledger::{AttemptContext, Finished, HandoffFacts};
-use crate::model::{ConnectionId, Digest, Intent, Origin, Outcome};
+use crate::model::ending::Nearness;
+use crate::model::ledger::{AttemptContext, Fact, Finished, HandoffFacts, RecordedProblems};
+use crate::model::{ConnectionId, Digest, Intent, Origin, Outcome, Timestamp};
 use tokio::sync::oneshot;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
@@ -52,6 +53,15 @@ pub(super) enum Command {
     AcceptPolicy {
         policy: Digest,
         text: String,
+        webhooks: Vec<String>,
+        reply: Reply<()>,
+    },
+    RecordNotices {
+        notices: Vec<Notice>,
+        reply: Reply<()>,
+    },
+    StoreMessage {
+        message: WebhookMessage,
         reply: Reply<()>,
     },
     Seal {
@@ -138,6 +148,51 @@ pub struct ScanFindings {
     pub marks: Vec<FileMark>,
     /// Paths whose marks are deleted.
     pub removed_marks: Vec<String>,
+}
+
+/// A fact that is recorded because people are notified of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// See [`Fact::PolicyRejected`].
+    PolicyRejected { file: Digest, problems: RecordedProblems },
+    /// See [`Fact::IntentProblems`].
+    IntentProblems { file: String, problems: RecordedProblems },
+    /// See [`Fact::CredentialExpiring`].
+    CredentialExpiring { connection: ConnectionId, ends_at: Timestamp, nearness: Nearness, title: String, fix: String },
+    /// See [`Fact::WebhookDelivered`].
+    WebhookDelivered { webhook: String, message: String, up_to: u64, events: u32, tries: u32 },
+    /// See [`Fact::WebhookStopped`].
+    WebhookStopped { webhook: String, reason: String },
+}
+
+/// The message that a webhook is sent at the moment. It holds the events after the cursor, up to entry `up_to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookMessage {
+    pub webhook: String,
+    pub up_to: u64,
+    /// The number of failed tries.
+    pub tries: u32,
+    /// When the next try may begin.
+    pub next_at: Timestamp,
+    /// Why the last try failed; empty before the first one.
+    pub problem: String,
+}
+
+impl Notice {
+    /// Returns the connection that the notice concerns, and the fact.
+    pub(super) fn into_fact(self) -> (Option<ConnectionId>, Fact) {
+        match self {
+            Notice::PolicyRejected { file, problems } => (None, Fact::PolicyRejected { file, problems }),
+            Notice::IntentProblems { file, problems } => (None, Fact::IntentProblems { file, problems }),
+            Notice::CredentialExpiring { connection, ends_at, nearness, title, fix } => {
+                (Some(connection), Fact::CredentialExpiring { ends_at, nearness, title, fix })
+            }
+            Notice::WebhookDelivered { webhook, message, up_to, events, tries } => {
+                (None, Fact::WebhookDelivered { webhook, message, up_to, events, tries })
+            }
+            Notice::WebhookStopped { webhook, reason } => (None, Fact::WebhookStopped { webhook, reason }),
+        }
+    }
 }
 
 /// The permission to make the calls of one attempt.

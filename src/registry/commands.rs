@@ -253,13 +253,6 @@ impl Writer {
         Ok(serde_json::from_str(&context).ok().zip(Some(in_ledger)))
     }
 
-    pub(super) fn accept_policy(&mut self, policy: Digest, text: String) -> Result<(), RegistryError> {
-        if self.policy().is_some_and(|(digest, _)| digest == policy) {
-            return Ok(());
-        }
-        self.append("", None, Fact::PolicyAccepted { policy }, Some(text))
-    }
-
     pub(super) fn seal(&mut self, namespace: &str, mut documents: Vec<(Intent, Origin)>) -> Result<bool, RegistryError> {
         if self.sealed(namespace) {
             return Ok(false);

@@ -12,6 +12,7 @@ mod error;
 mod files;
 mod handoffs;
 mod lock;
+mod notices;
 pub(crate) mod private_files;
 mod reader;
 mod retirements;
@@ -23,7 +24,9 @@ mod verify;
 mod writer;
 
 pub use answers::{AnswerKey, StoredAnswer};
-pub use command::{Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Recorded, ScanFindings, Ticket};
+pub use command::{
+    Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Notice, Recorded, ScanFindings, Ticket, WebhookMessage,
+};
 pub use error::RegistryError;
 pub use reader::{Reader, Version};
 pub use verify::Verdict;
@@ -239,12 +242,28 @@ impl Registry {
         self.send(|reply| Command::Finish { finish, reply }).await
     }
 
-    /// Records the policy in force. Appends nothing if it was recorded already.
+    /// Records the policy in force and the names of its webhooks. Appends nothing if both were recorded already.
     ///
     /// # Errors
     /// If the registry cannot write.
-    pub async fn accept_policy(&self, policy: Digest, text: String) -> Result<(), RegistryError> {
-        self.send(|reply| Command::AcceptPolicy { policy, text, reply }).await
+    pub async fn accept_policy(&self, policy: Digest, text: String, webhooks: Vec<String>) -> Result<(), RegistryError> {
+        self.send(|reply| Command::AcceptPolicy { policy, text, webhooks, reply }).await
+    }
+
+    /// Records what people are notified of, in one transaction. The caller passes only what is not recorded yet.
+    ///
+    /// # Errors
+    /// If the registry cannot write.
+    pub async fn record_notices(&self, notices: Vec<Notice>) -> Result<(), RegistryError> {
+        self.send(|reply| Command::RecordNotices { notices, reply }).await
+    }
+
+    /// Stores the message that a webhook is sent, so that it is repeated unchanged after a restart.
+    ///
+    /// # Errors
+    /// If the registry cannot write.
+    pub async fn store_message(&self, message: WebhookMessage) -> Result<(), RegistryError> {
+        self.send(|reply| Command::StoreMessage { message, reply }).await
     }
 
     /// Loads the seed of a namespace and seals the namespace. Does nothing and returns `false` if it is sealed already.

@@ -1,6 +1,6 @@
 //! Read-only connections for bodies, history and snapshots of the past. Reading never waits for the writer.
 
-use super::{FileMark, RegistryError, schema};
+use super::{FileMark, RegistryError, WebhookMessage, schema};
 use crate::model::ledger::{AttemptContext, Entry, Fact};
 use crate::model::{ConnectionId, Timestamp};
 use crate::snapshot::{Checked, Snapshot};
@@ -177,6 +177,44 @@ impl Reader {
     /// As [`Reader::snapshot`].
     pub fn snapshot_at(&self, at: Timestamp) -> Result<Snapshot, RegistryError> {
         self.with(|db| fold(db, at.0))
+    }
+
+    /// Up to `limit` entries after entry `seq`, in order. Those of an accepted policy come with its text.
+    ///
+    /// # Errors
+    /// If the registry cannot be read, or if this build cannot parse a row.
+    pub fn entries_after(&self, seq: u64, limit: usize) -> Result<Vec<(Entry, Option<String>)>, RegistryError> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached(&format!(
+                "SELECT {COLUMNS}, CASE WHEN kind = 'policy_accepted' THEN body END FROM ledger WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+            ))?;
+            let mut rows = statement.query(params![seq, limit])?;
+            let mut entries = Vec::new();
+            while let Some(row) = rows.next()? {
+                entries.push((entry(row)?, row.get(6)?));
+            }
+            Ok(entries)
+        })
+    }
+
+    /// The messages that the webhooks are sent at the moment.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn webhook_messages(&self) -> Result<Vec<WebhookMessage>, RegistryError> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached("SELECT webhook, up_to, tries, next_at, problem FROM webhook_messages")?;
+            let rows = statement.query_map([], |row| {
+                Ok(WebhookMessage {
+                    webhook: row.get(0)?,
+                    up_to: row.get(1)?,
+                    tries: row.get(2)?,
+                    next_at: Timestamp(row.get(3)?),
+                    problem: row.get(4)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
     }
 
     /// The marks of the last scan of the intents folder.

@@ -9,6 +9,7 @@ use super::files::OpenFiles;
 use super::lock::WriterLock;
 use super::{RegistryError, reader, schema};
 use crate::clock::{Clock, LedgerClock};
+use crate::meters::meters;
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Timestamp};
 use crate::snapshot::{Checked, Connection as Known, Snapshot};
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// The maximum number of commands in one transaction.
@@ -167,7 +168,7 @@ impl Writer {
 
     /// Executes `commands` up to the next `Close` in one transaction and replies to them.
     fn transact(&mut self, commands: &mut VecDeque<Command>) {
-        let before = self.head;
+        let (before, started) = (self.head, Instant::now());
         let mut replies: Vec<PendingReply> = Vec::new();
         let mut result = self.start();
         while let Some(command) = commands.pop_front() {
@@ -186,6 +187,7 @@ impl Writer {
         }
         match &result {
             Ok(()) => {
+                meters().commit(started.elapsed());
                 crate::fault::boundary("after_commit");
                 tracing::debug!(target: "aam::commit", commands = replies.len(), entries = self.batch.entries.len(), "committed");
                 self.publish();
@@ -270,6 +272,16 @@ impl Writer {
         self.batch.view.policy.or(self.snapshot().policy)
     }
 
+    /// The digest of the policy file that was judged last, and whether it was accepted.
+    pub(super) fn policy_file(&self) -> Option<(Digest, bool)> {
+        self.batch.view.policy_file.or(self.snapshot().policy_file)
+    }
+
+    /// The webhooks that receive events or were stopped because they failed.
+    pub(super) fn webhooks(&self) -> Vec<Arc<str>> {
+        self.snapshot().webhooks.keys().cloned().collect()
+    }
+
     /// Copies a connection into the view of the transaction before it is changed.
     fn load_into_view(&mut self, id: ConnectionId) {
         if self.batch.view.connections.contains_key(&id) {
@@ -302,7 +314,11 @@ impl Writer {
                 reply_later(self.begin_with_budget(connection, context, &budget_reservations), reply, batch)
             }
             Command::Finish { finish, reply } => reply_later(self.finish(*finish), reply, batch),
-            Command::AcceptPolicy { policy, text, reply } => reply_later(self.accept_policy(policy, text), reply, batch),
+            Command::AcceptPolicy { policy, text, webhooks, reply } => {
+                reply_later(self.accept_policy(policy, text, &webhooks), reply, batch)
+            }
+            Command::RecordNotices { notices, reply } => reply_later(self.record_notices(notices), reply, batch),
+            Command::StoreMessage { message, reply } => reply_later(self.store_message(&message), reply, batch),
             Command::Seal { namespace, documents, reply } => reply_later(self.seal(&namespace, documents), reply, batch),
             Command::TakeBudget { account, day, wanted, limit, reply } => {
                 reply_later(self.take_budget(&account, day, wanted, limit), reply, batch)
@@ -393,6 +409,8 @@ fn reject(command: Command, error: &RegistryError) -> PendingReply {
         | Command::Confirm { reply, .. }
         | Command::AcceptPolicy { reply, .. }
         | Command::StoreAnswer { reply, .. }
+        | Command::RecordNotices { reply, .. }
+        | Command::StoreMessage { reply, .. }
         | Command::Probe { reply }
         | Command::RecordStopped { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Handoff { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),

@@ -1,5 +1,7 @@
 //! Renders the metrics for Prometheus, from the same funnels as the API and the dashboard. Pure.
 
+mod work;
+
 use crate::funnel::{Funnel, Stage};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::sync::atomic::AtomicU64;
+pub use work::{WebhookFigures, Work};
 
 /// The maximum number of namespaces with their own series. Without a limit, the authors of intents could create any
 /// number of series in Prometheus.
@@ -32,6 +35,8 @@ pub struct Scrape {
     pub ready: bool,
     /// What the credential providers did since the start of the process.
     pub credentials: Vec<ProviderUsage>,
+    /// What the process did since its start. `None` for a token that may not read the policy's namespace.
+    pub work: Option<Work>,
 }
 
 /// What one credential provider did since the start of the process.
@@ -77,6 +82,9 @@ pub fn text(scrape: &Scrape) -> String {
     registry.register("uptime_seconds", "Seconds since the process started", uptime);
     funnels(&mut registry, &scrape.funnels);
     credentials(&mut registry, &scrape.credentials);
+    if let Some(work) = &scrape.work {
+        registry.register_collector(Box::new(work.clone()));
+    }
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = prometheus_client::encoding::text::encode(&mut text, &registry);

@@ -2,8 +2,9 @@
 
 use super::holds::{self, HoldBody};
 use crate::model::text::counted;
-use crate::model::{ConnectionId, PlannedCall, Problem, Timestamp};
+use crate::model::{ConnectionId, EventType, PlannedCall, Problem, Timestamp};
 use crate::plan::PlanItem;
+use crate::policy::{Webhook, WebhookAddress};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -45,6 +46,29 @@ pub struct PlanReport {
     pub next_due: Option<Timestamp>,
     /// Problems in files. The connections of a file that cannot be read keep their state.
     pub problems: Vec<Problem>,
+    /// The webhooks that are notified of what happens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<PlannedWebhook>,
+}
+
+/// A webhook that is notified of what happens.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PlannedWebhook {
+    pub name: String,
+    pub call: PlannedCall,
+    /// The types of events that it receives.
+    pub on: Vec<EventType>,
+}
+
+impl From<&Webhook> for PlannedWebhook {
+    fn from(webhook: &Webhook) -> PlannedWebhook {
+        let path = match &webhook.address {
+            WebhookAddress::Url(url) => url.path().to_string(),
+            WebhookAddress::Stored { url_locator, .. } => format!("(in {url_locator})"),
+        };
+        let call = PlannedCall { method: "POST".to_string(), host: webhook.address.host(), path };
+        PlannedWebhook { name: webhook.name.clone(), call, on: webhook.on.clone() }
+    }
 }
 
 impl PlanReport {
@@ -89,6 +113,11 @@ pub fn text(planned: &PlanReport) -> String {
     text.push_str(&holds::text(&planned.held));
     for problem in &planned.problems {
         let _ = writeln!(text, "! {problem}\n  the connections of this file keep their current state");
+    }
+    for webhook in &planned.webhooks {
+        let PlannedCall { method, host, path } = &webhook.call;
+        let on: Vec<&str> = webhook.on.iter().map(|kind| kind.as_str()).collect();
+        let _ = writeln!(text, "  webhook {}  on {}\n    call: {method} {host} {path}", webhook.name, on.join(", "));
     }
     let later = match planned.next_due {
         Some(due) if planned.waiting > 0 => {

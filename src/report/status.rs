@@ -3,7 +3,7 @@
 use super::holds::HeldBody;
 use crate::families;
 use crate::model::ledger::Warning;
-use crate::model::text::counted;
+use crate::model::text::{counted, printable};
 use crate::model::{ConnectionId, Intent, Risk, State, StepReport, Timestamp};
 use crate::snapshot::{Connection, Snapshot};
 use std::fmt::Write;
@@ -94,6 +94,24 @@ pub fn symbol(state: State) -> &'static str {
         State::AwaitingCredentials => "?",
         State::Healing | State::NetworkBlocked | State::Error => "!",
     }
+}
+
+/// Formats the webhooks that do not receive their messages, from the rows of the registry: by name, the number of failed tries
+/// and the problem.
+#[must_use]
+pub fn failing_webhooks(failing: &[(String, u32, String)]) -> String {
+    failing.iter().fold(String::new(), |mut text, (name, tries, problem)| {
+        let _ = match tries {
+            0 => writeln!(text, "! webhook {name} receives nothing any more: {}", printable(problem, &[])),
+            tries => writeln!(
+                text,
+                "! webhook {name} did not accept a message, {} so far: {}",
+                counted(usize::try_from(*tries).unwrap_or(usize::MAX), "failed attempt"),
+                printable(problem, &[])
+            ),
+        };
+        text
+    })
 }
 
 /// Formats the details of one connection, with the steps of its latest attempt.

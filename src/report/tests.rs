@@ -7,8 +7,8 @@ use crate::debt_gate::{DebtGate, scan};
 use crate::funnel::{Blocker, Funnel, funnel, summary};
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Why};
 use crate::model::{
-    Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, PlannedCall, Problem, Scope, State, Step, StepReport,
-    StepStatus, Timestamp,
+    Class, ConnectionId, Digest, Drift, EventType, Failure, Intent, Origin, Outcome, PlannedCall, Problem, Scope, State, Step,
+    StepReport, StepStatus, Timestamp,
 };
 use crate::plan::PlanItem;
 use crate::snapshot::Snapshot;
@@ -242,6 +242,11 @@ fn the_plan() {
         waiting: 3,
         next_due: Some(AT),
         problems: vec![Problem::new("/0/owner", "is missing").in_file("intents/broken.json")],
+        webhooks: vec![plan::PlannedWebhook {
+            name: "ops".to_string(),
+            call: PlannedCall { method: "POST".to_string(), host: "hooks.acme.example".to_string(), path: "/aam".to_string() },
+            on: vec![EventType::StateChanged, EventType::Drift],
+        }],
     };
     let idle = PlanReport { waiting: 2, next_due: Some(AT), ..PlanReport::default() };
     shown("report_plan", &format!("{}\n{}\n{}", plan::text(&planned), plan::text(&idle), plan::text(&PlanReport::default())));

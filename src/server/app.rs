@@ -2,6 +2,7 @@
 
 use super::auth::{self, AdminToken};
 use super::catalogs::MAX_EXPORTS;
+use super::events::EventReaders;
 use super::idempotency::KeysInProgress;
 use super::past_funnels::PastFunnels;
 use super::problem::ApiProblem;
@@ -38,6 +39,8 @@ pub struct App {
     pub cache: AnswerCache,
     /// Funnels as of past instants.
     pub past_funnels: PastFunnels,
+    /// The readers of `GET /events`.
+    pub event_readers: Arc<EventReaders>,
     /// The requests of each token.
     pub rate: RateLimiter<Digest>,
     /// The invalid credentials that each address sent.
@@ -78,6 +81,7 @@ impl App {
             limits,
             cache: AnswerCache::default(),
             past_funnels: PastFunnels::default(),
+            event_readers: EventReaders::new(limits.connections),
             rate: RateLimiter::default(),
             failed_authentications: RateLimiter::default(),
             links: RateLimiter::default(),

@@ -66,6 +66,19 @@ impl Caller {
         Digest::from_bytes(text.as_bytes())
     }
 
+    /// Returns the same caller under the policy that is in force now, or `None` if that policy does not have the token any
+    /// more. For responses that go on for a long time.
+    #[must_use]
+    pub fn under(&self, policy: &Arc<Policy>) -> Option<Caller> {
+        let tokens = &policy.api.tokens;
+        let own = self.token.and_then(|index| self.policy.api.tokens.get(index));
+        let token = match own {
+            None => tokens.is_empty().then_some(None)?,
+            Some(own) => Some(tokens.iter().position(|token| token.sha256 == own.sha256)?),
+        };
+        Some(Caller { policy: Arc::clone(policy), token })
+    }
+
     /// Returns true if the token has access to `namespace`.
     #[must_use]
     pub fn may_see(&self, namespace: &str) -> bool {

@@ -40,6 +40,8 @@ pub struct ClientConnection {
     /// True if the connection has one of the reserved places.
     pub reserved: bool,
     authenticated: AtomicBool,
+    /// True while a response is sent that ends only when the client or the server wants it.
+    streaming: AtomicBool,
     phase: Mutex<(Phase, Instant)>,
     evicted: Notify,
     table: Arc<ConnectionTable>,
@@ -116,6 +118,7 @@ impl ConnectionTable {
             local,
             reserved: open.ordinary() >= self.places,
             authenticated: AtomicBool::new(false),
+            streaming: AtomicBool::new(false),
             phase: Mutex::new((Phase::Silent, Instant::now())),
             evicted: Notify::new(),
             table: Arc::clone(self),
@@ -233,9 +236,16 @@ impl ClientConnection {
         }
     }
 
-    /// Records that everything was written. The connection is silent then, unless a handler is at work.
+    /// Records that the response is a stream: between its parts, the connection is being served.
+    pub fn set_streaming(&self, streaming: bool) {
+        self.streaming.store(streaming, Ordering::Relaxed);
+    }
+
+    /// Records that everything was written so far. Unless the response is a stream, the connection is silent then, unless a handler is at work.
     pub fn flushed(&self) {
-        if matches!(self.phase().0, Phase::Answering(_)) {
+        if self.streaming.load(Ordering::Relaxed) {
+            self.enter(Phase::Answering(None));
+        } else if matches!(self.phase().0, Phase::Answering(_)) {
             self.enter(Phase::Silent);
             self.table.changed.notify_waiters();
         }

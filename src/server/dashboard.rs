@@ -8,6 +8,7 @@ use super::read;
 use super::request::{ApiRequest, ApiResult, JSON, encode, insert_header};
 use crate::funnel::{Funnel, funnel};
 use crate::model::{ConnectionId, State, Timestamp};
+use crate::reconcile::handle::WebhookStatus;
 use crate::report::holds::HoldBody;
 use crate::report::result::ConnectionResult;
 use crate::snapshot::{Connection, Snapshot};
@@ -45,6 +46,8 @@ pub struct Dashboard {
     pub problems: Vec<FileProblem>,
     /// The number of all such problems.
     pub problems_total: usize,
+    /// The webhooks of the policy; empty for a token that may not read the policy's namespace.
+    pub webhooks: Vec<WebhookState>,
     /// Attempts that run right now.
     pub attempts_in_flight: usize,
     /// The number of connections in the namespace.
@@ -96,6 +99,33 @@ impl From<&crate::model::Problem> for FileProblem {
             pointer: problem.pointer.clone(),
             message: problem.message.clone(),
             hint: problem.hint.clone(),
+        }
+    }
+}
+
+/// The state of a webhook of the policy.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct WebhookState {
+    pub name: String,
+    pub host: String,
+    /// Why the last message was not accepted; empty if it was.
+    pub problem: String,
+    pub fix: String,
+    /// The number of failed tries of the current message.
+    pub tries: u32,
+    /// When the current message is sent again; null if it is not, or if there is none.
+    pub next_at: Option<String>,
+}
+
+impl From<&WebhookStatus> for WebhookState {
+    fn from(status: &WebhookStatus) -> WebhookState {
+        WebhookState {
+            name: status.name.clone(),
+            host: status.host.clone(),
+            problem: status.problem.clone(),
+            fix: status.fix.clone(),
+            tries: status.tries,
+            next_at: status.next_at.map(Timestamp::rfc3339),
         }
     }
 }
@@ -168,6 +198,7 @@ fn collect(app: &App, namespace: String, files: bool) -> Result<Dashboard, ApiPr
         holds: super::holds::of_namespace(app, &namespace)?,
         problems: file_problems(&problems, files),
         problems_total: problems.len(),
+        webhooks: handle.webhooks.load().iter().filter(|_| files).map(WebhookState::from).collect(),
         attempts_in_flight: handle.attempts_in_flight(),
         total,
         connections,

@@ -8,9 +8,10 @@ use super::representation::Rendered;
 use super::request::{ApiRequest, ApiResult, JSON, insert_header, json, rendered_response, response};
 use super::{auth::Caller, openapi};
 use crate::funnel::funnel;
+use crate::meters;
 use crate::model::Timestamp;
 use crate::reconcile::Handle;
-use crate::report::metrics::{self, MAX_NAMESPACES, ProviderUsage, Scrape};
+use crate::report::metrics::{self, MAX_NAMESPACES, ProviderUsage, Scrape, WebhookFigures, Work};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -179,5 +180,26 @@ fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
         uptime_seconds: now.since(handle.started).as_secs_f64(),
         ready: *handle.ready.borrow(),
         credentials: provider_usage(app, now),
+        work: caller.may_read(main).then(|| work(app, now, snapshot.seq)),
+    }
+}
+
+fn work(app: &super::app::App, now: Timestamp, head: u64) -> Work {
+    let meters = meters::meters().read();
+    let due = meters.queue_next_due_ms.map(Timestamp);
+    let webhooks = app.handle.webhooks.load();
+    let figures = webhooks.iter().map(|webhook| WebhookFigures {
+        name: webhook.name.clone(),
+        delivered: webhook.delivered,
+        failed: webhook.failed,
+        failing: !webhook.problem.is_empty(),
+        lag: head.saturating_sub(webhook.up_to),
+    });
+    Work {
+        open_breakers: app.env.egress.open_breakers(&app.handle.policy().breaker),
+        queue_delay_seconds: due.map_or(0.0, |due| now.since(due).as_secs_f64()),
+        event_readers: app.event_readers.count(),
+        webhooks: figures.collect(),
+        meters,
     }
 }

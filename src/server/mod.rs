@@ -7,7 +7,7 @@
 //!   that all requests have in common
 //! - [`idempotency`]: gives the answer to a request again
 //! - [`representation`]: compressed responses, and 304 for clients that have the response already
-//! - [`onboard`], [`withdraw`], [`handoff`], [`holds`], [`heal`], [`read`], [`health`], [`history`], [`drift`], [`catalogs`],
+//! - [`onboard`], [`withdraw`], [`handoff`], [`holds`], [`heal`], [`read`], [`health`], [`history`], [`events`], [`drift`], [`catalogs`],
 //!   [`plan`], [`families`], [`meta`], [`dashboard`], [`consent`]: the handlers
 //! - [`openapi`]: the OpenAPI document
 //! - [`mcp`]: the API as tools of assistants
@@ -25,6 +25,7 @@ pub mod cors;
 pub mod dashboard;
 pub mod dispatch;
 pub mod drift;
+pub mod events;
 pub mod families;
 pub mod handoff;
 pub mod heal;

@@ -79,6 +79,7 @@ pub fn render(data: &Dashboard) -> Markup {
                     (blockers(data))
                     (connections(data))
                     (problems(data))
+                    (webhooks(data))
                     (policy(&data.policy))
                 }
                 footer.quiet { "aam " (data.version) " · read-only by construction · the same data as JSON: " code { "/dashboard.json" } }
@@ -244,6 +245,28 @@ fn problems(data: &Dashboard) -> Markup {
                 p.quiet { "The connections of a file that cannot be read keep their current state." }
                 (file_problems(&data.problems))
                 @if data.problems.len() < data.problems_total { p.quiet { "and " (data.problems_total - data.problems.len()) " more; aam check prints all of them" } }
+            }
+        }
+    }
+}
+
+/// The webhooks, if one of them has a problem.
+fn webhooks(data: &Dashboard) -> Markup {
+    let failing = data.webhooks.iter().filter(|webhook| !webhook.problem.is_empty());
+    html! {
+        @if failing.clone().next().is_some() {
+            section aria-labelledby="webhooks" {
+                h2 #webhooks { "Webhooks that do not receive their messages" }
+                ul.problems {
+                    @for webhook in failing {
+                        li {
+                            code { (webhook.name) } " " (webhook.problem)
+                            @if webhook.tries > 0 { " · failed tries: " (webhook.tries) }
+                            @if let Some(at) = &webhook.next_at { " · next try at " (time(at)) }
+                            @if !webhook.fix.is_empty() { p.fix { (webhook.fix) } }
+                        }
+                    }
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::request::{ApiRequest, ApiResult};
 use super::{
-    catalogs, consent, dashboard, drift, families, handoff, heal, health, history, holds, mcp, meta, onboard, plan, read,
+    catalogs, consent, dashboard, drift, events, families, handoff, heal, health, history, holds, mcp, meta, onboard, plan, read,
     withdraw,
 };
 use crate::policy::TokenScope;
@@ -115,6 +115,14 @@ const UPDATED_SINCE: QueryParam = param(
     "RFC 3339 timestamp: only connections that were changed or checked at or after it; or a registry_seq of an earlier answer: only connections with a later entry in the ledger",
 );
 const SOURCE_TYPE: QueryParam = param("source_type", "string", "only connections of this type");
+const EVENT_NAMESPACES: QueryParam =
+    param("namespace", "string", "namespaces, separated by commas; default: all that the token may see, and the whole registry");
+const EVENT_TYPES: QueryParam = param("type", "string", "types of events, separated by commas; default: all");
+const SINCE: QueryParam = param(
+    "since",
+    "string",
+    "only events after this event id or ledger entry, 0 for all; the header Last-Event-ID takes precedence; default: only new events",
+);
 const VERSION: QueryParam = param("version", "integer", "a catalog_version; default: the latest")
     .with(QueryValue::Integer { min: 0, max: u32::MAX as u64 });
 
@@ -174,7 +182,7 @@ const fn post(
 }
 
 /// All routes.
-pub static ROUTES: [Route; 38] = [
+pub static ROUTES: [Route; 39] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -302,6 +310,17 @@ pub static ROUTES: [Route; 38] = [
             "Get the catalog of a connection, in any version, in pages",
             &[(200, JSON, "CatalogAnswer")],
             |request| Box::pin(history::catalog(request)),
+        )
+    },
+    Route {
+        query: &[EVENT_NAMESPACES, EVENT_TYPES, SINCE],
+        problems: &[400, 503],
+        ..get(
+            "/events",
+            READ,
+            "Read what happens as server-sent events; a reader that was cut continues after the last event it received",
+            &[(200, events::EVENT_STREAM, "")],
+            |request| Box::pin(events::events(request)),
         )
     },
     Route {

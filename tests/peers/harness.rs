@@ -52,6 +52,7 @@ pub enum Peer {
     Nx27017,
     Boto3,
     Apiclients,
+    Listeners,
 }
 
 impl Peer {
@@ -99,6 +100,7 @@ impl Peer {
             Peer::Nx27017 => "nx27017",
             Peer::Boto3 => "boto3",
             Peer::Apiclients => "apiclients",
+            Peer::Listeners => "listeners",
         }
     }
 
@@ -119,7 +121,7 @@ impl Peer {
             Peer::Google => "ORGANIZATIONS",
             Peer::Pagerduty => "SCRIPT",
             Peer::Supabase => "NODE",
-            Peer::Cdk | Peer::Boto3 => "PYTHON",
+            Peer::Cdk | Peer::Boto3 | Peer::Listeners => "PYTHON",
             Peer::Apiclients => "MODULES",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

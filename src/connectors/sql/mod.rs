@@ -158,6 +158,7 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
         manifests: Manifests::default(),
         credentials: Default::default(),
         handoff: Default::default(),
+        notify: Vec::new(),
         api: Api::default(),
         digest: crate::model::Digest::default(),
     }

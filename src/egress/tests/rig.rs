@@ -179,6 +179,7 @@ fn policy() -> Policy {
         families: BTreeMap::new(),
         manifests: Manifests::default(),
         credentials: Default::default(),
+        notify: Vec::new(),
         api: Api::default(),
         handoff: Default::default(),
         digest: Digest::default(),

@@ -380,6 +380,7 @@ prop_compose! {
             manifests: Default::default(),
             credentials: Credentials { namespaces: bound, ..credentials },
             handoff,
+            notify: Vec::new(),
             api,
             digest: Digest::default(),
         }

@@ -39,13 +39,13 @@ pub fn credentials(r: &mut Reader, spot: &Spot<'_>) -> Option<Credentials> {
         consent_store: r.field(&fields, "consent_store", ConsentStore::default(), consent_store),
         caps: r.field(&fields, "caps", CredentialCaps::default(), caps),
     };
-    check_secrets(r, &credentials, fields.get("vault").is_some());
+    r.has_vault = fields.get("vault").is_some();
     Some(credentials)
 }
 
 /// Reports secrets of the policy itself that could never be read: files outside of `files`, and secrets of a vault that is
 /// not described.
-fn check_secrets(r: &mut Reader, credentials: &Credentials, has_vault: bool) {
+pub fn check_secrets(r: &mut Reader, credentials: &Credentials) {
     for (locator, pointer, place) in std::mem::take(&mut r.secrets) {
         match &locator {
             Locator::File(path) => {
@@ -53,7 +53,7 @@ fn check_secrets(r: &mut Reader, credentials: &Credentials, has_vault: bool) {
                     r.report_at(&pointer, place, failure.title, failure.fix);
                 }
             }
-            Locator::Vault(_) if !has_vault => r.report_at(
+            Locator::Vault(_) if !r.has_vault => r.report_at(
                 &pointer,
                 place,
                 format!("{locator} cannot be read, because the policy does not describe a vault"),

@@ -75,7 +75,7 @@ async fn the_same_policy_again_appends_nothing() {
     let registry = rig.open();
     for (policy, rows) in [("a", 1), ("a", 1), ("b", 2), ("a", 3)] {
         let digest = Digest::from_bytes(policy.as_bytes());
-        registry.accept_policy(digest, policy.to_string()).await.unwrap();
+        registry.accept_policy(digest, policy.to_string(), Vec::new()).await.unwrap();
         assert_eq!(rig.rows(), rows);
         assert_eq!(registry.reader().last_policy().unwrap().as_deref(), Some(policy));
         assert_eq!(registry.snapshot().policy.map(|(digest, _)| digest), Some(digest));
@@ -141,7 +141,7 @@ async fn run(rig: &Rig, registry: &mut Option<Registry>, act: Act) {
                 let _ = open.begin(id(db), super::rig::context(why(heal), Scope::Full, generation)).await;
             }
         }
-        Act::Policy(policy) => open.accept_policy(Digest([policy; 32]), String::new()).await.unwrap(),
+        Act::Policy(policy) => open.accept_policy(Digest([policy; 32]), String::new(), Vec::new()).await.unwrap(),
         Act::Seal => drop(open.seal("demo", Vec::new()).await.unwrap()),
         Act::Reopen => {
             open.close().await;

@@ -60,6 +60,8 @@ async fn problems(server: &TestServer) -> Map<String, Value> {
 pub async fn call(server: &TestServer, route: &Route, id: &str) -> HttpReply {
     let target = route.path.replace("{id}", id).replace("{name}", "github").replace("{handoff_id}", "run");
     match route.method {
+        // The stream of events does not end by itself.
+        Method::Get if route.path == "/events" => server.send("HEAD", &target, &[("Authorization", &bearer(FULL))], None).await,
         Method::Get => server.get(&target).await,
         Method::Post if route.path == "/mcp" => {
             let accept = [("Accept", "application/json, text/event-stream")];

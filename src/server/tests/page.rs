@@ -16,7 +16,7 @@ async fn full() -> TestServer {
     server.attempt(ids[1], failed(Step::Discover, denied)).await;
     server.attempt(ids[2], by_type("fax")).await;
     let policy = server.handle.policy();
-    server.handle.registry.accept_policy(policy.digest, policy_text()).await.expect("recorded");
+    server.handle.registry.accept_policy(policy.digest, policy_text(), Vec::new()).await.expect("recorded");
     server
 }
 
