@@ -127,6 +127,12 @@ pub fn parse_batch(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
     }
 }
 
+/// Validates one document that is not part of a text, so that its problems have no positions.
+#[must_use]
+pub fn validate(document: Value) -> Item {
+    item(document, false)
+}
+
 /// A text whose size and encoding were checked.
 #[derive(Clone, Copy)]
 struct Text<'t> {
