@@ -18,6 +18,7 @@
 //! - [`debt_gate`]: stops a run on technical debt, declared or not. Pure.
 //! - [`intake`]: parses files and pushed documents into intents, and watches the intents folder.
 //! - [`funnel`]: the onboarding figures and the executive summary, computed from the snapshot. Pure.
+//! - [`handoff`]: turns the candidates of a discovery tool into intents, with what the policy supplies. Pure.
 //! - [`policy_loader`]: reads the policy file and the manifests of its folder; equal bytes are not parsed again.
 //! - [`plan`]: which attempts are due, and why, from the snapshot, the policy and an instant. Pure.
 //! - [`events`]: what happened, computed from the entries of the ledger, for readers and webhooks. Pure.
@@ -68,6 +69,7 @@ pub mod families;
 pub mod family_guide;
 pub mod fault;
 pub mod funnel;
+pub mod handoff;
 pub mod intake;
 pub mod memory;
 pub mod memory_budget;

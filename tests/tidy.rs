@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 19] = [
         "debt_gate",
         "intake",
     ],
-    &["funnel", "policy_loader"],
+    &["funnel", "handoff", "policy_loader"],
     &["plan", "events"],
     &["report"],
     &["telemetry"],
@@ -48,7 +48,8 @@ const LAYERS: [&[&str]; 19] = [
 ];
 
 /// Modules that do not use a clock, a file or a socket.
-const PURE: [&str; 9] = ["model", "families", "policy", "snapshot", "funnel", "plan", "events", "report", "debt_gate"];
+const PURE: [&str; 10] =
+    ["model", "families", "policy", "snapshot", "funnel", "handoff", "plan", "events", "report", "debt_gate"];
 
 /// The layers of the crate `lowcode`, with the same rule as `LAYERS`.
 const LOWCODE_LAYERS: [&[&str]; 18] = [
