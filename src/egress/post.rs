@@ -74,7 +74,16 @@ fn address_matches(rule: &PostRule, url: &Url) -> bool {
         && listed.query().is_none()
         && listed.origin().is_tuple()
         && listed.origin() == url.origin()
-        && listed.path() == url.path()
+        && is_same_path(listed.path(), url.path())
+}
+
+/// Returns true if both paths have the same segments. `a:b` and `a%3Ab` are two spellings of one segment (RFC 3986, section
+/// 6.2.2.2, and section 3.3 for the colon); an encoded slash does not separate segments.
+fn is_same_path(one: &str, other: &str) -> bool {
+    let segments = |path: &str| -> Vec<Vec<u8>> {
+        path.split('/').map(|segment| percent_encoding::percent_decode_str(segment).collect()).collect()
+    };
+    one == other || segments(one) == segments(other)
 }
 
 fn apply(rule: &PostRule, request: &HttpRequest) -> Result<Permit, String> {
@@ -237,6 +246,14 @@ fn shown(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn two_spellings_of_a_segment_are_one_address_and_two_segments_are_not() {
+        use super::is_same_path;
+        assert!(is_same_path("/v3/projects/acme.example%3Aproj1:test", "/v3/projects/acme.example:proj1:test"));
+        assert!(!is_same_path("/v3/projects/a%2Fb", "/v3/projects/a/b"));
+        assert!(!is_same_path("/v3/projects/a", "/v3/projects/A"));
+    }
+
     use super::*;
 
     #[test]

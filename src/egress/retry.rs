@@ -76,10 +76,20 @@ pub fn wait_request(status: u16, headers: &[(String, String)], now: Timestamp) -
 
 /// Returns the wait that the body of a throttled response names. Google's APIs name it in the details of an error, as a
 /// duration in seconds with the suffix `s`.
+/// Others name it as a number of seconds.
 /// \[V\] googleapis/googleapis, google/rpc/error_details.proto (`RetryInfo`) and the JSON form of `Duration`.
+/// \[V\] dropbox/dropbox-api-spec, auth.stone: `RateLimitError.retry_after` is in seconds.
 #[must_use]
 pub fn in_body(body: &[u8]) -> Option<Duration> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let seconds = |pointer: &&str| match body.pointer(pointer)? {
+        serde_json::Value::Number(number) => whole_seconds(&number.to_string()),
+        serde_json::Value::String(text) => whole_seconds(text.trim()),
+        _ => None,
+    };
+    if let Some(wait) = ["/error/retry_after", "/retry_after", "/error/retryAfter", "/retryAfter"].iter().find_map(seconds) {
+        return Some(wait.clamp(MIN_WAIT, MAX_WAIT));
+    }
     let mut details = body.pointer("/error/details")?.as_array()?.iter();
     let delay = details.find_map(|detail| detail.get("retryDelay")?.as_str())?;
     Some(whole_seconds(delay.strip_suffix('s')?)?.clamp(MIN_WAIT, MAX_WAIT))
@@ -200,6 +210,12 @@ mod tests {
         }
         for other in ["", "[]", r#"{"error": "x"}"#, r#"{"error": {"details": [{}]}}"#] {
             assert_eq!(in_body(other.as_bytes()), None, "{other}");
+        }
+        for (body, expected) in [
+            (r#"{"error": {"reason": {".tag": "too_many_requests"}, "retry_after": 300}}"#, 300),
+            (r#"{"retry_after": "1.5"}"#, 2),
+        ] {
+            assert_eq!(in_body(body.as_bytes()).map(|wait| wait.as_secs()), Some(expected), "{body}");
         }
     }
 

@@ -25,22 +25,33 @@ fn missing(skipped: &[SkippedStream]) -> Vec<&str> {
 /// The maximum number of different fixes that the warning has.
 const MAX_FIXES: usize = 5;
 
+/// Stands for the missing permission in a fix.
+const PERMISSION: &str = "\u{f8ff}";
+
 /// Returns what to do about the streams for which `needs_fix` is true, in the terms of each failure: a licence, another
 /// version of the API and a permission are not got in the same way. `None` if one of them has no fix of its own.
 fn fixes(skipped: &[SkippedStream], needs_fix: &dyn Fn(&SkippedStream) -> bool) -> Option<String> {
-    let mut fixes: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut fixes: Vec<(String, Vec<&str>, Vec<&str>)> = Vec::new();
     for (skipped, _) in refused(skipped).filter(|(skipped, _)| needs_fix(skipped)) {
-        let fix = skipped.fix.as_deref()?;
-        match fixes.iter_mut().find(|(known, _)| *known == fix) {
-            Some((_, names)) => names.push(&skipped.name),
-            None => fixes.push((fix, vec![&skipped.name])),
+        let (fix, missing) = (skipped.fix.as_deref()?, skipped.missing.as_deref());
+        // Two fixes that differ only in the permission are one fix for both permissions.
+        let fix = missing.filter(|name| !name.is_empty()).map_or(fix.to_string(), |name| fix.replace(name, PERMISSION));
+        match fixes.iter_mut().find(|(known, ..)| *known == fix) {
+            Some((_, names, all)) => {
+                names.push(&skipped.name);
+                all.extend(missing.filter(|name| !all.contains(name)));
+            }
+            None => fixes.push((fix, vec![&skipped.name], missing.into_iter().collect())),
         }
     }
     let several = fixes.len() > 1;
     let more = fixes.len().saturating_sub(MAX_FIXES);
-    let text = |(fix, names): &(&str, Vec<&str>)| match several {
-        true => format!("{}: {fix}", names.iter().take(MAX_LISTED).copied().collect::<Vec<_>>().join(", ")),
-        false => (*fix).to_string(),
+    let text = |(fix, names, missing): &(String, Vec<&str>, Vec<&str>)| {
+        let fix = fix.replace(PERMISSION, &missing.join(", "));
+        match several {
+            true => format!("{}: {fix}", names.iter().take(MAX_LISTED).copied().collect::<Vec<_>>().join(", ")),
+            false => fix,
+        }
     };
     let mut texts: Vec<String> = fixes.iter().take(MAX_FIXES).map(text).collect();
     if more > 0 {
@@ -80,7 +91,11 @@ fn warning_with(skipped: &[SkippedStream], total: usize, least: &str) -> Option<
             let verb = if missing.len() == 1 { "is" } else { "are" };
             let others = fixes(skipped, &|skipped| skipped.missing.is_none());
             let others = others.map(|fixes| format!("; for what is not missing a permission: {fixes}")).unwrap_or_default();
-            let fix = format!("give the credential {all}, then run aam heal; least privilege: {least}{others}");
+            // The fix of the failure says how the vendor gives the permission, which its name alone does not.
+            let fix = match fixes(skipped, &|skipped| skipped.missing.is_some()) {
+                Some(fixes) => format!("{fixes}{others}"),
+                None => format!("give the credential {all}, then run aam heal; least privilege: {least}{others}"),
+            };
             Failure::new(class, title(&format!("{all} {verb} missing")), fix)
         }
     };
@@ -120,10 +135,14 @@ mod tests {
         let several = [licence.clone(), removed, also];
         assert_eq!(fix(&several), "if these streams are needed: users, groups: buy a licence | issues: use another version");
         let named = [licence, stream("teams", Some("read:org"), Some("grant it"))];
-        assert_eq!(
-            fix(&named),
-            "give the credential read:org, then run aam heal; least privilege: read only; for what is not missing a permission: buy a licence"
-        );
+        assert_eq!(fix(&named), "grant it; for what is not missing a permission: buy a licence");
+        let scopes = [
+            stream("teams", Some("team:read"), Some("add the scope team:read; then aam heal")),
+            stream("users", Some("users:read"), Some("add the scope users:read; then aam heal")),
+        ];
+        assert_eq!(fix(&scopes), "add the scope team:read, users:read; then aam heal");
+        let unexplained = [stream("teams", Some("read:org"), None), stream("users", Some("read:user"), None)];
+        assert_eq!(fix(&unexplained), "give the credential read:org, read:user, then run aam heal; least privilege: read only");
         let plain = stream("t", None, None);
         assert_eq!(
             fix(&[plain]),

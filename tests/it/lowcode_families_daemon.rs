@@ -105,7 +105,7 @@ async fn streams_that_a_scope_is_missing_for_are_named_in_the_steps() {
     let failure = &step["failure"];
     assert_eq!(failure["class"], "permission_denied", "{step}");
     assert_eq!(failure["title"], "2 of 3 streams are not readable: team:read, users:read are missing", "{step}");
-    assert!(failure["fix"].as_str().expect("a fix").contains("give the credential team:read, users:read"), "{step}");
+    assert!(failure["fix"].as_str().expect("a fix").contains("team:read, users:read"), "{step}");
     assert_eq!(step["evidence"]["denied"]["missing"], json!(["team:read", "users:read"]), "{step}");
     assert_eq!(step["evidence"]["denied"]["streams"][0]["stream"], "team", "{step}");
     let warning = &active["warnings"][0];

@@ -43,6 +43,7 @@ mod lowcode_families_daemon;
 mod lowcode_families_hostile;
 mod lowcode_hostile;
 mod lowcode_remedies;
+mod lowcode_source_texts;
 mod memory_budget;
 mod mongo_hostile;
 mod mongo_logins;

@@ -33,6 +33,9 @@ pub struct Bounds {
     pub template_bytes: usize,
     /// The maximum duration of the whole command.
     pub time: Duration,
+    /// Whether a text of the source stays a text in a request: one segment of a path, one value of a query or a body. The CDK
+    /// evaluates it as a template and as a literal.
+    pub plain_texts: bool,
 }
 
 impl Default for Bounds {
@@ -52,6 +55,7 @@ impl Default for Bounds {
             template_steps: 50_000,
             template_bytes: 1 << 20,
             time: Duration::from_secs(60),
+            plain_texts: false,
         }
     }
 }

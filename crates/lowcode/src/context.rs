@@ -13,7 +13,7 @@ use super::tokens::{SharedLogins, Tokens};
 use super::value::{Dict, Value};
 use jiff::Timestamp;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// The parameters of a template that has no parameters: an empty dict.
@@ -86,6 +86,10 @@ pub struct Run<'a> {
     pub rates: Rates,
     /// Whether a response that does not have the list of its extractor is a failure. The CDK reads it as an empty list.
     pub needs_lists: bool,
+    /// Set if a list has more pages than [`Limits::pages`] allows, so that its records are not complete.
+    pub cut: AtomicBool,
+    /// The streams whose list a response wrote as null. They are read as empty.
+    pub null_lists: Mutex<Vec<String>>,
 }
 
 impl<'a> Run<'a> {
@@ -111,6 +115,8 @@ impl<'a> Run<'a> {
             logins: None,
             rates: Rates::default(),
             needs_lists: false,
+            cut: AtomicBool::default(),
+            null_lists: Mutex::default(),
         }
     }
 

@@ -4,12 +4,14 @@ use super::context::{Context, EvalContext, Run};
 use super::error::Failed;
 use super::extraction::dpath;
 use super::extraction::transform::{eval_path, path_of, value_types};
-use super::interpolation::{InterpolatedBoolean, InterpolatedString, PyType};
+use super::interpolation::{InterpolatedBoolean, InterpolatedString, PyType, Scope};
 use super::node::{field, flag, items, kind, parameters, set_field, text};
 use super::parameters::propagate;
+use super::refused;
 use super::retriever::{Retriever, RetrieverOptions};
 use super::slice::Slice;
 use super::slicing::{Router, SlicerOptions};
+use super::source_text;
 use super::stream;
 use super::value::{Dict, Value};
 use super::yaml;
@@ -125,6 +127,9 @@ impl Mapping {
         {
             return Ok(());
         }
+        if at.bounds.plain_texts && !as_yaml {
+            return self.apply_plain(node, &scope);
+        }
         let mut value = self.value.eval(&scope, &self.types)?;
         let path = eval_path(&self.path, &scope)?;
         if let (true, Value::Str(text)) = (as_yaml && self.types != [PyType::Str], &value)
@@ -136,6 +141,52 @@ impl Mapping {
         if as_yaml && count == 0 && self.create && value.truthy() {
             dpath::new(node, &path, value, 10_000)?;
         }
+        Ok(())
+    }
+}
+
+/// What the value of a mapping becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Name,
+    /// The path of a request.
+    Path,
+    /// A value of a query, a header or a body.
+    Parameter,
+    Other,
+}
+
+impl Target {
+    fn from_path(path: &[Value]) -> Target {
+        let keys: Vec<&str> = path.iter().filter_map(Value::as_str).collect();
+        let is_parameter = |key: &&str| key.starts_with("request_");
+        match keys.as_slice() {
+            ["name"] => Target::Name,
+            [.., "requester", "path"] => Target::Path,
+            keys if keys.iter().any(is_parameter) => Target::Parameter,
+            _ => Target::Other,
+        }
+    }
+}
+
+impl Mapping {
+    /// Inserts the value so that the texts of the source in it stay texts when the manifest is read.
+    fn apply_plain(&self, node: &mut Value, scope: &Scope<'_>) -> Result<(), Failed> {
+        let path = eval_path(&self.path, scope)?;
+        let value = match Target::from_path(&path) {
+            Target::Other => self.value.eval(scope, &self.types)?,
+            _ if !source_text::is_named_in(self.value.text()) => self.value.eval(scope, &self.types)?,
+            Target::Path => match source_text::path(&self.value, scope) {
+                Err(failed) if failed.is_refused_name() => {
+                    refused::mark_name(node, &self.value.render(scope)?);
+                    return Ok(());
+                }
+                path => Value::from(path?),
+            },
+            Target::Name => Value::from(self.value.render(scope)?),
+            Target::Parameter => source_text::plain(self.value.render(scope)?),
+        };
+        dpath::set(node, &path, &value)?;
         Ok(())
     }
 }

@@ -1,11 +1,14 @@
 //! The error types: [`EvalError`] for a template or a date, [`Failed`] for a command.
 
 use super::host::{HostError, HostErrorKind};
+use super::value::Value;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 /// The class of the failures of [`Failed::missing_list`].
 const MISSING_LIST: &str = "MissingList";
+/// The class of the failures of [`Failed::refused_name`].
+const REFUSED_NAME: &str = "RefusedName";
 
 /// `failure_type` of a TRACE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +111,31 @@ impl Failed {
             it.status = response.map(|(status, _)| status);
             it.url = response.map(|(_, url)| url.to_string());
         })
+    }
+
+    /// Like [`Failed::missing_list`], for a response that has an object in place of the list at `path`.
+    #[must_use]
+    pub fn not_a_list(path: &str, response: Option<(u16, &str)>) -> Failed {
+        let place = if path.is_empty() { String::new() } else { format!(" {path}") };
+        Failed::missing_list("", response)
+            .with(|it| it.message = format!("the response has an object in place of the list{place}"))
+    }
+
+    /// A failure because a name or an id of the source would change the path of a call. `text` is the name, or the path with it.
+    #[must_use]
+    pub fn refused_name(text: &str) -> Failed {
+        let shown = Value::str(text.chars().filter(|c| !c.is_control()).take(100).collect::<String>()).repr();
+        let message = match text {
+            "" => "the source gives an empty name, which cannot be part of a call".to_string(),
+            _ => format!("the source gives a name that would change the address of a call: {shown}"),
+        };
+        Failed::system(REFUSED_NAME, message)
+    }
+
+    /// True if the failure is one of [`Failed::refused_name`].
+    #[must_use]
+    pub fn is_refused_name(&self) -> bool {
+        self.class == REFUSED_NAME
     }
 
     /// True if the failure is one of [`Failed::missing_list`].

@@ -9,6 +9,7 @@ use super::node::{field, flag, kind, parameters, set_field, text};
 use super::request::merge::combine;
 use super::request::option::{OptionPlace, RequestOption};
 use super::response::Response;
+use super::source_text;
 use super::value::{Dict, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -326,7 +327,10 @@ fn next_cursor(
     {
         return Ok(None);
     }
-    Ok(Some(value.eval(&scope, &[])?))
+    match at.bounds.plain_texts {
+        true => Ok(source_text::value(value.render(&scope), None).map(Some)?),
+        false => Ok(Some(value.eval(&scope, &[])?)),
+    }
 }
 
 /// Whether a template reads the variable `page_size`, as opposed to a field with that name.

@@ -11,6 +11,9 @@ use super::value::Value;
 /// The field that marks a component. Apart from `$ref` and `$parameters`, no field of the CDK begins with `$`.
 const MARK: &str = "$refused";
 
+/// The field that marks a generated stream whose name cannot be part of a call.
+const NAME_MARK: &str = "$refused_name";
+
 /// The error class of the failure.
 const UNSUPPORTED: &str = "UnsupportedComponent";
 
@@ -69,7 +72,15 @@ pub fn mark(root: &mut Value, problems: &[Problem]) -> Vec<RefusedStream> {
 /// Returns why the stream of this component cannot be read, or `None` if it can be.
 #[must_use]
 pub fn reason(stream: &Value) -> Option<Failed> {
-    text(stream, MARK).map(|message| Failed::config(UNSUPPORTED, message))
+    let by_name = || text(stream, NAME_MARK).map(Failed::refused_name);
+    text(stream, MARK).map(|message| Failed::config(UNSUPPORTED, message)).or_else(by_name)
+}
+
+/// Marks a generated stream that cannot be called because of the name or the id `name` of the source.
+pub fn mark_name(stream: &mut Value, name: &str) {
+    if let Value::Dict(dict) = stream {
+        dict.insert(NAME_MARK.into(), Value::str(name));
+    }
 }
 
 /// Returns `None` if the part could not be built because it uses a component that this engine does not run. In that

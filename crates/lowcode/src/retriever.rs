@@ -4,7 +4,7 @@ use super::context::{Context, EvalContext, Run};
 use super::cursor::Cursor;
 use super::decode::Decoder;
 use super::error::Failed;
-use super::extraction::{Selector, SelectorOptions};
+use super::extraction::{ListInBody, Selector, SelectorOptions};
 use super::host::{HostResponse, Purpose};
 use super::node::{field, flag, items, kind, pair, set_field, text};
 use super::pagination::{Page, Paginator};
@@ -16,7 +16,8 @@ use super::slice::Slice;
 use super::slicing::SlicerOptions;
 use super::value::Value;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 /// Reads the records of a slice.
 pub struct Retriever {
@@ -132,12 +133,22 @@ impl Retriever {
         self.requester.send(run, &parts).await
     }
 
-    /// Checks that a response without records has the list in which they would be.
-    fn check_list(&self, response: &Response, at: &EvalContext<'_>) -> Result<(), Failed> {
+    /// Checks that a response has the list in which its records are or would be.
+    fn check_list(&self, response: &Response, run: &Run<'_>, at: &EvalContext<'_>) -> Result<(), Failed> {
         let Some(body) = response.json().filter(|_| matches!(self.decoder, Decoder::Json)) else { return Ok(()) };
-        match self.selector.extractor.missing_list(body, at)? {
-            Some(path) => Err(Failed::missing_list(&path, Some((response.status(), response.url())))),
-            None => Ok(()),
+        let place = Some((response.status(), response.url()));
+        match self.selector.extractor.list_in(body, at)? {
+            ListInBody::Present => Ok(()),
+            ListInBody::Missing(path) => Err(Failed::missing_list(&path, place)),
+            ListInBody::NotAList(path) => Err(Failed::not_a_list(&path, place)),
+            ListInBody::Null(_) => {
+                let stream = self.requester.name();
+                let mut streams = run.null_lists.lock().unwrap_or_else(PoisonError::into_inner);
+                if !streams.iter().any(|known| known == stream) {
+                    streams.push(stream.to_owned());
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -272,8 +283,8 @@ impl<'r> Records<'r> {
         };
         let bodies = self.retriever.decoder.decode(&response, self.run.bounds)?;
         let extracted = self.retriever.selector.extractor.extract(&bodies, &self.at())?;
-        if extracted.count == 0 && self.run.needs_lists {
-            self.retriever.check_list(&response, &self.at())?;
+        if self.run.needs_lists && (extracted.count == 0 || self.retriever.selector.extractor.requires_list()) {
+            self.retriever.check_list(&response, self.run, &self.at())?;
         }
         self.pending = extracted.records;
         self.open = Some(Open { response, extracted: extracted.count, records: 0, last_record: None });
@@ -285,10 +296,7 @@ impl<'r> Records<'r> {
         if self.retriever.reset_after.is_some_and(|limit| self.observed >= limit) {
             return self.reset();
         }
-        if self.run.limits.pages.is_some_and(|most| self.pages >= most) {
-            self.done = true;
-            return Ok(());
-        }
+        let is_last = self.run.limits.pages.is_some_and(|most| self.pages >= most);
         let page = Page {
             response: &open.response,
             decoder: &self.retriever.decoder,
@@ -297,6 +305,13 @@ impl<'r> Records<'r> {
             last_record: open.last_record.as_ref(),
             token: self.token.as_ref(),
         };
+        if is_last {
+            // A last page whose token cannot be evaluated is a last page too.
+            let next = self.retriever.paginator.next_token(&page, &self.at()).unwrap_or_default();
+            self.run.cut.fetch_or(next.is_some(), Ordering::Relaxed);
+            self.done = true;
+            return Ok(());
+        }
         self.token = self.retriever.paginator.next_token(&page, &self.at())?;
         self.done = self.token.is_none();
         Ok(())

@@ -207,6 +207,8 @@ impl Loader {
         for definition in definitions {
             let key = match self.extract(definition, &self.key_pointer, run)? {
                 Some(Value::Str(key)) => key.clone(),
+                // A source may list a field without a name. It has no place in a record.
+                None | Some(Value::None) if run.needs_lists => continue,
                 other => {
                     let got = other.map_or_else(|| "None".to_owned(), Value::to_str);
                     return Err(Failed::system("ValueError", format!("Expected key to be a string. Got {got}")));

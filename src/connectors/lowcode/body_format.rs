@@ -33,16 +33,13 @@ pub fn not_json(response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Opti
     Some(failure.detail(redact::scrub(&vendor_message(None, response, &Value::Null, title))))
 }
 
-/// Returns the failure for a response that does not have the list in which its records would be. `message` says which one.
+/// Returns the failure for a response that does not have the list in which its records would be. `message` says which one,
+/// and `call` is the call that was answered, if it is known.
 #[must_use]
-pub fn no_list(url: &str, message: &str, context: &ErrorContext<'_>) -> Failure {
+pub fn no_list(call: Option<&str>, message: &str, context: &ErrorContext<'_>) -> Failure {
     let ErrorContext { title, base_url, stream, resource, .. } = context;
-    let detail = match url {
-        "" => String::new(),
-        url => {
-            format!("see the response of {}", call(&ResponseView { method: "GET", status: 200, headers: &[], body: &[], url }))
-        }
-    };
+    let stream = super::open::named(stream);
+    let detail = call.map(|call| format!("see the response of {call}")).unwrap_or_default();
     let (class, fix) = match context.proven {
         true => (
             Class::Remote,

@@ -169,6 +169,9 @@ impl Resource {
 
     async fn described(&self, run: &Run<'_>, stream: &Reader, bounds: Bounds) -> Result<Stream, Failure> {
         let failed = |failed| self.failure(&stream.name, failed);
+        if let Some(refused) = stream.refused().filter(|refused| refused.is_refused_name()) {
+            return Err(failed(refused.clone()));
+        }
         if self.binding.probes && self.is_sampled(&stream.name) {
             self.read(run, stream, 1, true).await?;
         } else if let Some(failure) = self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner).get(&stream.name) {
@@ -251,6 +254,11 @@ impl Resource {
                 None => "it has no records, or none that this credential can see",
             };
             evidence.insert("note".into(), format!("the source returns empty lists: {why}").into());
+        }
+        let nulls = run.null_lists.lock().unwrap_or_else(PoisonError::into_inner).join(", ");
+        if !nulls.is_empty() {
+            let note = format!("the source wrote null in place of the list of {nulls}, which is read as an empty list");
+            evidence.insert("null_lists".into(), note.into());
         }
         if let Some(note) = self.empty_note.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| is_empty) {
             evidence.insert("note".into(), note.into());

@@ -1,7 +1,9 @@
 //! Turns an error response into a failure, by the family's error rules first and then by the HTTP status. Pure.
 
 pub use super::body_format::{html_page, no_list, not_json};
+pub use super::hidden_error::{hidden, not_in_form};
 
+use super::body_excerpt::{excerpt, shape};
 use super::body_format::{begins_like_html, is_html};
 use super::challenge;
 use super::family_spec::{Errors, Rule};
@@ -98,7 +100,7 @@ pub fn is_about_limits(response: &ResponseView<'_>) -> bool {
 
 /// Returns the body as a value: JSON, or an XML document as `XmlDecoder` reads it (`/Response/Error/Code`). A body that is
 /// neither is null, and so is a page for people.
-fn parsed(response: &ResponseView<'_>) -> Value {
+pub(super) fn parsed(response: &ResponseView<'_>) -> Value {
     if let Ok(value) = serde_json::from_slice(response.body) {
         return value;
     }
@@ -219,6 +221,7 @@ fn named(places: &[String], response: &ResponseView<'_>, body: &Value) -> Option
             Some(name) => in_header(response, name),
             None => match body.pointer(place)? {
                 Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
                 Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
                 _ => None,
             },
@@ -240,8 +243,15 @@ fn in_header(response: &ResponseView<'_>, place: &str) -> Option<String> {
 /// Returns the failure for a response that no rule of the family matches, judged by its HTTP status.
 fn by_status(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value, context: &ErrorContext<'_>) -> Failure {
     let ErrorContext { title, resource, least_privilege, stream, base_url, .. } = context;
+    let stream = super::open::named(stream);
     let detail = vendor_message(errors, response, body, title);
     let failure = match response.status {
+        // Some vendors use the status of a redirect for an error, with their own text and without an address.
+        300..=399 if header(response, "location").is_none() => Failure::new(
+            Class::Remote,
+            format!("{title} does not accept this call ({})", response.status),
+            "see the detail, which has the vendor's own text; AAM retries automatically",
+        ),
         300..=399 => Failure::new(
             Class::WrongService,
             format!("{title} redirects this call to another address"),
@@ -360,6 +370,11 @@ pub(super) fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_
     if !said.is_empty() {
         return format!("{answered}; {title} said: \"{said}\"");
     }
+    if (200..300).contains(&response.status)
+        && let Some(shape) = shape(body, response.body)
+    {
+        return format!("{answered}; {shape}");
+    }
     match excerpt(response.body) {
         begin if begin.is_empty() => answered,
         begin => format!("{answered}; the body begins: \"{begin}\""),
@@ -385,12 +400,6 @@ fn plain(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
-}
-
-/// Returns the beginning of a body. Secrets are removed before the text is cut, because a partial secret would not be
-/// recognized.
-fn excerpt(body: &[u8]) -> String {
-    redact::scrub_and_cut(&String::from_utf8_lossy(body), 200)
 }
 
 pub(super) fn header<'a>(response: &ResponseView<'a>, name: &str) -> Option<&'a str> {

@@ -360,8 +360,21 @@ pub struct Errors {
     /// begins with this text. An error response that has none of them is not in the vendor's format, so another service
     /// may have sent it.
     pub messages: Vec<String>,
+    /// What successful responses must say; without it, they are not the vendor's answer.
+    #[serde(default)]
+    pub requires: Vec<RequiredBody>,
     /// The rules in order; the first match wins. If no rule matches, the HTTP status decides.
     pub rules: Vec<Rule>,
+}
+
+/// Values that the successful responses of some streams must have, because another body proves nothing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequiredBody {
+    /// The streams; `*` matches any text.
+    pub streams: Vec<String>,
+    /// For each JSON pointer into the body, the values of which one must be there. An empty list: any value but null.
+    pub body: BTreeMap<String, Vec<Value>>,
 }
 
 /// A rule for one kind of error response. All conditions must match.

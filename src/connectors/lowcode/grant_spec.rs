@@ -95,9 +95,37 @@ pub struct GrantSource {
     /// never that it only reads. A server that does not answer makes the verdict unknown, and the attempt goes on.
     #[serde(default)]
     pub partial: String,
+    /// Values by JSON pointer that the last response of the stream has if it names only some of the grants.
+    #[serde(default)]
+    pub cut_if: BTreeMap<String, Vec<Value>>,
+    /// Where the last response of a stream says how many records there are, and where their list is. Fewer items in the list than
+    /// this number are only some of the grants.
+    #[serde(default)]
+    pub total: Option<TotalOfList>,
     /// Further sources without which the grants of this one are incomplete.
     #[serde(default)]
     pub and: Vec<GrantSource>,
+}
+
+/// JSON pointers to a list and to the number of all items that it would have in whole.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TotalOfList {
+    pub count: String,
+    pub list: String,
+}
+
+impl GrantSource {
+    /// Returns true if `body`, the last response of the stream, says that it names only some of the grants.
+    #[must_use]
+    pub fn is_cut(&self, body: &Value) -> bool {
+        let has = |(pointer, values): (&String, &Vec<Value>)| body.pointer(pointer).is_some_and(|found| values.contains(found));
+        let is_short = |total: &TotalOfList| {
+            let listed = body.pointer(&total.list).and_then(Value::as_array).map_or(0, Vec::len);
+            body.pointer(&total.count).and_then(Value::as_u64).is_some_and(|count| count > listed as u64)
+        };
+        self.cut_if.iter().any(has) || self.total.as_ref().is_some_and(is_short)
+    }
 }
 
 /// What is known about the grants of an authentication method.
@@ -124,7 +152,7 @@ impl GrantSource {
         let is_stream = !self.stream.is_empty();
         places == 1
             && is_stream != self.grants.is_empty()
-            && (is_stream || self.when.is_empty() && !self.may_be_empty)
+            && (is_stream || self.when.is_empty() && !self.may_be_empty && self.cut_if.is_empty() && self.total.is_none())
             && self.and.iter().all(|source| source.and.is_empty() && source.is_valid())
     }
 }

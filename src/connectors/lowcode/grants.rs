@@ -9,6 +9,7 @@ use super::open::{Resource, json, reason};
 use super::privilege::{self, RecordedGrants};
 use crate::model::{Class, Failure, Privilege};
 use serde_json::Value as Json;
+use std::sync::atomic::Ordering;
 
 /// The maximum number of records of a stream of grants. The grants of a credential that has more are not known.
 const MAX_GRANT_RECORDS: usize = 400;
@@ -128,14 +129,24 @@ impl Resource {
     async fn recorded(&self, source: &GrantSource) -> Result<Yielded, Failure> {
         let named = self.named(std::slice::from_ref(&source.stream))?;
         let Some(stream) = named.streams.first() else { return Ok(Yielded::Absent) };
-        let records = match self.read(&self.run(), stream, MAX_GRANT_RECORDS + 1, false).await {
+        let run = self.run();
+        let records = match self.read(&run, stream, MAX_GRANT_RECORDS + 1, false).await {
             Ok(records) => records,
-            Err(failure) if is_about_the_stream(&failure) || !source.partial.is_empty() && is_unreachable(&failure) => {
+            // The verdict is optional: a call that egress does not send, or a server that the family can do without, does not
+            // end the attempt.
+            Err(failure)
+                if is_about_the_stream(&failure)
+                    || failure.class == Class::EgressRefused
+                    || !source.partial.is_empty() && is_unreachable(&failure) =>
+            {
                 return Ok(Yielded::Unreadable(format!("{} cannot be read: {}", source.stream, reason(&failure))));
             }
             Err(failure) => return Err(failure),
         };
         let is_cut = records.len() > MAX_GRANT_RECORDS;
+        let last = self.last_response(&source.stream);
+        let last = last.and_then(|kept| serde_json::from_slice::<Json>(&kept.response.body).ok()).unwrap_or_default();
+        let is_part = run.cut.load(Ordering::Relaxed) || source.is_cut(&last);
         let records: Vec<Json> = records.iter().map(json).collect();
         Ok(match privilege::of_records(source, &records) {
             Some(RecordedGrants { grants, is_partial }) => {
@@ -147,10 +158,12 @@ impl Resource {
                 let (stream, grants) = (&source.stream, prefixed(source, grants));
                 match (is_cut, is_partial) {
                     (true, _) => Yielded::Part(grants, format!("{stream} names more than {MAX_GRANT_RECORDS} grants")),
+                    _ if is_part => Yielded::Part(grants, format!("{stream} has more pages than AAM reads")),
                     (_, true) => Yielded::Part(grants, format!("a record of {stream} does not have {}", source.grants)),
                     _ => Yielded::Grants(grants),
                 }
             }
+            None if is_part => Yielded::Unreadable(format!("{} has more pages than AAM reads", source.stream)),
             None if source.may_be_empty => Yielded::Grants(Vec::new()),
             None => Yielded::Unreadable(format!(
                 "{} is empty: the credential has no such grants, or it is not allowed to see them",

@@ -152,7 +152,8 @@ impl SessionHost {
         let HostResponse { status, body, url, .. } = &received.response;
         let host = Url::parse(url).ok().and_then(|url| super::address::host_of(&url)).unwrap_or_default();
         let reason = format!("{status} from {host}: {}", excerpt(body));
-        self.throttled(wait.wait(), reason.trim_end_matches(": "))
+        let wait = wait.named.or_else(|| crate::egress::named_wait(body)).unwrap_or_else(|| wait.wait());
+        self.throttled(wait, reason.trim_end_matches(": "))
     }
 
     /// Ensures that `received` is not used again, because it is not data.

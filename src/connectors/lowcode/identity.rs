@@ -173,7 +173,10 @@ fn compare(
 #[must_use]
 pub fn explained(rule: &Identity, record: &Value, failure: Failure) -> Failure {
     let Some(mismatch) = rule.mismatch.as_ref().filter(|_| failure.class == Class::WrongService) else { return failure };
-    let met = rule.matches.first().and_then(|field| text(record.pointer(&field.field)));
+    let texts =
+        |field: &Match| pointed(record, &field.field).into_iter().filter_map(|value| text(Some(value))).collect::<Vec<_>>();
+    let fields = rule.matches.iter().chain(rule.any.iter().flatten());
+    let met = fields.map(texts).find(|met| !met.is_empty()).map(|met| met.join(", "));
     // A record without the field says nothing about the credential, unless the family gives it a class of its own.
     if met.is_none() && mismatch.class.is_none() {
         return failure;
@@ -333,6 +336,20 @@ mod tests {
         for nothing in [json!({}), json!(null), json!({"login": null}), json!({"login": ["acme"]}), json!({"login": ""})] {
             assert!(proven(Normal::Caseless, &nothing, "acme").unwrap_err().title.contains("no login"), "{nothing}");
         }
+    }
+
+    #[test]
+    fn the_text_of_a_family_explains_other_values_of_a_list() {
+        let explain = |record: &Value| {
+            let rule: Identity = serde_json::from_value(json!({
+                "stream": "databases", "match": [{"field": "/Databases/*", "equals": "{org}"}],
+                "mismatch": {"title": "the databases are {met}", "fix": "write one of them"},
+            }))
+            .unwrap();
+            explained(&rule, record, judged(&rule.matches, &[], record, "dev").unwrap_err()).title
+        };
+        assert_eq!(explain(&json!({"Databases": ["prod", "test"]})), "the databases are prod, test");
+        assert!(explain(&json!({"Databases": []})).starts_with("GitHub answers as no Databases"));
     }
 
     #[test]

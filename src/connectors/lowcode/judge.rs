@@ -4,6 +4,7 @@
 use super::errors::{self, ErrorContext, ResponseView};
 use super::host::ReceivedResponse;
 use super::open::Resource;
+use crate::credentials::redact;
 use crate::egress::WaitRequest;
 use crate::model::{Class, Failure};
 use ::lowcode::host::{Host, HostError, HostRequest, HostResponse, PauseReason, Purpose};
@@ -13,7 +14,8 @@ use std::time::Duration;
 impl Resource {
     /// Returns the failure that a response stands for, or `None` if it is data of `stream`.
     pub(super) fn not_data(&self, view: &ResponseView<'_>, stream: &str) -> Option<Failure> {
-        let failure = errors::classify(self.binding.errors, view, &self.error_context(stream))?;
+        let (rules, context) = (self.binding.errors, self.error_context(stream));
+        let failure = errors::classify(rules, view, &context).or_else(|| errors::hidden(rules?, view, &context))?;
         if failure.class != Class::Throttled {
             return Some(failure);
         }
@@ -34,7 +36,8 @@ impl Resource {
         let context = self.error_context(stream);
         // A page for people is not data in any other format either.
         let unreadable = || if expects_json { errors::not_json(&view, &context) } else { errors::html_page(&view, &context) };
-        self.not_data(&view, stream).or_else(unreadable)
+        let other_form = || errors::not_in_form(self.binding.errors?, &view, &context);
+        self.not_data(&view, stream).or_else(unreadable).or_else(other_form)
     }
 
     /// Stops the account because of a throttled response, in the terms of the family. Returns `None` for a denial that only
@@ -48,8 +51,23 @@ impl Resource {
                 drop(self.host.stopped(received, wait));
                 None
             }
+            // A server that is not available and names a wait: the family says why, and the wait is the server's.
+            Some(failure) if view.status == 503 => Some(self.paused(failure, wait)),
+            None if view.status == 503 && self.binding.errors.is_some() => {
+                let title = format!("{} is not available for now (503)", context.title);
+                let fix = "no action is required: AAM retries automatically";
+                let detail = errors::vendor_message(self.binding.errors, &view, &errors::parsed(&view), context.title);
+                Some(self.paused(Failure::new(Class::Throttled, title, fix).detail(redact::scrub(&detail)), wait))
+            }
             _ => Some(self.host.stopped(received, wait)),
         }
+    }
+
+    /// Stops all calls of the account for the wait that an unavailable server names. The calls are not too many, so the fix of
+    /// `failure` stays as it is.
+    fn paused(&self, failure: Failure, wait: WaitRequest) -> Failure {
+        let stopped = self.host.throttled(wait.wait(), &format!("{}: {}", failure.title, failure.detail));
+        Failure { class: Class::Throttled, retry_after_ms: stopped.retry_after_ms, ..failure }
     }
 
     /// Stops all calls of the account for the wait that the response names, otherwise for that of the rule. Returns the

@@ -10,6 +10,7 @@ pub mod address;
 mod auth_spec;
 pub mod binding;
 mod blind_spec;
+mod body_excerpt;
 mod body_format;
 pub mod calls;
 mod challenge;
@@ -29,6 +30,7 @@ mod grants;
 #[cfg(test)]
 mod graph_tests;
 mod health;
+mod hidden_error;
 pub mod host;
 pub mod identity;
 mod introduction;

@@ -78,7 +78,9 @@ pub async fn open(
     let time = policy.safe_mode(&session.caller.family).step_timeout;
     // A source may list far more streams than are described: their names are read, but only the chosen ones are built.
     let streams = if binding.generated.is_some() { MAX_LISTED_STREAMS } else { Limits::default().streams };
-    let bounds = Limits { records, time, calls: 40, streams, ..Limits::default() };
+    // What a source writes stays a text in the calls of a family. A custom manifest is read as Airbyte's CDK reads it.
+    let plain_texts = binding.errors.is_some();
+    let bounds = Limits { records, time, calls: 40, streams, plain_texts, ..Limits::default() };
     let rules = Rules {
         mode: CallerMode::Daemon,
         origins: binding.origins.clone(),
@@ -259,7 +261,17 @@ impl Resource {
             return failure;
         }
         if failed.is_missing_list() {
-            return errors::no_list(failed.url.as_deref().unwrap_or_default(), &failed.message, &self.error_context(stream));
+            let kept = self.host.failed_response(stream, failed.status);
+            let kept = kept.filter(|kept| failed.url.as_ref() == Some(&kept.response.url));
+            let call = kept.as_ref().map(|kept| errors::call(&kept.view()));
+            return errors::no_list(call.as_deref(), &failed.message, &self.error_context(stream));
+        }
+        if failed.is_refused_name() {
+            return Failure::new(
+                Class::Remote,
+                format!("{} was not called for {}: {}", self.binding.title, named(stream), failed.message),
+                "rename it at the source if it has to be read; AAM puts names of a source into an address only if they do not change it",
+            );
         }
         let kept = self.host.failed_response(stream, failed.status);
         if let Some(failure) = kept.as_ref().and_then(|kept| self.not_data(&kept.view(), &kept.stream)) {
@@ -321,6 +333,15 @@ pub(super) fn skippable(failure: &Failure) -> bool {
         failure.class,
         Class::PermissionDenied | Class::NotFound | Class::Remote | Class::WrongService | Class::Misconfigured
     )
+}
+
+/// Returns the name of a stream, or what stands for one that has no name of its own.
+pub(super) fn named(stream: &str) -> &str {
+    match stream {
+        "" => "the list of its streams",
+        "dynamic_properties" => "the fields of a stream",
+        name => name,
+    }
 }
 
 pub(super) fn reason(failure: &Failure) -> String {

@@ -11,7 +11,7 @@ use super::context::{Context, EvalContext};
 use super::cursor::Cursor;
 use super::error::Failed;
 use super::interpolation::{InterpolatedBoolean, InterpolatedString};
-use super::node::{field, flag, items, kind, parameters, set_field, text};
+use super::node::{field, flag, items, kind, parameters, set_field, text, walk};
 use super::value::{Dict, Value};
 use expand::Expander;
 use std::collections::VecDeque;
@@ -20,8 +20,7 @@ use std::sync::Arc;
 /// Finds the records in the body of a response.
 pub enum Extractor {
     /// A path to the records. The empty path stands for the whole body.
-    /// `may_be_absent` is `aam_may_be_absent`, a field of this engine: the source leaves out a list that is empty.
-    Dpath { path: Vec<InterpolatedString>, expander: Option<Expander>, may_be_absent: bool },
+    Dpath { path: Vec<InterpolatedString>, expander: Option<Expander>, list: ListRule },
     /// Several extractors that read the same response.
     Combined { extractors: Vec<Extractor>, first_match: bool, skip_empty: bool },
 }
@@ -42,7 +41,7 @@ impl Extractor {
             "DpathExtractor" => Ok(Extractor::Dpath {
                 path: transform::path_of(node, "field_path", parameters(node)),
                 expander: set_field(node, "record_expander").map(|it| Expander::build(it, ctx)).transpose()?,
-                may_be_absent: flag(node, "aam_may_be_absent"),
+                list: ListRule::build(node),
             }),
             "CombinedExtractor" => Ok(Extractor::Combined {
                 extractors: items(node, "extractors").iter().map(|it| Extractor::build(it, ctx)).collect::<Result<_, _>>()?,
@@ -88,35 +87,97 @@ impl Extractor {
 }
 
 impl Extractor {
-    /// Returns the path at which `body` should have records and has neither a list, an object nor null, or `None` if it has.
+    /// Returns what `body` has at the place of the records.
     ///
     /// # Errors
     /// An error of a template or a path.
-    pub fn missing_list(&self, body: &Value, at: &EvalContext<'_>) -> Result<Option<String>, Failed> {
+    pub fn list_in(&self, body: &Value, at: &EvalContext<'_>) -> Result<ListInBody, Failed> {
         match self {
-            Extractor::Dpath { may_be_absent: true, .. } => Ok(None),
-            Extractor::Dpath { path, .. } => {
+            Extractor::Dpath { path, list, .. } => {
                 let path = eval_literal_path(path, at)?;
-                let has = |body: &Value| dpath::get(body, &path).map(|found| has_records(found, path.is_empty()));
-                let mut found = false;
+                let place = || path.iter().map(Value::to_str).collect::<Vec<_>>().join(".");
+                let mut state = ListInBody::Missing(place());
                 // The decoder reads the items of a list as bodies.
                 for body in body.as_list().filter(|_| !path.is_empty()).unwrap_or(std::slice::from_ref(body)) {
-                    found = found || has(body)?;
-                }
-                let text = || path.iter().map(Value::to_str).collect::<Vec<_>>().join(".");
-                Ok((!found).then(text))
-            }
-            Extractor::Combined { extractors, .. } => {
-                let mut missing = None;
-                for extractor in extractors {
-                    match extractor.missing_list(body, at)? {
-                        Some(path) => missing = missing.or(Some(path)),
-                        None => return Ok(None),
+                    match dpath::get(body, &path)? {
+                        Some(Value::List(_)) => return Ok(ListInBody::Present),
+                        Some(Value::Dict(_)) if list.is_required => state = ListInBody::NotAList(place()),
+                        Some(Value::Dict(_)) => return Ok(ListInBody::Present),
+                        // Some servers write an empty list as null.
+                        Some(Value::None) if !path.is_empty() => state = ListInBody::Null(place()),
+                        None if list.may_be_absent_in(body) => return Ok(ListInBody::Present),
+                        _ => {}
                     }
                 }
-                Ok(missing)
+                Ok(state)
+            }
+            Extractor::Combined { extractors, .. } => {
+                let mut worst = None;
+                for extractor in extractors {
+                    match extractor.list_in(body, at)? {
+                        ListInBody::Present => return Ok(ListInBody::Present),
+                        state => worst = worst.or(Some(state)),
+                    }
+                }
+                Ok(worst.unwrap_or(ListInBody::Present))
             }
         }
+    }
+
+    /// Returns true if the place of the records must have a list also in a response that has records.
+    #[must_use]
+    pub fn requires_list(&self) -> bool {
+        match self {
+            Extractor::Dpath { list, .. } => list.is_required,
+            Extractor::Combined { extractors, .. } => extractors.iter().all(Extractor::requires_list),
+        }
+    }
+}
+
+/// What a response has at the place where the records would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListInBody {
+    /// A list, an object that is one record, or the form in which this source leaves out an empty list.
+    Present,
+    /// Null at this path.
+    Null(String),
+    /// Nothing that can be records at this path.
+    Missing(String),
+    /// An object at this path, where this source always has a list.
+    NotAList(String),
+}
+
+/// What is known about the list of an extractor. The fields of the manifest belong to this engine.
+#[derive(Clone, Debug, Default)]
+pub struct ListRule {
+    /// `aam_list`: the records are in a list, and an object in its place is not a record.
+    is_required: bool,
+    /// `aam_may_be_absent`: the source leaves out a list that is empty.
+    may_be_absent: bool,
+    /// `aam_absent_if`: JSON pointers with the values of which one must be in a response without the list.
+    absent_if: Vec<(Arc<str>, Vec<Value>)>,
+}
+
+impl ListRule {
+    fn build(node: &Value) -> ListRule {
+        let values = |value: &Value| value.as_list().map_or_else(|| vec![value.clone()], <[Value]>::to_vec);
+        let rules = field(node, "aam_absent_if").as_dict().into_iter().flatten();
+        ListRule {
+            is_required: flag(node, "aam_list"),
+            may_be_absent: flag(node, "aam_may_be_absent"),
+            absent_if: rules.map(|(pointer, value)| (pointer.clone(), values(value))).collect(),
+        }
+    }
+
+    /// Returns true if `body`, which does not have the list, is the form of an empty list: an empty object, or one with the
+    /// values that the manifest names.
+    fn may_be_absent_in(&self, body: &Value) -> bool {
+        let Some(fields) = body.as_dict().filter(|_| self.may_be_absent) else { return false };
+        let has = |(pointer, values): &(Arc<str>, Vec<Value>)| {
+            let found = walk(body, pointer.split('/').skip(1).map(str::to_owned));
+            found.is_some_and(|found| values.contains(found))
+        };
+        fields.is_empty() || !self.absent_if.is_empty() && self.absent_if.iter().all(has)
     }
 }
 
@@ -124,15 +185,6 @@ impl Extractor {
 fn eval_literal_path(path: &[InterpolatedString], at: &EvalContext<'_>) -> Result<Vec<Value>, Failed> {
     let path = transform::eval_path(path, &at.scope(Vec::new()))?;
     Ok(path.into_iter().take_while(|part| part.as_str().is_some_and(|key| !key.contains(['*', '?', '[']))).collect())
-}
-
-fn has_records(found: Option<&Value>, is_whole_body: bool) -> bool {
-    match found {
-        Some(Value::List(_) | Value::Dict(_)) => true,
-        // Some servers write an empty list as null.
-        Some(Value::None) => !is_whole_body,
-        _ => false,
-    }
 }
 
 fn extract_one(

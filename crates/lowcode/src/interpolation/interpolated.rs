@@ -2,6 +2,7 @@
 
 use super::{EvalError, Scope, Template};
 use crate::literal::{Literal, literal_eval};
+use crate::source_text;
 use crate::value::{Dict, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -74,6 +75,21 @@ impl Interpolation {
             Some(parameters) => self.eval_in(&Scope { parameters, ..scope.clone() }, valid_types),
             None => self.eval_in(scope, valid_types),
         }
+    }
+
+    fn render(&self, scope: &Scope<'_>) -> Result<String, EvalError> {
+        match &self.parameters {
+            Some(parameters) => self.template.render(&Scope { parameters, ..scope.clone() }),
+            None => self.template.render(scope),
+        }
+    }
+
+    /// Evaluates a part of a request, in which a text of the source stays a text if the bounds say so.
+    fn eval_of_request(&self, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Value, EvalError> {
+        if scope.bounds.plain_texts && source_text::is_named_in_slice(self.template.text()) {
+            return source_text::value(self.render(scope), self.template.lookup(scope));
+        }
+        self.eval(scope, valid_types)
     }
 
     fn eval_in(&self, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Value, EvalError> {
@@ -181,6 +197,14 @@ impl InterpolatedString {
         Ok(value)
     }
 
+    /// Renders the template. The text is not evaluated as a literal, and nothing replaces an empty or undefined result.
+    ///
+    /// # Errors
+    /// The exception that Python raises.
+    pub fn render(&self, scope: &Scope<'_>) -> Result<String, EvalError> {
+        self.inner.render(scope)
+    }
+
     /// Python's `str()` of the value, which may have any type.
     ///
     /// # Errors
@@ -253,7 +277,7 @@ impl InterpolatedMapping {
     pub fn new(mapping: &Dict, parameters: &Value) -> InterpolatedMapping {
         let value = |value: &Value| match value {
             Value::Str(text) => MappingValue::Text(Interpolation::new(text, parameters, Fallback::Null)),
-            other => MappingValue::Other(other.clone()),
+            other => MappingValue::Other(source_text::as_plain(other).unwrap_or(other).clone()),
         };
         let pairs = mapping.iter().map(|(key, it)| (Interpolation::new(key, parameters, Fallback::Null), value(it))).collect();
         InterpolatedMapping { pairs }
@@ -269,7 +293,7 @@ impl InterpolatedMapping {
         for (key, value) in &self.pairs {
             let key = key.eval(scope, &[PyType::Str])?;
             let value = match value {
-                MappingValue::Text(text) => text.eval(scope, valid_value_types)?,
+                MappingValue::Text(text) => text.eval_of_request(scope, valid_value_types)?,
                 MappingValue::Other(value) => value.clone(),
             };
             dict.insert(key_text(key), value);
@@ -322,6 +346,7 @@ fn nested(value: &Value, parameters: &Value) -> Nested {
     match value {
         Value::Str(it) => Nested::Text(text(it)),
         Value::List(items) => Nested::List(items.iter().map(|item| nested(item, parameters)).collect()),
+        plain if source_text::as_plain(plain).is_some() => Nested::Other(source_text::as_plain(plain).unwrap_or(plain).clone()),
         Value::Dict(dict) => Nested::Dict(dict.iter().map(|(key, item)| (text(key), nested(item, parameters))).collect()),
         other => Nested::Other(other.clone()),
     }
@@ -329,7 +354,7 @@ fn nested(value: &Value, parameters: &Value) -> Nested {
 
 fn eval_nested(value: &Nested, scope: &Scope<'_>) -> Result<Value, EvalError> {
     Ok(match value {
-        Nested::Text(text) => text.eval(scope, &[])?,
+        Nested::Text(text) => text.eval_of_request(scope, &[])?,
         Nested::Other(value) => value.clone(),
         Nested::List(items) => Value::List(items.iter().map(|item| eval_nested(item, scope)).collect::<Result<_, _>>()?),
         Nested::Dict(pairs) => {

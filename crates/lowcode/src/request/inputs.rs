@@ -122,7 +122,11 @@ impl Inputs {
     /// # Errors
     /// Fails if a template fails.
     pub fn headers(&self, scope: &Scope<'_>) -> Result<Value, Failed> {
-        Ok(self.headers.eval(scope, &[])?)
+        let headers = self.headers.eval(scope, &[])?;
+        let Value::Dict(mut headers) = headers else { return Ok(headers) };
+        // A vendor refuses a header without its value, which is a value that the source did not give.
+        headers.retain(|_, value| !scope.bounds.plain_texts || value.as_str() != Some(""));
+        Ok(Value::Dict(headers))
     }
 
     /// Returns the form, or a text body.

@@ -17,6 +17,7 @@ use super::interpolation::{InterpolatedString, Scope};
 use super::request::inputs::Inputs;
 use super::response::Response;
 use super::slice::Slice;
+use super::source_text;
 use super::url;
 use super::value::Value;
 use budget::Budget;
@@ -107,6 +108,12 @@ impl Requester {
         })
     }
 
+    /// The name of the stream for which requests are made.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether authentication depends only on the config, so that the requester stores no token.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
@@ -133,7 +140,8 @@ impl Requester {
         let base = self.url_base.eval_str(scope)?;
         let path = match path.filter(|it| !it.is_empty()) {
             Some(path) => path.to_owned(),
-            None => self.path.eval_str(scope)?.trim_start_matches('/').to_owned(),
+            None if scope.bounds.plain_texts => source_text::path(&self.path, scope)?.trim_start_matches('/').to_owned(),
+            None => source_text::path_of_cdk(&self.path, scope)?.trim_start_matches('/').to_owned(),
         };
         join_url(&url, &base, &path)
     }

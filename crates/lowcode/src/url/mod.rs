@@ -18,7 +18,7 @@ fn unreserved(byte: u8) -> bool {
 }
 
 /// `urllib.parse.quote`. All bytes except the unreserved ones and those in `safe` become `%XX`.
-fn quote(text: &[u8], safe: &[u8], out: &mut String) {
+pub fn quote(text: &[u8], safe: &[u8], out: &mut String) {
     let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| !unreserved(*byte) && !safe.contains(byte)) {
         let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, &[]));
