@@ -17,7 +17,7 @@ fn token(workspace: &Workspace, name: &str, scopes: &str, namespace: &str) -> (S
 }
 
 /// The scope that each endpoint requires; `None` if the endpoint does not require a token.
-const ENDPOINTS: [(&str, &str, Option<&str>); 20] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 23] = [
     ("post", "/connections/onboard", Some("intents:write")),
     ("post", "/connections/onboard/batch", Some("intents:write")),
     ("get", "/connections", Some("registry:read")),
@@ -27,6 +27,9 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 20] = [
     ("get", "/connections/{id}/health", Some("registry:read")),
     ("get", "/connections/{id}/versions", Some("registry:read")),
     ("get", "/connections/{id}/catalog", Some("registry:read")),
+    ("get", "/connections/{id}/drift", Some("registry:read")),
+    ("get", "/catalogs", Some("registry:read")),
+    ("get", "/plan", Some("registry:read")),
     ("get", "/families", Some("registry:read")),
     ("get", "/families/{name}", Some("registry:read")),
     ("get", "/metrics/funnel", Some("registry:read")),
@@ -40,8 +43,9 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 20] = [
     ("get", "/schemas/connection_intent.json", None),
 ];
 
-/// The pages for people who have a link instead of a token; see `src/server/tests/consent.rs`.
-const PAGES: [&str; 2] = ["/consent/{id}", "/consent/callback"];
+/// The pages for people who have a link instead of a token; see `src/server/tests/consent.rs`. The endpoint for assistants,
+/// whose tools have scopes of their own, is tested in `mcp.rs`.
+const PAGES: [&str; 3] = ["/consent/{id}", "/consent/callback", "/mcp"];
 
 #[tokio::test]
 async fn every_endpoint_requires_its_scope_and_tokens_are_reloaded() {
