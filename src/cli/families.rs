@@ -7,7 +7,7 @@ use super::{CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::clock;
 use crate::connectors::lowcode::custom_source;
 use crate::egress::{Egress, resolve::SystemLookup};
-use crate::families::{self, Family};
+use crate::families::{self, Family, aliases};
 use crate::family_guide::{self, FamilyGuide, FamilySummary};
 use crate::model::problem::nearest;
 use crate::policy_loader;
@@ -44,7 +44,8 @@ pub fn run(options: &FamiliesOptions, common: &CommonOptions) -> CommandResult {
         common.print(&text, &values);
         return Ok(ExitCode::SUCCESS);
     };
-    let Some(family) = families::find(id).cloned().or_else(|| custom(id, common)) else {
+    let alias = || families::find(aliases::alias(id)?).cloned();
+    let Some(family) = families::find(id).cloned().or_else(|| custom(id, common)).or_else(alias) else {
         let near = nearest(id, families::ids()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         let shown: String = id.chars().filter(|c| !c.is_control()).take(63).collect();
         super::terminal::print_error(&format!("aam: {shown} is not a family{near}; aam families lists all of them\n"));

@@ -1,7 +1,7 @@
 //! `aam policy diff OLD NEW`: shows what would change and for which connections.
 
 use super::{CommandError, CommandResult, CommonOptions};
-use crate::families;
+use crate::families::{self, aliases::not_understood};
 use crate::model::Intent;
 use crate::policy::LoadedPolicy;
 use crate::policy::diff::{self, ConnectionLine};
@@ -42,11 +42,12 @@ fn connections(common: &CommonOptions) -> Option<Vec<ConnectionLine>> {
     let line = |(id, known): (&crate::model::ConnectionId, &crate::snapshot::Connection)| {
         let intent: Intent = serde_json::from_str(&reader.body(known.document).ok()??).ok()?;
         Some(ConnectionLine {
+            is_understood: not_understood(&intent).is_empty(),
             id: *id,
             namespace: known.namespace.to_string(),
             source_type: known.source_type.to_string(),
             resource_ids: intent.resource_ids,
-            risk: families::risk(&known.source_type, intent.risk_level),
+            risk: families::risk(&known.source_type, intent.risk_level.risk()),
             evidence_status: intent.evidence.status,
             confidence: intent.owner.confidence,
             state: known.state(),

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct TestOptions {
-    /// A file with one intent or an array of them
+    /// A file with intents: one or a list as JSON or YAML, or JSON lines
     file: PathBuf,
 }
 

@@ -1,5 +1,6 @@
 //! Custom sources: families that a company adds with manifests of its own.
 
+use super::aliases::alias;
 use super::{Family, all, find};
 use crate::model::{Digest, Problem};
 use lowcode::source::SharedManifest;
@@ -48,6 +49,8 @@ impl CustomSources {
         problems: Vec<Problem>,
     ) -> CustomSources {
         let names: BTreeSet<String> = declared.into_iter().chain(manifests.keys().cloned()).collect();
+        let mut problems = problems;
+        problems.extend(names.iter().filter_map(|name| shadowed(name, manifests.get(name).map(|manifest| &*manifest.file))));
         let family = |name: String| {
             let manifest = manifests.get(&name).cloned();
             let family = Arc::new(Family { manifest, ..Family::custom(&name) });
@@ -83,6 +86,14 @@ impl CustomSources {
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         all().iter().map(|family| &*family.id).chain(self.families.keys().map(String::as_str))
     }
+}
+
+/// The problem of a source whose name intake reads as that of a family that AAM ships.
+fn shadowed(name: &str, file: Option<&str>) -> Option<Problem> {
+    let family = alias(name)?;
+    let problem = Problem::new("", format!("{name} is another name of the family {family}, which intents of this type use"))
+        .hint(format!("give the source another name, for example acme_{name}"));
+    Some(file.into_iter().fold(problem, Problem::in_file))
 }
 
 /// Whether `text` is a valid name of a source type and of its file.

@@ -6,6 +6,7 @@
 //! Facts about vendors carry a mark: `[V]` was verified on the named page, `[K]` is known from vendor documentation,
 //! `[U]` is uncertain until it is proven against a real tenant, and `[-]` follows from the format itself.
 
+pub mod aliases;
 mod custom;
 mod login;
 mod transport;

@@ -8,7 +8,7 @@ mod text;
 use crate::connectors::lowcode::binding::list_of_streams;
 use crate::connectors::lowcode::family_spec::{CallCounts, ResourceKind};
 use crate::connectors::lowcode::spec::{self, Spec};
-use crate::families::{CredentialField, Family, Login, OAuth};
+use crate::families::{CredentialField, Family, Login, OAuth, aliases};
 use crate::model::Cap;
 use crate::providers::Providers;
 pub use locators::{FormExample, FormGuide, forms, json_credential, policy_text};
@@ -26,6 +26,8 @@ pub struct FamilySummary {
     pub engine: String,
     /// True if a new policy allows the family.
     pub on_by_default: bool,
+    /// Other names that intents may have as their source type. Case, blanks, hyphens, dots and underscores do not matter.
+    pub aliases: Vec<String>,
     /// What a resource id looks like.
     pub resource_ids: String,
     /// Resource ids, one for each spelling.
@@ -211,6 +213,7 @@ impl FamilySummary {
             connects: !family.engine.is_empty(),
             engine: family.engine.clone(),
             on_by_default: family.on_by_default,
+            aliases: aliases::of_family(&family.id).to_vec(),
             resource_ids: family.resource_ids.trim().to_string(),
             examples: kinds(family).into_iter().flat_map(|kind| kind.examples).chain(listed).collect(),
             least_privilege: family.least_privilege.trim().to_string(),

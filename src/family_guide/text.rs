@@ -9,7 +9,8 @@ use std::fmt::Write;
 #[must_use]
 pub fn line(family: &FamilySummary) -> String {
     let listed = if family.on_by_default { "default" } else { "if listed" };
-    format!("{:<18} {:<20} {listed:<10} {}\n", family.id, support(family), family.title)
+    let also = if family.aliases.is_empty() { String::new() } else { format!("; also {}", family.aliases.join(", ")) };
+    format!("{:<18} {:<20} {listed:<10} {}{also}\n", family.id, support(family), family.title)
 }
 
 fn support(family: &FamilySummary) -> &'static str {
@@ -23,6 +24,9 @@ pub fn text(family: &Family, guide: &FamilyGuide) -> String {
     let mut out = format!("{} ({}, {})\n", summary.title, summary.id, support(summary));
     if !summary.connects {
         out += "This version does not connect the family yet: its connections are UNSUPPORTED. The credential can be prepared.\n";
+    }
+    if !summary.aliases.is_empty() {
+        let _ = writeln!(out, "other names: {} (in any case, with blanks, hyphens or underscores)", summary.aliases.join(", "));
     }
     let examples = &summary.examples;
     let shown = if examples.is_empty() { String::new() } else { format!("; for example {}", examples.join(", ")) };

@@ -1,11 +1,13 @@
 //! Validates one JSON document and normalizes it to an intent, or reports all its problems.
 
+use super::instant::is_rfc3339;
 use super::item::{Fault, Item, Refusal};
 use super::json::token;
+use super::normalize::{AS_SENT, normalize};
 use super::{leaks, pasted, schema};
 use crate::model::intent::SAFE_READONLY;
 use crate::model::locator::LOCATOR_FORMS;
-use crate::model::{DEMO_NAMESPACE, Intent, Problem, Timestamp};
+use crate::model::{DEMO_NAMESPACE, Intent, Problem};
 use serde_json::{Map, Value};
 
 /// The namespace of a document that does not name one.
@@ -21,9 +23,15 @@ const MAX_WARNINGS: usize = 20;
 ///
 /// With `demo`, the document may be in the namespace `demo`.
 pub(super) fn item(mut document: Value, demo: bool) -> Item {
-    let warnings = unknown_fields(&mut document);
+    // Secrets are searched for in what was sent, before other spellings are replaced.
+    let secrets = misplaced_secrets(&document);
+    let mut warnings = unknown_fields(&mut document);
+    // A document with a secret is refused, and a warning could repeat the secret in another spelling.
+    if secrets.is_empty() {
+        warnings.extend(normalize(&mut document));
+    }
     let mut problems = schema::problems(&document);
-    problems.extend(misplaced_secrets(&document));
+    problems.extend(secrets);
     problems.extend(bad_instant(&document, &problems));
     let mut fault = if schema::unsafe_scopes(&document) { Fault::UnsafeScopes } else { Fault::Invalid };
     if !demo && document.get("namespace").and_then(Value::as_str) == Some(DEMO_NAMESPACE) {
@@ -43,12 +51,13 @@ pub fn closed_namespace() -> Problem {
         .hint("remove namespace, which means autonomy, or name another one")
 }
 
-/// The schema's `date-time` format accepts instants that AAM's timestamps cannot represent.
+/// Times that could be read have the form of RFC 3339 now.
 fn bad_instant(document: &Value, problems: &[Problem]) -> Option<Problem> {
-    let ts = document.pointer("/evidence/ts")?.as_str()?;
-    let known = problems.iter().any(|problem| problem.pointer == "/evidence/ts");
-    (!known && Timestamp::parse(ts).is_err())
-        .then(|| Problem::new("/evidence/ts", "is not a timestamp that AAM supports").hint("for example 2026-11-08T18:00:00Z"))
+    let pointer = "/evidence/ts";
+    let ts = document.pointer(pointer)?;
+    let known = problems.iter().any(|problem| problem.pointer == pointer);
+    let message = || format!("{} is not an RFC 3339 timestamp", schema::shown(pointer, ts));
+    (!known && !ts.as_str().is_some_and(is_rfc3339)).then(|| Problem::new(pointer, message()).hint(schema::describes(pointer)))
 }
 
 /// Warns of unknown fields and removes secrets from them, because documents are stored and displayed.
@@ -76,6 +85,9 @@ fn unknown_fields(document: &mut Value) -> Vec<Problem> {
             warnings.push(Problem::new(format!("{parent}/{}", token(name)), "unknown field").hint(hint));
         }
     }
+    if let Some(as_sent) = document.get_mut(AS_SENT) {
+        remove_secrets(AS_SENT, as_sent);
+    }
     let more = unknown.saturating_sub(MAX_WARNINGS);
     if more > 0 {
         warnings.push(Problem::new("", format!("{more} more unknown fields are not listed")));
@@ -100,6 +112,18 @@ fn remove_secrets(name: &str, value: &mut Value) -> bool {
     }
 }
 
+/// The texts of a document that are stored as they are.
+const KEPT_TEXTS: [&str; 8] = [
+    "/source_type",
+    "/namespace",
+    "/risk_level",
+    "/evidence/status",
+    "/evidence/source",
+    "/evidence/ts",
+    "/owner/user",
+    "/owner/why",
+];
+
 /// Reports known fields that contain a credential. The messages do not repeat the value.
 fn misplaced_secrets(document: &Value) -> Vec<Problem> {
     let hint = "remove it and rotate it; store it with `aam secret set NAME` and set \"credential_locator\": \"env:NAME\"";
@@ -110,12 +134,17 @@ fn misplaced_secrets(document: &Value) -> Vec<Problem> {
             problems.push(Problem::new(format!("/resource_ids/{index}"), "contains a credential").hint(hint));
         }
     }
-    for pointer in ["/source_type", "/namespace", "/evidence/status", "/owner/user"] {
+    for pointer in KEPT_TEXTS {
         if document.pointer(pointer).and_then(Value::as_str).is_some_and(leaks::secret_value) {
             problems.push(Problem::new(pointer, "contains a credential").hint(hint));
         }
     }
-    if document.get("credential_locator").and_then(Value::as_str).is_some_and(pasted::is_credential) {
+    if document
+        .get("credential_locator")
+        .and_then(Value::as_str)
+        .map(str::trim)
+        .is_some_and(|text| !text.is_empty() && pasted::is_credential(text))
+    {
         let message = "looks like a credential and not like the location of one";
         let hint = format!("if it is one, {hint}; a locator is {LOCATOR_FORMS}");
         problems.push(Problem::new("/credential_locator", message).hint(hint));
@@ -128,7 +157,7 @@ fn accept(mut document: Value) -> Result<Intent, Refusal> {
     // The digest must not depend on the order of keys, not even inside unknown fields.
     document.sort_all_objects();
     if let Some(fields) = document.as_object_mut() {
-        normalize(fields);
+        fill_in(fields);
     }
     // The parser's message is dropped on purpose, because it may repeat a value.
     serde_json::from_value(document).map_err(|_| {
@@ -138,7 +167,8 @@ fn accept(mut document: Value) -> Result<Intent, Refusal> {
     })
 }
 
-fn normalize(fields: &mut Map<String, Value>) {
+/// Fills in the defaults, and sorts the resource ids.
+fn fill_in(fields: &mut Map<String, Value>) {
     fields.entry("scopes_mode").or_insert_with(|| SAFE_READONLY.into());
     fields.entry("namespace").or_insert_with(|| DEFAULT_NAMESPACE.into());
     if let Some(Value::Array(ids)) = fields.get_mut("resource_ids") {

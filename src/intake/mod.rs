@@ -3,7 +3,9 @@
 //! - [`wire`]: parses bytes into intents, or reports every problem with its pointer, position and hint; pure
 //! - [`schema`]: the published JSON Schema, which intents are validated with; pure
 //! - [`document`]: validates one document; pure
+//! - [`normalize`], [`instant`]: replaces other names and spellings of values and times by the proper forms; pure
 //! - [`json`], [`locate`]: a strict JSON reader that detects duplicate keys, and the positions of JSON pointers; pure
+//! - [`lines`]: JSON lines; pure
 //! - [`yaml`]: reads YAML with the same bounds, and the positions of pointers in it; pure
 //! - [`leaks`]: detects secrets in intents; pure
 //! - [`folder`], [`scan`]: what changed in the intents folder since the last accepted scan
@@ -14,11 +16,14 @@
 pub mod check;
 pub mod document;
 pub mod folder;
+pub mod instant;
 mod item;
 pub mod json;
 pub mod leaks;
+pub mod lines;
 pub mod listing;
 pub mod locate;
+pub mod normalize;
 mod pasted;
 pub mod read;
 pub mod scan;

@@ -7,17 +7,23 @@
 
 use super::leaks;
 use crate::model::locator::LOCATOR_SCHEMES;
-use crate::model::locator_forms::{nearest_scheme, secret_store};
+use crate::model::locator_forms::{nearest_scheme, secret_store, variable};
 
 /// Whether the text of `credential_locator` is, contains or could be a credential.
 #[must_use]
 pub fn is_credential(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(':') else { return leaks::secret_value(text) || looks_random(text) };
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return leaks::secret_value(text) || looks_random(text) || !is_bare_location(text);
+    };
     if [text, scheme, rest].into_iter().any(leaks::secret_value) || leaks::secret_in_address(text) {
         return true;
     }
     let parts = |text: &str| text.split(SEPARATORS).any(leaks::secret_value);
     if parts(rest) {
+        return true;
+    }
+    // No variable has such a name, so only what reads like one is kept.
+    if scheme == "env" && !rest.chars().all(|c| c.is_ascii_alphanumeric() || "_-./${}()%".contains(c)) {
         return true;
     }
     if scheme == "file" {
@@ -51,6 +57,18 @@ fn is_location(scheme: &str, rest: &str) -> bool {
         return path.split('/').all(|segment| !has_unusual_punctuation(segment) && !is_common_password(segment));
     }
     path.split(':').all(is_plain_name)
+}
+
+/// Whether a text without a scheme looks like the location of a secret: a variable, a path of plain names, or a name that
+/// says that it names a secret, such as `github-token`.
+fn is_bare_location(text: &str) -> bool {
+    let named = text.split(['-', '_', '.']).any(|part| NAMING_WORDS.contains(&part.to_ascii_lowercase().as_str()));
+    let segments = || text.split(['/', '#']).filter(|part| !matches!(*part, "" | "." | ".." | "~"));
+    match variable(text) {
+        Some(name) => is_plain_name(&name) || text.starts_with(['$', '%', '{']),
+        None if text.contains('/') => segments().count() > 0 && segments().all(|part| part == "secret" || is_plain_name(part)),
+        None => named && text.contains(['-', '_', '.']) && is_plain_name(text),
+    }
 }
 
 /// Whether a part reads like a name: `github-read`, `eu-1`, `GITHUB_TOKEN`. `hunter2` and `S3cret` do not.

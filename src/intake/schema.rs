@@ -2,12 +2,13 @@
 
 use super::json::token;
 use super::leaks;
+use crate::families::aliases::Field;
 use crate::model::Problem;
 use crate::model::problem::nearest;
 use crate::model::text::{counted, is_unprintable};
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
 /// The text that `GET /schemas/connection_intent.json` returns.
@@ -20,7 +21,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(TEXT).unw
 
 /// `None` only if the schema in this build is not valid; a test checks that it is.
 static VALIDATOR: LazyLock<Option<Validator>> = LazyLock::new(|| {
-    let options = jsonschema::draft202012::options().should_validate_formats(true).offline();
+    let options = jsonschema::draft202012::options().offline();
     options.build(&SCHEMA).ok()
 });
 
@@ -85,6 +86,13 @@ fn unprintable(pointer: &str, value: &Value, problems: &mut Vec<Problem>) {
     }
 }
 
+/// Whether an object has a field that every intent has.
+#[must_use]
+pub fn resembles_an_intent(fields: &Map<String, Value>) -> bool {
+    let required = SCHEMA.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    required.into_iter().any(|name| fields.contains_key(name))
+}
+
 /// Whether `document` asks for another scopes mode than `safe_readonly`. The API answers that with 403.
 #[must_use]
 pub fn unsafe_scopes(document: &Value) -> bool {
@@ -99,9 +107,10 @@ fn describe(document: &Value, error: &ValidationError<'_>) -> Problem {
     match error.kind() {
         ValidationErrorKind::Required { property } => missing(document, &pointer, property.as_str().unwrap_or_default()),
         ValidationErrorKind::Type { kind } => plain(format!("expected {}, found {}", expected(kind), shown(&pointer, found))),
-        ValidationErrorKind::Enum { options } => one_of(&pointer, found, options, text),
+        ValidationErrorKind::Pattern { .. } if found.as_str().is_some_and(|text| text.trim().is_empty()) => {
+            plain("is empty".to_string())
+        }
         ValidationErrorKind::Pattern { .. } => plain(format!("{} is not valid here", shown(&pointer, found))),
-        ValidationErrorKind::Format { .. } => plain(format!("{} is not an RFC 3339 timestamp", shown(&pointer, found))),
         ValidationErrorKind::Minimum { limit } => plain(format!("{} is less than {limit}", shown(&pointer, found))),
         ValidationErrorKind::Maximum { limit } => plain(format!("{} is more than {limit}", shown(&pointer, found))),
         ValidationErrorKind::MinLength { .. } if found.as_str() == Some("") => plain("is empty".to_string()),
@@ -128,29 +137,18 @@ fn missing(document: &Value, pointer: &str, property: &str) -> Problem {
     Problem::new(format!("{pointer}/{}", token(property)), format!("the required field {property} is missing")).hint(hint)
 }
 
-fn one_of(pointer: &str, found: &Value, options: &Value, text: &str) -> Problem {
-    let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let near = found.as_str().filter(|text| leaks::may_be_shown(text)).and_then(|text| nearest_option(text, &options));
-    let hint = near.map_or_else(|| text.to_string(), |option| format!("did you mean {option}?"));
-    Problem::new(pointer, format!("expected {}, found {}", listed(&options), shown(pointer, found))).hint(hint)
+/// Returns the value of `field` that is probably meant by `text`.
+#[must_use]
+pub fn nearest_value(text: &str, field: Field) -> Option<&'static str> {
+    let shown = Some(text).filter(|text| leaks::may_be_shown(text))?.to_ascii_lowercase();
+    field.proper_forms().find(|proper| nearest(&shown, [proper.to_ascii_lowercase().as_str()]).is_some())
 }
 
-/// `a, b or c`.
-fn listed(options: &[&str]) -> String {
-    match options {
-        [all @ .., last] if !all.is_empty() => format!("{} or {last}", all.join(", ")),
-        _ => options.concat(),
-    }
-}
-
-/// The option that is probably meant: one that differs only in case, one that `found` begins with (`medium` for
-/// `med`), or else the nearest.
-fn nearest_option<'w>(found: &str, options: &[&'w str]) -> Option<&'w str> {
-    let lower = found.to_ascii_lowercase();
-    let same = options.iter().find(|option| {
-        option.eq_ignore_ascii_case(found) || (option.len() >= 3 && lower.starts_with(&option.to_ascii_lowercase()))
-    });
-    same.copied().or_else(|| nearest(found, options.iter().copied()))
+/// Returns the description of the field at `pointer`, which must be in the schema.
+#[must_use]
+pub fn describes(pointer: &str) -> &'static str {
+    let place = pointer.trim_start_matches('/').replace('/', "/properties/");
+    SCHEMA.pointer(&format!("/properties/{place}/description")).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The description in the schema that the keyword at this path belongs to.
@@ -211,10 +209,11 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_option_is_found_across_case_and_length() {
-        assert_eq!(nearest_option("HIGH", &["low", "med", "high"]), Some("high"));
-        assert_eq!(nearest_option("medium", &["low", "med", "high"]), Some("med"));
-        assert_eq!(nearest_option("idp", &["IdP", "CMDB"]), Some("IdP"));
-        assert_eq!(nearest_option("catastrophic", &["low", "med", "high"]), None);
+    fn the_nearest_value_is_found_in_any_case() {
+        assert_eq!(nearest_value("hihg", Field::RiskLevel), Some("high"));
+        assert_eq!(nearest_value("CMBD", Field::EvidenceSource), Some("CMDB"));
+        assert_eq!(nearest_value("oauth_consentr", Field::OwnerWhy), Some("oauth_consenter"));
+        assert_eq!(nearest_value("catastrophic", Field::RiskLevel), None);
+        assert!(describes("/evidence/ts").starts_with("an RFC 3339 timestamp"));
     }
 }

@@ -16,7 +16,7 @@ pub enum Locator {
     Consent(String),
     /// `sp:NAME`: a service principal, described by `credentials.principals.NAME` of the policy.
     ServicePrincipal(String),
-    /// A form that this version does not know, with its scheme. It is kept as it was written.
+    /// A form that this version does not know. It is kept as it was written.
     Unknown(String),
 }
 
@@ -51,6 +51,12 @@ impl Locator {
         }
     }
 
+    /// Reads a locator of an intent. A text of no known form is kept as it was written.
+    #[must_use]
+    pub fn from_text(text: &str) -> Locator {
+        Locator::parse(text).unwrap_or_else(|_| Locator::Unknown(text.to_string()))
+    }
+
     /// Whether this version knows the form.
     #[must_use]
     pub fn is_known(&self) -> bool {
@@ -75,12 +81,12 @@ fn expected() -> String {
     format!("a credential locator is {LOCATOR_FORMS}; it says where a secret is stored and never contains one")
 }
 
-fn is_env_name(name: &str) -> bool {
+pub(super) fn is_env_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// Whether the text has the form of a URI scheme (RFC 3986, section 3.1), or that with a digit before it or with `_`, as
-/// in `1password:` and `aws_sm:`. The published JSON Schema has the same rule.
+/// in `1password:` and `aws_sm:`.
 fn is_scheme(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
     let letters = text.strip_prefix(|c: char| c.is_ascii_digit()).unwrap_or(text);
@@ -108,6 +114,6 @@ impl Serialize for Locator {
 
 impl<'de> Deserialize<'de> for Locator {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Locator, D::Error> {
-        Locator::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        String::deserialize(deserializer).map(|text| Locator::from_text(&text))
     }
 }

@@ -1,6 +1,6 @@
 //! What a person probably meant by a locator whose form AAM does not know.
 
-use super::locator::{LOCATOR_SCHEMES, Locator};
+use super::locator::{LOCATOR_SCHEMES, Locator, is_env_name};
 use super::problem::nearest;
 use super::{Class, Failure};
 
@@ -134,8 +134,13 @@ pub fn unknown_form(locator: &Locator) -> Failure {
 /// Returns what to do about a locator of a form that AAM does not know.
 fn fix(locator: &str) -> String {
     let forms = super::locator::LOCATOR_FORMS;
+    let meant = variable(locator).map(|name| format!("env:{name}")).or_else(|| bare_path(locator));
+    if let Some(meant) = meant {
+        return format!("did you mean {meant}? set credential_locator to one of the forms {forms}");
+    }
     let (scheme, rest) = locator.split_once(':').unwrap_or((locator, ""));
-    if let Some(near) = nearest_scheme(scheme) {
+    let near = nearest_scheme(scheme).filter(|near| *near != scheme && !rest.is_empty());
+    if let Some(near) = near {
         return format!("did you mean {near}:{rest}? set credential_locator to one of the forms {forms}");
     }
     let stored = "set credential_locator to env:NAME";
@@ -148,6 +153,34 @@ fn fix(locator: &str) -> String {
         ),
         None => format!("set credential_locator to one of the forms {forms}"),
     }
+}
+
+/// Returns the environment variable that a text names in the way of a shell (`$NAME`, `${NAME}`, `%NAME%`), of a URL
+/// (`env://NAME`), without a scheme, or with characters that no variable has.
+#[must_use]
+pub fn variable(locator: &str) -> Option<String> {
+    let (named, name) = match locator.split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("env") => (true, rest.trim_start_matches('/')),
+        Some(_) => return None,
+        None => (false, locator),
+    };
+    let wrapped = [("${", "}"), ("$(", ")"), ("%", "%"), ("{{", "}}"), ("$", "")];
+    let inner = wrapped.iter().find_map(|(start, end)| name.strip_prefix(start)?.strip_suffix(end));
+    let is_shell = inner.is_some();
+    let name = inner.unwrap_or(name);
+    let is_upper = name.contains('_') && !name.contains(|c: char| c.is_ascii_lowercase());
+    if !named && !is_shell && !is_upper {
+        return None;
+    }
+    let plain = name.replace(['-', '.', '/'], "_");
+    (!plain.is_empty() && is_env_name(&plain)).then_some(plain)
+}
+
+/// Returns the locator of a path that was written without a scheme: a file, or a secret of the vault.
+fn bare_path(locator: &str) -> Option<String> {
+    let path = locator.contains('/') && !locator.contains(':');
+    let scheme = if locator.starts_with(['/', '.', '~']) { "file" } else { "vault" };
+    path.then(|| format!("{scheme}:{locator}"))
 }
 
 #[cfg(test)]
@@ -167,6 +200,14 @@ mod tests {
             ("service_principal:entra", "sp:entra"),
             ("concent:zoom", "consent:zoom"),
             ("File:/run/x", "file:/run/x"),
+            ("env:GITHUB-TOKEN", "env:GITHUB_TOKEN"),
+            ("env://GITHUB_TOKEN", "env:GITHUB_TOKEN"),
+            ("env:${GITHUB_TOKEN}", "env:GITHUB_TOKEN"),
+            ("GITHUB_TOKEN", "env:GITHUB_TOKEN"),
+            ("$GITHUB_TOKEN", "env:GITHUB_TOKEN"),
+            ("%GITHUB_TOKEN%", "env:GITHUB_TOKEN"),
+            ("/run/secrets/github", "file:/run/secrets/github"),
+            ("secret/data/github#token", "vault:secret/data/github#token"),
         ] {
             assert!(fix(found).starts_with(&format!("did you mean {meant}? ")), "{}", fix(found));
             assert!(Locator::parse(meant).is_ok_and(|locator| locator.is_known()), "{meant}");
@@ -177,6 +218,9 @@ mod tests {
             ("arn:aws:secretsmanager:eu-central-1:1:secret:x", "AWS Secrets Manager"),
             ("keychain:x", "mount the secret as a file"),
             ("foo:bar", "one of the forms env:NAME"),
+            ("env:", "one of the forms env:NAME"),
+            ("env:1", "one of the forms env:NAME"),
+            ("github-token", "one of the forms env:NAME"),
         ] {
             assert!(fix(found).contains(part) && !fix(found).contains("did you mean"), "{}", fix(found));
             assert!(fix(found).contains("consent:NAME"), "every form is listed: {}", fix(found));

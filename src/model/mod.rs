@@ -27,7 +27,7 @@ pub use cap::Cap;
 pub use catalog::{Catalog, Drift, Stream, SyncMode};
 pub use failure::{Class, Failure, Retry};
 pub use ids::{ADMIN_TOKEN, ConnectionId, DEMO_NAMESPACE, Digest, Origin};
-pub use intent::{Intent, Risk};
+pub use intent::{Intent, Risk, RiskLevel};
 pub use locator::Locator;
 pub use post::{Allowed, BodyRule, PostRule, Posts, Shape};
 pub use problem::{FilePlace, Problem};

@@ -7,7 +7,7 @@ use crate::connectors::concurrent::Limits;
 use crate::connectors::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engines};
 use crate::credentials::Credential;
 use crate::egress::Caller;
-use crate::families::{CustomSources, Family};
+use crate::families::{CustomSources, Family, aliases};
 use crate::model::attempt::{ENDING_SECRET, ENDS_AT};
 use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Intent, Locator, Origin, Posts, Privilege, Recipient};
@@ -96,7 +96,9 @@ pub fn bind(
 }
 
 fn unknown(source_type: &str, policy: &Policy, sources: &CustomSources) -> Failure {
-    let fix = match (nearest(source_type, sources.ids()), &policy.manifests.dir) {
+    // Intents of earlier versions were stored as they were sent.
+    let near = aliases::alias(source_type).or_else(|| nearest(source_type, sources.ids()));
+    let fix = match (near, &policy.manifests.dir) {
         (None, Some(dir)) => {
             format!("put its manifest into {}/{source_type}.yaml; aam families lists the source types of aam", dir.display())
         }
@@ -115,19 +117,25 @@ fn near_or_list(near: Option<&str>) -> String {
 fn eligible(policy: &Policy, intent: &Intent, family: &Family) -> Result<(), Failure> {
     let rules = &policy.eligibility;
     let refuse = |title: String, fix: String| Err(Failure::new(Class::NotEligible, title, fix));
-    if !rules.evidence.contains(&intent.evidence.status) {
-        let status = intent.evidence.status.trim();
-        let fix = match rules.evidence.iter().find(|accepted| accepted.to_lowercase() == status.to_lowercase()) {
-            Some(accepted) => format!("write \"{accepted}\" as evidence.status; upper and lower case matter"),
-            None => "have this source sanctioned, then send the intent again with the new status".to_string(),
-        };
+    let unknown = aliases::not_understood(intent);
+    if !unknown.is_empty() {
+        let values: Vec<String> = unknown.iter().map(|(field, text)| format!("{} {text:?}", field.as_str())).collect();
+        let accepted: Vec<String> =
+            unknown.iter().map(|(field, _)| format!("{} as {}", field.accepted(), field.as_str())).collect();
         return refuse(
-            format!("evidence.status is {}; the policy accepts {}", intent.evidence.status, rules.evidence.join(", ")),
-            fix,
+            format!("AAM does not know {}", values.join(" and ")),
+            format!("write {}, and send the intent again", accepted.join("; ")),
         );
     }
-    let risk = family.risk(intent.risk_level);
-    if let Some(least) = family.risk.as_ref().filter(|_| risk > rules.max_risk && risk > intent.risk_level) {
+    if !rules.accepts(&intent.evidence.status) {
+        return refuse(
+            format!("evidence.status is {}; the policy accepts {}", intent.evidence.status, rules.evidence.join(", ")),
+            "have this source sanctioned, then send the intent again with the new status".to_string(),
+        );
+    }
+    let stated = intent.risk_level.risk();
+    let risk = family.risk(stated);
+    if let Some(least) = family.risk.as_ref().filter(|_| risk > rules.max_risk && risk > stated) {
         return refuse(
             format!(
                 "the risk of {} is {risk} at least, because {}; the policy accepts {} at most",
@@ -353,7 +361,7 @@ mod tests {
     #[test]
     fn the_risk_of_a_family_counts_whatever_an_intent_says() {
         let intent = job(&["a"]).intent;
-        assert_eq!(intent.risk_level, crate::model::Risk::Low);
+        assert_eq!(intent.risk_level, crate::model::Risk::Low.into());
         let (workday, github) = (families::find("workday").unwrap(), families::find("github").unwrap());
         let careful = policy("eligibility: {max_risk: med}");
         let refused = eligible(&careful, &intent, workday).unwrap_err();

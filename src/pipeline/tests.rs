@@ -123,7 +123,7 @@ async fn the_first_two_steps_judge_document_policy_and_locator() {
         (
             |job| {
                 job.policy = policy("eligibility: {max_risk: low}");
-                job.intent.risk_level = crate::model::Risk::Med;
+                job.intent.risk_level = crate::model::Risk::Med.into();
             },
             CredentialNeed::Optional,
             Step::Allowlist,

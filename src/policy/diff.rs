@@ -22,6 +22,8 @@ pub struct ConnectionLine {
     pub source_type: String,
     pub resource_ids: Vec<String>,
     pub risk: Risk,
+    /// Whether AAM knows all values of the intent. Otherwise it is not eligible under any policy.
+    pub is_understood: bool,
     pub evidence_status: String,
     /// `owner.confidence`, 0 to 1.
     pub confidence: f64,
@@ -59,7 +61,10 @@ pub fn diff(was: &LoadedPolicy, is: &LoadedPolicy, connections: Option<&[Connect
 /// Applies the rules that the pipeline applies after the allowlist.
 fn eligible(policy: &Policy, line: &ConnectionLine) -> bool {
     let rules = &policy.eligibility;
-    rules.evidence.contains(&line.evidence_status) && line.risk <= rules.max_risk && line.confidence >= rules.min_confidence
+    line.is_understood
+        && rules.accepts(&line.evidence_status)
+        && line.risk <= rules.max_risk
+        && line.confidence >= rules.min_confidence
 }
 
 fn allowlist(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String>) {
@@ -118,8 +123,8 @@ fn eligibility(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String
     if was.evidence != is.evidence {
         let (had, has) = (was.evidence.join(", "), is.evidence.join(", "));
         let (before, after) = (
-            |line: &ConnectionLine| was.evidence.contains(&line.evidence_status),
-            |line: &ConnectionLine| is.evidence.contains(&line.evidence_status),
+            |line: &ConnectionLine| was.accepts(&line.evidence_status),
+            |line: &ConnectionLine| is.accepts(&line.evidence_status),
         );
         rule(format!("accepted evidence changes from [{had}] to [{has}]"), "with other evidence".to_string(), &before, &after);
     }

@@ -72,11 +72,20 @@ pub struct Slo {
 /// Which intents may be connected at all.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Eligibility {
-    /// Accepted values of `evidence.status`.
+    /// Accepted values of `evidence.status`, in any case.
     pub evidence: Vec<String>,
     pub max_risk: Risk,
     /// The minimum of `owner.confidence`, from 0 to 1.
     pub min_confidence: f64,
+}
+
+impl Eligibility {
+    /// Whether the policy accepts this `evidence.status`. Upper and lower case do not matter.
+    #[must_use]
+    pub fn accepts(&self, status: &str) -> bool {
+        let status = status.trim().to_lowercase();
+        self.evidence.iter().any(|accepted| accepted.trim().to_lowercase() == status)
+    }
 }
 
 /// The limits of one attempt.

@@ -96,7 +96,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
 
 /// The namespace of new connections. `demo` is read-only once its seed is loaded.
 fn namespace(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
-    let name = r.name(spot, "a namespace")?;
+    let name = r.namespace(spot)?;
     if name == DEMO_NAMESPACE {
         r.report(spot, "the namespace demo is read-only", "write namespace: autonomy, or another name");
         return None;

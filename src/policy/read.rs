@@ -130,7 +130,7 @@ impl Reader {
         if crate::families::exists(name) || self.custom_sources.contains(name) {
             return true;
         }
-        let near = near(name, crate::families::ids());
+        let near = crate::families::aliases::alias(name).or_else(|| near(name, crate::families::ids()));
         if self.allows_custom_sources && near.is_none() && crate::families::is_source_name(name) {
             return true;
         }

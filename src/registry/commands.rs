@@ -25,7 +25,7 @@ impl Writer {
         for (intent, origin) in documents {
             let connection = intent.connection_id();
             let body = intent.canonical();
-            let spec = Digest::from_bytes(body.as_bytes());
+            let spec = intent.digest_with(&body);
             let change = self.change(connection, &origin, spec);
             if change == IntentChange::Created && self.with_known(connection, |known| known.is_some()) {
                 // A retired connection must be proven again, so its earlier checks no longer count.

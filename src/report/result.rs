@@ -2,12 +2,13 @@
 
 pub mod bounds;
 
-use crate::families;
+use crate::families::{self, aliases};
 use crate::funnel::Stage;
+use crate::intake::normalize;
 use crate::model::intent::Owner;
 use crate::model::ledger::Warning;
 use crate::model::text::counted;
-use crate::model::{Class, Failure, Intent, Problem, Risk, State, Step, StepReport, StepStatus, Timestamp};
+use crate::model::{Class, Failure, Intent, Problem, RiskLevel, State, Step, StepReport, StepStatus, Timestamp};
 use crate::snapshot::{Attempt, Connection};
 use crate::{funnel, model::ConnectionId};
 use serde::{Deserialize, Serialize};
@@ -50,8 +51,8 @@ pub struct ConnectionResult {
     /// When the credential ends, if that is known and a person has to replace it. RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_ends_at: Option<String>,
-    /// The risk of the source: low, med or high. It is that of the intent, or the least of the family if that is higher.
-    #[schema(value_type = Option<Risk>)]
+    /// The risk of the source: low, med or high. It is that of the intent, or the least of the family if that is higher. A
+    /// value of the intent that AAM does not know is repeated as it was sent.
     pub risk_level: Option<String>,
     /// When the connection was last checked or accepted. RFC 3339.
     pub updated_at: String,
@@ -229,7 +230,8 @@ impl ConnectionResult {
         let document = bodies.document.and_then(|text| serde_json::from_str::<Intent>(text).ok());
         let steps = bodies.steps.map(step_bodies);
         let proven = connection.proven.as_ref().map(|attempt| &attempt.facts);
-        let mut warnings = document.as_ref().map(unknown_fields).unwrap_or_default();
+        let mut warnings = document.as_ref().map(spellings).unwrap_or_default();
+        warnings.extend(document.iter().flat_map(unknown_fields));
         warnings.extend(connection.warnings().map(WarningBody::from));
         warnings.extend(connection.credential_ending(id, now).iter().map(WarningBody::from));
         ConnectionResult {
@@ -248,7 +250,7 @@ impl ConnectionResult {
             checking,
             owner: document.as_ref().map(|intent| OwnerBody::from(&intent.owner)),
             credential_locator: document.as_ref().and_then(|intent| intent.credential_locator.as_ref()).map(ToString::to_string),
-            risk_level: document.as_ref().map(|intent| families::risk(&connection.source_type, intent.risk_level).to_string()),
+            risk_level: document.as_ref().map(|intent| risk_level(intent, &connection.source_type)),
             resource_ids: document.map(|intent| intent.resource_ids).unwrap_or_default(),
             credential_ends_at: connection.credential_ends_at().map(Timestamp::rfc3339),
             updated_at: updated(connection),
@@ -294,6 +296,19 @@ pub fn step_bodies(text: &str) -> Vec<StepBody> {
     reports.into_iter().map(StepBody::from).collect()
 }
 
+/// The warnings about values that were sent in another spelling, and about those that AAM does not know.
+fn spellings(intent: &Intent) -> Vec<WarningBody> {
+    let unknown = aliases::not_understood(intent);
+    let mut problems: Vec<Problem> =
+        unknown.into_iter().map(|(field, text)| normalize::unknown_value(&field.pointer(), field, text)).collect();
+    if !intent.as_sent.is_empty() {
+        let document = serde_json::to_value(intent).unwrap_or_default();
+        let sent = intent.as_sent.iter().take(bounds::MAX_WARNINGS);
+        problems.extend(sent.filter_map(|(pointer, sent)| normalize::replaced(pointer, sent, document.pointer(pointer)?)));
+    }
+    problems.iter().map(WarningBody::from).collect()
+}
+
 fn unknown_fields(intent: &Intent) -> Vec<WarningBody> {
     intent
         .extra
@@ -307,6 +322,14 @@ fn unknown_fields(intent: &Intent) -> Vec<WarningBody> {
             class: None,
         })
         .collect()
+}
+
+/// Returns the risk of the source, or the value of the intent if AAM does not know it.
+fn risk_level(intent: &Intent, source_type: &str) -> String {
+    match &intent.risk_level {
+        RiskLevel::Known(risk) => families::risk(source_type, *risk).to_string(),
+        RiskLevel::Unknown(text) => bounds::text(text),
+    }
 }
 
 fn updated(connection: &Connection) -> String {

@@ -130,8 +130,12 @@ pub fn details(
         fact("resources", intent.resource_ids.join(" "));
         fact("credential", intent.credential_locator.as_ref().map_or_else(|| "none".to_string(), ToString::to_string));
         fact("owner", format!("{} ({}, confidence {})", intent.owner.user, intent.owner.why, intent.owner.confidence));
-        let risk = families::risk(&connection.source_type, intent.risk_level);
-        let why = if risk == intent.risk_level { String::new() } else { format!(" (the intent says {})", intent.risk_level) };
+        let risk = families::risk(&connection.source_type, intent.risk_level.risk());
+        let why = if risk.to_string() == intent.risk_level.to_string() {
+            String::new()
+        } else {
+            format!(" (the intent says {})", intent.risk_level)
+        };
         fact("risk", format!("{risk}{why}"));
     }
     fact("desired by", connection.origins.iter().map(|desired| desired.origin.to_string()).collect::<Vec<_>>().join(", "));

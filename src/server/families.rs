@@ -3,7 +3,7 @@
 use super::problem::ApiProblem;
 use super::request::{ApiRequest, ApiResult, json};
 use crate::connectors::lowcode::custom_source;
-use crate::families::{self, Family};
+use crate::families::{self, Family, aliases};
 use crate::family_guide::{FamilyGuide, FamilySummary};
 use crate::model::Cap;
 use crate::model::problem::nearest;
@@ -54,7 +54,8 @@ pub async fn list(request: ApiRequest) -> ApiResult {
 pub async fn family(request: ApiRequest) -> ApiResult {
     let active = request.app.handle.policy.load();
     let name = request.path.trim_start_matches("/families/");
-    let Some(family) = find(&active.sources, name) else {
+    let family = find(&active.sources, name).or_else(|| find(&active.sources, aliases::alias(name)?));
+    let Some(family) = family else {
         let near = nearest(name, families::ids()).map(|near| format!(" Did you mean {near}?")).unwrap_or_default();
         return Err(ApiProblem::not_found(format!("No such family.{near} GET /families lists all families.")));
     };

@@ -78,14 +78,14 @@ pub struct RefusedItem {
 /// # Errors
 /// 400, 403, 408, 409, 413, 415, 422, 503.
 pub async fn onboard(mut request: ApiRequest) -> ApiResult {
-    let body = request.json(MAX_BODY_BYTES, false).await?.unwrap_or_default();
+    let (format, body) = request.intents(MAX_BODY_BYTES).await?;
     let limits = Limits { bytes: MAX_BODY_BYTES, ..Limits::default() };
-    let list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let parsed = wire::parse(&body, &limits).map_err(|refusal| ApiProblem::refused(&refusal, MAX_BODY_BYTES))?;
+    let parsed = wire::parse_as(format, &body, &limits).map_err(|refusal| ApiProblem::refused(&refusal, MAX_BODY_BYTES))?;
+    let is_list = parsed.is_list;
     let item = match parsed.items.into_iter().next() {
-        Some(item) if !list => item,
+        Some(item) if !is_list => item,
         _ => {
-            let problem = crate::model::Problem::new("", "expected one object, found an array")
+            let problem = crate::model::Problem::new("", "expected one object, found a list of intents")
                 .hint("send several intents to POST /connections/onboard/batch as {\"intents\": [ … ]}");
             return Err(ApiProblem::refused(
                 &wire::Refusal { fault: wire::Fault::Invalid, problems: vec![problem] },
@@ -143,11 +143,13 @@ fn status_of(change: IntentChange, settled: bool, result: &ConnectionResult) -> 
 /// # Errors
 /// 503, and for the batch as a whole 400, 408, 413, 415 and 422.
 pub async fn batch(mut request: ApiRequest) -> ApiResult {
-    let body = request.json(MAX_BATCH_BYTES, false).await?.unwrap_or_default();
+    let (format, body) = request.intents(MAX_BATCH_BYTES).await?;
     let limits = Limits { bytes: MAX_BATCH_BYTES, items: MAX_BATCH_ITEMS, ..Limits::default() };
     let parsed = request
         .app
-        .blocking(move |_| wire::parse_batch(&body, &limits).map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES)))
+        .blocking(move |_| {
+            wire::parse_batch_as(format, &body, &limits).map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES))
+        })
         .await?;
     let mut results: Vec<Option<BatchItem>> = Vec::with_capacity(parsed.items.len());
     let (mut intents, mut indices, mut page) = (Vec::new(), Vec::new(), PageBytes::default());

@@ -5,6 +5,7 @@ use super::bounded::{PageBytes, bounded_funnel, json_len};
 use super::past_funnels::past_funnel;
 use super::problem::ApiProblem;
 use super::request::{ApiRequest, ApiResult, JSON, encode, json};
+use crate::families::aliases;
 use crate::funnel::funnel;
 use crate::model::{ConnectionId, State, Timestamp};
 use crate::report::result::{ConnectionResult, LedgerBodies, StepBody, error_attempt};
@@ -88,11 +89,16 @@ pub async fn list(request: ApiRequest) -> ApiResult {
     let filter = ConnectionFilter {
         namespace: request.namespace()?,
         state: request.query.state()?,
-        source_type: request.query.get("source_type").map(str::to_string),
+        source_type: request.query.get("source_type").map(source_type),
         limit: request.query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?,
         after: request.query.get("cursor").map(parse_cursor).transpose()?,
     };
     request.cached(JSON, move |app| encode(&page(app, &filter)?)).await
+}
+
+/// Returns the source type that a caller means by a name, as intake reads it.
+fn source_type(name: &str) -> String {
+    aliases::alias(name).map_or_else(|| name.to_string(), str::to_string)
 }
 
 /// Reads one page. States come from the snapshot, and intents from the ledger.

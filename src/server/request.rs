@@ -7,6 +7,7 @@ use super::prefer::WaitPreference;
 use super::problem::ApiProblem;
 use super::problem_code::ProblemCode;
 use super::routes::QueryParam;
+use crate::intake::Format;
 use crate::model::text::printable_json;
 use crate::model::{ConnectionId, State};
 use axum::body::Body;
@@ -139,7 +140,8 @@ impl ApiRequest {
     /// Returns 403 if the token does not have access to the namespace.
     pub fn namespace(&self) -> Result<String, ApiProblem> {
         let namespace = match self.query.get("namespace") {
-            Some(name) => name.to_string(),
+            // Names of namespaces are lower case, and UUIDs are written in any case.
+            Some(name) => name.trim().to_ascii_lowercase(),
             None => self.app.handle.policy().namespace.clone(),
         };
         self.caller()?.require_namespace(&namespace)?;
@@ -170,6 +172,25 @@ impl ApiRequest {
     /// # Errors
     /// 400, 408, 413, 415, 503.
     pub async fn json(&mut self, limit: usize, optional: bool) -> Result<Option<Bytes>, ApiProblem> {
+        let body = self.body(limit).await?;
+        if optional && body.is_empty() {
+            return Ok(None);
+        }
+        self.require_type(|format| format == Format::Json, "application/json")?;
+        Ok(Some(body))
+    }
+
+    /// Reads intents of at most `limit` bytes, and their format, which the media type names.
+    ///
+    /// # Errors
+    /// 400, 408, 413, 415, 503.
+    pub async fn intents(&mut self, limit: usize) -> Result<(Format, Bytes), ApiProblem> {
+        let body = self.body(limit).await?;
+        let format = self.require_type(|_| true, "application/json, application/yaml or application/x-ndjson")?;
+        Ok((format, body))
+    }
+
+    async fn body(&mut self, limit: usize) -> Result<Bytes, ApiProblem> {
         let length = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > limit as u64) {
             return Err(ApiProblem::too_large(limit));
@@ -191,11 +212,7 @@ impl ApiRequest {
             Err(error) if error.is::<LengthLimitError>() => return Err(ApiProblem::too_large(limit)),
             Err(_) => return Err(ApiProblem::bad_request("The connection ended in the middle of the body.")),
         };
-        if optional && bytes.is_empty() {
-            return Ok(None);
-        }
-        self.require_json_type()?;
-        Ok(Some(Bytes::from_owner(CountedBody { bytes, _room: room })))
+        Ok(Bytes::from_owner(CountedBody { bytes, _room: room }))
     }
 
     /// Waits until there is memory for a body of `length` bytes, or of `limit` bytes if its length is not known.
@@ -211,7 +228,7 @@ impl ApiRequest {
         }
     }
 
-    fn require_json_type(&self) -> Result<(), ApiProblem> {
+    fn require_type(&self, is_allowed: fn(Format) -> bool, types: &str) -> Result<Format, ApiProblem> {
         let media_type = self
             .headers
             .get(header::CONTENT_TYPE)
@@ -220,15 +237,14 @@ impl ApiRequest {
             .unwrap_or_default()
             .trim()
             .to_ascii_lowercase();
-        if media_type == JSON || (media_type.starts_with("application/") && media_type.ends_with("+json")) {
-            return Ok(());
-        }
-        Err(ApiProblem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            ProblemCode::NotJsonType,
-            "Unsupported media type",
-            "Content-Type must be application/json.",
-        ))
+        Format::from_media_type(&media_type).filter(|format| is_allowed(*format)).ok_or_else(|| {
+            ApiProblem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                ProblemCode::NotJsonType,
+                "Unsupported media type",
+                format!("Content-Type must be {types}."),
+            )
+        })
     }
 
     /// Responds from the cache, or with the result of `render` if the cache does not have a valid response. Handlers must

@@ -88,7 +88,7 @@ async fn a_refused_push_is_fixed_as_the_detail_says() {
             .expect("JSON");
     assert_eq!(
         (&refused["code"], &refused["detail"]),
-        (&json!("NOT_JSON_TYPE"), &json!("Content-Type must be application/json."))
+        (&json!("NOT_JSON_TYPE"), &json!("Content-Type must be application/json, application/yaml or application/x-ndjson."))
     );
     assert_eq!(push("application/json", document.to_string()).await.expect("an answer").status(), 201);
 

@@ -75,9 +75,19 @@ async fn the_fixes_of_the_steps_before_the_first_call_get_out_of_the_state() {
             with(document("b.csv"), &|it| it["evidence"]["status"] = json!("Sanctioned")),
         ),
         (
-            with(document("b.csv"), &|it| it["evidence"]["status"] = json!("sanctioned")),
-            "write \"Sanctioned\" as evidence.status",
-            with(document("b.csv"), &|it| it["evidence"]["status"] = json!("Sanctioned")),
+            with(document("b.csv"), &|it| it["evidence"]["source"] = json!("spreadsheet")),
+            "write IdP, CMDB, Procurement or CASB as evidence.source",
+            with(document("b.csv"), &|it| it["evidence"]["source"] = json!("Procurement")),
+        ),
+        (
+            with(document("b.csv"), &|it| it["owner"]["why"] = json!("a guess")),
+            "write oauth_consenter, admin, usage, expense or idp_owner as owner.why",
+            with(document("b.csv"), &|it| it["owner"]["why"] = json!("idp_owner")),
+        ),
+        (
+            with(document("b.csv"), &|it| it["risk_level"] = json!("apocalyptic")),
+            "write low, med or high as risk_level",
+            with(document("b.csv"), &|it| it["risk_level"] = json!("high")),
         ),
         (
             with(document("c.csv"), &|it| it["credential_locator"] = json!("vault:kv/shop")),

@@ -20,7 +20,7 @@ async fn yaml_and_suffixes_in_any_case_are_read_and_a_mistake_has_its_position()
         "intents/three.YML",
         format!("- {}", yaml(&three).trim_start_matches("# One intent.\n").replace('\n', "\n  ")).as_bytes(),
     );
-    workspace.replace("intents/bad.yaml", b"source_type: filesource\nresource_ids: [x]\nrisk_level: medium\n");
+    workspace.replace("intents/bad.yaml", b"source_type: filesource\nresource_ids: [x]\nrisk_level: [medium]\n");
     workspace.replace("intents/broken.yml", b"a: [1\nb: 2\n");
     workspace.replace("intents/notes.txt", b"not an intent");
     let check = workspace.run(&["check"]);
@@ -88,7 +88,8 @@ async fn check_says_what_the_daemon_will_do() {
     let documents = [
         ("unknown", change("unknown.csv", "/source_type", json!("no_such_system")), "UNSUPPORTED"),
         ("off", change("off.csv", "/source_type", json!("slack")), "UNSUPPORTED"),
-        ("evidence", change("evidence.csv", "/evidence/status", json!("sanctioned")), "REJECTED"),
+        ("evidence", change("evidence.csv", "/evidence/status", json!("tolerated")), "REJECTED"),
+        ("source", change("source.csv", "/evidence/source", json!("spreadsheet")), "REJECTED"),
         ("home", intent("filesource", "~/a.csv"), "REJECTED"),
         ("variable", intent("filesource", "$HOME/a.csv"), "REJECTED"),
         ("sqlite", intent("jdbc", "jdbc:sqlite:~/a.db"), "REJECTED"),
@@ -109,7 +110,7 @@ async fn check_says_what_the_daemon_will_do() {
         let id = document["resource_ids"][0].as_str().expect("an id");
         let found = daemon.until_state(id, state).await;
         let title = found["error"]["title"].as_str().expect("a title");
-        let warning = text.lines().find(|line| line.contains(&format!("{name}.json"))).unwrap_or_default();
+        let warning = text.lines().find(|line| line.contains(&format!("{name}.json: would be"))).unwrap_or_default();
         assert!(warning.contains(&format!("would be {state}: {title}")), "{name}: {title}\n{text}");
     }
     let problems = daemon.get("/dashboard.json").await.body["problems"].to_string();

@@ -243,6 +243,12 @@ impl Daemon {
         send(request.header("content-type", "application/json").header("prefer", prefer).body(body.to_string())).await
     }
 
+    /// Posts a text of any media type.
+    pub async fn post_text(&self, path: &str, media_type: &str, text: &str) -> ApiResponse {
+        let request = self.client.post(self.url(path)).bearer_auth(self.token.expose());
+        send(request.header("content-type", media_type).header("prefer", "wait=30").body(text.to_string())).await
+    }
+
     /// Pushes an intent; returns the status, or `None` if the daemon ended before it answered.
     pub async fn try_push(&self, intent: &Value) -> Option<u16> {
         let request = self.client.post(self.url("/connections/onboard")).bearer_auth(self.token.expose());

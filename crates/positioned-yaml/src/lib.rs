@@ -1,4 +1,5 @@
-//! Reads one YAML document as a stream of events, each with the line and column where it begins.
+//! Reads YAML as a stream of events, each with the line and column where it begins. A text has one document, unless the
+//! caller asks for all of them.
 //!
 //! All YAML in this workspace is read through [`Reader`]. The caller interprets the scalars, because the callers have
 //! three different needs: a policy reads scalars as text and refuses anchors and tags, a declarative manifest follows
@@ -92,17 +93,33 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Reads the events of one document.
+/// Reads the events of one document after the other.
 pub struct Reader<'t> {
     parser: Parser<'t, StrInput<'t>>,
     documents: usize,
+    /// Whether further documents may follow the first.
+    is_stream: bool,
+    has_ended: bool,
 }
 
 impl<'t> Reader<'t> {
     /// Creates a reader of `text`. A byte order mark at the start is skipped.
     #[must_use]
     pub fn new(text: &'t str) -> Reader<'t> {
-        Reader { parser: Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)), documents: 0 }
+        let parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
+        Reader { parser, documents: 0, is_stream: false, has_ended: false }
+    }
+
+    /// Creates a reader of all documents of `text`. [`Reader::next_event`] returns `None` at the end of each.
+    #[must_use]
+    pub fn stream(text: &'t str) -> Reader<'t> {
+        Reader { is_stream: true, ..Reader::new(text) }
+    }
+
+    /// Whether the text has ended, and not only the current document.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Returns the next event and the place where it begins, or `None` after the end of the document. A `---` that nothing
@@ -120,10 +137,16 @@ impl<'t> Reader<'t> {
                     if self.documents == 1 {
                         continue;
                     }
+                    if self.is_stream {
+                        return Ok(None);
+                    }
                     return if self.rest_is_empty()? { Ok(None) } else { Err(Error::SecondDocument(place)) };
                 }
                 Parsed::Nothing | Parsed::StreamStart | Parsed::DocumentEnd => continue,
-                Parsed::StreamEnd => return Ok(None),
+                Parsed::StreamEnd => {
+                    self.has_ended = true;
+                    return Ok(None);
+                }
                 Parsed::Alias(anchor) => Event::Alias(anchor),
                 Parsed::Scalar(text, style, anchor, tag) => {
                     Event::Scalar { text, plain: style == ScalarStyle::Plain, properties: Properties { anchor, tag } }
@@ -135,6 +158,7 @@ impl<'t> Reader<'t> {
             };
             return Ok(Some((event, place)));
         }
+        self.has_ended = true;
         Ok(None)
     }
 }
@@ -204,6 +228,23 @@ mod tests {
         for second in ["---\n~\n", "--- ''\n", "--- !!str\n", "--- &a\n", "---\n---\nb: 2\n", "---\n- 1\n", "...\n---\nb: 2\n"] {
             assert!(matches!(events(&format!("a: 1\n{second}")), Err(Error::SecondDocument(_))), "{second:?}");
         }
+    }
+
+    #[test]
+    fn a_stream_has_an_end_after_each_document() {
+        let mut reader = Reader::stream("a: 1\n---\n# nothing\n---\n- b\n...\n");
+        let mut documents = Vec::new();
+        while !reader.has_ended() {
+            let mut events = 0;
+            while reader.next_event().unwrap().is_some() {
+                events += 1;
+            }
+            documents.push(events);
+        }
+        assert_eq!(documents, [4, 1, 3], "an empty document is one scalar");
+        let mut broken = Reader::stream("a: 1\n---\nb: [\n");
+        while broken.next_event().is_ok_and(|event| event.is_some()) {}
+        assert!(broken.next_event().is_ok_and(|event| event.is_some()));
     }
 
     #[test]

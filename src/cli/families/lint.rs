@@ -66,7 +66,7 @@ pub(super) fn lint(text: &str, name: &str, policy: Option<&Policy>) -> Vec<Probl
         Ok(value) => manifest(text, &value, name, policy),
         Err(problem) => vec![problem],
     };
-    let places = yaml::locate(text, findings.iter().map(|finding| finding.pointer.as_str()).collect::<Vec<_>>());
+    let places = yaml::locate(text, false, findings.iter().map(|finding| finding.pointer.as_str()).collect::<Vec<_>>());
     for finding in &mut findings {
         finding.place = finding.place.or_else(|| yaml::place_of(&places, &finding.pointer));
     }

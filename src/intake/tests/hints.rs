@@ -34,9 +34,6 @@ fn what_a_hint_says_makes_the_document_valid() {
     };
     // A mistake, a part of its hint, and the document after doing what the hint says.
     let cases = [
-        (with("/risk_level", json!("medium")), "did you mean med?", with("/risk_level", json!("med"))),
-        (with("/risk_level", json!("HIGH")), "did you mean high?", with("/risk_level", json!("high"))),
-        (with("/evidence/source", json!("idp")), "did you mean IdP?", with("/evidence/source", json!("IdP"))),
         (renamed("risk_levle", "risk_level"), "rename the field risk_levle to risk_level", document()),
         (renamed("resource_id", "resource_ids"), "rename the field resource_id to resource_ids", document()),
         (with("/namespace", json!("demo")), "remove namespace, which means autonomy", document()),
@@ -54,6 +51,31 @@ fn what_a_hint_says_makes_the_document_valid() {
         assert!(hints.iter().any(|found| found.contains(hint)), "{hint:?} is not in {hints:?}");
         let parsed = parse(after.to_string().as_bytes(), &Limits::default()).expect("JSON");
         assert_eq!(parsed.problems().count(), 0, "{hint}: {after}");
+    }
+    // A spelling that is accepted with a warning, a part of its hint, and the document after doing what the hint says.
+    for (before, hint, after) in [
+        (with("/risk_level", json!("medium")), "write med", with("/risk_level", json!("med"))),
+        (with("/risk_level", json!("hihg")), "did you mean high?", with("/risk_level", json!("high"))),
+        (with("/evidence/source", json!("idp")), "write IdP", with("/evidence/source", json!("IdP"))),
+        (
+            with("/evidence/source", json!("a list")),
+            "write IdP, CMDB, Procurement or CASB",
+            with("/evidence/source", json!("CASB")),
+        ),
+        (with("/source_type", json!("GitHub")), "write github", with("/source_type", json!("github"))),
+        (
+            with("/evidence/ts", json!("2026-11-08")),
+            "write 2026-11-08T00:00:00Z",
+            with("/evidence/ts", json!("2026-11-08T00:00:00Z")),
+        ),
+        (with("/resource_ids", json!([" acme"])), "remove them", with("/resource_ids", json!(["acme"]))),
+        (with("/credential_locator", json!("")), "leave the field out", document()),
+    ] {
+        let parsed = parse(before.to_string().as_bytes(), &Limits::default()).expect("JSON");
+        let hints: Vec<&str> = parsed.warnings().map(|problem| problem.hint.as_str()).collect();
+        assert!(hints.iter().any(|found| found.contains(hint)), "{hint:?} is not in {hints:?}");
+        let parsed = parse(after.to_string().as_bytes(), &Limits::default()).expect("JSON");
+        assert_eq!((parsed.problems().count(), parsed.warnings().count()), (0, 0), "{hint}: {after}");
     }
     for (before, hint, after) in [
         ("", "[] stands for no intents", "[]".to_string()),

@@ -4,6 +4,7 @@ mod folder;
 mod hints;
 mod many;
 mod mounts;
+mod normalize;
 mod properties;
 mod reread;
 mod secrets;

@@ -14,6 +14,7 @@ fn line(source_type: &str, resource: &str) -> ConnectionLine {
         source_type: source_type.to_string(),
         resource_ids,
         risk: Risk::Low,
+        is_understood: true,
         evidence_status: "Sanctioned".to_string(),
         confidence: 0.9,
         state: State::Active,

@@ -24,7 +24,8 @@ pub fn credentials(r: &mut Reader, spot: &Spot<'_>) -> Option<Credentials> {
     if let Some(spot) = fields.get("namespaces") {
         for (name, spot) in r.entries(&spot, "a mapping of namespaces") {
             if let Some(list) = locators(r, &spot) {
-                namespaces.insert(name.to_string(), list);
+                // Intents have the names of their namespaces in lower case.
+                namespaces.insert(name.to_ascii_lowercase(), list);
             }
         }
     }

@@ -38,7 +38,7 @@ fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {
     let scopes = r.required(&fields, "scopes", "for example scopes: [registry:read]");
     let scopes = scopes.and_then(|spot| filled(r, &spot, "scopes", |r, item| r.one_of(item, "scope", &allowed)));
     let namespaces = r.required(&fields, "namespaces", "for example namespaces: [autonomy]");
-    let namespaces = namespaces.and_then(|spot| filled(r, &spot, "namespaces", |r, item| r.name(item, "a namespace")));
+    let namespaces = namespaces.and_then(|spot| filled(r, &spot, "namespaces", |r, item| r.namespace(item)));
     let grant = grant(r, &fields);
     Some(Token {
         name: name?,

@@ -153,6 +153,14 @@ impl Reader {
         None
     }
 
+    /// Reads the name of a namespace, which may be a UUID. UUIDs are written in any case.
+    pub fn namespace(&mut self, spot: &Spot<'_>) -> Option<String> {
+        match self.text(spot, "a namespace")? {
+            text if uuid::Uuid::parse_str(text).is_ok() => Some(text.to_ascii_lowercase()),
+            _ => self.name(spot, "a namespace"),
+        }
+    }
+
     /// Reads one of the values `allowed`; `what` names them in messages.
     pub fn one_of<'w>(&mut self, spot: &Spot<'_>, what: &str, allowed: &[&'w str]) -> Option<&'w str> {
         let text = self.text(spot, what)?;

@@ -112,11 +112,14 @@ async fn a_bad_item_of_a_batch_never_fails_the_others() {
     assert_eq!(body["results"][1]["problems"][0]["pointer"], "/intents/1/evidence");
     assert_eq!((&body["funnel"]["received"], &body["funnel"]["active"]), (&json!(3), &json!(2)));
     worker.abort();
-    for (body, status, code) in [(json!([]), 422, "INVALID_INTENT"), (json!({"intents": {}}), 422, "INVALID_INTENT")] {
+    for (body, status, code) in [(json!({"intent": []}), 422, "INVALID_INTENT"), (json!({"intents": {}}), 422, "INVALID_INTENT")]
+    {
         let reply = server.post("/connections/onboard/batch", &body).await;
         assert_eq!((reply.status, reply.code().as_str()), (status, code));
     }
-    assert_eq!(server.post("/connections/onboard/batch", &json!({"intents": []})).await.json()["total"], 0);
+    for empty in [json!({"intents": []}), json!([])] {
+        assert_eq!(server.post("/connections/onboard/batch", &empty).await.json()["total"], 0);
+    }
 }
 
 #[tokio::test]
