@@ -3,6 +3,9 @@
 //! `aam plan` and the daemon share it. Waits are computed from the rows of the registry, so a restart, a saved file or a
 //! spurious wake neither shortens nor extends one.
 
+pub mod departures;
+
+use crate::families::CustomSources;
 use crate::model::ledger::Why;
 use crate::model::{Class, ConnectionId, Digest, Locator, Retry, Scope, Step, Timestamp};
 use crate::policy::credentials::Definitions;
@@ -35,6 +38,8 @@ pub struct PlanContext {
     definitions: Definitions,
     /// The files of secrets that connections wait for.
     pub secrets: Arc<StoredSecrets>,
+    /// The connections whose departure is held, with `false` for those that cannot be checked meanwhile.
+    pub held: BTreeMap<ConnectionId, bool>,
 }
 
 impl PlanContext {
@@ -47,6 +52,7 @@ impl PlanContext {
             rights: Rights::new(&loaded.policy),
             definitions: Definitions::new(&loaded.policy.credentials),
             secrets: Arc::default(),
+            held: BTreeMap::new(),
             loaded,
             slices,
         }
@@ -64,8 +70,14 @@ impl PlanContext {
         self.loaded.is_same(loaded) && self.slices.len() == snapshot.families.len()
     }
 
+    /// The custom sources of the policy.
+    #[must_use]
+    pub fn sources(&self) -> &CustomSources {
+        &self.loaded.sources
+    }
+
     /// The digest of everything in the policy that can change the outcome for `known`.
-    fn inputs(&self, known: &Connection) -> Digest {
+    pub(crate) fn inputs(&self, known: &Connection) -> Digest {
         let family = &known.source_type;
         let slice = self.slices.get(family).copied().unwrap_or_else(|| self.loaded.slice(family));
         let inputs = self.rights.add_to(slice, known.origins_in_force());
@@ -114,6 +126,21 @@ pub fn plan_one(snapshot: &Snapshot, id: ConnectionId, context: &PlanContext, he
 /// The next attempt of `known`. Returns `None` if it needs no attempt until its document or the policy changes.
 #[must_use]
 pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: bool, now: Timestamp) -> Option<PlanItem> {
+    match context.held.get(&id) {
+        None => next_as(id, known, context, (heal, false), now),
+        // It is checked as before, although its intent or the policy changed.
+        Some(true) => next_as(id, &known.before_departure(), context, (heal, true), now),
+        Some(false) => None,
+    }
+}
+
+fn next_as(
+    id: ConnectionId,
+    known: &Connection,
+    context: &PlanContext,
+    (heal, held): (bool, bool),
+    now: Timestamp,
+) -> Option<PlanItem> {
     if known.retired.is_some() || known.origins.is_empty() {
         return None;
     }
@@ -127,7 +154,7 @@ pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: b
     if last.facts.generation != known.generation {
         return full(Why::SpecChanged, now);
     }
-    if last.facts.slice != context.inputs(known) {
+    if !held && last.facts.slice != context.inputs(known) {
         return full(Why::PolicyChanged, now);
     }
     match last.facts.class {

@@ -4,12 +4,16 @@
 //! committed, a reader applies all entries, and a query for a past instant applies those up to it. They all use the same
 //! fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
+pub mod departure;
 mod interner;
+mod records;
 
 use crate::model::ending;
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Warning};
 use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Retry, Scope, State, Step, Timestamp};
+use departure::{Superseded, Withdrawn};
 use interner::Interner;
+pub use records::{Attempt, Checked, Desired, Handoff};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -22,8 +26,12 @@ pub struct Snapshot {
     desired_pairs: BTreeSet<(Origin, ConnectionId)>,
     /// Namespaces that accept no more entries.
     pub sealed: BTreeSet<String>,
+    /// The handoffs by namespace and id of the discovery run.
+    pub handoffs: BTreeMap<(String, String), Handoff>,
     /// The digest of the policy that was accepted last, and the `seq` of the entry with its text.
     pub policy: Option<(Digest, u64)>,
+    /// When that policy was accepted.
+    pub policy_at: Timestamp,
     /// The `seq` of the last entry that was applied.
     pub seq: u64,
     /// Every source type that a document has ever named.
@@ -59,6 +67,12 @@ pub struct Connection {
     /// The locator of the document in force. `None` if it has none, or if an earlier version recorded it.
     pub locator: Option<Arc<str>>,
     pub retired: Option<Timestamp>,
+    /// The origin that desired it last, if none does any more.
+    pub withdrawn: Option<Box<Withdrawn>>,
+    /// The document that the latest attempt was made with, if another one is in force.
+    pub superseded: Option<Box<Superseded>>,
+    /// The change that was confirmed, so that the connection may leave because of it.
+    pub confirmed: Option<Box<Digest>>,
     /// When the current attempt began. `None` if no attempt is recorded as running.
     pub begun: Option<Timestamp>,
     /// The latest finished attempt.
@@ -77,38 +91,6 @@ pub struct Connection {
     pub catalog: Option<(u32, u64, Digest)>,
 }
 
-/// The document with which one origin desires a connection.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Desired {
-    pub origin: Origin,
-    pub seq: u64,
-    pub spec: Digest,
-    /// The locator of the document, if it is known.
-    pub locator: Option<Arc<str>>,
-}
-
-/// A finished attempt. The step reports are the body of entry `seq`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Attempt {
-    pub seq: u64,
-    pub at: Timestamp,
-    pub facts: Finished,
-}
-
-/// A row of the table `checked`. It holds what the ledger does not, because a re-check that finds nothing new appends
-/// nothing to the ledger.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Checked {
-    pub connection: ConnectionId,
-    pub at: Timestamp,
-    /// The last full check, whether or not it changed anything.
-    pub full_at: Option<Timestamp>,
-    /// The number of failures in a row, including those that repeated the same result.
-    pub failures: u32,
-    /// The generation that `failures` belongs to. A newer document starts from zero.
-    pub generation: u32,
-}
-
 impl Snapshot {
     /// Folds `entries`, in order of `seq`.
     #[must_use]
@@ -124,16 +106,25 @@ impl Snapshot {
     pub fn apply(&mut self, entry: &Entry) {
         self.seq = entry.seq;
         match (&entry.fact, entry.connection) {
-            (Fact::PolicyAccepted { policy }, _) => self.policy = Some((*policy, entry.seq)),
+            (Fact::PolicyAccepted { policy }, _) => {
+                (self.policy, self.policy_at) = (Some((*policy, entry.seq)), entry.at);
+            }
             (Fact::NamespaceSealed { .. }, _) => {
                 self.sealed.insert(entry.namespace.clone());
+            }
+            (Fact::HandoffReceived(facts), _) => {
+                let handoff = Handoff { seq: entry.seq, at: entry.at, facts: Box::new(facts.clone()) };
+                self.handoffs.insert((entry.namespace.clone(), facts.run.clone()), handoff);
             }
             (Fact::IntentAccepted { origin, spec, source_type, locator }, Some(id)) => {
                 let locator = locator.as_deref().map(|locator| self.interner.intern(locator));
                 self.accept(entry, id, origin, (*spec, locator), source_type);
             }
-            (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry.seq, id, origin),
+            (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry, id, origin),
             (fact, Some(id)) => {
+                if matches!(fact, Fact::ConnectionRetired | Fact::DepartureConfirmed { .. }) {
+                    self.remember_change(entry.seq, id);
+                }
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.apply(entry, fact, &mut self.interner);
                 }
@@ -173,22 +164,29 @@ impl Snapshot {
         self.desired_pairs.insert((origin.clone(), id));
         let connection =
             self.connections.entry(id).or_insert_with(|| Box::new(Connection::new(namespace, source_type, entry.at)));
+        let before = connection.origin_before();
         connection.origins.retain(|desire| desire.origin != origin);
         connection.origins.push(Desired { origin, seq: entry.seq, spec, locator });
         connection.origins.shrink_to_fit();
+        (connection.withdrawn, connection.confirmed) = (None, None);
         if connection.retired.take().is_some() {
             connection.restart(entry.at);
         }
-        connection.choose_document();
+        connection.choose_document(before, entry.at);
     }
 
-    fn withdraw(&mut self, seq: u64, id: ConnectionId, origin: &Origin) {
+    fn withdraw(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin) {
         if self.desired_pairs.remove(&(origin.clone(), id)) {
-            self.remember_change(seq, id);
+            self.remember_change(entry.seq, id);
         }
         if let Some(connection) = self.connections.get_mut(&id) {
+            let before = connection.origin_before();
+            let desired = connection.origins.iter().find(|desire| desire.origin == *origin).cloned();
             connection.origins.retain(|desire| desire.origin != *origin);
-            connection.choose_document();
+            if let Some(desired) = desired.filter(|_| connection.origins.is_empty()) {
+                connection.withdrawn = Some(Box::new(Withdrawn { desired, at: entry.at }));
+            }
+            connection.choose_document(before, entry.at);
         }
     }
 
@@ -249,6 +247,9 @@ impl Connection {
             document: 0,
             locator: None,
             retired: None,
+            withdrawn: None,
+            superseded: None,
+            confirmed: None,
             begun: None,
             last: None,
             conclusive: None,
@@ -263,6 +264,7 @@ impl Connection {
     /// Resets a retired connection that is desired again, so that it must be proven again. Catalog and history are kept.
     fn restart(&mut self, at: Timestamp) {
         self.desired_since = at;
+        self.superseded = None;
         self.begun = None;
         self.last = None;
         self.conclusive = None;
@@ -272,11 +274,15 @@ impl Connection {
         self.checked_full = None;
     }
 
-    /// Puts the newest document in force. A different document starts a new generation.
-    fn choose_document(&mut self) {
-        let Some(newest) = self.origins.iter().max_by_key(|desire| desire.seq) else {
+    /// Puts the newest document in force. A different document starts a new generation. `before` is the origin of the
+    /// document in force until now.
+    fn choose_document(&mut self, before: Option<Origin>, at: Timestamp) {
+        let Some(newest) = self.origins.iter().max_by_key(|desire| desire.seq).cloned() else {
             return;
         };
+        if newest.spec != self.spec {
+            self.supersede(before, at);
+        }
         self.document = newest.seq;
         self.locator.clone_from(&newest.locator);
         if newest.spec != self.spec || self.generation == 0 {
@@ -305,6 +311,7 @@ impl Connection {
                 self.retired = Some(entry.at);
                 self.begun = None;
             }
+            Fact::DepartureConfirmed { cause, .. } => self.confirmed = Some(Box::new(*cause)),
             _ => {}
         }
     }
@@ -317,6 +324,9 @@ impl Connection {
             Some(_) if same_inputs => self.failures.saturating_add(1),
             Some(_) => 1,
         };
+        if facts.generation == self.generation {
+            self.superseded = None;
+        }
         let (class, full) = (facts.class, facts.scope == Scope::Full);
         let attempt = Arc::new(Attempt { seq: entry.seq, at: entry.at, facts });
         if class.is_none_or(|class| class.conclusive()) {

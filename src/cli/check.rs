@@ -13,6 +13,7 @@ use crate::model::{Origin, Problem, State, Timestamp};
 use crate::pipeline;
 use crate::policy::{LoadedPolicy, Policy, Principal, effective, grants::summary};
 use crate::policy_loader;
+use crate::report::holds;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -56,6 +57,9 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     }
     let ignored = ignored(&intents);
     text.push_str(&ignored);
+    // Without a registry, nothing can leave.
+    let held = loaded.as_ref().ok().and_then(|_| super::plan::held(common).ok()).unwrap_or_default();
+    text.push_str(&holds::text(&held));
     if !credentials.is_empty() {
         let _ = writeln!(text, "credentials that intents may send:");
         for line in &credentials {
@@ -77,6 +81,7 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
         "files": intents.files, "intents": intents.intents.len(), "connections": intents.connections,
         "policy": policy.as_ref().ok(), "problems": policy_problems.iter().chain(&intents.problems).collect::<Vec<_>>(),
         "warnings": warnings, "ignored": intents.ignored.0, "credentials": credentials,
+        "held": held,
     });
     common.print(&text, &value);
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) })

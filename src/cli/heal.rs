@@ -1,11 +1,8 @@
 //! `aam heal`: asks the running daemon to check connections at once.
 
+use super::daemon_request::DaemonRequest;
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
-use crate::credentials::{Secret, redact};
 use crate::model::ConnectionId;
-use crate::server::auth;
-use crate::server::probe::{self, Listener, ProvenAam};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,85 +18,44 @@ pub struct HealOptions {
 /// The timeout of the request. It is longer than the time that the daemon waits for the checks (`Prefer: wait=300`).
 const TIMEOUT: Duration = Duration::from_secs(330);
 
-/// Exits with 0 if all of the connections are ACTIVE, with 2 if not, and with 1 if the request to the daemon failed.
+/// Exits with 0 if all of the connections are ACTIVE, with 2 if not, and with 1 if the request to the daemon failed or an id
+/// could not be checked.
 pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult {
-    let (mut text, mut values, mut active) = (String::new(), Vec::new(), true);
-    let calls: Vec<(String, serde_json::Value)> = if options.ids.is_empty() {
-        vec![("/connections/heal".to_string(), serde_json::json!({ "namespace": options.namespace }))]
-    } else {
-        options
-            .ids
-            .iter()
-            .map(|id| Ok((format!("/connections/{}/heal", connection_id(id)?), serde_json::json!({}))))
-            .collect::<Result<_, CommandError>>()?
+    let body = match options.ids.is_empty() {
+        true => serde_json::json!({ "namespace": options.namespace }),
+        false => {
+            let ids = options.ids.iter().map(|id| connection_id(id)).collect::<Result<Vec<&str>, CommandError>>()?;
+            serde_json::json!({ "ids": ids })
+        }
     };
-    for (path, body) in calls {
-        // Each call proves its own connection, because the daemon may close one that is not used.
-        let mut daemon = daemon(common).await?;
-        let token = token(&common.registry)?;
-        let authorization = format!("Bearer {}", token.expose());
-        let headers = [("authorization", &*authorization), ("content-type", "application/json"), ("prefer", "wait=300")];
-        let response = tokio::time::timeout(TIMEOUT, daemon.post(&path, &headers, body.to_string())).await;
-        let (status, value) =
-            response.unwrap_or_else(|_| Err(format!("no response within {} s", TIMEOUT.as_secs()).into())).map_err(|error| {
-                let port = common.port;
-                CommandError::new(format!(
-                    "the daemon on port {port} did not answer: {error}; see its log, or restart it with aam serve"
-                ))
-            })?;
-        if !status.is_success() && value.get("status").and_then(|status| status.as_str()).is_none() {
-            let reason = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("it gives no reason").to_string();
-            let hint = if status.as_u16() == 401 || status.as_u16() == 403 {
-                "; set AAM_TOKEN to a token of the policy with the scope ops:heal"
-            } else {
-                ""
-            };
-            return Err(CommandError::new(format!("the daemon refused with {status}: {reason}{hint}")));
-        }
-        let results = match value.get("results").and_then(|results| results.as_array()) {
-            Some(results) => results.clone(),
-            None => vec![value],
-        };
-        for result in results {
-            let state = result["status"].as_str().unwrap_or("?");
-            active &= state == "ACTIVE";
-            text.push_str(&format!(
-                "{:<20} {}  {}\n",
-                state,
-                result["connection_id"].as_str().unwrap_or_default(),
-                result["message"].as_str().unwrap_or_default()
-            ));
-            values.push(result);
-        }
+    let daemon = DaemonRequest { common, scope: "ops:heal", timeout: TIMEOUT, prefer: "wait=300" };
+    let value = daemon.post("/connections/heal", &body).await?;
+    let (mut text, mut active) = (String::new(), true);
+    let results = value["results"].as_array().cloned().unwrap_or_default();
+    for result in &results {
+        let state = result["status"].as_str().unwrap_or("?");
+        active &= state == "ACTIVE";
+        text.push_str(&format!(
+            "{:<20} {}  {}\n",
+            state,
+            result["connection_id"].as_str().unwrap_or_default(),
+            result["message"].as_str().unwrap_or_default()
+        ));
     }
-    if values.is_empty() {
+    let skipped = value["skipped"].as_array().cloned().unwrap_or_default();
+    for one in &skipped {
+        let text_of = |key: &str| one[key].as_str().unwrap_or_default().to_string();
+        text.push_str(&format!("{:<20} {}  {}\n", "not checked", text_of("id"), text_of("message")));
+    }
+    if results.is_empty() && skipped.is_empty() {
         text.push_str("nothing to heal: every connection is ACTIVE\n");
     }
-    common.print(&text, &values);
-    Ok(if active { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
-}
-
-/// Connects to the daemon, and checks that it holds the registry of the command line. Any program can listen on the port,
-/// so without this check a token could be sent to one that only pretends to be AAM.
-pub(super) async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandError> {
-    let address = common.listener();
-    let registry = common.registry.display();
-    match probe::listener(address).await {
-        Listener::Absent => {
-            Err(CommandError::new(format!("no AAM answers on {address}; start one with aam serve, or pass its port with --port")))
-        }
-        Listener::Other => Err(CommandError::new(format!(
-            "the program that listens on {address} is not an AAM; pass the port of the AAM with --port"
-        ))),
-        Listener::Aam(running) => {
-            let (pid, theirs) = (running.info.pid, running.info.registry.clone());
-            running.prove(&common.registry).map_err(|reason| {
-                CommandError::new(format!(
-                    "no token was sent: the program that listens on {address} (it reports pid {pid} and the registry {theirs:?}) did not prove that it holds the registry {registry}: {reason}; pass the registry of the running daemon with --registry and its port with --port, and run this command as the user of the daemon"
-                ))
-            })
-        }
-    }
+    common.print(&text, &results.iter().chain(&skipped).collect::<Vec<_>>());
+    Ok(match (skipped.is_empty(), active) {
+        (false, _) => ExitCode::FAILURE,
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => ExitCode::from(EXIT_NOT_YET),
+    })
 }
 
 /// Checks an id of the command line, which becomes part of a path.
@@ -108,23 +64,4 @@ fn connection_id(text: &str) -> Result<&str, CommandError> {
         Ok(_) => Ok(text),
         Err(reason) => Err(CommandError::new(format!("invalid connection id: {reason}; aam status lists the connections"))),
     }
-}
-
-/// Returns `AAM_TOKEN` if it is set, or the admin token next to the registry.
-pub(super) fn token(registry: &Path) -> Result<Secret, CommandError> {
-    let token = match std::env::var("AAM_TOKEN") {
-        Ok(token) if !token.is_empty() => Secret::new(token),
-        _ => {
-            let path = auth::admin_path(registry);
-            let read = std::fs::read_to_string(&path).map_err(|error| {
-                CommandError::new(format!(
-                    "no token: AAM_TOKEN is not set and {} cannot be read: {error}; set AAM_TOKEN to a token with the scope ops:heal",
-                    path.display()
-                ))
-            })?;
-            Secret::new(read.trim().to_string())
-        }
-    };
-    redact::learn_value(token.expose());
-    Ok(token)
 }

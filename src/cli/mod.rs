@@ -4,7 +4,9 @@
 
 mod budget;
 mod check;
+mod confirm;
 mod consent;
+mod daemon_request;
 pub(crate) mod families;
 mod gate;
 mod heal;
@@ -93,6 +95,8 @@ enum Command {
     Report(report::ReportOptions),
     /// Ask the running daemon to check connections at once
     Heal(heal::HealOptions),
+    /// Confirm a change that is held because it would make many connections leave at once, or list what is held
+    Confirm(confirm::ConfirmOptions),
     /// Stop on technical debt that is not approved, declared in DEBT.md or not
     Gate(gate::GateOptions),
     /// Run the pipeline on the intents of one file without writing anything
@@ -166,6 +170,12 @@ impl CommandError {
     #[must_use]
     pub fn new(message: impl Into<String>) -> CommandError {
         CommandError { code: 1, message: message.into() }
+    }
+
+    /// Returns an equal error.
+    #[must_use]
+    pub fn copy(&self) -> CommandError {
+        CommandError { code: self.code, message: self.message.clone() }
     }
 
     /// Creates an error with exit code 78, for files of the user that are not valid.
@@ -259,6 +269,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Status(options) => status::run(&common, &options),
         Command::Report(options) => report::run(&common, &options),
         Command::Heal(options) => heal::run(&common, &options).await,
+        Command::Confirm(options) => confirm::run(&common, &options).await,
         Command::Gate(options) => gate::run(&common, &options),
         Command::Test(options) => test::run(&common, &options).await,
         Command::Verify => verify::run(&common),

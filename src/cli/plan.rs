@@ -14,12 +14,15 @@ use crate::intake::{Limits, Scanner};
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, Intent, Origin, Problem, Timestamp};
 use crate::pipeline::planned_calls;
+use crate::plan::departures::{DepartureKind, Holds};
 use crate::plan::{self, PlanContext, PlanItem};
 use crate::policy::LoadedPolicy;
 use crate::policy_loader;
 use crate::providers::{Process, Providers};
+use crate::reconcile::departures::{DepartureFinder, Departures};
 use crate::reconcile::secret_files;
 use crate::registry::{Reader, RegistryError};
+use crate::report::holds::{self, HoldBody};
 use crate::report::plan::{PlanReport, PlannedAttempt, Retirement, text};
 use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,23 +31,9 @@ use std::sync::Arc;
 
 /// Exits with 0 if there is nothing to do, with 2 if there is, and with 1 on an error.
 pub async fn run(common: &CommonOptions) -> CommandResult {
-    let reader = match Reader::open(&common.registry) {
-        Ok(reader) => Some(reader),
-        Err(RegistryError::Missing(_)) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let policy = match &reader {
-        Some(reader) => policy_in_force(common, reader)?,
-        None => policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?,
-    };
     let clock = clock::from_env();
     let now = clock.now();
-    let snapshot = match &reader {
-        Some(reader) => reader.snapshot()?,
-        None => Snapshot::default(),
-    };
-    let mut draft = Draft { snapshot, documents: BTreeMap::new(), retire: Vec::new(), problems: Vec::new() };
-    draft.fold_folder(common, now);
+    let (draft, policy, reader) = Draft::open(common, now)?;
     let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let providers = Providers::new(egress, Arc::clone(&clock), Process::Recording);
     let env = PlanEnv { engines: daemon::engines(clock), providers };
@@ -59,16 +48,80 @@ struct PlanEnv {
     providers: Arc<Providers>,
 }
 
+/// The changes that the next run would hold, in the order of their namespaces.
+///
+/// # Errors
+/// If the policy or the registry cannot be read.
+pub fn held(common: &CommonOptions) -> Result<Vec<HoldBody>, CommandError> {
+    let clock = clock::from_env();
+    let (draft, policy, reader) = Draft::open(common, clock.now())?;
+    let engines = daemon::engines(clock);
+    let context = PlanContext::new(policy, &draft.snapshot);
+    Ok(draft.departures(&engines, &context, reader.as_ref()).bodies(&draft, reader.as_ref()))
+}
+
+/// What leaves, and what of it is held.
+struct DraftDepartures {
+    holds: Holds,
+    /// The connections that would be retired.
+    retire: Vec<ConnectionId>,
+}
+
+impl DraftDepartures {
+    fn bodies(&self, draft: &Draft, reader: Option<&Reader>) -> Vec<HoldBody> {
+        self.holds.holds.iter().map(|hold| holds::body(hold, |id| draft.document(id, reader))).collect()
+    }
+
+    /// The connections of all holds, with whether they can be checked meanwhile.
+    fn held(&self) -> BTreeMap<ConnectionId, bool> {
+        let members = self.holds.holds.iter().flat_map(|hold| &hold.departures);
+        members.map(|(id, departure)| (*id, departure.checkable)).collect()
+    }
+}
+
 /// The snapshot as it would be after the next scan of the folder.
 struct Draft {
     snapshot: Snapshot,
     /// Intents that are only in the folder, by the sequence number of the ledger entry that they would get.
     documents: BTreeMap<u64, Intent>,
-    retire: Vec<ConnectionId>,
     problems: Vec<Problem>,
 }
 
 impl Draft {
+    /// Reads the registry and the policy, and applies the changes of the folder.
+    fn open(common: &CommonOptions, now: Timestamp) -> Result<(Draft, LoadedPolicy, Option<Reader>), CommandError> {
+        let reader = match Reader::open(&common.registry) {
+            Ok(reader) => Some(reader),
+            Err(RegistryError::Missing(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let policy = match &reader {
+            Some(reader) => policy_in_force(common, reader)?,
+            None => policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?,
+        };
+        let snapshot = match &reader {
+            Some(reader) => reader.snapshot()?,
+            None => Snapshot::default(),
+        };
+        let mut draft = Draft { snapshot, documents: BTreeMap::new(), problems: Vec::new() };
+        draft.fold_folder(common, now);
+        Ok((draft, policy, reader))
+    }
+
+    /// Finds what leaves, as the daemon does.
+    fn departures(&self, engines: &Engines, context: &PlanContext, reader: Option<&Reader>) -> DraftDepartures {
+        let document = |seq: u64| {
+            let stored = || serde_json::from_str::<Intent>(&reader?.body(seq).ok()??).ok();
+            self.documents.get(&seq).cloned().or_else(stored)
+        };
+        let departures = Departures::find(&self.snapshot, &DepartureFinder { engines, context, document: &document });
+        let mut holds = Holds::new(&self.snapshot, &departures, &context.policy);
+        let _ = holds.take_confirmed();
+        let withdrawn = departures.iter().filter(|(_, departure)| departure.kind == DepartureKind::Withdrawn);
+        let retire = withdrawn.map(|(id, _)| *id).filter(|id| !holds.contains(*id)).collect();
+        DraftDepartures { holds, retire }
+    }
+
     fn fold_folder(&mut self, common: &CommonOptions, now: Timestamp) {
         let mut scanner = Scanner::new(&common.intents, Limits::default());
         let (mut present, mut bad) = (BTreeSet::new(), BTreeSet::new());
@@ -125,10 +178,6 @@ impl Draft {
         let ids: Vec<ConnectionId> = self.snapshot.desired_by(origin).filter(|id| !keep.contains(id) && open(id)).collect();
         for id in ids {
             self.apply(String::new(), id, Fact::IntentWithdrawn { origin: origin.clone(), reason: String::new() }, now);
-            if self.snapshot.connections.get(&id).is_some_and(|known| known.orphaned()) {
-                self.apply(String::new(), id, Fact::ConnectionRetired, now);
-                self.retire.push(id);
-            }
         }
     }
 
@@ -140,13 +189,16 @@ impl Draft {
 
     fn plan(self, loaded: LoadedPolicy, env: &PlanEnv, reader: Option<&Reader>, now: Timestamp) -> PlanReport {
         let secrets = secret_files::read_once(&loaded.policy, &self.snapshot, now);
-        let context = PlanContext::new(loaded.clone(), &self.snapshot).with_secrets(secrets.into());
+        let mut context = PlanContext::new(loaded.clone(), &self.snapshot).with_secrets(secrets.into());
+        let departures = self.departures(&env.engines, &context, reader);
+        context.held = departures.held();
         let items = plan::plan(&self.snapshot, &context, &BTreeSet::new(), now);
         let (due, later): (Vec<PlanItem>, Vec<PlanItem>) = items.into_iter().partition(|item| item.due <= now);
         let attempts = due.into_iter().map(|item| self.describe(item, &loaded, env, reader)).collect();
         PlanReport {
             now: attempts,
-            retire: self.retire.iter().map(|id| self.retirement(*id, reader)).collect(),
+            retire: departures.retire.iter().map(|id| self.retirement(*id, reader)).collect(),
+            held: departures.bodies(&self, reader),
             waiting: later.len(),
             next_due: later.first().map(|item| item.due),
             problems: self.problems,

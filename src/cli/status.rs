@@ -3,9 +3,16 @@
 use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions};
 use crate::clock;
+use crate::daemon;
 use crate::model::{ConnectionId, Intent, StepReport};
+use crate::plan::PlanContext;
+use crate::plan::departures::Holds;
+use crate::policy::LoadedPolicy;
+use crate::reconcile::departures::{DepartureFinder, Departures};
 use crate::registry::Reader;
+use crate::report::holds::{self, HeldBody, HoldBody};
 use crate::report::status;
+use crate::snapshot::Snapshot;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -17,18 +24,34 @@ pub struct StatusOptions {
     namespace: Option<String>,
 }
 
+/// What is held according to the registry and the policy file. Changes of the folder are not read here; `aam plan` shows them.
+fn held(snapshot: &Snapshot, policy: LoadedPolicy, document: &dyn Fn(u64) -> Option<Intent>) -> Holds {
+    let engines = daemon::engines(clock::from_env());
+    let context = PlanContext::new(policy, snapshot);
+    let departures = Departures::find(snapshot, &DepartureFinder { engines: &engines, context: &context, document });
+    Holds::new(snapshot, &departures, &context.policy)
+}
+
 /// Exits with 0, or with 1 if the connection does not exist.
 pub fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
     let snapshot = reader.snapshot()?;
     let document = |seq: u64| -> Option<Intent> { serde_json::from_str(&reader.body(seq).ok()??).ok() };
     let Some(start) = &options.id else {
+        let policy = policy_in_force(common, &reader);
         let namespace = match &options.namespace {
             Some(namespace) => namespace.clone(),
-            None => policy_in_force(common, &reader)?.policy.namespace.clone(),
+            None => policy.as_ref().map_err(CommandError::copy)?.policy.namespace.clone(),
         };
-        let lines = status::lines(&snapshot, &namespace, clock::from_env().now(), document);
-        common.print(&status::list(&lines), &lines);
+        let held = policy.map(|policy| held(&snapshot, policy, &document)).unwrap_or_default();
+        let mut lines = status::lines(&snapshot, &namespace, clock::from_env().now(), document);
+        for line in &mut lines {
+            line.held = HeldBody::new(&held, line.connection_id);
+        }
+        let of_namespace = held.holds.iter().filter(|hold| hold.namespace == namespace);
+        let bodies: Vec<HoldBody> =
+            of_namespace.map(|hold| holds::body(hold, |id| document(snapshot.connections.get(&id)?.document))).collect();
+        common.print(&(holds::text(&bodies) + &status::list(&lines)), &lines);
         return Ok(ExitCode::SUCCESS);
     };
     let matches: Vec<ConnectionId> =
@@ -45,8 +68,13 @@ pub fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
     let body = known.last.as_ref().and_then(|last| reader.body(last.seq).ok().flatten());
     let steps: Vec<StepReport> = body.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let intent = document(known.document);
-    let text = status::details(*id, known, intent.as_ref(), &steps, clock::from_env().now());
-    let value = serde_json::json!({ "connection_id": id, "status": known.state(), "intent": intent, "steps": steps,
+    let held = policy_in_force(common, &reader).map(|policy| held(&snapshot, policy, &document)).unwrap_or_default();
+    let held = HeldBody::new(&held, *id);
+    let mut text = status::details(*id, known, intent.as_ref(), &steps, clock::from_env().now());
+    if let Some(held) = &held {
+        text.push_str(&holds::held_line(held));
+    }
+    let value = serde_json::json!({ "connection_id": id, "status": known.state(), "intent": intent, "steps": steps, "held": held,
         "credential_ends_at": known.credential_ends_at().map(crate::model::Timestamp::rfc3339) });
     common.print(&text, &value);
     Ok(ExitCode::SUCCESS)

@@ -126,7 +126,8 @@ pub const DEMO_NAMESPACE: &str = "demo";
 /// The name of the admin token in origins (`api:admin`). No token of the policy may have it.
 pub const ADMIN_TOKEN: &str = "admin";
 
-/// Where an intent comes from: `folder:<path below the intents folder>`, `api:<token name>` or `seed:<file>`.
+/// Where an intent comes from: `folder:<path below the intents folder>`, `api:<token name>`, `handoff:<token name>` or
+/// `seed:<file>`.
 ///
 /// All intents of one file have the same origin.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -144,6 +145,18 @@ impl Origin {
     #[must_use]
     pub fn api(name: &str) -> Origin {
         Origin(format!("api:{name}").into())
+    }
+
+    /// Returns the origin of the candidates that are handed over with the token `name`.
+    #[must_use]
+    pub fn handoff(name: &str) -> Origin {
+        Origin(format!("handoff:{name}").into())
+    }
+
+    /// Whether this is the origin of candidates that were handed over.
+    #[must_use]
+    pub fn is_handoff(&self) -> bool {
+        self.0.starts_with("handoff:")
     }
 
     /// Returns the name of the token if this is the origin of a push over the API.

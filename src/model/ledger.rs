@@ -46,10 +46,35 @@ pub enum Fact {
     CatalogRegistered { version: u32, digest: Digest, streams: u32, breaking: Vec<String>, additive: Vec<String> },
     /// No origin asks for the connection any longer.
     ConnectionRetired,
+    /// A person or the policy confirmed that the connection leaves although its departure was held. `cause` identifies the
+    /// change, and `by` names who confirmed it.
+    DepartureConfirmed { cause: Digest, by: String },
     /// A policy came into force. Body: its text.
     PolicyAccepted { policy: Digest },
+    /// A discovery tool handed candidates over. Body: the answer and every candidate with what became of it.
+    HandoffReceived(HandoffFacts),
     /// The seed of a namespace was loaded; the namespace is read-only from here on.
     NamespaceSealed { documents: u32 },
+}
+
+/// The facts of a handoff.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandoffFacts {
+    /// The id of the handoff: a UUIDv5 of the namespace and the run.
+    pub handoff: String,
+    /// The id of the discovery run.
+    pub run: String,
+    pub tenant_id: String,
+    pub entity_id: String,
+    /// The name of the token that handed them over.
+    pub token: String,
+    /// The digest of the content.
+    pub content: Digest,
+    pub received: u32,
+    pub accepted: u32,
+    pub rejected: u32,
+    /// How many of the accepted candidates are recorded only.
+    pub inventory_only: u32,
 }
 
 /// The facts of a finished attempt.
@@ -219,8 +244,15 @@ impl Fact {
     }
 
     /// The kinds of the facts about a connection, which its history consists of.
-    pub const CONNECTION_KINDS: [&'static str; 6] =
-        ["intent_accepted", "intent_withdrawn", "attempt_begun", "attempt_finished", "catalog_registered", "connection_retired"];
+    pub const CONNECTION_KINDS: [&'static str; 7] = [
+        "intent_accepted",
+        "intent_withdrawn",
+        "attempt_begun",
+        "attempt_finished",
+        "catalog_registered",
+        "connection_retired",
+        "departure_confirmed",
+    ];
 
     /// Returns the kind as it is stored in the column `kind`.
     #[must_use]
@@ -232,7 +264,9 @@ impl Fact {
             Fact::AttemptFinished(_) => "attempt_finished",
             Fact::CatalogRegistered { .. } => "catalog_registered",
             Fact::ConnectionRetired => "connection_retired",
+            Fact::DepartureConfirmed { .. } => "departure_confirmed",
             Fact::PolicyAccepted { .. } => "policy_accepted",
+            Fact::HandoffReceived(_) => "handoff_received",
             Fact::NamespaceSealed { .. } => "namespace_sealed",
         }
     }

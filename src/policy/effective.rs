@@ -4,7 +4,8 @@ mod credentials;
 
 use super::duration_text::format as duration;
 use super::grants::{HostPattern, LocatorPattern};
-use super::{ApiRate, Cap, FamilyPolicy, Policy, ServiceAuth, ServicePolicy, Token, size_text};
+use super::{ApiRate, Cap, FamilyPolicy, Handoff, Policy, ServiceAuth, ServicePolicy, Token, size_text};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -49,10 +50,20 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     line(format!("recheck: {{health: {health}, drift: {drift}, awaiting_credentials: {awaiting}}}"));
     let reconcile = &policy.reconcile;
     let (resync, memory) = (duration(&reconcile.resync), size_text::format(&reconcile.memory));
-    line(format!("reconcile: {{concurrency: {}, resync: {resync}, memory: {memory}}}", reconcile.concurrency));
+    let max_retire = reconcile
+        .max_retire
+        .map_or("none".to_string(), |limit| format!("{{connections: {}, percent: {}}}", limit.connections, limit.percent));
+    // Digests are quoted, because some consist of digits only.
+    let confirm: Vec<String> = reconcile.confirm.iter().map(|digest| format!("\"{digest}\"")).collect();
+    line(format!(
+        "reconcile:\n  concurrency: {}\n  resync: {resync}\n  memory: {memory}\n  max_retire: {max_retire}\n  confirm: [{}]",
+        reconcile.concurrency,
+        confirm.join(", ")
+    ));
     line(families(policy));
     line(manifests(policy));
     line(credentials::credentials(&policy.credentials));
+    line(handoff(&policy.handoff));
     line(api(policy));
     out
 }
@@ -171,6 +182,35 @@ fn manifests(policy: &Policy) -> String {
             let _ = write!(text, "\n        - {}", serde_json::to_string(post).unwrap_or_default());
         }
     }
+    text
+}
+
+fn handoff(handoff: &Handoff) -> String {
+    let pairs = |map: &BTreeMap<String, String>| {
+        let pairs: Vec<String> = map.iter().map(|(key, value)| format!("{}: {}", quoted(key), quoted(value))).collect();
+        format!("{{{}}}", pairs.join(", "))
+    };
+    let mut text = "handoff:\n  vendors:".to_string();
+    if handoff.vendors.is_empty() {
+        text.push_str(" {}");
+    }
+    for (name, vendor) in &handoff.vendors {
+        let owner = &vendor.owner;
+        let locator = or_null(vendor.credential_locator.as_ref().map(ToString::to_string).as_ref());
+        let _ = write!(
+            text,
+            "\n    {}:\n      source_type: {}\n      resource_ids: {}\n      credential_locator: {locator}\n      owner: {{user: {}, confidence: {}, why: {}}}\n      risk_level: {}\n      evidence_source: {}",
+            quoted(name),
+            quoted(&vendor.source_type),
+            list(&vendor.resource_ids),
+            quoted(&owner.user),
+            owner.confidence,
+            quoted(&owner.why),
+            vendor.risk_level,
+            quoted(&vendor.evidence_source)
+        );
+    }
+    let _ = write!(text, "\n  statuses: {}\n  namespaces: {}", pairs(&handoff.statuses), pairs(&handoff.namespaces));
     text
 }
 

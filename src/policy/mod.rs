@@ -5,6 +5,7 @@
 //! - `diff` describes what a change of the policy would do.
 //! - `credentials` names the places that credentials come from: folders, a vault, service principals, consents.
 //! - `grants` decides who may send which credential where.
+//! - `handoff` supplies what the candidates of a discovery tool lack.
 //! - `effective` prints a policy with all defaults filled in.
 
 pub mod active;
@@ -12,6 +13,7 @@ pub mod credentials;
 pub mod diff;
 pub mod effective;
 pub mod grants;
+pub mod handoff;
 mod listed_server;
 mod login_host;
 pub mod manifests;
@@ -26,6 +28,7 @@ use crate::model::{Digest, Risk};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
 pub use credentials::{Credentials, Principal};
 use grants::CredentialGrant;
+pub use handoff::{Handoff, HandoffVendor};
 use ipnet::IpNet;
 pub use listed_server::ListedServer;
 pub use login_host::LoginHost;
@@ -57,6 +60,7 @@ pub struct Policy {
     pub families: BTreeMap<String, FamilyPolicy>,
     pub manifests: Manifests,
     pub credentials: Credentials,
+    pub handoff: Handoff,
     pub api: Api,
     /// SHA-256 of the file's bytes.
     pub digest: Digest,
@@ -182,6 +186,24 @@ pub struct Reconcile {
     /// The bytes that all attempts together may hold.
     #[serde(with = "size_text")]
     pub memory: u64,
+    /// How many connections may leave at once without a confirmation; `None` if any number may.
+    pub max_retire: Option<MaxRetire>,
+    /// The held changes that the policy confirms, by the first hex digits of their digests.
+    pub confirm: Vec<String>,
+}
+
+/// The limits for connections that leave at once. A change that exceeds one of them is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MaxRetire {
+    pub connections: usize,
+    /// The share of the desired connections of the namespace, for changes of more than 5 connections.
+    pub percent: u8,
+}
+
+impl Default for MaxRetire {
+    fn default() -> MaxRetire {
+        MaxRetire { connections: 10, percent: 20 }
+    }
 }
 
 /// The settings of one family.
@@ -249,11 +271,15 @@ pub enum TokenScope {
     RegistryRead,
     #[serde(rename = "ops:heal")]
     OpsHeal,
+    /// Confirms changes that are held.
+    #[serde(rename = "ops:confirm")]
+    OpsConfirm,
 }
 
 impl TokenScope {
     /// All scopes.
-    pub const ALL: [TokenScope; 3] = [TokenScope::IntentsWrite, TokenScope::RegistryRead, TokenScope::OpsHeal];
+    pub const ALL: [TokenScope; 4] =
+        [TokenScope::IntentsWrite, TokenScope::RegistryRead, TokenScope::OpsHeal, TokenScope::OpsConfirm];
 
     /// The name of the scope in the policy and in API errors.
     #[must_use]
@@ -262,6 +288,7 @@ impl TokenScope {
             TokenScope::IntentsWrite => "intents:write",
             TokenScope::RegistryRead => "registry:read",
             TokenScope::OpsHeal => "ops:heal",
+            TokenScope::OpsConfirm => "ops:confirm",
         }
     }
 }

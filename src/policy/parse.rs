@@ -3,16 +3,18 @@
 mod consents;
 mod credentials;
 mod grants;
+mod handoff;
 mod listener;
 mod principals;
 mod reach;
+mod retire;
 mod services;
 mod tokens;
 
 use super::credentials::Credentials;
 use super::manifests::{Manifests, manifests};
 use super::read::{Fields, Reader, Spot};
-use super::{Api, Backoff, Breaker, Caps, Eligibility, Files, Policy, Recheck, Reconcile, SafeMode, Slo, yaml};
+use super::{Api, Backoff, Breaker, Caps, Eligibility, Files, MaxRetire, Policy, Recheck, Reconcile, SafeMode, Slo, yaml};
 use crate::model::{DEMO_NAMESPACE, Digest, Problem, Risk};
 pub use listener::host_and_port;
 use reach::{caps, default_cap, families, files, network};
@@ -20,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokens::api;
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "version",
     "namespace",
     "slo",
@@ -37,6 +39,7 @@ const KEYS: [&str; 17] = [
     "families",
     "manifests",
     "credentials",
+    "handoff",
     "api",
 ];
 
@@ -89,6 +92,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         families: fields.get("families").map(|spot| families(r, &spot)).unwrap_or_default(),
         manifests,
         credentials: r.field(&fields, "credentials", Credentials::default(), credentials::credentials),
+        handoff: handoff::handoff(r, &fields),
         api: r.field(&fields, "api", Api::default(), api),
         digest,
     })
@@ -220,7 +224,7 @@ const DEFAULT_CONCURRENCY: usize = 2000;
 const DEFAULT_MEMORY_BYTES: u64 = 256 << 20;
 
 fn reconcile(r: &mut Reader, fields: &Fields<'_>) -> Reconcile {
-    let fields = section(r, fields, "reconcile", &["concurrency", "resync", "memory"]);
+    let fields = section(r, fields, "reconcile", &["concurrency", "resync", "memory", "max_retire", "confirm"]);
     let attempts = |r: &mut Reader, spot: &Spot<'_>| r.whole(spot, 1..=10_000).and_then(|value| usize::try_from(value).ok());
     Reconcile {
         concurrency: fields
@@ -230,6 +234,8 @@ fn reconcile(r: &mut Reader, fields: &Fields<'_>) -> Reconcile {
         memory: fields
             .as_ref()
             .map_or(DEFAULT_MEMORY_BYTES, |fields| r.field(fields, "memory", DEFAULT_MEMORY_BYTES, Reader::size)),
+        max_retire: fields.as_ref().map_or(Some(MaxRetire::default()), |fields| retire::max_retire(r, fields)),
+        confirm: fields.as_ref().map_or(Vec::new(), |fields| r.field(fields, "confirm", Vec::new(), retire::confirm)),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Runs one attempt: read the rows, record its beginning, run the pipeline, record its outcome. Nothing is called before
 //! the beginning is on disk.
 
+use super::departures;
 use super::handle::Handle;
 use crate::fault;
 use crate::model::ledger::{AttemptContext, Why};
-use crate::model::{Catalog, ConnectionId, Intent, Origin, Scope, Timestamp};
+use crate::model::{Catalog, ConnectionId, Digest, Intent, Origin, Scope, Timestamp};
 use crate::pipeline::{Attempt, Env, Job};
 use crate::plan::PlanItem;
 use crate::policy::LoadedPolicy;
@@ -84,6 +85,13 @@ async fn begin(
 fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContext)>, RegistryError> {
     let loaded = handle.loaded();
     let Some((job, generation, locator)) = read_job(handle, &loaded, item.connection, item.scope)? else { return Ok(None) };
+    if let Some(slice) = held_slice(handle, item.connection) {
+        // The attempt stands for the rules under which the connection was allowed, so that the change stays visible.
+        let begun_at = Timestamp(0);
+        let context =
+            AttemptContext { begun_at, generation, scope: item.scope, why: item.why, policy: loaded.policy.digest, slice };
+        return Ok(Some((job, context)));
+    }
     let inputs = Rights::new(&loaded.policy).add_to(handle.slice(&loaded, &job.intent.source_type), job.origins.iter());
     let context = AttemptContext {
         begun_at: Timestamp(0),
@@ -94,6 +102,13 @@ fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContex
         slice: loaded.policy.credentials.add_definition(inputs, locator.as_deref()),
     };
     Ok(Some((job, context)))
+}
+
+/// The slice of the latest attempt of a connection whose departure is held.
+fn held_slice(handle: &Handle, connection: ConnectionId) -> Option<Digest> {
+    let held = handle.holds.load().contains(connection);
+    let snapshot = handle.registry.snapshot();
+    snapshot.connections.get(&connection)?.last.as_ref().filter(|_| held).map(|last| last.facts.slice)
 }
 
 /// Reads the job of a full attempt for `connection` under the policy in force, for what is not an attempt of the loop.
@@ -116,11 +131,14 @@ fn read_job(
     scope: Scope,
 ) -> Result<Option<RecordedJob>, RegistryError> {
     let registry = &handle.registry;
+    let held = handle.holds.load().contains(connection);
     let (document, generation, catalog, origins, locator) = {
         let snapshot = registry.snapshot();
         let Some(known) = snapshot.connections.get(&connection).filter(|known| known.retired.is_none()) else {
             return Ok(None);
         };
+        let before = held.then(|| known.before_departure());
+        let known = before.as_ref().unwrap_or(known);
         let origins: Vec<Origin> = known.origins_in_force().cloned().collect();
         (known.document, known.generation, known.catalog, origins, known.locator.clone())
     };
@@ -129,7 +147,11 @@ fn read_job(
         Some((_, seq, _)) => registry.reader().body(seq)?.and_then(|text| serde_json::from_str(&text).ok()),
         None => None,
     };
-    let (policy, sources) = (Arc::clone(&loaded.policy), Arc::clone(&loaded.sources));
+    let sources = Arc::clone(&loaded.sources);
+    let policy = match held {
+        true => Arc::new(departures::admitting(&loaded.policy, &intent)),
+        false => Arc::clone(&loaded.policy),
+    };
     Ok(Some((Job { connection, intent, scope, policy, sources, origins, known }, generation, locator)))
 }
 

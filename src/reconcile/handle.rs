@@ -3,8 +3,10 @@
 use super::in_flight::InFlight;
 use crate::clock::Clock;
 use crate::model::{ConnectionId, Digest, Problem, Timestamp};
+use crate::plan::departures::{Hold, Holds};
 use crate::policy::{ActivePolicy, LoadedPolicy, Policy};
 use crate::registry::{Registry, RegistryError};
+use crate::report::holds;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,6 +36,8 @@ pub struct Handle {
     wakes: Arc<Notify>,
     /// The running attempts and the heals that wait for one.
     pub in_flight: Arc<InFlight>,
+    /// The changes that are held, as of the last sync.
+    pub holds: ArcSwap<Holds>,
     slices: Mutex<Slices>,
 }
 
@@ -75,6 +79,7 @@ impl Handle {
             stopping: watch::Sender::new(false),
             wakes: Arc::default(),
             in_flight: Arc::default(),
+            holds: ArcSwap::default(),
             slices: Mutex::default(),
         })
     }
@@ -163,6 +168,23 @@ impl Handle {
         self.in_flight.contains(connection)
     }
 
+    /// Publishes the changes that are held. A change that was not held before is logged.
+    pub fn publish_holds(&self, holds: Holds) {
+        let before = self.holds.load_full();
+        if before.holds.is_empty() && holds.holds.is_empty() {
+            return;
+        }
+        let is_new = |hold: &&Hold| !before.holds.iter().any(|known| known.digest == hold.digest);
+        for hold in holds.holds.iter().filter(is_new) {
+            tracing::warn!(target: "aam::retire", digest = %hold.digest.short(), "{}; {}", holds::message(hold), holds::fix(hold));
+        }
+        for ended in before.holds.iter().filter(|ended| !holds.holds.iter().any(|hold| hold.namespace == ended.namespace)) {
+            tracing::info!(target: "aam::retire", namespace = %ended.namespace, "nothing is held any more");
+        }
+        self.holds.store(Arc::new(holds));
+        self.in_flight.notify();
+    }
+
     /// The number of running attempts.
     #[must_use]
     pub fn attempts_in_flight(&self) -> usize {
@@ -200,7 +222,10 @@ impl Handle {
         let Some(known) = snapshot.connections.get(&connection) else {
             return false;
         };
-        known.last.as_ref().is_some_and(|last| last.facts.generation == known.generation)
+        // A connection whose departure is held is checked with its earlier document.
+        let holds = self.holds.load();
+        let held = || holds.seq >= known.document && holds.contains(connection);
+        (known.last.as_ref().is_some_and(|last| last.facts.generation == known.generation) || held())
             && known.last_checked().is_some_and(|at| at >= since)
     }
 }

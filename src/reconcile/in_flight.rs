@@ -91,6 +91,11 @@ impl InFlight {
         self.ended.subscribe()
     }
 
+    /// Notifies those who wait for attempts to end that what they wait for may be decided without one.
+    pub fn notify(&self) {
+        self.ended.send_modify(|count| *count += 1);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,6 +2,7 @@
 //! wake.
 
 pub mod attempt;
+pub mod departures;
 pub mod folder_sync;
 pub mod handle;
 pub mod in_flight;

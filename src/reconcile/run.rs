@@ -4,16 +4,18 @@
 //! concurrently with the loop, at most `reconcile.concurrency` at the same time and one per connection.
 
 use super::attempt;
+use super::departures::{DepartureFinder, Departures};
 use super::folder_sync::FolderSync;
 use super::handle::Handle;
 use super::open_files;
 use super::queue::Queue;
-use crate::model::{ConnectionId, Timestamp};
+use crate::model::{ConnectionId, Intent, Timestamp};
 use crate::pipeline::Env;
+use crate::plan::departures::{DepartureKind, Holds};
 use crate::plan::{self, PlanContext, PlanItem};
 use crate::registry::RegistryError;
 use crate::snapshot::Snapshot;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -30,6 +32,8 @@ pub enum Until {
     Stopped,
     /// When everything that is due has been attempted once.
     Settled,
+    /// When the policy and the folder are read and what leaves is decided. Nothing is attempted.
+    Synced,
 }
 
 /// An attempt that ended: its item of the plan, when it began, and what became of it.
@@ -55,6 +59,10 @@ struct Loop {
     /// Whether the loop was woken since the last sync.
     resync: bool,
     synced_at: Timestamp,
+    /// The connections that leave.
+    departures: Departures,
+    /// Connections to plan again because their departure is held or not held any more.
+    replan_next: BTreeSet<ConnectionId>,
     /// The `seq` of the entry up to which the queue reflects the registry, or `None` if everything must be planned again.
     planned: Option<u64>,
 }
@@ -79,6 +87,8 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
         attempts_by_files,
         resync: true,
         synced_at,
+        departures: Departures::default(),
+        replan_next: BTreeSet::new(),
         planned: None,
     };
     let mut stopping = this.handle.stopping.subscribe();
@@ -90,6 +100,9 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
                 this.handle.ready.send_replace(true);
                 first = false;
             }
+        }
+        if until == Until::Synced {
+            break;
         }
         this.dispatch();
         if until == Until::Settled && this.settled() {
@@ -127,6 +140,9 @@ impl Loop {
             self.handle.report_error(&error);
         }
         self.handle.passed();
+        if let Err(error) = self.settle_departures().await {
+            self.handle.report_error(&error);
+        }
         self.replan();
         let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(target: "aam::sync", us, "read the policy and the folder, and planned");
@@ -139,23 +155,79 @@ impl Loop {
         }
     }
 
+    /// Puts the policy and the files of secrets into the context of the plan. After a change, everything is planned again.
+    fn refresh_context(&mut self) {
+        let (loaded, secrets) = (self.handle.loaded(), self.folder_sync.stored_secrets());
+        let snapshot = self.handle.registry.snapshot();
+        if self.planned.is_some() && self.context.covers(&loaded, &snapshot) && *self.context.secrets == *secrets {
+            return;
+        }
+        self.env.providers.set_policy(&loaded.policy);
+        let held = std::mem::take(&mut self.context.held);
+        self.context = PlanContext::new(loaded, &snapshot).with_secrets(secrets);
+        self.context.held = held;
+        self.planned = None;
+    }
+
+    /// Retires what no intent asks for any more, unless so much leaves at once that it is held.
+    async fn settle_departures(&mut self) -> Result<(), RegistryError> {
+        self.refresh_context();
+        let handle = Arc::clone(&self.handle);
+        let registry = &handle.registry;
+        let changed = self.planned.and_then(|seq| registry.snapshot().changed_after(seq));
+        {
+            let document = |seq: u64| -> Option<Intent> { serde_json::from_str(&registry.reader().body(seq).ok()??).ok() };
+            let finder = DepartureFinder { engines: &self.env.engines, context: &self.context, document: &document };
+            self.departures.update(|| registry.snapshot(), &finder, changed.as_ref());
+        }
+        let mut holds = Holds::new(&registry.snapshot(), &self.departures.0, &self.context.policy);
+        for hold in holds.take_confirmed() {
+            let members = hold.departures.iter().map(|(id, departure)| (*id, departure.cause)).collect();
+            registry.confirm(members, "the policy (reconcile.confirm)").await?;
+        }
+        let held = holds.ids();
+        let leaving =
+            self.departures.0.iter().filter(|(id, departure)| departure.kind == DepartureKind::Withdrawn && !held.contains(id));
+        let leaving: Vec<ConnectionId> = leaving.map(|(id, _)| *id).collect();
+        if !leaving.is_empty() {
+            registry.retire_orphans(leaving).await?;
+        }
+        self.hold(holds);
+        Ok(())
+    }
+
+    /// Puts the holds into force.
+    fn hold(&mut self, holds: Holds) {
+        let members = holds.holds.iter().flat_map(|hold| &hold.departures);
+        let held: BTreeMap<ConnectionId, bool> = members.map(|(id, departure)| (*id, departure.checkable)).collect();
+        if held != self.context.held {
+            let ids = |held: &BTreeMap<ConnectionId, bool>| held.keys().copied().collect::<BTreeSet<_>>();
+            let changed = ids(&held).symmetric_difference(&ids(&self.context.held)).copied().collect::<Vec<_>>();
+            self.replan_next.extend(changed);
+            self.context.held = held;
+        }
+        self.handle.publish_holds(holds);
+    }
+
     /// Plans the connections whose desired state, policy or heals changed. What an attempt changes is planned when it ends.
     fn replan(&mut self) {
         let in_flight = &self.handle.in_flight;
         let heals = in_flight.heals();
-        let loaded = self.handle.loaded();
         let now = self.handle.clock.now();
         let snapshot = self.handle.registry.snapshot();
+        let paused = |id: ConnectionId| self.context.held.get(&id) == Some(&false);
         in_flight.retain_heals(|id| {
-            snapshot.connections.get(&id).is_some_and(|known| known.retired.is_none() && !snapshot.is_closed(&known.namespace))
+            let known = snapshot.connections.get(&id);
+            known.is_some_and(|known| known.retired.is_none() && !snapshot.is_closed(&known.namespace)) && !paused(id)
         });
-        let same = self.context.covers(&loaded, &snapshot);
         let mut whole = false;
-        let secrets = self.folder_sync.stored_secrets();
-        let same = same && *self.context.secrets == *secrets;
-        let changed = self.planned.and_then(|seq| snapshot.changed_after(seq));
+        let mut changed = self.planned.and_then(|seq| snapshot.changed_after(seq));
         self.release_retired(&snapshot, changed.as_ref());
-        match changed.filter(|_| same) {
+        let held_changed = std::mem::take(&mut self.replan_next);
+        if let Some(changed) = &mut changed {
+            changed.extend(held_changed);
+        }
+        match changed {
             Some(changed) => {
                 for id in changed.union(&heals).filter(|id| !in_flight.contains(**id)) {
                     let item = plan::plan_one(&snapshot, *id, &self.context, heals.contains(id), now);
@@ -163,8 +235,6 @@ impl Loop {
                 }
             }
             None => {
-                self.env.providers.set_policy(&loaded.policy);
-                self.context = PlanContext::new(loaded, &snapshot).with_secrets(secrets);
                 let plan = plan::plan(&snapshot, &self.context, &heals, now);
                 self.queue.replace(plan.into_iter().filter(|item| !in_flight.contains(item.connection)));
                 whole = true;
@@ -275,6 +345,13 @@ impl Loop {
         let now = self.handle.clock.now();
         let snapshot = self.handle.registry.snapshot();
         let known = snapshot.connections.get(&connection);
+        if known.is_some_and(|known| self.planned.is_none_or(|planned| known.document > planned)) {
+            // Its document changed while the attempt ran. The next sync decides first whether its departure is held.
+            drop(snapshot);
+            self.queue.put(connection, None);
+            self.handle.wake();
+            return;
+        }
         // A secret that was stored while the attempt ran may have come too late for it. The row of a re-check that found
         // nothing new does not say when it began.
         let stored = known.and_then(|known| self.context.secret_changed(known)).is_some_and(|changed| changed >= begun);

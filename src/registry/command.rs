@@ -2,7 +2,7 @@
 
 use super::RegistryError;
 use crate::egress::BudgetReservation;
-use crate::model::ledger::{AttemptContext, Finished};
+use crate::model::ledger::{AttemptContext, Finished, HandoffFacts};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Outcome};
 use tokio::sync::oneshot;
 
@@ -16,6 +16,25 @@ pub(super) enum Command {
     },
     Withdraw {
         withdrawn: Vec<(ConnectionId, Origin)>,
+        reason: String,
+        reply: Reply<()>,
+    },
+    Handoff {
+        handoff: Box<NewHandoff>,
+        reply: Reply<HandoffReceipt>,
+    },
+    RetireOrphans {
+        connections: Vec<ConnectionId>,
+        reply: Reply<()>,
+    },
+    Confirm {
+        members: Vec<(ConnectionId, Digest)>,
+        by: String,
+        reply: Reply<()>,
+    },
+    Retire {
+        connection: ConnectionId,
+        origins: Vec<Origin>,
         reason: String,
         reply: Reply<()>,
     },
@@ -66,6 +85,30 @@ pub(super) enum Command {
 pub struct Acceptance {
     pub connection: ConnectionId,
     pub change: IntentChange,
+}
+
+/// A handoff to record, together with the intents that follow from it.
+#[derive(Clone, Debug)]
+pub struct NewHandoff {
+    pub namespace: String,
+    pub facts: HandoffFacts,
+    /// The answer and the candidates, as JSON.
+    pub body: String,
+    pub documents: Vec<(Intent, Origin)>,
+    pub origin: Origin,
+    /// The connections that `origin` does not desire any more.
+    pub withdrawn: Vec<ConnectionId>,
+}
+
+/// The result of recording a handoff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandoffReceipt {
+    Recorded,
+    /// The run was recorded earlier with this content and this sequence number; nothing was appended.
+    Known {
+        content: Digest,
+        seq: u64,
+    },
 }
 
 /// What a document changed.

@@ -47,8 +47,9 @@ impl Writer {
             self.refuse_sealed(&self.namespace_of(*connection))?;
         }
         let answers = self.accept(findings.documents)?;
+        // Whether they are retired is decided for all of them together; see `reconcile::departures`.
         for (connection, origin, reason) in findings.withdrawn {
-            self.withdraw(vec![(connection, origin)], reason)?;
+            self.withdraw_origin(connection, origin, reason)?;
         }
         self.store_marks(&findings.marks, &findings.removed_marks)?;
         Ok(answers)
@@ -69,7 +70,7 @@ impl Writer {
     }
 
     /// Called before the first row of a command is written, so that a refusal leaves the transaction intact.
-    fn refuse_sealed(&self, namespace: &str) -> Result<(), RegistryError> {
+    pub(super) fn refuse_sealed(&self, namespace: &str) -> Result<(), RegistryError> {
         if self.closed(namespace) {
             return Err(RegistryError::Sealed(namespace.to_string()));
         }
@@ -81,23 +82,29 @@ impl Writer {
             self.refuse_sealed(&self.namespace_of(*connection))?;
         }
         for (connection, origin) in withdrawn {
-            let (desired, remaining) = self.with_known(connection, |known| {
-                let origins = known.map(|known| known.origins.as_slice()).unwrap_or_default();
-                let from_origin = origins.iter().filter(|desire| desire.origin == origin).count();
-                (from_origin > 0, origins.len() - from_origin)
-            });
-            if !desired {
-                continue;
-            }
-            let namespace = self.namespace_of(connection);
-            let reason = reason.to_string();
-            let fact = Fact::IntentWithdrawn { origin, reason };
-            self.append(&namespace, Some(connection), fact, None)?;
-            if remaining == 0 {
-                self.append(&namespace, Some(connection), Fact::ConnectionRetired, None)?;
+            if self.withdraw_origin(connection, origin, reason)? {
+                self.retire_orphans(&[connection])?;
             }
         }
         Ok(())
+    }
+
+    /// Withdraws what `origin` desired, and returns whether it desired anything.
+    pub(super) fn withdraw_origin(
+        &mut self,
+        connection: ConnectionId,
+        origin: Origin,
+        reason: &str,
+    ) -> Result<bool, RegistryError> {
+        let desired = self.with_known(connection, |known| {
+            known.is_some_and(|known| known.origins.iter().any(|desire| desire.origin == origin))
+        });
+        if desired {
+            let namespace = self.namespace_of(connection);
+            let fact = Fact::IntentWithdrawn { origin, reason: reason.to_string() };
+            self.append(&namespace, Some(connection), fact, None)?;
+        }
+        Ok(desired)
     }
 
     pub(super) fn begin(&mut self, connection: ConnectionId, context: AttemptContext) -> Result<Ticket, RegistryError> {
@@ -292,7 +299,7 @@ impl Writer {
         Ok(())
     }
 
-    fn namespace_of(&self, connection: ConnectionId) -> String {
+    pub(super) fn namespace_of(&self, connection: ConnectionId) -> String {
         self.with_known(connection, |known| known.map(|known| known.namespace.to_string()).unwrap_or_default())
     }
 

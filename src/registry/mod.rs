@@ -9,9 +9,11 @@ mod command;
 mod commands;
 mod error;
 mod files;
+mod handoffs;
 mod lock;
 pub(crate) mod private_files;
 mod reader;
+mod retirements;
 pub mod schema;
 mod state;
 #[cfg(test)]
@@ -19,7 +21,7 @@ mod tests;
 mod verify;
 mod writer;
 
-pub use command::{Acceptance, FileMark, IntentChange, Recorded, ScanFindings, Ticket};
+pub use command::{Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Recorded, ScanFindings, Ticket};
 pub use error::RegistryError;
 pub use reader::{Reader, Version};
 pub use verify::Verdict;
@@ -167,6 +169,41 @@ impl Registry {
     pub async fn withdraw(&self, withdrawn: Vec<(ConnectionId, Origin)>, reason: &str) -> Result<(), RegistryError> {
         let reason = reason.to_string();
         self.send(|reply| Command::Withdraw { withdrawn, reason, reply }).await
+    }
+
+    /// Records that `origins` no longer desire `connection`, and retires it if no other origin does. Appends nothing for what
+    /// is recorded already.
+    ///
+    /// # Errors
+    /// [`RegistryError::Sealed`] for a sealed namespace, or if the registry cannot write.
+    pub async fn retire(&self, connection: ConnectionId, origins: Vec<Origin>, reason: &str) -> Result<(), RegistryError> {
+        let reason = reason.to_string();
+        self.send(|reply| Command::Retire { connection, origins, reason, reply }).await
+    }
+
+    /// Retires those of `connections` that no origin desires.
+    ///
+    /// # Errors
+    /// If the registry cannot write.
+    pub async fn retire_orphans(&self, connections: Vec<ConnectionId>) -> Result<(), RegistryError> {
+        self.send(|reply| Command::RetireOrphans { connections, reply }).await
+    }
+
+    /// Records that each connection may leave because of the change that its digest identifies. `by` names who confirmed it.
+    ///
+    /// # Errors
+    /// If the registry cannot write.
+    pub async fn confirm(&self, members: Vec<(ConnectionId, Digest)>, by: &str) -> Result<(), RegistryError> {
+        let by = by.to_string();
+        self.send(|reply| Command::Confirm { members, by, reply }).await
+    }
+
+    /// Records a handoff and accepts its intents, in one transaction. Does nothing if the run was handed over already.
+    ///
+    /// # Errors
+    /// As [`Registry::accept`].
+    pub async fn hand_over(&self, handoff: NewHandoff) -> Result<HandoffReceipt, RegistryError> {
+        self.send(|reply| Command::Handoff { handoff: Box::new(handoff), reply }).await
     }
 
     /// Records that an attempt begins. Without the ticket, the attempt must not call anything.

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 /// All migrations in order. Their versions are counted from 1. The text of a migration must never change, because
 /// registries store its SHA-256.
-pub const MIGRATIONS: [&str; 4] = [
+pub const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001_ledger.sql"),
     include_str!("migrations/0002_folder_marks.sql"),
     include_str!("migrations/0003_checked.sql"),
     include_str!("migrations/0004_demo.sql"),
+    include_str!("migrations/0005_handoffs.sql"),
 ];
 
 /// Identifies an SQLite file as an AAM registry (`PRAGMA application_id`): "AAM1" in ASCII.

@@ -259,6 +259,13 @@ impl Writer {
         self.batch.view.sealed.contains(namespace) || self.snapshot().sealed.contains(namespace)
     }
 
+    /// The content and the sequence number of the handoff of a discovery run, if it is recorded.
+    pub(super) fn known_handoff(&self, namespace: &str, run: &str) -> Option<(Digest, u64)> {
+        let key = (namespace.to_string(), run.to_string());
+        let find = |snapshot: &Snapshot| snapshot.handoffs.get(&key).map(|known| (known.facts.content, known.seq));
+        find(&self.batch.view).or_else(|| find(&self.snapshot()))
+    }
+
     pub(super) fn policy(&self) -> Option<(Digest, u64)> {
         self.batch.view.policy.or(self.snapshot().policy)
     }
@@ -285,6 +292,12 @@ impl Writer {
         match command {
             Command::Accept { documents, reply } => reply_later(self.accept(documents), reply, batch),
             Command::Withdraw { withdrawn, reason, reply } => reply_later(self.withdraw(withdrawn, &reason), reply, batch),
+            Command::Handoff { handoff, reply } => reply_later(self.handoff(*handoff), reply, batch),
+            Command::RetireOrphans { connections, reply } => reply_later(self.retire_orphans(&connections), reply, batch),
+            Command::Confirm { members, by, reply } => reply_later(self.confirm(members, &by), reply, batch),
+            Command::Retire { connection, origins, reason, reply } => {
+                reply_later(self.retire(connection, origins, &reason), reply, batch)
+            }
             Command::Begin { connection, context, budget_reservations, reply } => {
                 reply_later(self.begin_with_budget(connection, context, &budget_reservations), reply, batch)
             }
@@ -374,9 +387,13 @@ fn reject(command: Command, error: &RegistryError) -> PendingReply {
     match command {
         Command::Accept { reply, .. } | Command::RecordScan { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Withdraw { reply, .. }
+        | Command::Retire { reply, .. }
+        | Command::RetireOrphans { reply, .. }
+        | Command::Confirm { reply, .. }
         | Command::AcceptPolicy { reply, .. }
         | Command::Probe { reply }
         | Command::RecordStopped { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
+        Command::Handoff { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Begin { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Finish { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Seal { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),

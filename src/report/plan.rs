@@ -1,5 +1,6 @@
 //! The output of `aam plan`: what AAM would do, why, and every call that it would make.
 
+use super::holds::{self, HoldBody};
 use crate::model::text::counted;
 use crate::model::{ConnectionId, PlannedCall, Problem, Timestamp};
 use crate::plan::PlanItem;
@@ -35,6 +36,9 @@ pub struct PlanReport {
     pub now: Vec<PlannedAttempt>,
     /// Connections that no intent asks for any longer.
     pub retire: Vec<Retirement>,
+    /// Changes that are held, because they would make many connections leave at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HoldBody>,
     /// The number of attempts that are due later.
     pub waiting: usize,
     /// When the next of the waiting attempts is due.
@@ -47,7 +51,7 @@ impl PlanReport {
     /// Returns true if nothing would be done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.now.is_empty() && self.retire.is_empty()
+        self.now.is_empty() && self.retire.is_empty() && self.held.is_empty()
     }
 }
 
@@ -82,6 +86,7 @@ pub fn text(planned: &PlanReport) -> String {
             gone.connection
         );
     }
+    text.push_str(&holds::text(&planned.held));
     for problem in &planned.problems {
         let _ = writeln!(text, "! {problem}\n  the connections of this file keep their current state");
     }

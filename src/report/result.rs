@@ -2,6 +2,7 @@
 
 pub mod bounds;
 
+use super::holds::HeldBody;
 use crate::families::{self, aliases};
 use crate::funnel::Stage;
 use crate::intake::normalize;
@@ -54,6 +55,9 @@ pub struct ConnectionResult {
     /// The risk of the source: low, med or high. It is that of the intent, or the least of the family if that is higher. A
     /// value of the intent that AAM does not know is repeated as it was sent.
     pub risk_level: Option<String>,
+    /// The change that would make the connection leave, if it is held until somebody confirms it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldBody>,
     /// When the connection was last checked or accepted. RFC 3339.
     pub updated_at: String,
     /// Unknown fields of the intent, and steps that passed with a warning.
@@ -138,6 +142,7 @@ impl ConnectionResult {
             credential_locator: None,
             credential_ends_at: None,
             risk_level: None,
+            held: None,
             warnings: Vec::new(),
             steps: None,
             first_sync_rows: None,
@@ -253,6 +258,7 @@ impl ConnectionResult {
             risk_level: document.as_ref().map(|intent| risk_level(intent, &connection.source_type)),
             resource_ids: document.map(|intent| intent.resource_ids).unwrap_or_default(),
             credential_ends_at: connection.credential_ends_at().map(Timestamp::rfc3339),
+            held: None,
             updated_at: updated(connection),
             warnings: bounds::warnings(warnings),
         }

@@ -1,5 +1,6 @@
 //! The output of `aam status`: the list of connections, or the details of one connection.
 
+use super::holds::HeldBody;
 use crate::families;
 use crate::model::ledger::Warning;
 use crate::model::text::{counted, printable};
@@ -22,6 +23,9 @@ pub struct StatusLine {
     /// What works and should be fixed, for example excess permissions or streams that cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+    /// The change that would make the connection leave, if it is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldBody>,
 }
 
 /// Returns the connections of `namespace` as of `now`, ordered by state, type and resource. `document` returns the intent in the
@@ -42,6 +46,7 @@ pub fn lines(snapshot: &Snapshot, namespace: &str, now: Timestamp, document: imp
                 title,
                 fix,
                 warnings: connection.warnings().cloned().chain(connection.credential_ending(id, now)).collect(),
+                held: None,
             }
         })
         .collect();
@@ -97,6 +102,9 @@ pub fn list(lines: &[StatusLine]) -> String {
         }
         if !line.fix.is_empty() {
             let _ = writeln!(text, "    fix:     {}", printable(&line.fix, &[]));
+        }
+        if let Some(held) = &line.held {
+            let _ = writeln!(text, "    held:    {}", printable(&held.reason, &[]));
         }
         for warning in &line.warnings {
             let _ = writeln!(text, "    warning: {}", printable(&warning.title, &[]));

@@ -123,6 +123,7 @@ impl App {
             policy: active.policy.digest,
             rejected: active.rejected.as_ref().map(|rejected| rejected.at.0),
             problems: Arc::as_ptr(&self.handle.problems.load_full()) as usize,
+            holds: Arc::as_ptr(&self.handle.holds.load_full()) as usize,
             trouble: !self.handle.trouble.load().is_empty(),
         }
     }
@@ -161,6 +162,7 @@ pub struct CacheVersion {
     policy: Digest,
     rejected: Option<i64>,
     problems: usize,
+    holds: usize,
     trouble: bool,
 }
 

@@ -61,6 +61,12 @@ impl Caller {
         self.may(|token| token.namespaces.contains(namespace))
     }
 
+    /// Returns true if the entry of the token lists `namespace`. The admin has access to all namespaces and lists none.
+    #[must_use]
+    pub fn lists_namespace(&self, namespace: &str) -> bool {
+        self.token.is_some() && self.may_see(namespace)
+    }
+
     /// Returns true if the token may read the registry of `namespace`.
     #[must_use]
     pub fn may_read(&self, namespace: &str) -> bool {

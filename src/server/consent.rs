@@ -129,6 +129,7 @@ async fn open(app: &Arc<App>, view: &ConsentView) -> ApiResult {
 fn requester(origin: &Origin) -> String {
     match origin.token() {
         Some(name) => format!("a program with the API token {name}"),
+        None if origin.is_handoff() => format!("a discovery tool ({origin})"),
         None => match origin.folder_path() {
             Some(path) => format!("the people who run AAM (file {path})"),
             None => origin.0.to_string(),

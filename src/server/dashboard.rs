@@ -8,6 +8,7 @@ use super::read;
 use super::request::{ApiRequest, ApiResult, JSON, encode, insert_header};
 use crate::funnel::{Funnel, funnel};
 use crate::model::{ConnectionId, State, Timestamp};
+use crate::report::holds::HoldBody;
 use crate::report::result::ConnectionResult;
 use crate::snapshot::{Connection, Snapshot};
 use axum::http::header;
@@ -35,6 +36,9 @@ pub struct Dashboard {
     /// Why the registry cannot write right now; empty when it can.
     pub trouble: String,
     pub funnel: Funnel,
+    /// The changes that are held until somebody confirms them.
+    #[serde(default)]
+    pub holds: Vec<HoldBody>,
     pub policy: PolicyInForce,
     /// The first 100 problems of the intents folder and its files; empty for a token that may not read the policy's
     /// namespace.
@@ -144,7 +148,7 @@ fn collect(app: &App, namespace: String, files: bool) -> Result<Dashboard, ApiPr
     let connections = read::page_of(app, &found, true)?;
     Ok(Dashboard {
         data_source: "database".to_string(),
-        namespace,
+        namespace: namespace.clone(),
         as_of: now.rfc3339(),
         version: app.info.version.clone(),
         ready: *handle.ready.borrow() && !*handle.stopping.borrow(),
@@ -161,6 +165,7 @@ fn collect(app: &App, namespace: String, files: bool) -> Result<Dashboard, ApiPr
                 .as_ref()
                 .map(|rejected| RejectedPolicy { at: rejected.at.rfc3339(), problems: file_problems(&rejected.problems, files) }),
         },
+        holds: super::holds::of_namespace(app, &namespace)?,
         problems: file_problems(&problems, files),
         problems_total: problems.len(),
         attempts_in_flight: handle.attempts_in_flight(),

@@ -30,6 +30,7 @@ pub fn router(app: &Arc<App>) -> Router {
         let filter = match route.method {
             Method::Get => MethodFilter::GET,
             Method::Post => MethodFilter::POST,
+            Method::Delete => MethodFilter::DELETE,
         };
         let handler = move |State(app): State<Arc<App>>, request: Request| dispatch(app, route, request);
         router = router.route(route.path, on(filter, handler));
@@ -108,6 +109,7 @@ pub async fn call(
     let method = match route.method {
         Method::Get => axum::http::Method::GET,
         Method::Post => axum::http::Method::POST,
+        Method::Delete => axum::http::Method::DELETE,
     };
     let body = std::sync::Mutex::default();
     let request =

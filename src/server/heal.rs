@@ -11,10 +11,14 @@ use crate::model::{ConnectionId, State};
 use crate::report::result::ConnectionResult;
 use axum::http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// The maximum number of results in one response.
 pub const MAX_RESULTS: usize = 1000;
+
+/// The maximum number of ids in one request.
+const MAX_IDS: usize = 10_000;
 
 /// Which connections to check. All fields are optional, and so is the body.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -27,7 +31,29 @@ pub struct HealRequest {
     #[serde(default)]
     #[schema(value_type = Option<HealableState>)]
     pub state: Option<String>,
+    /// The ids of the connections to check, whatever their state and in any namespace of the token; at most 10,000.
+    /// Cannot be combined with the other fields.
+    #[serde(default)]
+    pub ids: Option<Vec<String>>,
 }
+
+/// An id that was not checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SkippedId {
+    /// The id as it was sent.
+    pub id: String,
+    pub code: ProblemCode,
+    /// What happened, and what to do.
+    pub message: String,
+}
+
+/// The length up to which an id of the request is repeated in the answer.
+const MAX_SHOWN_ID_CHARS: usize = 64;
+
+const NOT_FOUND: &str =
+    "No connection with this id, or the token is not allowed in its namespace. GET /connections lists the connections.";
+const RETIRED: &str =
+    "No intent asks for this connection any more. Push its intent again or restore its file in the intents folder.";
 
 /// The outcome of the checks.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -42,6 +68,9 @@ pub struct HealAnswer {
     /// The first 1000 of them, without steps; fewer if they are larger than 4 MiB together. For a token without
     /// registry:read, only their ids and states.
     pub results: Vec<ConnectionResult>,
+    /// The ids of the request that were not checked, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedId>,
     /// The funnel of the policy's namespace; null if the token may not read it.
     pub funnel: Option<Funnel>,
 }
@@ -61,12 +90,7 @@ pub async fn heal_one(request: ApiRequest) -> ApiResult {
     };
     require_writable(&request, &namespace)?;
     if state == State::Retired {
-        return Err(ApiProblem::new(
-            StatusCode::CONFLICT,
-            ProblemCode::Retired,
-            "Connection is retired",
-            "No intent asks for this connection any more. Push its intent again or restore its file in the intents folder.",
-        ));
+        return Err(ApiProblem::new(StatusCode::CONFLICT, ProblemCode::Retired, "Connection is retired", RETIRED));
     }
     let since = request.app.handle.clock.now();
     request.app.handle.heal([id]);
@@ -89,10 +113,17 @@ pub async fn heal_many(mut request: ApiRequest) -> ApiResult {
         Some(body) => read(&body)?,
         None => HealRequest::default(),
     };
-    let namespace = heal.namespace.unwrap_or_else(|| request.app.handle.policy().namespace.clone());
-    require_writable(&request, &namespace)?;
-    let wanted = heal.state.as_deref().map(healable_state).transpose()?;
-    let ids = select(&request, &namespace, wanted);
+    let by_id = heal.ids.is_some();
+    let namespace = heal.namespace.clone().unwrap_or_else(|| request.app.handle.policy().namespace.clone());
+    let (ids, skipped) = match &heal.ids {
+        Some(_) if heal.namespace.is_some() || heal.state.is_some() => return Err(combined()),
+        Some(ids) => select_ids(&request, ids)?,
+        None => {
+            require_writable(&request, &namespace)?;
+            let wanted = heal.state.as_deref().map(healable_state).transpose()?;
+            (select(&request, &namespace, wanted), Vec::new())
+        }
+    };
     let since = request.app.handle.clock.now();
     request.app.handle.heal(ids.iter().copied());
     let until = deadline(&request);
@@ -102,10 +133,16 @@ pub async fn heal_many(mut request: ApiRequest) -> ApiResult {
     }
     let all = ids.len();
     let (active, mut results) = outcome(&request, ids).await?;
-    if !request.caller()?.may_read(&namespace) {
-        results = results.into_iter().map(ConnectionResult::state_only).collect();
+    let caller = request.caller()?;
+    if by_id || !caller.may_read(&namespace) {
+        let readable = |result: ConnectionResult| match caller.may_read(&result.namespace) {
+            true => result,
+            false => result.state_only(),
+        };
+        results = results.into_iter().map(readable).collect();
     }
-    let answer = HealAnswer { namespace, total: all, settled, active, results, funnel: current_funnel(&request).await? };
+    let funnel = current_funnel(&request).await?;
+    let answer = HealAnswer { namespace, total: all, settled, active, results, skipped, funnel };
     let status = if settled == all { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = json(status, &answer)?;
     if status == StatusCode::ACCEPTED {
@@ -125,8 +162,51 @@ fn read(body: &[u8]) -> Result<HealRequest, ApiProblem> {
         )
     })?;
     serde_json::from_value(value).map_err(|error| {
-        invalid("", &error.to_string(), "send {\"namespace\": …, \"state\": …}; both fields are optional, and so is the body")
+        invalid(
+            "",
+            &error.to_string(),
+            "send {\"namespace\": …, \"state\": …} or {\"ids\": [ … ]}; all fields are optional, and so is the body",
+        )
     })
+}
+
+fn combined() -> ApiProblem {
+    invalid("/ids", "cannot be combined with namespace and state", "send the ids alone, or namespace and state without ids")
+}
+
+/// Returns the connections that `ids` name and that can be checked, each once, and why the others cannot.
+fn select_ids(request: &ApiRequest, ids: &[String]) -> Result<(Vec<ConnectionId>, Vec<SkippedId>), ApiProblem> {
+    if ids.len() > MAX_IDS {
+        let message = format!("has {} ids, and the limit is {MAX_IDS}", ids.len());
+        return Err(invalid("/ids", &message, "send several requests"));
+    }
+    let caller = request.caller()?;
+    let snapshot = request.app.handle.registry.snapshot();
+    let (mut wanted, mut seen, mut skipped) = (Vec::new(), BTreeSet::new(), Vec::new());
+    for text in ids {
+        let id = ConnectionId::parse(text).ok();
+        let known = id.and_then(|id| Some((id, snapshot.connections.get(&id)?)));
+        let (code, message) = match known.filter(|(_, known)| caller.may_see(&known.namespace)) {
+            None => (ProblemCode::NotFound, NOT_FOUND.to_string()),
+            Some((_, known)) if snapshot.is_closed(&known.namespace) => {
+                (ProblemCode::NamespaceSealed, format!("Namespace {} holds sample data and is never checked.", known.namespace))
+            }
+            Some((_, known)) if known.retired.is_some() => (ProblemCode::Retired, RETIRED.to_string()),
+            Some((id, _)) => {
+                if seen.insert(id) {
+                    wanted.push(id);
+                }
+                continue;
+            }
+        };
+        skipped.push(SkippedId { id: shown(text), code, message });
+    }
+    Ok((wanted, skipped))
+}
+
+/// Returns an id of the request for the answer. Text that is much longer than an id is cut.
+fn shown(text: &str) -> String {
+    text.chars().take(MAX_SHOWN_ID_CHARS).collect()
 }
 
 fn healable_state(text: &str) -> Result<State, ApiProblem> {

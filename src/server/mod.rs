@@ -4,8 +4,8 @@
 //! - [`dispatch`]: from a request to its handler
 //! - [`listen`], [`connections`], [`stream`]: the sockets, their limits and the graceful stop
 //! - [`served_hosts`], [`auth`], [`rate`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
-//! - [`onboard`], [`heal`], [`read`], [`history`], [`drift`], [`catalogs`], [`plan`], [`families`], [`meta`],
-//!   [`dashboard`], [`consent`]: the handlers
+//! - [`onboard`], [`withdraw`], [`handoff`], [`holds`], [`heal`], [`read`], [`history`], [`drift`], [`catalogs`], [`plan`],
+//!   [`families`], [`meta`], [`dashboard`], [`consent`]: the handlers
 //! - [`openapi`]: the OpenAPI document
 //! - [`mcp`]: the API as tools of assistants
 //! - [`bounded`]: keeps the size of responses within bounds
@@ -22,8 +22,10 @@ pub mod dashboard;
 pub mod dispatch;
 pub mod drift;
 pub mod families;
+pub mod handoff;
 pub mod heal;
 pub mod history;
+pub mod holds;
 pub mod listen;
 pub mod mcp;
 pub mod meta;
@@ -43,6 +45,7 @@ pub mod request;
 pub mod routes;
 pub mod served_hosts;
 pub mod stream;
+pub mod withdraw;
 
 #[cfg(test)]
 mod tests;

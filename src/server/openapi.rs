@@ -16,7 +16,7 @@ use super::onboard::MAX_BATCH_ITEMS;
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
 use super::routes::{QueryParam, QueryValue};
-use super::{ServerInfo, catalogs, dashboard, drift, families, heal, history, meta, onboard, plan, read};
+use super::{ServerInfo, catalogs, dashboard, drift, families, handoff, heal, history, holds, meta, onboard, plan, read};
 use crate::family_guide::FamilyGuide;
 use crate::funnel::Funnel;
 use crate::policy::TokenScope;
@@ -77,6 +77,7 @@ pub fn method_name(route: &Route) -> &'static str {
     match route.method {
         Method::Get => "get",
         Method::Post => "post",
+        Method::Delete => "delete",
     }
 }
 
@@ -145,6 +146,16 @@ pub fn parameters(route: &Route) -> Vec<Value> {
             Access::Open | Access::Scope(_) => ("The connection_id.", json!({"type": "string", "format": "uuid"})),
         };
         all.push(json!({"name": "id", "in": "path", "required": true, "description": description, "schema": schema}));
+    }
+    if route.path.contains("{digest}") {
+        let description = "The digest of the held change, or its first 12 or more hex digits.";
+        let schema = json!({"type": "string", "pattern": "^[0-9a-fA-F]{12,64}$"});
+        all.push(json!({"name": "digest", "in": "path", "required": true, "description": description, "schema": schema}));
+    }
+    if route.path.contains("{handoff_id}") {
+        let description = "The handoff_id of the answer, or the id of the discovery run.";
+        let schema = json!({"type": "string"});
+        all.push(json!({"name": "handoff_id", "in": "path", "required": true, "description": description, "schema": schema}));
     }
     if route.path.contains("{name}") {
         let description = "The id of the family, which is the source_type of its intents.";
@@ -216,7 +227,9 @@ fn status_description(status: u16) -> &'static str {
         }
         404 => "Not found, or the token has no access to it",
         408 => "The body did not arrive in time",
-        409 => "The connection cannot be connected (UNSUPPORTED, although its intent was recorded) or is RETIRED",
+        409 => {
+            "The connection cannot be connected (UNSUPPORTED, although its intent was recorded), is RETIRED, or is desired by a file; or the request does not fit what is recorded"
+        }
         413 => "The body is too large",
         415 => "Content-Type must be application/json",
         422 => "The document is not valid; `problems` lists every invalid value with a JSON pointer and a hint",
@@ -256,6 +269,12 @@ fn derived_schemas() -> Map<String, Value> {
     add::<heal::HealRequest>(&mut all);
     add::<heal::HealAnswer>(&mut all);
     add::<onboard::BatchAnswer>(&mut all);
+    add::<holds::HoldList>(&mut all);
+    add::<holds::ConfirmAnswer>(&mut all);
+    add::<handoff::HandoffAnswer>(&mut all);
+    add::<handoff::HandoffPage>(&mut all);
+    add::<handoff::HandoffDetail>(&mut all);
+    all.insert("HandoffBody".to_string(), handoff_body());
     add::<dashboard::Dashboard>(&mut all);
     add::<catalogs::CatalogLine>(&mut all);
     add::<drift::DriftAnswer>(&mut all);
@@ -275,6 +294,37 @@ fn derived_schemas() -> Map<String, Value> {
         }),
     );
     all
+}
+
+/// The schema of what a discovery tool hands over. A candidate may have other fields; AAM does not use them.
+fn handoff_body() -> Value {
+    let text = json!({"type": ["string", "null"], "maxLength": 512});
+    json!({
+        "type": "object",
+        "required": ["aod_discovery_id", "tenant_id", "entity_id", "candidates"],
+        "properties": {
+            "aod_discovery_id": {"type": "string", "minLength": 1, "maxLength": 200, "description": "The id of the discovery run."},
+            "tenant_id": {"type": "string", "minLength": 1, "maxLength": 200},
+            "entity_id": {"type": "string", "minLength": 1, "maxLength": 200},
+            "handoff_timestamp": {"type": ["string", "null"], "description": "When the tool sent the handoff; not part of its content."},
+            "candidates": {
+                "type": "array",
+                "maxItems": crate::intake::handoff::MAX_CANDIDATES,
+                "items": {
+                    "type": "object",
+                    "required": ["asset_key"],
+                    "properties": {
+                        "asset_key": {"type": "string", "minLength": 1, "maxLength": 512},
+                        "aod_asset_id": text, "vendor_name": text, "display_name": text, "category": text,
+                        "governance_status": text,
+                        "known_endpoints": {"type": ["array", "null"], "items": {"type": "string"}},
+                        "execution_allowed": {"type": ["boolean", "null"], "default": true},
+                        "action_type": {"type": ["string", "null"], "description": "provision (default), or inventory_only."},
+                    },
+                },
+            },
+        },
+    })
 }
 
 /// Adds the schema of `T` and of the types that it contains.

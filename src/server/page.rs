@@ -62,6 +62,7 @@ pub fn render(data: &Dashboard) -> Markup {
                 }
                 main #main {
                     (banners(data))
+                    (holds(data))
                     (numbers(data))
                     (blockers(data))
                     (connections(data))
@@ -88,6 +89,25 @@ fn banners(data: &Dashboard) -> Markup {
                 h2 { "✕ The policy file is not valid; the last valid policy stays in force" }
                 p { "Rejected at " (time(&rejected.at)) ": " code { (data.policy.file) } }
                 (file_problems(&rejected.problems))
+            }
+        }
+    }
+}
+
+/// The changes that are held, first among what a person should decide.
+fn holds(data: &Dashboard) -> Markup {
+    html! {
+        @for hold in &data.holds {
+            section.banner role="alert" {
+                h2 { "! Held: " (counted(hold.count, "connection")) " would leave at once" }
+                p { (hold.message) "." }
+                ul.plain {
+                    @for held in hold.connections.iter().take(5) {
+                        li { strong { (held.source_type) } " " code { (held.resource_ids.join(" ")) } " " span.quiet { (held.reason) } }
+                    }
+                    @if hold.count > 5 { li.quiet { "and " (hold.count - 5) " more; GET /holds lists them" } }
+                }
+                p.fix { (hold.fix) }
             }
         }
     }

@@ -217,6 +217,24 @@ impl ApiProblem {
     }
 }
 
+impl ApiProblem {
+    /// Converts the refusal of a handoff as a whole to a problem.
+    #[must_use]
+    pub fn handoff_refused(refusal: &Refusal, limit: usize) -> ApiProblem {
+        match refusal.fault {
+            Fault::Invalid => ApiProblem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                ProblemCode::InvalidHandoff,
+                "Invalid handoff",
+                "Nothing was recorded. `problems` lists every invalid value of the envelope; a candidate that is not valid does not affect the others.",
+            )
+            .with(&refusal.problems),
+            Fault::TooLarge => ApiProblem::too_large(limit).with(&refusal.problems),
+            _ => ApiProblem::refused(refusal, limit),
+        }
+    }
+}
+
 impl From<RegistryError> for ApiProblem {
     fn from(error: RegistryError) -> ApiProblem {
         match error {

@@ -8,6 +8,7 @@ use super::request::{ApiRequest, ApiResult, JSON, encode, json};
 use crate::families::aliases;
 use crate::funnel::funnel;
 use crate::model::{ConnectionId, State, Timestamp};
+use crate::report::holds::HeldBody;
 use crate::report::result::{ConnectionResult, LedgerBodies, StepBody, error_attempt};
 use crate::snapshot::{Connection, Snapshot};
 use axum::http::StatusCode;
@@ -160,6 +161,7 @@ fn describe(
         })
         .collect();
     let bodies = app.handle.registry.reader().bodies(&seqs, max_bytes)?;
+    let holds = app.handle.holds.load();
     let text = |index: usize| bodies.get(index).and_then(Option::as_deref);
     let results = found.iter().enumerate().map(|(index, (id, connection))| {
         let bodies = LedgerBodies {
@@ -167,7 +169,8 @@ fn describe(
             error_steps: text(index * 3 + 1),
             steps: steps.then(|| text(index * 3 + 2).unwrap_or("[]")),
         };
-        ConnectionResult::new(*id, connection, bodies, app.handle.checking(*id), app.handle.clock.now())
+        let result = ConnectionResult::new(*id, connection, bodies, app.handle.checking(*id), app.handle.clock.now());
+        ConnectionResult { held: HeldBody::new(&holds, *id), ..result }
     });
     Ok(results.collect())
 }

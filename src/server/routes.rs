@@ -1,7 +1,9 @@
 //! The route table, from which the router, the token and query checks and the OpenAPI document are built.
 
 use super::request::{ApiRequest, ApiResult};
-use super::{catalogs, consent, dashboard, drift, families, heal, history, mcp, meta, onboard, plan, read};
+use super::{
+    catalogs, consent, dashboard, drift, families, handoff, heal, history, holds, mcp, meta, onboard, plan, read, withdraw,
+};
 use crate::policy::TokenScope;
 use futures_util::future::BoxFuture;
 
@@ -23,6 +25,7 @@ pub enum Method {
     /// GET. The same routes also answer HEAD.
     Get,
     Post,
+    Delete,
 }
 
 /// A query parameter.
@@ -99,6 +102,7 @@ const VERSION: QueryParam = param("version", "integer", "a catalog_version; defa
 const READ: Access = Access::Scope(TokenScope::RegistryRead);
 const WRITE: Access = Access::Scope(TokenScope::IntentsWrite);
 const HEAL: Access = Access::Scope(TokenScope::OpsHeal);
+const CONFIRM: Access = Access::Scope(TokenScope::OpsConfirm);
 const JSON: &str = "application/json";
 const RESULT: &str = "ConnectionResult";
 
@@ -137,7 +141,7 @@ const fn post(
 }
 
 /// All routes.
-pub static ROUTES: [Route; 27] = [
+pub static ROUTES: [Route; 33] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -263,6 +267,74 @@ pub static ROUTES: [Route; 27] = [
             "List the next checks of the connections of a namespace, with the calls that they may make",
             &[(200, JSON, "PlanAnswer")],
             |request| Box::pin(plan::plan(request)),
+        )
+    },
+    Route {
+        method: Method::Delete,
+        problems: &[404, 409, 503],
+        ..get(
+            "/connections/{id}",
+            WRITE,
+            "Withdraw what was pushed for a connection, which retires it; its history stays readable",
+            &[(200, JSON, RESULT)],
+            |request| Box::pin(withdraw::delete(request)),
+        )
+    },
+    Route {
+        waits: false,
+        problems: &[400, 408, 409, 413, 415, 422, 503],
+        ..post(
+            "/api/handoff/aod/receive",
+            WRITE,
+            "Hand over the candidates of a discovery run; the policy supplies what they lack",
+            Some(("HandoffBody", false)),
+            &[(200, JSON, "HandoffAnswer")],
+            |request| Box::pin(handoff::receive(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE, LIMIT, SEQ_CURSOR],
+        problems: &[400, 503],
+        ..get(
+            "/api/handoff/aod",
+            READ,
+            "List the handoffs of a namespace, newest first",
+            &[(200, JSON, "HandoffPage")],
+            |request| Box::pin(handoff::list(request)),
+        )
+    },
+    Route {
+        query: &[LIMIT, SEQ_CURSOR],
+        problems: &[400, 404, 503],
+        ..get(
+            "/api/handoff/aod/{handoff_id}",
+            READ,
+            "Get a handoff and what became of its candidates, with the state of their connections",
+            &[(200, JSON, "HandoffDetail")],
+            |request| Box::pin(handoff::detail(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE],
+        problems: &[400, 503],
+        ..get(
+            "/holds",
+            READ,
+            "List the changes that are held because they would make many connections leave at once",
+            &[(200, JSON, "HoldList")],
+            |request| Box::pin(holds::list(request)),
+        )
+    },
+    Route {
+        waits: false,
+        problems: &[404, 409, 503],
+        ..post(
+            "/holds/{digest}/confirm",
+            CONFIRM,
+            "Confirm exactly the held change with this digest",
+            None,
+            &[(200, JSON, "ConfirmAnswer")],
+            |request| Box::pin(holds::confirm(request)),
         )
     },
     Route {

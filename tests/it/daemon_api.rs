@@ -17,7 +17,7 @@ fn token(workspace: &Workspace, name: &str, scopes: &str, namespace: &str) -> (S
 }
 
 /// The scope that each endpoint requires; `None` if the endpoint does not require a token.
-const ENDPOINTS: [(&str, &str, Option<&str>); 23] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 29] = [
     ("post", "/connections/onboard", Some("intents:write")),
     ("post", "/connections/onboard/batch", Some("intents:write")),
     ("get", "/connections", Some("registry:read")),
@@ -30,6 +30,12 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 23] = [
     ("get", "/connections/{id}/drift", Some("registry:read")),
     ("get", "/catalogs", Some("registry:read")),
     ("get", "/plan", Some("registry:read")),
+    ("delete", "/connections/{id}", Some("intents:write")),
+    ("post", "/api/handoff/aod/receive", Some("intents:write")),
+    ("get", "/api/handoff/aod", Some("registry:read")),
+    ("get", "/api/handoff/aod/{handoff_id}", Some("registry:read")),
+    ("get", "/holds", Some("registry:read")),
+    ("post", "/holds/{digest}/confirm", Some("ops:confirm")),
     ("get", "/families", Some("registry:read")),
     ("get", "/families/{name}", Some("registry:read")),
     ("get", "/metrics/funnel", Some("registry:read")),
@@ -53,6 +59,8 @@ async fn every_endpoint_requires_its_scope_and_tokens_are_reloaded() {
     let path = workspace.csv("a.csv", 3);
     let mut daemon = workspace.serve().await;
     let id = daemon.push(&intent("filesource", &path)).await.body["connection_id"].as_str().expect("id").to_string();
+    let second = intent("filesource", &workspace.csv("deleted.csv", 3));
+    let deleted = daemon.push(&second).await.body["connection_id"].as_str().expect("id").to_string();
     let admin = std::mem::replace(&mut daemon.token, Secret::new(String::new()));
     let all = "intents:write, registry:read, ops:heal";
     let (writer, writes) = token(&workspace, "writer", "intents:write", "autonomy");
@@ -67,9 +75,11 @@ async fn every_endpoint_requires_its_scope_and_tokens_are_reloaded() {
     })
     .await;
     let known = daemon.get("/openapi.json").await.body["paths"].clone();
+    let methods = |item: &Value| item.as_object().map_or(0, serde_json::Map::len);
+    let pages: usize = PAGES.iter().map(|path| methods(&known[*path])).sum();
     assert_eq!(
-        known.as_object().map(serde_json::Map::len),
-        Some(ENDPOINTS.len() + PAGES.len()),
+        known.as_object().into_iter().flatten().map(|(_, item)| methods(item)).sum::<usize>(),
+        ENDPOINTS.len() + pages,
         "every endpoint of the API description is in ENDPOINTS or PAGES: {known}"
     );
     assert!(PAGES.iter().all(|path| known.get(path).is_some()), "{known}");
@@ -85,8 +95,11 @@ async fn every_endpoint_requires_its_scope_and_tokens_are_reloaded() {
     for (name, secret) in callers {
         daemon.token = secret.clone();
         for (method, path, scope) in ENDPOINTS {
-            let response =
-                call(&daemon, method, &path.replace("{id}", &id).replace("{name}", "github"), &path_body(path, &workspace)).await;
+            let target = path
+                .replace("{id}", if method == "delete" { &deleted } else { &id })
+                .replace("{name}", "github")
+                .replace("{handoff_id}", "run");
+            let response = call(&daemon, method, &target, &path_body(path, &workspace)).await;
             let has = match name {
                 "writer" => scope == Some("intents:write"),
                 "reader" => scope == Some("registry:read"),
@@ -134,16 +147,20 @@ fn path_body(path: &str, workspace: &Workspace) -> Value {
     match path {
         "/connections/onboard" => document,
         "/connections/onboard/batch" => json!({ "intents": [document] }),
+        "/api/handoff/aod/receive" => {
+            json!({"aod_discovery_id": "run", "tenant_id": "t", "entity_id": "e", "candidates": []})
+        }
         _ => json!({}),
     }
 }
 
 async fn call(daemon: &Daemon, method: &str, path: &str, body: &Value) -> ApiResponse {
     match method {
-        "get" if matches!(path, "/connections" | "/metrics/funnel" | "/" | "/dashboard.json") => {
+        "get" if matches!(path, "/connections" | "/api/handoff/aod" | "/holds" | "/metrics/funnel" | "/" | "/dashboard.json") => {
             daemon.get(&format!("{path}?namespace=autonomy")).await
         }
         "get" => daemon.get(path).await,
+        "delete" => daemon.delete(path).await,
         _ => daemon.post(path, body).await,
     }
 }

@@ -174,6 +174,17 @@ impl Workspace {
         daemon
     }
 
+    /// A new token with these scopes and namespaces, and its entry for `api.tokens`. It may name every locator.
+    pub fn new_token(&self, name: &str, scopes: &str, namespaces: &str) -> (Secret, String) {
+        let output = self.run(&["token", "new", "--name", name, "--format", "json"]);
+        let value: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        let entry = format!(
+            "{{name: {name}, sha256: \"{}\", scopes: [{scopes}], namespaces: [{namespaces}], locators: [\"env:*\"]}}",
+            value["sha256"].as_str().expect("a digest")
+        );
+        (Secret::new(value["token"].as_str().expect("a token").to_string()), entry)
+    }
+
     /// The number of rows in the ledger. Fails unless `aam verify` finds the hash chain intact.
     pub fn rows(&self) -> u64 {
         let output = self.run(&["verify", "--format", "json"]);
@@ -232,6 +243,10 @@ impl Daemon {
 
     pub async fn get(&self, path: &str) -> ApiResponse {
         send(self.client.get(self.url(path)).bearer_auth(self.token.expose())).await
+    }
+
+    pub async fn delete(&self, path: &str) -> ApiResponse {
+        send(self.client.delete(self.url(path)).bearer_auth(self.token.expose())).await
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> ApiResponse {

@@ -147,10 +147,17 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
             drift: Duration::from_secs(86_400),
             awaiting_credentials: Duration::from_secs(300),
         },
-        reconcile: Reconcile { concurrency: 64, resync: Duration::from_secs(30), memory: 256 << 20 },
+        reconcile: Reconcile {
+            concurrency: 64,
+            resync: Duration::from_secs(30),
+            memory: 256 << 20,
+            max_retire: None,
+            confirm: Vec::new(),
+        },
         families: Default::default(),
         manifests: Manifests::default(),
         credentials: Default::default(),
+        handoff: Default::default(),
         api: Api::default(),
         digest: crate::model::Digest::default(),
     }

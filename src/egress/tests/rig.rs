@@ -175,11 +175,12 @@ fn policy() -> Policy {
         backoff: Backoff { initial: seconds(5), max: seconds(900), jitter: 0.2 },
         breaker: Breaker { failures: 5, open_for: seconds(30) },
         recheck: Recheck { health: seconds(21_600), drift: seconds(86_400), awaiting_credentials: seconds(300) },
-        reconcile: Reconcile { concurrency: 64, resync: seconds(30), memory: 256 << 20 },
+        reconcile: Reconcile { concurrency: 64, resync: seconds(30), memory: 256 << 20, max_retire: None, confirm: Vec::new() },
         families: BTreeMap::new(),
         manifests: Manifests::default(),
         credentials: Default::default(),
         api: Api::default(),
+        handoff: Default::default(),
         digest: Digest::default(),
     }
 }

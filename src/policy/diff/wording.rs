@@ -1,12 +1,12 @@
 //! The effect of a change on connections, and the changes that do not concern single connections.
 
 use super::super::duration_text::format as duration;
-use super::super::{Policy, Token, TokenScope, size_text};
+use super::super::{Handoff, HandoffVendor, MaxRetire, Policy, Token, TokenScope, size_text};
 use super::ConnectionLine;
 use super::credentials::{of_new, of_token};
 use crate::model::text::counted;
 use crate::model::{DEMO_NAMESPACE, State};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 /// The number of connections that are listed by name; the rest is only counted.
@@ -57,6 +57,20 @@ impl<'a> Live<'a> {
     }
 }
 
+/// What the policy supplies for the candidates of a discovery tool.
+fn handoff(old: &Handoff, new: &Handoff, put: &mut impl FnMut(&str, &dyn Display, &dyn Display)) {
+    let vendor = |entry: Option<&HandoffVendor>| {
+        entry.map_or("none".to_string(), |entry| serde_json::to_string(entry).unwrap_or_default())
+    };
+    let names: BTreeSet<&String> = old.vendors.keys().chain(new.vendors.keys()).collect();
+    for name in names {
+        put(&format!("handoff.vendors.{name}"), &vendor(old.vendors.get(name)), &vendor(new.vendors.get(name)));
+    }
+    let map = |map: &BTreeMap<String, String>| serde_json::to_string(map).unwrap_or_default();
+    put("handoff.statuses", &map(&old.statuses), &map(&new.statuses));
+    put("handoff.namespaces", &map(&old.namespaces), &map(&new.namespaces));
+}
+
 /// Settings of how AAM works, as opposed to what it is allowed to do.
 pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     let mut put = |name: &str, was: &dyn Display, is: &dyn Display| {
@@ -84,6 +98,12 @@ pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     put("reconcile.concurrency", &old.reconcile.concurrency, &new.reconcile.concurrency);
     put("reconcile.resync", &duration(&old.reconcile.resync), &duration(&new.reconcile.resync));
     put("reconcile.memory", &size_text::format(&old.reconcile.memory), &size_text::format(&new.reconcile.memory));
+    let limit = |limit: Option<MaxRetire>| {
+        limit.map_or("none".to_string(), |limit| format!("{} connections, {} %", limit.connections, limit.percent))
+    };
+    put("reconcile.max_retire", &limit(old.reconcile.max_retire), &limit(new.reconcile.max_retire));
+    put("reconcile.confirm", &listed(&old.reconcile.confirm), &listed(&new.reconcile.confirm));
+    handoff(&old.handoff, &new.handoff, &mut put);
     let (was, is) = (&old.api, &new.api);
     put("api.hosts", &listed(&was.hosts), &listed(&is.hosts));
     put("api.rate.per_second", &was.rate.per_second, &is.rate.per_second);

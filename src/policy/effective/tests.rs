@@ -6,9 +6,11 @@ use crate::policy::credentials::{
     VaultPolicy,
 };
 use crate::policy::grants::{CredentialGrant, HostPattern, LocatorPattern};
+use crate::policy::handoff::{EVIDENCE_SOURCES, HandoffOwner, OWNER_REASONS, vendor_key};
 use crate::policy::parse::parse;
 use crate::policy::{
-    Api, ApiRate, Backoff, Breaker, Caps, Eligibility, Files, LoginHost, Network, Recheck, Reconcile, SafeMode, Slo, TokenScope,
+    Api, ApiRate, Backoff, Breaker, Caps, Eligibility, Files, HandoffVendor, LoginHost, MaxRetire, Network, Recheck, Reconcile,
+    SafeMode, Slo, TokenScope,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -304,6 +306,31 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn vendor()(
+        source_type in family(),
+        resource_ids in unique(text()).prop_filter("at least one", |ids| !ids.is_empty()),
+        credential_locator in proptest::option::of(locator()),
+        owner in (text(), 0.0f64..=1.0, proptest::sample::select(OWNER_REASONS.to_vec())),
+        risk_level in proptest::sample::select(vec![Risk::Low, Risk::Med, Risk::High]),
+        source in proptest::sample::select(EVIDENCE_SOURCES.to_vec()),
+    ) -> HandoffVendor {
+        let owner = HandoffOwner { user: owner.0, confidence: owner.1, why: owner.2.to_string() };
+        HandoffVendor { source_type, resource_ids, credential_locator, owner, risk_level, evidence_source: source.to_string() }
+    }
+}
+
+fn handoff() -> impl Strategy<Value = Handoff> {
+    let vendors = btree_map("[A-Z][a-z]{1,6}( [a-z]{1,3})?", vendor(), 0..3).prop_map(|mut vendors| {
+        let mut keys = BTreeSet::new();
+        vendors.retain(|name, _| keys.insert(vendor_key(name)));
+        vendors
+    });
+    let statuses = btree_map("[a-z]{1,8}( [a-z]{1,3})?", text(), 0..3);
+    let namespaces = btree_map("[ -~]{1,12}", name(), 0..3);
+    (vendors, statuses, namespaces).prop_map(|(vendors, statuses, namespaces)| Handoff { vendors, statuses, namespaces })
+}
+
+prop_compose! {
     fn policies()(
         outer in outer(),
         namespace in name(),
@@ -315,6 +342,11 @@ prop_compose! {
         services in services(),
         bound in btree_map(name(), locators(), 0..3),
         credentials in credentials(),
+        handoff in handoff(),
+        retire in (
+            proptest::option::of((0usize..=1_000_000, 0u8..=100).prop_map(|(connections, percent)| MaxRetire { connections, percent })),
+            unique("[0-9a-f]{12,64}"),
+        ),
     ) -> Policy {
         let (network, files, eligibility, slo, jitter, api) = outer;
         if let Some(openapi) = families.get_mut("openapi") {
@@ -333,10 +365,11 @@ prop_compose! {
             backoff: Backoff { initial: waits.2.min(waits.3), max: waits.2.max(waits.3), jitter },
             breaker: Breaker { failures: numbers.1, open_for: waits.4 },
             recheck: Recheck { health: waits.5, drift: waits.6, awaiting_credentials: waits.7 },
-            reconcile: Reconcile { concurrency: numbers.2, resync: waits.8, memory: numbers.3 << 10 },
+            reconcile: Reconcile { concurrency: numbers.2, resync: waits.8, memory: numbers.3 << 10, max_retire: retire.0, confirm: retire.1 },
             families,
             manifests: Default::default(),
             credentials: Credentials { namespaces: bound, ..credentials },
+            handoff,
             api,
             digest: Digest::default(),
         }

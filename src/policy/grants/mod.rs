@@ -8,7 +8,7 @@ mod process;
 pub mod summary;
 
 use super::credentials::{file_path, vault_path};
-use super::{Credentials, Policy, Token};
+use super::{Credentials, HandoffVendor, Policy, Token};
 use crate::model::locator_forms;
 use crate::model::{ADMIN_TOKEN, Class, Digest, Failure, Locator, Origin, Recipient};
 pub use patterns::{HostPattern, LocatorPattern};
@@ -143,10 +143,13 @@ fn in_namespace(credentials: &Credentials, wanted: &CredentialUse<'_>, locator: 
 
 /// Whether documents of this origin may name every locator, because they are reviewed or come from the operator.
 fn is_trusted(origin: &Origin) -> bool {
-    origin.token().is_none_or(|name| name == ADMIN_TOKEN)
+    !origin.is_handoff() && origin.token().is_none_or(|name| name == ADMIN_TOKEN)
 }
 
 fn by_origin(policy: &Policy, origin: &Origin, wanted: &CredentialUse<'_>, locator: &Locator) -> Result<(), Failure> {
+    if origin.is_handoff() {
+        return handed_over(policy, wanted, locator);
+    }
     if is_trusted(origin) {
         return Ok(());
     }
@@ -165,6 +168,23 @@ fn by_origin(policy: &Policy, origin: &Origin, wanted: &CredentialUse<'_>, locat
     let closed = |recipient: &&Recipient| !token.grant.hosts.iter().any(|host| host.matches(recipient));
     let hosts: Vec<&Recipient> = wanted.recipients.iter().filter(closed).collect();
     if named && hosts.is_empty() { Ok(()) } else { Err(not_granted(token, locator, named, &hosts)) }
+}
+
+/// Decides for an intent that the policy itself completed: it may use the locator as long as the policy supplies it.
+fn handed_over(policy: &Policy, wanted: &CredentialUse<'_>, locator: &Locator) -> Result<(), Failure> {
+    let supplies = |vendor: &HandoffVendor| {
+        let supplied = vendor.credential_locator.as_ref();
+        let same = supplied.and_then(|supplied| canonical(&policy.credentials, supplied).ok());
+        vendor.source_type == wanted.source_type && same.as_ref() == Some(locator)
+    };
+    if policy.handoff.vendors.values().any(supplies) {
+        return Ok(());
+    }
+    refuse(
+        format!("the policy does not supply {locator} for {} under handoff.vendors any more", wanted.source_type),
+        "hand the candidate over again in a new discovery run, or restore the entry under handoff.vendors in the policy"
+            .to_string(),
+    )
 }
 
 /// The failure for a token whose entry lacks the locator or a host. Its fix shows what is to be added and not what the
@@ -216,6 +236,8 @@ pub struct Rights {
     tokens: BTreeMap<String, Digest>,
     /// For documents of a token that is not in the policy.
     missing: Digest,
+    /// For documents that the policy itself completed.
+    handoff: Digest,
 }
 
 impl Rights {
@@ -231,6 +253,7 @@ impl Rights {
             trusted: (!namespaces.is_empty()).then(|| digest("trusted".into())),
             tokens: policy.api.tokens.iter().map(of_token).collect(),
             missing: digest(serde_json::Value::Null),
+            handoff: digest(serde_json::json!(policy.handoff.vendors)),
         }
     }
 
@@ -241,7 +264,10 @@ impl Rights {
             return self.trusted.map_or(slice, |rights| Digest::from_parts(&[&slice.0, &rights.0]));
         }
         origins.fold(slice, |digest, origin| {
-            let rights = origin.token().and_then(|name| self.tokens.get(name)).unwrap_or(&self.missing);
+            let rights = match origin.is_handoff() {
+                true => &self.handoff,
+                false => origin.token().and_then(|name| self.tokens.get(name)).unwrap_or(&self.missing),
+            };
             Digest::from_parts(&[&digest.0, &rights.0])
         })
     }

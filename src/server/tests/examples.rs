@@ -58,7 +58,7 @@ async fn problems(server: &TestServer) -> Map<String, Value> {
 
 /// Sends a request for `route`. `id` is a connection.
 pub async fn call(server: &TestServer, route: &Route, id: &str) -> HttpReply {
-    let target = route.path.replace("{id}", id).replace("{name}", "github");
+    let target = route.path.replace("{id}", id).replace("{name}", "github").replace("{handoff_id}", "run");
     match route.method {
         Method::Get => server.get(&target).await,
         Method::Post if route.path == "/mcp" => {
@@ -69,7 +69,13 @@ pub async fn call(server: &TestServer, route: &Route, id: &str) -> HttpReply {
             server.post(&target, &json!({"intents": [document("fax", "b"), {}]})).await
         }
         Method::Post if route.path.ends_with("onboard") => server.post(&target, &document("s3", "c")).await,
+        Method::Post if route.path.ends_with("receive") => {
+            let candidates = json!([{"asset_key": "a", "vendor_name": "b"}, {"asset_key": "c", "action_type": "inventory_only"}]);
+            let body = json!({"aod_discovery_id": "run", "tenant_id": "t", "entity_id": "e", "candidates": candidates});
+            server.post(&target, &body).await
+        }
         Method::Post => server.post(&target, &json!({})).await,
+        Method::Delete => server.delete(&target).await,
     }
 }
 

@@ -71,7 +71,7 @@ pub fn policy_text() -> String {
         let digest = Digest::from_bytes(value.as_bytes());
         format!("    - {{name: {name}, sha256: \"{digest}\", scopes: [{scopes}], namespaces: [{namespaces}]}}\n")
     };
-    let all = "\"intents:write\", \"registry:read\", \"ops:heal\"";
+    let all = "\"intents:write\", \"registry:read\", \"ops:heal\", \"ops:confirm\"";
     format!(
         "version: 1\nallowlist: [jdbc, s3]\napi:\n  mcp: true\n  tokens:\n{}{}{}",
         token("aod", FULL, all, "autonomy"),
@@ -150,6 +150,10 @@ impl TestServer {
 
     pub async fn get(&self, target: &str) -> HttpReply {
         self.send("GET", target, &[("Authorization", &bearer(FULL))], None).await
+    }
+
+    pub async fn delete(&self, target: &str) -> HttpReply {
+        self.send("DELETE", target, &[("Authorization", &bearer(FULL))], None).await
     }
 
     pub async fn post(&self, target: &str, body: &Value) -> HttpReply {

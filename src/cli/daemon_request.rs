@@ -1,0 +1,92 @@
+//! Requests of a command to the running daemon, which is the only process that may write to the registry.
+
+use super::{CommandError, CommonOptions};
+use crate::credentials::{Secret, redact};
+use crate::server::auth;
+use crate::server::probe::{self, Listener, ProvenAam};
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+
+/// How a command asks the daemon.
+pub(super) struct DaemonRequest<'a> {
+    pub common: &'a CommonOptions,
+    /// The scope that the token needs, for messages.
+    pub scope: &'a str,
+    /// How long the daemon may take. It must be longer than `prefer` lets it wait.
+    pub timeout: Duration,
+    /// The Prefer header.
+    pub prefer: &'a str,
+}
+
+impl DaemonRequest<'_> {
+    /// Sends a request and returns the JSON body of the response.
+    ///
+    /// # Errors
+    /// If no AAM with this registry answers, or if it refuses the request.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, CommandError> {
+        let mut daemon = daemon(self.common).await?;
+        let token = token(&self.common.registry, self.scope)?;
+        let authorization = format!("Bearer {}", token.expose());
+        let headers = [("authorization", &*authorization), ("content-type", "application/json"), ("prefer", self.prefer)];
+        let response = tokio::time::timeout(self.timeout, daemon.post(path, &headers, body.to_string())).await;
+        let response = response.unwrap_or_else(|_| Err(format!("no response within {} s", self.timeout.as_secs()).into()));
+        let (status, value) = response.map_err(|error| {
+            let port = self.common.port;
+            CommandError::new(format!(
+                "the daemon on port {port} did not answer: {error}; see its log, or restart it with aam serve"
+            ))
+        })?;
+        if status.is_success() {
+            return Ok(value);
+        }
+        let reason = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("it gives no reason").to_string();
+        let hint = match status.as_u16() {
+            401 | 403 => format!("; set AAM_TOKEN to a token of the policy with the scope {}", self.scope),
+            _ => String::new(),
+        };
+        Err(CommandError::new(format!("the daemon refused with {status}: {reason}{hint}")))
+    }
+}
+
+/// Connects to the daemon, and checks that it holds the registry of the command line. Any program can listen on the port,
+/// so without this check a token could be sent to one that only pretends to be AAM.
+async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandError> {
+    let address = common.listener();
+    let registry = common.registry.display();
+    match probe::listener(address).await {
+        Listener::Absent => {
+            Err(CommandError::new(format!("no AAM answers on {address}; start one with aam serve, or pass its port with --port")))
+        }
+        Listener::Other => Err(CommandError::new(format!(
+            "the program that listens on {address} is not an AAM; pass the port of the AAM with --port"
+        ))),
+        Listener::Aam(running) => {
+            let (pid, theirs) = (running.info.pid, running.info.registry.clone());
+            running.prove(&common.registry).map_err(|reason| {
+                CommandError::new(format!(
+                    "no token was sent: the program that listens on {address} (it reports pid {pid} and the registry {theirs:?}) did not prove that it holds the registry {registry}: {reason}; pass the registry of the running daemon with --registry and its port with --port, and run this command as the user of the daemon"
+                ))
+            })
+        }
+    }
+}
+
+/// Returns `AAM_TOKEN` if it is set, or the admin token next to the registry.
+fn token(registry: &Path, scope: &str) -> Result<Secret, CommandError> {
+    let token = match std::env::var("AAM_TOKEN") {
+        Ok(token) if !token.is_empty() => Secret::new(token),
+        _ => {
+            let path = auth::admin_path(registry);
+            let read = std::fs::read_to_string(&path).map_err(|error| {
+                CommandError::new(format!(
+                    "no token: AAM_TOKEN is not set and {} cannot be read: {error}; set AAM_TOKEN to a token with the scope {scope}",
+                    path.display()
+                ))
+            })?;
+            Secret::new(read.trim().to_string())
+        }
+    };
+    redact::learn_value(token.expose());
+    Ok(token)
+}
