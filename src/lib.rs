@@ -17,6 +17,7 @@
 //! - [`debt_gate`]: stops a run on technical debt, declared or not. Pure.
 //! - [`intake`]: parses files and pushed documents into intents, and watches the intents folder.
 //! - [`funnel`]: the onboarding figures and the executive summary, computed from the snapshot. Pure.
+//! - [`handoff`]: turns the candidates of a discovery tool into intents, with what the policy supplies. Pure.
 //! - [`policy_loader`]: reads the policy file and the manifests of its folder; equal bytes are not parsed again.
 //! - [`plan`]: which attempts are due, and why, from the snapshot, the policy and an instant. Pure.
 //! - [`report`]: formats values as text for people and as JSON for programs. Pure.
@@ -62,6 +63,7 @@ pub mod families;
 pub mod family_guide;
 pub mod fault;
 pub mod funnel;
+pub mod handoff;
 pub mod intake;
 pub mod memory;
 pub mod memory_budget;

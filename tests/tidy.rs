@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 18] = [
     &["model"],
     &["families"],
     &["clock", "fault", "memory", "memory_budget", "operator_file", "policy", "credentials", "snapshot", "debt_gate", "intake"],
-    &["funnel", "policy_loader"],
+    &["funnel", "handoff", "policy_loader"],
     &["plan"],
     &["report"],
     &["telemetry"],
@@ -33,7 +33,7 @@ const LAYERS: [&[&str]; 18] = [
 ];
 
 /// Modules that do not use a clock, a file or a socket.
-const PURE: [&str; 8] = ["model", "families", "policy", "snapshot", "funnel", "plan", "report", "debt_gate"];
+const PURE: [&str; 9] = ["model", "families", "policy", "snapshot", "funnel", "handoff", "plan", "report", "debt_gate"];
 
 /// The layers of the crate `lowcode`, with the same rule as `LAYERS`.
 const LOWCODE_LAYERS: [&[&str]; 18] = [

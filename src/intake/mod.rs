@@ -7,7 +7,6 @@
 //! - [`json`], [`locate`]: a strict JSON reader that detects duplicate keys, and the positions of JSON pointers; pure
 //! - [`lines`]: JSON lines; pure
 //! - [`yaml`]: reads YAML with the same bounds, and the positions of pointers in it; pure
-//! - [`handoff`]: turns the candidates of a discovery tool into intents; pure
 //! - [`leaks`]: detects secrets in intents; pure
 //! - [`folder`], [`scan`]: what changed in the intents folder since the last accepted scan
 //! - [`listing`], [`read`]: the file access of a scan: list the folder with one stat per file, read the changed files
@@ -17,7 +16,6 @@
 pub mod check;
 pub mod document;
 pub mod folder;
-pub mod handoff;
 pub mod instant;
 mod item;
 pub mod json;

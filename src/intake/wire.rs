@@ -139,6 +139,12 @@ pub fn parse_batch_as(format: Format, bytes: &[u8], limits: &Limits) -> Result<P
     Text { text: text(bytes, limits)?, format }.parse(limits, true)
 }
 
+/// Validates one document that is not part of a text, so that its problems have no positions.
+#[must_use]
+pub fn validate(document: Value) -> Item {
+    item(document, false)
+}
+
 /// A text whose size and encoding were checked.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'t> {

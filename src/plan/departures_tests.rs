@@ -62,6 +62,8 @@ fn the_limits_are_ten_connections_or_a_fifth_of_more_than_five() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     /// A change is held exactly if it exceeds a limit, it names exactly those that leave, and any other change has another
     /// digest.
     #[test]

@@ -106,9 +106,11 @@ fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContex
 
 /// The slice of the latest attempt of a connection whose departure is held.
 fn held_slice(handle: &Handle, connection: ConnectionId) -> Option<Digest> {
-    let held = handle.holds.load().contains(connection);
+    if !handle.holds.load().contains(connection) {
+        return None;
+    }
     let snapshot = handle.registry.snapshot();
-    snapshot.connections.get(&connection)?.last.as_ref().filter(|_| held).map(|last| last.facts.slice)
+    snapshot.connections.get(&connection)?.last.as_ref().map(|last| last.facts.slice)
 }
 
 /// Reads the job of a full attempt for `connection` under the policy in force, for what is not an attempt of the loop.

@@ -23,38 +23,38 @@ pub struct DepartureFinder<'a> {
 #[derive(Debug, Default)]
 pub struct Departures(pub BTreeMap<ConnectionId, Departure>);
 
-/// A connection to look at, apart from the snapshot, so that the writer does not wait while documents are read.
-type Suspect = (ConnectionId, Connection);
+/// A connection to evaluate. It is a copy, so that the writer does not wait while documents are read.
+type Candidate = (ConnectionId, Connection);
 
 impl Departures {
     /// Finds all departures.
     #[must_use]
     pub fn find(snapshot: &Snapshot, finder: &DepartureFinder<'_>) -> BTreeMap<ConnectionId, Departure> {
-        let suspects = suspects(snapshot, finder.context, snapshot.connections.keys().copied());
+        let candidates = candidates(snapshot, finder.context, snapshot.connections.keys().copied());
         let policy_at = snapshot.policy_at;
-        suspects.into_iter().filter_map(|(id, known)| Some((id, finder.departure(&known, policy_at)?))).collect()
+        candidates.into_iter().filter_map(|(id, known)| Some((id, finder.departure(&known, policy_at)?))).collect()
     }
 
-    /// Looks again at `changed` and at the known departures; at all connections if it is not known what changed.
+    /// Evaluates `changed` and the known departures again, or all connections if it is not known what changed.
     pub fn update<'s>(
         &mut self,
         snapshot: impl Fn() -> std::sync::RwLockReadGuard<'s, Snapshot>,
         finder: &DepartureFinder<'_>,
         changed: Option<&BTreeSet<ConnectionId>>,
     ) {
-        let (suspects, policy_at) = {
+        let (candidates, policy_at) = {
             let snapshot = snapshot();
-            let suspects = match changed {
-                None => suspects(&snapshot, finder.context, snapshot.connections.keys().copied()),
+            let candidates = match changed {
+                None => candidates(&snapshot, finder.context, snapshot.connections.keys().copied()),
                 Some(changed) => {
                     let ids: BTreeSet<ConnectionId> = self.0.keys().chain(changed).copied().collect();
-                    suspects(&snapshot, finder.context, ids.into_iter())
+                    candidates(&snapshot, finder.context, ids.into_iter())
                 }
             };
-            (suspects, snapshot.policy_at)
+            (candidates, snapshot.policy_at)
         };
         let before = std::mem::take(&mut self.0);
-        for (id, known) in suspects {
+        for (id, known) in candidates {
             let unchanged = before.get(&id).filter(|departure| finder.is_unchanged(&known, departure)).cloned();
             if let Some(departure) = unchanged.or_else(|| finder.departure(&known, policy_at)) {
                 self.0.insert(id, departure);
@@ -64,15 +64,15 @@ impl Departures {
 }
 
 /// The connections among `ids` that may leave.
-fn suspects(snapshot: &Snapshot, context: &PlanContext, ids: impl Iterator<Item = ConnectionId>) -> Vec<Suspect> {
+fn candidates(snapshot: &Snapshot, context: &PlanContext, ids: impl Iterator<Item = ConnectionId>) -> Vec<Candidate> {
     let leaves = |known: &Connection| {
         known.retired.is_none() && !snapshot.is_closed(&known.namespace) && (known.orphaned() || is_changed(known, context))
     };
-    let suspect = |id| {
+    let candidate = |id| {
         let known: &Connection = snapshot.connections.get(&id)?;
         leaves(known).then(|| (id, known.clone()))
     };
-    ids.filter_map(suspect).collect()
+    ids.filter_map(candidate).collect()
 }
 
 /// Whether the intent or the policy changed since the latest attempt of a connection that was allowed.

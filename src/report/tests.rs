@@ -237,6 +237,7 @@ fn the_plan() {
             source_type: "jdbc".to_string(),
             resource_ids: vec!["old".to_string()],
         }],
+        held: Vec::new(),
         waiting: 3,
         next_due: Some(AT),
         problems: vec![Problem::new("/0/owner", "is missing").in_file("intents/broken.json")],

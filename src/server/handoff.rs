@@ -9,7 +9,7 @@ use super::problem::ApiProblem;
 use super::problem_code::ProblemCode;
 use super::read::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, invalid_cursor};
 use super::request::{ApiRequest, ApiResult, JSON, encode, insert_header, json, response};
-use crate::intake::handoff::{self, Candidate, Decision, HandoffRequest, JudgedCandidate, Judgement, RejectionType};
+use crate::handoff::{self, Candidate, Decision, HandoffRequest, JudgedCandidate, Judgement, RejectionType};
 use crate::model::ledger::HandoffFacts;
 use crate::model::{ConnectionId, Intent, Origin, Timestamp};
 use crate::policy::Policy;

@@ -92,7 +92,7 @@ pub async fn confirm(request: ApiRequest) -> ApiResult {
 
 fn changed(current: &str) -> ApiProblem {
     let detail = format!(
-        "The held change is another one now: {current}. Nothing was confirmed. Look at it with GET /holds or aam status, then confirm it with its own digest."
+        "The held change is another one now: {current}. Nothing was confirmed. Read it with GET /holds or aam status, then confirm it with its own digest."
     );
     ApiProblem::new(StatusCode::CONFLICT, ProblemCode::HoldChanged, "The change is another one now", detail)
 }

@@ -309,7 +309,7 @@ fn handoff_body() -> Value {
             "handoff_timestamp": {"type": ["string", "null"], "description": "When the tool sent the handoff; not part of its content."},
             "candidates": {
                 "type": "array",
-                "maxItems": crate::intake::handoff::MAX_CANDIDATES,
+                "maxItems": crate::handoff::MAX_CANDIDATES,
                 "items": {
                     "type": "object",
                     "required": ["asset_key"],

@@ -245,6 +245,7 @@ fn other_commands_and_help_texts_match_their_snapshots() {
         "status",
         "report",
         "heal",
+        "confirm",
         "gate",
         "test",
         "verify",

@@ -304,3 +304,44 @@ async fn only_a_token_with_the_scope_and_the_namespace_confirms() {
     until_nothing_is_held(&daemon).await;
     assert_eq!(confirm(&mut daemon, &owner, &digest).await.status, 404);
 }
+
+#[tokio::test]
+async fn connections_whose_manifest_is_gone_keep_their_state_and_are_not_checked() {
+    let mut workspace = Workspace::new();
+    workspace.set("CRM_TOKEN", "the-token-of-the-crm");
+    std::fs::create_dir(workspace.path("manifests")).expect("a folder");
+    let manifest = workspace.path("manifests/acme_crm.yaml");
+    let text = crate::support::manifests::things_manifest("{{ config['domain'] }}", &["api_token", "domain"]);
+    std::fs::write(&manifest, &text).expect("a manifest");
+    workspace.write_policy(&format!(
+        "allowlist: [acme_crm]\nmanifests: {{dir: {}, sources: {{acme_crm: {{resource: domain}}}}}}\n",
+        workspace.path("manifests").display()
+    ));
+    for number in 0..12 {
+        let mut document = intent("acme_crm", &format!("127.0.0.1:{}", 9001 + number));
+        document["credential_locator"] = json!("env:CRM_TOKEN");
+        workspace.intent_file(&format!("{number:02}.json"), &document);
+    }
+    let daemon = workspace.serve().await;
+    until("every attempt has ended", || async {
+        let states: Vec<Value> = daemon.connections().await.iter().map(|one| one["status"].clone()).collect();
+        let settled = states.len() == 12 && states.iter().all(|state| state != "PENDING");
+        (settled && states.iter().all(|state| state != "UNSUPPORTED" && state != "REJECTED"), format!("{states:?}"))
+    })
+    .await;
+    let states = async || {
+        let mut states: Vec<String> = daemon.connections().await.iter().map(|one| one["status"].to_string()).collect();
+        states.sort();
+        states
+    };
+    let before = states().await;
+    std::fs::remove_file(&manifest).expect("removed");
+    until_held(&daemon, 12).await;
+    let one = daemon.connections().await[0].clone();
+    let path = format!("/connections/{}/heal", one["connection_id"].as_str().expect("an id"));
+    assert_eq!(daemon.post_with(&path, &json!({}), "wait=1").await.status, 202, "it cannot be checked without the manifest");
+    assert_eq!(states().await, before);
+    std::fs::write(&manifest, &text).expect("a manifest");
+    until_nothing_is_held(&daemon).await;
+    assert_eq!(states().await, before);
+}

@@ -9,7 +9,11 @@ use base64::Engine as _;
 async fn every_guarded_route_refuses_callers_without_a_token_and_no_other_does() {
     let server = TestServer::new().await;
     for route in &ROUTES {
-        let method = if route.method == Method::Get { "GET" } else { "POST" };
+        let method = match route.method {
+            Method::Get => "GET",
+            Method::Post => "POST",
+            Method::Delete => "DELETE",
+        };
         let path = route.path.replace("{id}", "8d5b2ab0-3a0f-5d2c-9d5c-3f0f3b1c2d4e");
         let reply = server.send(method, &path, &[], None).await;
         if route.access == Access::Open {

@@ -2,9 +2,7 @@
 //!
 //! Each candidate has its own result, so an invalid one does not affect the others.
 
-use super::document;
-use super::item::{Fault, Refusal};
-use super::{json, leaks};
+use crate::intake::{Fault, Refusal, json, leaks, wire};
 use crate::model::text::is_unprintable;
 use crate::model::{ConnectionId, Digest, Intent, Problem, Timestamp};
 use crate::policy::Policy;
@@ -251,7 +249,7 @@ fn decide(
     };
     let status = policy.handoff.evidence_status(candidate.governance_status.as_deref());
     let eligible = policy.eligibility.evidence.contains(&status);
-    match document::item(intent(vendor, namespace, &status, at), false).outcome {
+    match wire::validate(intent(vendor, namespace, &status, at)).outcome {
         Ok(intent) => {
             let connection = intent.connection_id();
             let known = intents.get(&connection).map(|known| policy.eligibility.evidence.contains(&known.evidence.status));
