@@ -241,7 +241,6 @@ fn the_plan() {
         waiting: 3,
         next_due: Some(AT),
         problems: vec![Problem::new("/0/owner", "is missing").in_file("intents/broken.json")],
-        held: Vec::new(),
     };
     let idle = PlanReport { waiting: 2, next_due: Some(AT), ..PlanReport::default() };
     shown("report_plan", &format!("{}\n{}\n{}", plan::text(&planned), plan::text(&idle), plan::text(&PlanReport::default())));
