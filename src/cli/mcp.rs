@@ -6,7 +6,7 @@
 //! With `AAM_TOKEN`, a caller may do what this token of the policy may do. Without it, the caller is the user who started this
 //! command, who can read the file anyway.
 
-use super::daemon_request::{daemon, token};
+use super::daemon_request::DaemonRequest;
 use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions};
 use crate::clock;
@@ -29,6 +29,10 @@ use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// The timeout of a request to the daemon. It is longer than the 30 s that the daemon waits for a check.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The tools of this process.
 struct Local {
@@ -104,15 +108,17 @@ impl Local {
     }
 
     /// Asks the daemon that holds the registry.
-    async fn ask_daemon(&self, target: String) -> Result<ToolReply, CommandError> {
-        let mut daemon = daemon(&self.common).await?;
-        let authorization = format!("Bearer {}", token(&self.common.registry, "ops:heal")?.expose());
-        let headers = [("authorization", &*authorization), ("content-type", "application/json")];
-        let (status, body) = daemon
-            .post(&target, &headers, String::new())
-            .await
-            .map_err(|error| CommandError::new(format!("the daemon did not answer: {error}; see its log")))?;
-        Ok(ToolReply { status: status.as_u16(), body })
+    async fn ask_daemon(&self, tool: &'static Tool, target: String) -> ToolReply {
+        let scope = tool.scope().unwrap_or(TokenScope::OpsHeal);
+        if let Err(refused) = self.caller.require_scope(scope) {
+            let body = serde_json::to_value(&*refused).unwrap_or_default();
+            return ToolReply { status: refused.status, body };
+        }
+        let daemon = DaemonRequest { common: &self.common, scope: scope.as_str(), timeout: TIMEOUT, prefer: "wait=30" };
+        match daemon.post(&target, &json!({})).await {
+            Ok(body) => ToolReply { status: 200, body },
+            Err(error) => problem(503, &error.message),
+        }
     }
 }
 
@@ -126,7 +132,7 @@ impl ToolBackend for Local {
             if tool.is_read() {
                 return self.read(tool, target).await;
             }
-            self.ask_daemon(target).await.unwrap_or_else(|error| problem(503, &error.message))
+            self.ask_daemon(tool, target).await
         })
     }
 }

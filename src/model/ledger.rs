@@ -300,8 +300,15 @@ impl Fact {
     }
 
     /// The kinds of the facts about a connection, which its history consists of.
-    pub const CONNECTION_KINDS: [&'static str; 6] =
-        ["intent_accepted", "intent_withdrawn", "attempt_begun", "attempt_finished", "catalog_registered", "connection_retired"];
+    pub const CONNECTION_KINDS: [&'static str; 7] = [
+        "intent_accepted",
+        "intent_withdrawn",
+        "attempt_begun",
+        "attempt_finished",
+        "catalog_registered",
+        "connection_retired",
+        "departure_confirmed",
+    ];
 
     /// Returns the kind as it is stored in the column `kind`.
     #[must_use]

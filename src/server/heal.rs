@@ -43,8 +43,7 @@ pub struct HealRequest {
 pub struct SkippedId {
     /// The id as it was sent.
     pub id: String,
-    /// NOT_FOUND, RETIRED or NAMESPACE_SEALED.
-    pub code: String,
+    pub code: ProblemCode,
     /// What happened, and what to do.
     pub message: String,
 }
@@ -219,11 +218,11 @@ fn select_ids(request: &ApiRequest, ids: &[String]) -> Result<(Vec<ConnectionId>
         let id = ConnectionId::parse(text).ok();
         let known = id.and_then(|id| Some((id, snapshot.connections.get(&id)?)));
         let (code, message) = match known.filter(|(_, known)| caller.may_see(&known.namespace)) {
-            None => ("NOT_FOUND", NOT_FOUND.to_string()),
+            None => (ProblemCode::NotFound, NOT_FOUND.to_string()),
             Some((_, known)) if snapshot.is_closed(&known.namespace) => {
-                ("NAMESPACE_SEALED", format!("Namespace {} holds sample data and is never checked.", known.namespace))
+                (ProblemCode::NamespaceSealed, format!("Namespace {} holds sample data and is never checked.", known.namespace))
             }
-            Some((_, known)) if known.retired.is_some() => ("RETIRED", RETIRED.to_string()),
+            Some((_, known)) if known.retired.is_some() => (ProblemCode::Retired, RETIRED.to_string()),
             Some((id, _)) => {
                 if seen.insert(id) {
                     wanted.push(id);
@@ -231,7 +230,7 @@ fn select_ids(request: &ApiRequest, ids: &[String]) -> Result<(Vec<ConnectionId>
                 continue;
             }
         };
-        skipped.push(SkippedId { id: shown(text), code: code.to_string(), message });
+        skipped.push(SkippedId { id: shown(text), code, message });
     }
     Ok((wanted, skipped))
 }

@@ -28,7 +28,7 @@ use tools::Tool;
 /// of a page of the API.
 const MAX_RESULT_BYTES: usize = 256 << 10;
 
-/// What an assistant is told about this server.
+/// The instructions for assistants that use this server.
 const INSTRUCTIONS: &str = "AAM turns connection_intent documents into live, read-only, proven connections to the systems of a company. \
 Start with get_funnel: it counts the connections and lists what blocks the others, each with a fix. list_connections and \
 get_connection explain single connections; the field error.fix says what a person has to do. Titles, details, names and \

@@ -3,10 +3,12 @@
 //! - [`names`]: operation ids and tags
 //! - [`enums`]: the schemas of fixed texts
 //! - [`limits`]: limits and formats of single fields
+//! - [`intent`]: the schema of intents
 //! - [`examples`]: recorded responses
 
 pub mod enums;
 pub mod examples;
+pub mod intent;
 pub mod limits;
 pub mod names;
 
@@ -319,33 +321,8 @@ fn derived_schemas() -> Map<String, Value> {
     add::<families::FamilyList>(&mut all);
     add::<FamilyGuide>(&mut all);
     add::<TokenScope>(&mut all);
-    // This is the schema that the parser validates with, minus the keywords that only the root of a document may have, and
-    // minus defaults: generated clients would make a field with a default required.
-    let mut intent: Value = serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
-    if let Some(intent) = intent.as_object_mut() {
-        intent.remove("$schema");
-        intent.remove("$id");
-        intent.remove("$comment");
-        for property in intent.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
-            property.as_object_mut().map(|property| property.remove("default"));
-        }
-    }
-    all.insert("connection_intent".to_string(), intent);
-    all.insert(
-        "IntentBatch".to_string(),
-        json!({
-            "description": "an object with a list of intents, the list alone, or one intent",
-            "anyOf": [
-                {
-                    "type": "object",
-                    "required": ["intents"],
-                    "properties": {"intents": {"type": "array", "maxItems": MAX_BATCH_ITEMS, "items": reference("connection_intent")}},
-                },
-                {"type": "array", "maxItems": MAX_BATCH_ITEMS, "items": reference("connection_intent")},
-                reference("connection_intent"),
-            ],
-        }),
-    );
+    all.insert("connection_intent".to_string(), intent::schema());
+    all.insert("IntentBatch".to_string(), intent::batch(MAX_BATCH_ITEMS));
     all.insert(
         "McpMessage".to_string(),
         json!({

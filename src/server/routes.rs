@@ -380,7 +380,7 @@ pub static ROUTES: [Route; 39] = [
         )
     },
     Route {
-        query: &[NAMESPACE, LIMIT, CURSOR],
+        query: &[NAMESPACE, LIMIT, SEQ_CURSOR],
         problems: &[400, 503],
         ..get(
             "/api/handoff/aod",
@@ -391,7 +391,7 @@ pub static ROUTES: [Route; 39] = [
         )
     },
     Route {
-        query: &[LIMIT, CURSOR],
+        query: &[LIMIT, SEQ_CURSOR],
         problems: &[400, 404, 503],
         ..get(
             "/api/handoff/aod/{handoff_id}",

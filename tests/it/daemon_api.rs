@@ -30,6 +30,9 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 31] = [
     ("get", "/connections/{id}/health", Some("registry:read")),
     ("get", "/connections/{id}/versions", Some("registry:read")),
     ("get", "/connections/{id}/catalog", Some("registry:read")),
+    ("get", "/connections/{id}/drift", Some("registry:read")),
+    ("get", "/catalogs", Some("registry:read")),
+    ("get", "/plan", Some("registry:read")),
     ("delete", "/connections/{id}", Some("intents:write")),
     ("post", "/api/handoff/aod/receive", Some("intents:write")),
     ("get", "/api/handoff/aod", Some("registry:read")),
@@ -51,8 +54,9 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 31] = [
     ("get", "/schemas/connection_intent.json", None),
 ];
 
-/// The pages for people who have a link instead of a token; see `src/server/tests/consent.rs`.
-const PAGES: [&str; 2] = ["/consent/{id}", "/consent/callback"];
+/// The pages for people who have a link instead of a token; see `src/server/tests/consent.rs`. The endpoint for assistants,
+/// whose tools have scopes of their own, is tested in `mcp.rs`.
+const PAGES: [&str; 3] = ["/consent/{id}", "/consent/callback", "/mcp"];
 
 /// The streams, which do not end by themselves; see `tests/it/events.rs`.
 const STREAMS: [&str; 1] = ["/events"];

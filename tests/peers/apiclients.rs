@@ -3,6 +3,7 @@
 
 use crate::harness::variable;
 use crate::support::daemon::{Daemon, Workspace, intent};
+use aam::credentials::Secret;
 use aam::model::Digest;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -142,7 +143,8 @@ async fn the_reference_client_of_mcp_calls_the_tools_over_stdio_and_http() {
     let workspace = workspace("  mcp: true\n");
     let file = workspace.csv("a.csv", 3);
     workspace.intent_file("a.json", &intent("filesource", &file));
-    let daemon = workspace.serve().await;
+    let mut daemon = workspace.serve().await;
+    daemon.token = Secret::new(CALLER.to_string());
     let id = daemon.until_state(&file, "ACTIVE").await["connection_id"].clone();
     let calls = json!([
         ["get_funnel", {}],

@@ -4,7 +4,7 @@
 use crate::families::Transport;
 use crate::funnel::{RETIRED, Stage};
 use crate::model::ledger::{Fact, Why};
-use crate::model::{Class, Risk, Scope, State, Step, StepStatus, SyncMode};
+use crate::model::{Class, Scope, State, Step, StepStatus, SyncMode};
 use crate::policy::TokenScope;
 use crate::server::problem_code::ProblemCode;
 use std::borrow::Cow;
@@ -46,7 +46,6 @@ text_enums! {
     Step as "StepName", "A step of the Safe Mode pipeline, in the order in which they run.":
         Step::ALL.iter().map(|step| step.as_str());
     StepStatus as "StepStatus", "How a step ended.": StepStatus::NAMES.into_iter();
-    Risk as "RiskLevel", "The risk of a source.": Risk::ALL.iter().map(|risk| risk.as_str());
     Fact as "EntryKind", "The kind of an entry in the history of a connection.": Fact::CONNECTION_KINDS.into_iter();
     Why as "CheckReason", "Why a check is due.": Why::ALL.iter().map(|why| why.as_str());
     Scope as "CheckScope", "How much of the pipeline a check runs.": Scope::ALL.iter().map(|scope| scope.as_str());

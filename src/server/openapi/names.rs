@@ -3,7 +3,7 @@
 use crate::server::routes::{Method, Route};
 
 /// The operation ids that are not made from the method and the path by [`operation_id`].
-const IDS: [(Method, &str, &str); 23] = [
+const IDS: [(Method, &str, &str); 29] = [
     (Method::Post, "/connections/onboard", "onboard_connection"),
     (Method::Post, "/connections/onboard/batch", "onboard_connections"),
     (Method::Get, "/connections", "list_connections"),
@@ -27,6 +27,12 @@ const IDS: [(Method, &str, &str); 23] = [
     (Method::Post, "/connections/{id}/health-check", "check_connection_health"),
     (Method::Get, "/connections/health", "list_connection_health"),
     (Method::Post, "/mcp", "call_mcp"),
+    (Method::Delete, "/connections/{id}", "withdraw_connection"),
+    (Method::Post, "/api/handoff/aod/receive", "receive_handoff"),
+    (Method::Get, "/api/handoff/aod", "list_handoffs"),
+    (Method::Get, "/api/handoff/aod/{handoff_id}", "get_handoff"),
+    (Method::Get, "/holds", "list_holds"),
+    (Method::Post, "/holds/{digest}/confirm", "confirm_hold"),
 ];
 
 /// The tags in the order of the document, with their descriptions.
@@ -65,7 +71,7 @@ pub fn operation_id(route: &Route, method: &str) -> String {
 pub fn tag(path: &str) -> &'static str {
     match path.split('/').nth(1).unwrap_or_default() {
         _ if path.ends_with("/catalog") => "catalogs",
-        "connections" | "events" | "plan" => "connections",
+        "connections" | "events" | "holds" | "plan" => "connections",
         "catalogs" => "catalogs",
         "metrics" => "metrics",
         "families" => "families",
