@@ -233,7 +233,6 @@ fn the_plan() {
             attempt(Why::New, vec![call("/openapi.json"), call("/orders"), call("/orders")], None),
             attempt(Why::PolicyChanged, Vec::new(), Some("source type openapi is not on the policy's allowlist")),
         ],
-        held: Vec::new(),
         retire: vec![plan::Retirement {
             connection: ConnectionId::derive("autonomy", "jdbc", &["old".to_string()]),
             source_type: "jdbc".to_string(),

@@ -257,14 +257,14 @@ mod tests {
         let key = |key: &str| AnswerKey { caller: Digest::default(), key: key.to_string() };
         let (one, other) = (Digest::from_bytes(b"1"), Digest::from_bytes(b"2"));
         let guard = keys.begin(&key("a"), one).expect("begun");
-        let code = |result: Result<KeyGuard, ApiProblem>| result.err().map(|problem| (problem.status, problem.code.clone()));
-        assert_eq!(code(keys.begin(&key("a"), one)), Some((409, "IDEMPOTENCY_KEY_IN_PROGRESS".to_string())));
-        assert_eq!(code(keys.begin(&key("a"), other)), Some((422, "IDEMPOTENCY_KEY_REUSED".to_string())));
+        let code = |result: Result<KeyGuard, ApiProblem>| result.err().map(|problem| (problem.status, problem.code));
+        assert_eq!(code(keys.begin(&key("a"), one)), Some((409, ProblemCode::IdempotencyKeyInProgress)));
+        assert_eq!(code(keys.begin(&key("a"), other)), Some((422, ProblemCode::IdempotencyKeyReused)));
         let foreign = AnswerKey { caller: one, key: "a".to_string() };
         assert_eq!(code(keys.begin(&foreign, other)), None, "the key of another token");
         drop(guard);
         let guards: Vec<KeyGuard> = (0..MAX_IN_PROGRESS).filter_map(|n| keys.begin(&key(&n.to_string()), one).ok()).collect();
         assert_eq!(guards.len(), MAX_IN_PROGRESS);
-        assert_eq!(code(keys.begin(&key("one more"), one)), Some((503, "BUSY".to_string())));
+        assert_eq!(code(keys.begin(&key("one more"), one)), Some((503, ProblemCode::Busy)));
     }
 }

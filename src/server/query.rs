@@ -154,10 +154,12 @@ mod tests {
         }
     }
 
+    use crate::server::routes::QueryValue;
+
     const ALLOWED: [QueryParam; 3] = [
-        QueryParam { name: "namespace", json_type: "string", description: "", alias_of: None },
-        QueryParam { name: "state", json_type: "string", description: "", alias_of: None },
-        QueryParam { name: "status", json_type: "string", description: "", alias_of: Some("state") },
+        QueryParam { name: "namespace", json_type: "string", description: "", alias_of: None, value: QueryValue::Any },
+        QueryParam { name: "state", json_type: "string", description: "", alias_of: None, value: QueryValue::Any },
+        QueryParam { name: "status", json_type: "string", description: "", alias_of: Some("state"), value: QueryValue::Any },
     ];
 
     fn read(text: &str) -> QueryParams {

@@ -47,14 +47,6 @@ pub fn request(schema: &str) -> Value {
             }],
         }),
         "McpMessage" => json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}),
-        "HandoffBody" => json!({
-            "aod_discovery_id": "run-2026-11-08", "tenant_id": "2f1c6c0e-7f0b-4a52-9d6f-6f1f5c0d9b11", "entity_id": "Acme",
-            "candidates": [{
-                "asset_key": "salesforce.com", "vendor_name": "Salesforce", "display_name": "Salesforce CRM", "category": "crm",
-                "governance_status": "governed", "known_endpoints": ["https://acme.my.salesforce.com"],
-                "execution_allowed": true, "action_type": "provision", "aod_asset_id": "asset-1",
-            }],
-        }),
         "HealRequest" => json!({"namespace": "autonomy", "state": "AWAITING_CREDENTIALS"}),
         _ => Value::Null,
     }
