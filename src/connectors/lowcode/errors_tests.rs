@@ -141,3 +141,27 @@ fn a_text_that_only_the_vendor_writes_shows_who_answered() {
     assert_eq!((prompt.class, prompt.title.contains("From Moment")), (Class::Misconfigured, true), "{prompt:?}");
     assert_eq!(judge("Bad request").class, Class::WrongService);
 }
+
+/// Zoom uses the status 300 for errors, with its own text and without an address.
+#[test]
+fn a_redirect_without_an_address_is_an_error_of_the_vendor() {
+    let body = r#"{"code":300,"message":"The next page token is either invalid or has expired."}"#;
+    let failure = judge("zoom", 300, &[], body).unwrap();
+    assert_eq!(failure.class, Class::Remote, "{failure:?}");
+    assert!(failure.detail.contains("next page token") && !failure.title.contains("redirects"), "{failure:?}");
+    let moved = judge("zoom", 301, &[("Location", "https://other.example/")], body).unwrap();
+    assert_eq!(moved.class, Class::WrongService, "{moved:?}");
+}
+
+/// The body of a success is data: its fields are named, and its values are not shown.
+#[test]
+fn the_values_of_a_success_are_not_shown() {
+    let family = crate::families::find("dropbox").unwrap();
+    let body = r#"{"account_id":"dbid:1","email":"ann@acme.example","name":{"display_name":"Ann"}}"#;
+    let view = ResponseView { method: "POST", status: 200, headers: &[], body: body.as_bytes(), url: "https://api.example/x" };
+    let shown = vendor_message(None, &view, &Value::Null, &family.title);
+    assert!(shown.contains("account_id, email, name") && !shown.contains("ann@") && !shown.contains("Ann\""), "{shown}");
+    let denied = ResponseView { status: 403, body: br#"{"reason":"ann@acme.example is locked"}"#, ..view };
+    let shown = vendor_message(None, &denied, &parsed(&denied), &family.title);
+    assert!(shown.contains("[e-mail address] is locked"), "{shown}");
+}
