@@ -17,7 +17,7 @@ fn token(workspace: &Workspace, name: &str, scopes: &str, namespace: &str) -> (S
 }
 
 /// The scope that each endpoint requires; `None` if the endpoint does not require a token.
-const ENDPOINTS: [(&str, &str, Option<&str>); 31] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 34] = [
     ("post", "/connections/onboard", Some("intents:write")),
     ("post", "/connections/onboard/batch", Some("intents:write")),
     ("get", "/connections", Some("registry:read")),
