@@ -175,7 +175,8 @@ impl ListRule {
         let Some(fields) = body.as_dict().filter(|_| self.may_be_absent) else { return false };
         let has = |(pointer, values): &(Arc<str>, Vec<Value>)| {
             let found = walk(body, pointer.split('/').skip(1).map(str::to_owned));
-            found.is_some_and(|found| values.contains(found))
+            // An empty list of values stands for any value.
+            found.is_some_and(|found| values.is_empty() && !matches!(found, Value::None) || values.contains(found))
         };
         fields.is_empty() || !self.absent_if.is_empty() && self.absent_if.iter().all(has)
     }
