@@ -98,22 +98,25 @@ impl fmt::Display for Problem {
 /// at most one for every three characters of the shorter name. A more generous rule would suggest `zoom` for `foo`.
 #[must_use]
 pub fn nearest<'a>(found: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    allowed
-        .into_iter()
-        .map(|name| (distance(found, name), name))
-        .filter(|(far, name)| *far <= 1 || far * 3 <= name.chars().count().min(found.chars().count()))
-        .min()
-        .map(|(_, name)| name)
+    let found: Vec<char> = found.chars().collect();
+    let is_close = |far: usize, name: &[char]| far <= 1 || far * 3 <= name.len().min(found.len());
+    let far = |name: &str| {
+        let name: Vec<char> = name.chars().collect();
+        // A name that is much longer or shorter cannot be close.
+        Some(name.len().abs_diff(found.len())).filter(|least| is_close(*least, &name))?;
+        Some(distance(&found, &name)).filter(|far| is_close(*far, &name))
+    };
+    allowed.into_iter().filter_map(|name| Some((far(name)?, name))).min().map(|(_, name)| name)
 }
 
 /// Returns the distance in slips: a missing, added or wrong character, or two neighbours in the wrong order (optimal string
 /// alignment).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
+fn distance(a: &[char], b: &[char]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
+    let (mut before, mut next) = (row.clone(), Vec::with_capacity(row.len()));
     for i in 0..a.len() {
-        let mut next = vec![i + 1];
+        next.clear();
+        next.push(i + 1);
         for j in 0..b.len() {
             let replaced = row[j] + usize::from(a[i] != b[j]);
             let mut least = replaced.min(row[j + 1] + 1).min(next[j] + 1);
@@ -122,7 +125,8 @@ fn distance(a: &str, b: &str) -> usize {
             }
             next.push(least);
         }
-        before = std::mem::replace(&mut row, next);
+        std::mem::swap(&mut before, &mut row);
+        std::mem::swap(&mut row, &mut next);
     }
     row[b.len()]
 }

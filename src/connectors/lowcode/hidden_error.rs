@@ -153,7 +153,9 @@ mod tests {
             "o:errorDetails": [{"detail": "Invalid login attempt", "o:errorCode": "INVALID_LOGIN"}]});
         assert_eq!(judged("netsuite", "account_itself", &login).unwrap().class, Class::CredentialRejected);
         let listed = judged("datadog", "monitors", &json!({"errors": ["Something bad"]})).unwrap();
-        assert_eq!(listed.title, "Vendor answered 200 with an error in place of the data of monitors");
+        assert_eq!(listed.title, "Datadog answers with an error in place of monitors");
+        let unnamed = judged("servicenow", "tables", &json!({"errors": ["Something bad"]})).unwrap();
+        assert_eq!(unnamed.title, "Vendor answered 200 with an error in place of the data of tables");
         for data in
             [json!({"id": 1, "errors": []}), json!({"error": null}), json!({"error": 0, "status": 404}), json!([{"error": "x"}])]
         {
