@@ -25,6 +25,8 @@ fn assert_text(workspace: &Workspace, name: &str, text: &str) {
         (r"mtime [0-9]+", "mtime [time]"),
         (r" *\d+ ms", " [n] ms"),
         (r"\d+ bytes", "[n] bytes"),
+        (r" +\d+[smhd] ago", " [age] ago"),
+        (r"(?m) \d+[smhd]$", " [age]"),
     ];
     assert_snapshot(&format!("daemon_{name}"), text, &filters);
 }
@@ -156,7 +158,8 @@ fn ordered(workspace: &Workspace, text: &str) -> String {
     for line in text.lines() {
         match blocks.last_mut() {
             Some(block) if line.starts_with("  ") => block.push_str(&format!("\n{line}")),
-            _ => blocks.push(line.to_string()),
+            // The widths of columns depend on the lengths of paths and ports.
+            _ => blocks.push(line.split_whitespace().collect::<Vec<_>>().join(" ")),
         }
     }
     let listed = |block: &String| ["+ ", "~ ", "- ", "! ", "? ", ". ", "x "].iter().any(|sign| block.starts_with(sign));

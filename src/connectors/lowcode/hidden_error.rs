@@ -57,7 +57,7 @@ fn is_set(value: &Value) -> bool {
         Value::Bool(true) => true,
         Value::String(text) => !text.trim().is_empty(),
         Value::Array(items) => !items.is_empty(),
-        Value::Object(fields) => !fields.is_empty(),
+        Value::Object(fields) => fields.values().any(|value| !value.is_null() && value.as_str().is_none_or(|text| !text.is_empty())),
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
         let unnamed = judged("servicenow", "tables", &json!({"errors": ["Something bad"]})).unwrap();
         assert_eq!(unnamed.title, "Vendor answered 200 with an error in place of the data of tables");
         for data in
-            [json!({"id": 1, "errors": []}), json!({"error": null}), json!({"error": 0, "status": 404}), json!([{"error": "x"}])]
+            [json!({"id": 1, "errors": []}), json!({"error": null}), json!({"error": {"message": null}}), json!({"error": 0, "status": 404}), json!([{"error": "x"}])]
         {
             assert_eq!(judged("gitlab", "project", &data), None, "{data}");
         }
