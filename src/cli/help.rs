@@ -87,6 +87,8 @@ mod tests {
         let cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
         assert_eq!((cli.common.port, cli.common.bind.to_string().as_str()), (7, "::1"));
         let mut command = command();
+        // The common flags are copied to the subcommands when the command is built.
+        command.build();
         let help = command.find_subcommand_mut("verify").unwrap().render_help().to_string();
         assert!(help.contains("--registry") && !help.contains("--port"), "{help}");
     }

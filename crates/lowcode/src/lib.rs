@@ -32,7 +32,6 @@
 //! - one command: [`context`]
 //! - requests and responses: `request`, `response`, `errors`, `decode`, `auth`, `requester`
 //! - records: `cursor`, `extraction`, `pagination`, `slicing`, `retriever`
-//! - texts of the source in requests: `source_text`
 //! - streams: `stream_schema`, [`stream`], `dynamic`, [`source`]
 //! - commands: `check`, [`config_rules`], [`spec`], [`protocol`], `reading`, [`commands`], [`mod@explain`]
 
@@ -83,7 +82,6 @@ mod shared;
 mod slice;
 mod slicing;
 pub mod source;
-mod source_text;
 pub mod spec;
 pub mod stream;
 mod stream_schema;

@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 const MAX_EXCERPT_CHARS: usize = 200;
 /// The maximum number of characters of a body that are searched for what must not be shown.
 const MAX_SEARCHED_CHARS: usize = 4000;
+/// The maximum number of bytes of a body from which these characters are taken.
+const MAX_SEARCHED_BYTES: usize = 64 << 10;
 /// The maximum number of fields of a body that are named.
 const MAX_NAMED_FIELDS: usize = 12;
 
@@ -48,8 +50,8 @@ pub(super) fn shape(body: &Value, bytes: &[u8]) -> Option<String> {
 /// Returns the beginning of a body. Secrets are removed before the text is cut, because a partial secret would not be
 /// recognized; so are e-mail addresses, and the values of fields that hold secrets or name people.
 pub(super) fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let start: String = text.chars().take(MAX_SEARCHED_CHARS).collect();
+    let begin = String::from_utf8_lossy(body.get(..MAX_SEARCHED_BYTES).unwrap_or(body));
+    let start = redact::shortened(&begin, MAX_SEARCHED_CHARS);
     redact::scrub_and_cut(&without_persons(&start), MAX_EXCERPT_CHARS)
 }
 

@@ -57,7 +57,7 @@ fn is_set(value: &Value) -> bool {
         Value::Bool(true) => true,
         Value::String(text) => !text.trim().is_empty(),
         Value::Array(items) => !items.is_empty(),
-        Value::Object(fields) => fields.values().any(|value| !value.is_null() && value.as_str().is_none_or(|text| !text.is_empty())),
+        Value::Object(fields) => fields.values().any(|value| !value.is_null()),
     }
 }
 
@@ -152,13 +152,16 @@ mod tests {
         let login = json!({"type": "x", "title": "Unauthorized", "status": 401,
             "o:errorDetails": [{"detail": "Invalid login attempt", "o:errorCode": "INVALID_LOGIN"}]});
         assert_eq!(judged("netsuite", "account_itself", &login).unwrap().class, Class::CredentialRejected);
-        let listed = judged("datadog", "monitors", &json!({"errors": ["Something bad"]})).unwrap();
-        assert_eq!(listed.title, "Datadog answers with an error in place of monitors");
-        let unnamed = judged("servicenow", "tables", &json!({"errors": ["Something bad"]})).unwrap();
-        assert_eq!(unnamed.title, "Vendor answered 200 with an error in place of the data of tables");
-        for data in
-            [json!({"id": 1, "errors": []}), json!({"error": null}), json!({"error": {"message": null}}), json!({"error": 0, "status": 404}), json!([{"error": "x"}])]
-        {
+        let listed = judged("gitlab", "projects", &json!({"errors": ["Something bad"]})).unwrap();
+        assert_eq!(listed.title, "Vendor answered 200 with an error in place of the data of projects");
+        let explained = judged("datadog", "monitors", &json!({"errors": ["Something bad"]})).unwrap();
+        assert_eq!(explained.title, "Datadog answers with an error in place of monitors");
+        for data in [
+            json!({"id": 1, "errors": []}),
+            json!({"error": {"message": null}}),
+            json!({"error": 0, "status": 404}),
+            json!([{"error": "x"}]),
+        ] {
             assert_eq!(judged("gitlab", "project", &data), None, "{data}");
         }
     }

@@ -154,7 +154,8 @@ pub struct ListRule {
     is_required: bool,
     /// `aam_may_be_absent`: the source leaves out a list that is empty.
     may_be_absent: bool,
-    /// `aam_absent_if`: JSON pointers with the values of which one must be in a response without the list.
+    /// `aam_absent_if`: JSON pointers with the values of which one must be in a response without the list. An empty list of
+    /// values stands for any value but null.
     absent_if: Vec<(Arc<str>, Vec<Value>)>,
 }
 
@@ -175,8 +176,7 @@ impl ListRule {
         let Some(fields) = body.as_dict().filter(|_| self.may_be_absent) else { return false };
         let has = |(pointer, values): &(Arc<str>, Vec<Value>)| {
             let found = walk(body, pointer.split('/').skip(1).map(str::to_owned));
-            // An empty list of values stands for any value.
-            found.is_some_and(|found| values.is_empty() && !matches!(found, Value::None) || values.contains(found))
+            found.is_some_and(|found| if values.is_empty() { !found.is_none() } else { values.contains(found) })
         };
         fields.is_empty() || !self.absent_if.is_empty() && self.absent_if.iter().all(has)
     }

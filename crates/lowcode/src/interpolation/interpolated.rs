@@ -1,8 +1,7 @@
 //! Interprets rendered templates by the rules of the CDK's `interpolation/jinja.py` and of the classes that use it.
 
-use super::{EvalError, Scope, Template};
+use super::{EvalError, Scope, Template, source_text};
 use crate::literal::{Literal, literal_eval};
-use crate::source_text;
 use crate::value::{Dict, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -22,6 +22,7 @@ mod ops;
 mod parser;
 mod percent;
 mod regex;
+pub mod source_text;
 mod symbols;
 #[cfg(test)]
 mod tests;

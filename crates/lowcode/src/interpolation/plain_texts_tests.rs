@@ -178,6 +178,9 @@ fn an_absent_list_is_empty_only_in_the_forms_of_the_source() {
     for body in [r#"{"foo": 1}"#, r#"{"kind": "other"}"#, r#"{"totalItems": 5}"#] {
         assert_eq!(extracted(google, body), Err("the response does not have the list tables".to_owned()), "{body}");
     }
+    let paged = r#""field_path": ["folders"], "aam_may_be_absent": true, "aam_absent_if": {"/nextPageToken": []}"#;
+    assert_eq!(extracted(paged, r#"{"nextPageToken": "abc"}"#), Ok(0));
+    assert!(extracted(paged, r#"{"nextPageToken": null, "foo": 1}"#).is_err());
     let plain = r#""field_path": ["folders"], "aam_may_be_absent": true"#;
     assert_eq!((extracted(plain, "{}"), extracted(plain, r#"{"foo": 1}"#).is_err()), (Ok(0), true));
 }

@@ -1,15 +1,15 @@
 //! Texts that come from the source, in the requests that they become part of.
 //!
-//! The names and ids of a source are free texts: whoever may create a table there chooses them. The CDK puts such a text into
+//! The names and ids of a source are free texts, which a person who may create a table there chooses. The CDK puts such a text into
 //! a path as it is, and evaluates the whole result as a template and as a Python literal. With [`Bounds::plain_texts`] a text
 //! of the source stays a text: it is one encoded segment of a path and one value of a query or a body.
 //!
-//! [`Bounds::plain_texts`]: super::bounds::Bounds::plain_texts
+//! [`Bounds::plain_texts`]: crate::bounds::Bounds::plain_texts
 
-use super::error::Failed;
-use super::interpolation::{EvalError, InterpolatedString, Scope};
-use super::url::quote;
-use super::value::{Dict, Value};
+use super::{EvalError, InterpolatedString, Scope};
+use crate::error::Failed;
+use crate::url::quote;
+use crate::value::{Dict, Value};
 use std::sync::Arc;
 
 /// The variables of templates that hold what a source returned.
