@@ -180,7 +180,7 @@ impl EventReader {
     ///
     /// # Errors
     /// If the registry cannot be read.
-    pub fn next(&mut self) -> Result<Page, RegistryError> {
+    pub fn next_page(&mut self) -> Result<Page, RegistryError> {
         let head = self.log.head();
         let found = {
             let mut tail = self.log.tail();
@@ -230,7 +230,7 @@ mod tests {
     fn all(reader: &mut EventReader) -> Vec<String> {
         let mut ids = Vec::new();
         loop {
-            match reader.next().expect("readable") {
+            match reader.next_page().expect("readable") {
                 Page::Events(events) => ids.extend(events.iter().map(|event| event.id.to_string())),
                 Page::End => return ids,
                 Page::Folding => {}

@@ -40,7 +40,9 @@ pub async fn reload(common: &CommonOptions) -> CommandResult {
 async fn daemon(common: &CommonOptions) -> Result<Pid, CommandError> {
     let running = daemon_request::daemon(common).await?;
     let pid = i32::try_from(running.info.pid).ok().and_then(Pid::from_raw);
-    pid.ok_or_else(|| CommandError::new(format!("the daemon reports the pid {}, which is none", running.info.pid)))
+    pid.ok_or_else(|| {
+        CommandError::new(format!("the daemon reports the pid {}, which is not one of a process", running.info.pid))
+    })
 }
 
 fn signal(pid: Pid, signal: Signal) -> Result<(), CommandError> {

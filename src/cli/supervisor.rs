@@ -5,8 +5,8 @@ use sd_notify::NotifyState;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Reports that the daemon is ready, and afterwards that its threads run, as often as the watchdog asks for. A file system that
-/// does not answer is no reason for a restart, which would not help. Does nothing where no supervisor listens.
+/// Reports that the daemon is ready, and afterwards that its threads run, as often as the watchdog asks for. A restart
+/// would not help against a file system that does not answer, so that is not reported. Does nothing where no supervisor listens.
 pub async fn report(handle: Arc<Handle>) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;

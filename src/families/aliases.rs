@@ -131,11 +131,14 @@ struct Table {
     exceptions: Vec<Exception>,
     resource_ids: Vec<IdForm>,
     #[serde(deserialize_with = "in_order")]
-    values: HashMap<Field, Vec<(String, Vec<String>)>>,
+    values: FieldValues,
 }
 
+/// The proper values of each field, each with its other names.
+type FieldValues = HashMap<Field, Vec<(String, Vec<String>)>>;
+
 /// Reads the values of each field in the order of the table.
-fn in_order<'de, D: serde::Deserializer<'de>>(source: D) -> Result<HashMap<Field, Vec<(String, Vec<String>)>>, D::Error> {
+fn in_order<'de, D: serde::Deserializer<'de>>(source: D) -> Result<FieldValues, D::Error> {
     let raw: HashMap<Field, serde_yaml::Mapping> = HashMap::deserialize(source)?;
     let pairs = |mapping: serde_yaml::Mapping| {
         let pair = |(name, others)| Ok((serde_yaml::from_value(name)?, serde_yaml::from_value(others)?));

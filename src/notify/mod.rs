@@ -277,7 +277,7 @@ impl Sender {
     async fn read(&self, reader: &mut EventReader) -> Result<(Vec<Arc<Event>>, bool), End> {
         loop {
             let mut own = std::mem::replace(reader, self.handle.events.read_after(reader.position()));
-            let (page, own) = blocking(move || Ok((own.next()?, own))).await?;
+            let (page, own) = blocking(move || Ok((own.next_page()?, own))).await?;
             *reader = own;
             match page {
                 Page::NeedsHistory => reader.begin_history().await,

@@ -75,7 +75,7 @@ pub async fn record_expiring(handle: &Handle) -> Result<(), RegistryError> {
 }
 
 fn expiring(snapshot: &Snapshot, now: Timestamp) -> Vec<Notice> {
-    let one = |(id, known): (&ConnectionId, &Box<crate::snapshot::Connection>)| {
+    let one = |id: &ConnectionId, known: &crate::snapshot::Connection| {
         let ends_at = known.credential_ends_at()?;
         let nearness = ending::nearness(ends_at, now)?;
         let recorded = snapshot
@@ -89,7 +89,7 @@ fn expiring(snapshot: &Snapshot, now: Timestamp) -> Vec<Notice> {
         let (title, fix) = (warning.title.to_string(), warning.fix.to_string());
         Some(Notice::CredentialExpiring { connection: *id, ends_at, nearness, title, fix })
     };
-    snapshot.connections.iter().filter_map(one).collect()
+    snapshot.connections.iter().filter_map(|(id, known)| one(id, known)).collect()
 }
 
 #[cfg(test)]

@@ -73,28 +73,24 @@ struct Loop {
 pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, until: Until) {
     let context = PlanContext::new(handle.loaded(), &handle.registry.snapshot());
     let synced_at = handle.clock.now();
-    let queue = Queue::default();
-    let attempts = JoinSet::new();
-    let attempts_by_files = open_files::max_attempts();
     let mut this = Loop {
         handle,
         env,
         folder_sync,
-        queue,
+        queue: Queue::default(),
         context,
-        attempts,
+        attempts: JoinSet::new(),
         isolated: None,
         postponed: BTreeSet::new(),
         dispatched_at: synced_at,
-        attempts_by_files,
+        attempts_by_files: open_files::max_attempts(),
         resync: true,
         synced_at,
         departures: Departures::default(),
         replan_next: BTreeSet::new(),
         planned: None,
     };
-    let mut stopping = this.handle.stopping.subscribe();
-    let mut first = true;
+    let (mut stopping, mut first) = (this.handle.stopping.subscribe(), true);
     while !*stopping.borrow_and_update() {
         if this.resync {
             this.sync().await;

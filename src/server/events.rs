@@ -212,7 +212,7 @@ impl EventStream {
             // Seen before the rows are read, so that a commit after that is noticed.
             self.changes.mark_unchanged();
             let mut reader = self.reader.take()?;
-            let read = self.app.blocking(move |_| Ok((reader.next()?, reader))).await;
+            let read = self.app.blocking(move |_| Ok((reader.next_page()?, reader))).await;
             let (page, mut reader) = read.ok()?;
             let at_end = match page {
                 Page::NeedsHistory => {

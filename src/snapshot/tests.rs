@@ -1,5 +1,6 @@
 use super::history::{history, id, origin};
 use super::*;
+use crate::model::State;
 use proptest::prelude::*;
 
 /// A simple model of the desired state: the newest document of each origin.

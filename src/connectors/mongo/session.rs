@@ -59,6 +59,12 @@ impl CommandFailure {
     }
 }
 
+impl From<Failure> for CommandFailure {
+    fn from(failure: Failure) -> CommandFailure {
+        CommandFailure { failure, error: None }
+    }
+}
+
 impl From<CommandFailure> for Failure {
     fn from(failed: CommandFailure) -> Failure {
         failed.failure
@@ -139,8 +145,8 @@ impl MongoSession {
     /// # Errors
     /// `Remote` if the response has no cursor with documents. A server that does not answer in the form of MongoDB has not said
     /// that there are no documents, so the session ends.
-    pub fn batch<'a>(&self, reply: &'a Reply, command: &str) -> Result<(Vec<&'a RawDocument>, i64), CommandFailure> {
-        reply.batch().ok_or_else(|| CommandFailure { failure: self.malformed(command), error: None })
+    pub fn batch<'a>(&self, reply: &'a Reply, command: &str) -> Result<(Vec<&'a RawDocument>, i64), Failure> {
+        reply.batch().ok_or_else(|| self.malformed(command))
     }
 
     /// The failure for a response of `command` that does not have the form of MongoDB.

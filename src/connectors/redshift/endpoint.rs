@@ -27,7 +27,7 @@ pub fn parse(id: &str) -> Result<Option<DatabaseServer>, Failure> {
     }
     let has_port = authority.rsplit_once(']').map_or(authority, |(_, port)| port).contains(':');
     let authority = if has_port { authority.to_string() } else { format!("{authority}:{DEFAULT_PORT}") };
-    if names_only_a_database_user(&path) {
+    if names_only_a_database_user(path) {
         return Err(holds_database_user());
     }
     match uri::parse(&format!("postgresql://{authority}/{path}"))? {
