@@ -52,10 +52,17 @@ fn signal(pid: Pid, signal: Signal) -> Result<(), CommandError> {
     })
 }
 
+/// Whether the process has ended, also if its parent has not taken notice of that yet.
+fn has_ended(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    matches!(state, Some("Z" | "X")) || test_kill_process(pid).is_err()
+}
+
 async fn end(pid: Pid) -> Result<(), CommandError> {
     signal(pid, Signal::TERM)?;
     let gone = async {
-        while test_kill_process(pid).is_ok() {
+        while !has_ended(pid) {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     };

@@ -67,6 +67,7 @@ mod openapi_cases;
 mod openapi_contract;
 mod openapi_faults;
 mod openapi_fixes;
+mod operator_commands;
 mod operator_files;
 mod planned_calls;
 mod postgres_answers;
