@@ -105,7 +105,8 @@ const ENFORCE: QueryParam = param(
     "enforce",
     "string",
     "slo: answer 503 while the SLO is not met; none: always 200; default: api.enforce_slo of the policy",
-);
+)
+.with(QueryValue::Pattern("(slo|none)"));
 const STATUS: QueryParam = QueryParam {
     alias_of: Some("state"),
     ..param("status", "string", "another name for the parameter state").with(QueryValue::State)

@@ -36,7 +36,9 @@ async fn all_calls_of_sharepoint_fit_the_description_of_graph() {
     let opened = fixture.open("m365_sharepoint", "https://contoso.sharepoint.com", Some("a-token-of-the-test")).await.unwrap();
     assert_eq!(opened.identity["webUrl"], "https://contoso.sharepoint.com");
     let (discovery, sample) = remaining_steps(&opened).await.unwrap();
-    assert_eq!(discovery.catalog.skipped, []);
+    // The list of the description's example has an empty id, which cannot be part of an address.
+    let skipped: Vec<&str> = discovery.catalog.skipped.iter().map(|stream| stream.name.as_str()).collect();
+    assert_eq!(skipped, ["list:"]);
     assert_eq!(sample.evidence["streams"], json!({"drives": 1, "items": 1, "lists": 1}));
 }
 

@@ -194,6 +194,7 @@ pub static ROUTES: [Route; 39] = [
     },
     Route {
         waits: false,
+        max_body: onboard::MAX_BATCH_BYTES,
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
             "/api/handoff/aod/receive",

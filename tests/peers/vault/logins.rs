@@ -259,7 +259,7 @@ async fn the_token_of_a_login_is_revoked_at_an_orderly_stop() {
     let workspace = app_role_workspace(&bao, &secret.rule, json!({"token_ttl": "1h"})).await;
     let file = workspace.path("intents/one.json");
     std::fs::write(&file, intent_with_locator("openapi", &secret.service.url("a"), &secret.locator).to_string()).unwrap();
-    let output = workspace.run(&["once"]);
+    let output = workspace.run(&["once", "-v"]);
     assert_eq!(output.status.code(), Some(0), "{}", crate::support::daemon::stderr(&output));
     assert!(
         crate::support::daemon::stderr(&output).contains("revoked AAM's vault token and its leases"),
