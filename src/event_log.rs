@@ -14,11 +14,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 const MAX_RECENT: usize = 4096;
 /// The number of entries that are read at once.
 const CHUNK: usize = 1024;
-/// The number of such reads in one call of [`EventReader::next`], so that no call takes long on a large registry.
+/// The number of such reads in one call of [`EventReader::next_page`], so that no call takes long on a large registry.
 const MAX_CHUNKS: usize = 16;
 /// The number of readers that may have a fold of their own. Each takes about 100 bytes for each connection. Others wait.
 const MAX_HISTORIES: usize = 4;
-/// The number of events that [`EventReader::next`] returns at most, apart from those of its last entry.
+/// The number of events that [`EventReader::next_page`] returns at most, apart from those of its last entry.
 const MAX_PAGE: usize = 256;
 /// The maximum size of an intent whose resource ids are shown.
 const MAX_INTENT_BYTES: usize = 256 << 10;
@@ -142,7 +142,7 @@ impl Tail {
     }
 }
 
-/// What [`EventReader::next`] found.
+/// What [`EventReader::next_page`] found.
 pub enum Page {
     /// The next events, in order, with all events of each entry. There may be more.
     Events(Vec<Arc<Event>>),
