@@ -123,6 +123,9 @@ async fn schemathesis_finds_nothing() {
         "45",
         "--seed",
         "1",
+        "--exclude-checks",
+        // The history of a connection stays readable after it was withdrawn.
+        "use_after_free",
         "--exclude-path",
         "/events",
     ];
