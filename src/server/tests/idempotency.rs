@@ -81,19 +81,7 @@ async fn what_changed_nothing_may_be_corrected_and_bad_keys_are_refused() {
 #[tokio::test]
 async fn the_answer_is_there_for_a_client_that_gave_up_and_a_repetition_meanwhile_is_409() {
     let server = TestServer::new().await;
-    let intent = document("jdbc", "a").to_string();
-    let head = format!(
-        "POST /connections/onboard HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Type: application/json\r\nIdempotency-Key: k\r\nPrefer: wait=300\r\nContent-Length: {}\r\n\r\n{intent}",
-        bearer(FULL),
-        intent.len()
-    );
-    let mut changes = server.handle.registry.changes();
-    let before = *changes.borrow_and_update();
-    let mut stream = server.connect().await;
-    stream.write_all(head.as_bytes()).await.expect("sent");
-    while *changes.borrow_and_update() == before {
-        changes.changed().await.expect("the writer lives");
-    }
+    let stream = waiting_push(&server, "a", "Idempotency-Key: k\r\n").await;
     let meanwhile = push(&server, FULL, "k", "/connections/onboard", &document("jdbc", "a")).await;
     assert_eq!((meanwhile.status, meanwhile.code().as_str()), (409, "IDEMPOTENCY_KEY_IN_PROGRESS"));
     assert_eq!(meanwhile.header("retry-after"), "2");

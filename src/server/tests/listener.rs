@@ -39,24 +39,6 @@ async fn large_heads_and_smuggled_lengths_are_refused() {
     assert!(matches!(server.raw(both.as_bytes()).await.status, 0 | 400));
 }
 
-/// Sends a push that waits for an attempt, which nothing runs, and waits until the server works on it.
-async fn waiting_push(server: &TestServer, resource: &str) -> TcpStream {
-    let body = document("jdbc", resource).to_string();
-    let head = format!(
-        "POST /connections/onboard HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Type: application/json\r\nPrefer: wait=300\r\nContent-Length: {}\r\n\r\n{body}",
-        bearer(FULL),
-        body.len()
-    );
-    let mut changes = server.handle.registry.changes();
-    let before = *changes.borrow_and_update();
-    let mut stream = server.connect().await;
-    stream.write_all(head.as_bytes()).await.expect("sent");
-    while *changes.borrow_and_update() == before {
-        changes.changed().await.expect("the writer lives");
-    }
-    stream
-}
-
 #[tokio::test]
 async fn at_the_cap_idle_connections_give_way_and_served_ones_do_not() {
     let server = TestServer::with(&policy_text(), ServerLimits { header_read: TIMEOUT, ..short() }).await;
@@ -64,7 +46,7 @@ async fn at_the_cap_idle_connections_give_way_and_served_ones_do_not() {
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
     let mut start = [0; 12];
     idle.read_exact(&mut start).await.expect("answered");
-    let mut waiting = vec![waiting_push(&server, "a").await, waiting_push(&server, "b").await];
+    let mut waiting = vec![waiting_push(&server, "a", "").await, waiting_push(&server, "b", "").await];
     let mut rest = Vec::new();
     timeout(TIMEOUT, idle.read_to_end(&mut rest)).await.expect("the idle connection is closed").expect("read");
 

@@ -339,3 +339,22 @@ pub fn by_type(source_type: &str) -> Outcome {
 
 /// A timeout that is long enough for a loaded machine. A test that passes never waits for all of it.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Sends a push that waits for an attempt, which nothing runs, and waits until the server works on it. `more` are further lines of
+/// the head, each with its line break.
+async fn waiting_push(server: &TestServer, resource: &str, more: &str) -> TcpStream {
+    let body = document("jdbc", resource).to_string();
+    let head = format!(
+        "POST /connections/onboard HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Type: application/json\r\nPrefer: wait=300\r\n{more}Content-Length: {}\r\n\r\n{body}",
+        bearer(FULL),
+        body.len()
+    );
+    let mut changes = server.handle.registry.changes();
+    let before = *changes.borrow_and_update();
+    let mut stream = server.connect().await;
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    while *changes.borrow_and_update() == before {
+        changes.changed().await.expect("the writer lives");
+    }
+    stream
+}

@@ -135,7 +135,7 @@ impl MysqlSession {
     ///
     /// # Errors
     /// The errors of [`errors::classify`], also for a result with other columns, because it does not say that there are no rows;
-    /// `Network` if there is no response in time.
+    /// `Network` if the server does not respond in time.
     pub async fn ask(&self, what: &str, statements: &[(&str, usize)]) -> Result<Vec<ResultSet>, Failure> {
         let mut client = self.client.lock().await;
         self.call.begin();

@@ -190,7 +190,7 @@ impl PostgresSession {
     /// columns of the result sets.
     ///
     /// # Errors
-    /// The errors of [`errors::classify`]; `Network` if there is no response in time; `Remote` if the result sets do not have these
+    /// The errors of [`errors::classify`]; `Network` if the server does not respond in time; `Remote` if the result sets do not have these
     /// columns, because a response of another form does not say that there are no rows.
     pub async fn ask(&self, what: &str, sql: &str, columns: &[usize]) -> Result<Vec<Vec<Row>>, Failure> {
         self.query(what, sql, columns).await.map_err(|failed| failed.failure)
@@ -238,7 +238,7 @@ impl PostgresSession {
     /// large row costs no transfer. Functions and operators are written with their schema.
     ///
     /// # Errors
-    /// The errors of [`errors::classify`] for this relation; `Network` if there is no response in time.
+    /// The errors of [`errors::classify`] for this relation; `Network` if the server does not respond in time.
     pub async fn count_rows(&self, relation: &str, columns: &str, limits: ReadLimits) -> Result<RowCount, StatementFailure> {
         let (statement, lock) = (limits.statement.as_millis(), limits.lock.as_millis());
         let sql = format!(
