@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::IsTerminal;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{OnceLock, PoisonError, RwLock};
 use tracing_subscriber::EnvFilter;
 
 /// How and what to log.
@@ -19,19 +19,28 @@ pub struct LogOptions {
     pub file: Option<PathBuf>,
 }
 
+/// The filter of what the crate notify logs.
+const NOTIFY_ERRORS: &str = "notify=error";
+
 /// Starts logging.
 ///
 /// # Errors
 /// Returns what is wrong with the filter or the file.
 pub fn start(options: &LogOptions) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&options.filter).map_err(|error| {
+    let mut filter = EnvFilter::try_new(&options.filter).map_err(|error| {
         format!("the log filter {:?} is not valid: {error}; write for example info or aam::egress=debug", options.filter)
     })?;
+    // When a folder was replaced, as at each update of a ConfigMap, its watch is gone before it is given up. The crate notify
+    // reports that as a warning.
+    if !options.filter.contains("notify") {
+        filter = filter.add_directive(NOTIFY_ERRORS.parse().map_err(|error| format!("{error}"))?);
+    }
     // The error of a second start is ignored, as happens in tests. The first setup stays.
     match &options.file {
         Some(path) => {
-            let file = Arc::new(open(path)?);
-            let writer = ScrubbingWriter { inner: move || Appender(Arc::clone(&file)), colour: false };
+            let file = RwLock::new(open(path)?);
+            let log = LOG_FILE.get_or_init(|| LogFile { path: path.clone(), file });
+            let writer = ScrubbingWriter { inner: move || Appender(log), colour: false };
             let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
             let _ = if options.json { builder.json().try_init() } else { builder.try_init() };
         }
@@ -54,12 +63,32 @@ fn open(path: &Path) -> Result<File, String> {
         .map_err(|error| format!("cannot write the log file {}: {error}; choose another one with --log-file", path.display()))
 }
 
+/// The open log file of this process.
+struct LogFile {
+    path: PathBuf,
+    file: RwLock<File>,
+}
+
+static LOG_FILE: OnceLock<LogFile> = OnceLock::new();
+
+/// Opens the log file again, so that a file which was renamed or deleted gets a new one in its place. Without a log file,
+/// this does nothing.
+///
+/// # Errors
+/// Returns why it cannot be opened. The log then goes on in the file that is open.
+pub fn reopen() -> Result<(), String> {
+    let Some(log) = LOG_FILE.get() else { return Ok(()) };
+    let file = open(&log.path)?;
+    *log.file.write().unwrap_or_else(PoisonError::into_inner) = file;
+    Ok(())
+}
+
 /// Appends to the log file. Each line is one write, so that several processes can share a file.
-struct Appender(Arc<File>);
+struct Appender(&'static LogFile);
 
 impl std::io::Write for Appender {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        (&*self.0).write(bytes)
+        (&*self.0.file.read().unwrap_or_else(PoisonError::into_inner)).write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout and logs go to stderr. Colour is used only on a terminal and never carries meaning alone.
 
+mod backup;
 mod budget;
 mod check;
 mod completion;
@@ -12,6 +13,7 @@ mod daemon_request;
 pub(crate) mod families;
 mod gate;
 mod heal;
+mod health;
 mod help;
 mod init;
 mod logging;
@@ -133,6 +135,12 @@ enum Command {
     Test(test::TestOptions),
     /// Verify the hash chain of the ledger
     Verify,
+    /// Copy the registry to a file while the daemon runs, and verify the copy
+    Backup(backup::BackupOptions),
+    /// Put a backup in the place of the registry; the daemon must be stopped
+    Restore(backup::RestoreOptions),
+    /// Ask the running daemon whether it is ready (exit 0 ready, 1 not ready)
+    Health(health::HealthOptions),
     /// Create bearer tokens for the API
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -331,6 +339,9 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Gate(options) => gate::run(&common, &options),
         Command::Test(options) => test::run(&common, &options).await,
         Command::Verify => verify::run(&common),
+        Command::Backup(options) => backup::backup(&common, &options),
+        Command::Restore(options) => backup::restore(&common, &options),
+        Command::Health(options) => health::run(&common, &options).await,
         Command::Token(command) => token::run(&common, &command),
         Command::Secret(command) => secret::run(&common, &command),
         Command::Consent(command) => consent::run(&common, &command).await,

@@ -8,6 +8,7 @@ use crate::notify;
 use crate::reconcile::{self, FolderSync, Handle, Until};
 use crate::server::probe::{Listener, RunningAam};
 use crate::server::{self, ServerInfo};
+use crate::telemetry;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -152,10 +153,13 @@ async fn stop_on_signal(handle: Arc<Handle>) {
     std::process::exit(EXIT_SIGTERM);
 }
 
-/// Wakes the loop on SIGHUP, which `aam reload` sends.
+/// Opens the log file again and wakes the loop on SIGHUP, which `aam reload` and programs that rotate logs send.
 async fn reload_on_signal(handle: Arc<Handle>) {
     let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
+        if let Err(error) = telemetry::reopen() {
+            tracing::error!(target: "aam", "{error}; the log goes on in the file that is open");
+        }
         tracing::info!(target: "aam", "reading the policy and the intents again");
         handle.wake_signal().notify_one();
     }

@@ -5,6 +5,7 @@ use crate::credentials::redact;
 use crate::model::State;
 use crate::model::text::{printable, printable_json};
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 
 /// The control characters that texts of several lines contain.
@@ -52,6 +53,19 @@ fn colour(state: State) -> u8 {
         State::Pending => 36,
         State::Unsupported | State::Rejected | State::Retired => 2,
     }
+}
+
+/// Writes a file that is not text to stdout. Refuses to write it to a terminal.
+///
+/// # Errors
+/// If stdout is a terminal, or if it cannot be written.
+pub fn write_file(mut file: File) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    if stdout.is_terminal() {
+        return Err(std::io::Error::other("it is a terminal; redirect it to a file"));
+    }
+    std::io::copy(&mut file, &mut stdout)?;
+    stdout.flush()
 }
 
 /// Clears the screen, if stdout is a terminal.

@@ -13,7 +13,10 @@ pub enum RegistryError {
     Held { path: PathBuf, holder: String },
     #[error("the file is not an AAM registry and was not changed; set another file with --registry")]
     Foreign,
-    #[error("the registry has schema version {found}, but this version of AAM supports only {known}; use a newer version of AAM")]
+    #[error(
+        "the registry has schema version {found}, but this version of AAM supports only {known}: a newer AAM has opened it; \
+         install that version again, or go back to a backup from before the upgrade with aam restore FILE"
+    )]
     Newer { found: usize, known: usize },
     #[error(
         "the registry has schema version {found}, but this version of AAM reads {known}; start aam serve or aam once to migrate it"

@@ -8,6 +8,7 @@ mod answers;
 mod chain;
 mod command;
 mod commands;
+mod copy;
 mod error;
 mod files;
 mod handoffs;
@@ -27,6 +28,7 @@ pub use answers::{AnswerKey, StoredAnswer};
 pub use command::{
     Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Notice, Recorded, ScanFindings, Ticket, WebhookMessage,
 };
+pub use copy::{CopySummary, backup, restore};
 pub use error::RegistryError;
 pub use reader::{Reader, Version};
 pub use verify::Verdict;

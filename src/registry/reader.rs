@@ -15,6 +15,8 @@ const MAX_IDLE: usize = 4;
 #[derive(Clone)]
 pub struct Reader {
     path: PathBuf,
+    /// Whether a registry of an earlier schema version may be read. Then only what every version has is there: the ledger.
+    earlier: bool,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
@@ -37,7 +39,19 @@ impl Reader {
     /// # Errors
     /// [`RegistryError::Missing`] if the file does not exist.
     pub fn open(path: &Path) -> Result<Reader, RegistryError> {
-        let reader = Reader { path: path.to_path_buf(), idle: Arc::default() };
+        Reader::open_with(path, false)
+    }
+
+    /// As [`Reader::open`], also for a registry of an earlier version of AAM, for copies and their verification.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn open_any_version(path: &Path) -> Result<Reader, RegistryError> {
+        Reader::open_with(path, true)
+    }
+
+    fn open_with(path: &Path, earlier: bool) -> Result<Reader, RegistryError> {
+        let reader = Reader { path: path.to_path_buf(), earlier, idle: Arc::default() };
         reader.with(|_| Ok(()))?;
         Ok(reader)
     }
@@ -242,7 +256,7 @@ impl Reader {
         let pooled = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
         let db = match pooled {
             Some(db) => db,
-            None => connect(&self.path)?,
+            None => connect(&self.path, self.earlier)?,
         };
         let answer = read(&db);
         let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -253,7 +267,7 @@ impl Reader {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, RegistryError> {
+fn connect(path: &Path, earlier: bool) -> Result<Connection, RegistryError> {
     if !path.exists() {
         return Err(RegistryError::Missing(path.to_path_buf()));
     }
@@ -264,7 +278,10 @@ fn connect(path: &Path) -> Result<Connection, RegistryError> {
     if id != schema::APPLICATION_ID {
         return Err(RegistryError::Foreign);
     }
-    schema::refuse_other_version(&db)?;
+    match schema::refuse_other_version(&db) {
+        Err(RegistryError::Older { .. }) if earlier => {}
+        other => other?,
+    }
     Ok(db)
 }
 

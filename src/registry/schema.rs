@@ -56,6 +56,9 @@ pub fn migrate_to(db: &mut Connection, version: usize) -> Result<(), RegistryErr
         }
     }
     transaction.commit()?;
+    if (1..version).contains(&applied.len()) {
+        tracing::info!(target: "aam::registry", from = applied.len(), to = version, "the registry was migrated; an earlier version of AAM cannot open it any more");
+    }
     Ok(())
 }
 
@@ -92,7 +95,7 @@ pub fn refuse_other_version(db: &Connection) -> Result<(), RegistryError> {
 /// If the schema cannot be read.
 pub fn differences(db: &Connection) -> Result<Vec<String>, RegistryError> {
     let mut fresh = Connection::open_in_memory()?;
-    migrate(&mut fresh)?;
+    migrate_to(&mut fresh, applied(db)?.len())?;
     let (mut expected, found) = (objects(&fresh)?, objects(db)?);
     let mut differences = Vec::new();
     for (name, sql) in found {
@@ -115,6 +118,14 @@ fn objects(db: &Connection) -> Result<BTreeMap<String, String>, RegistryError> {
     let mut statement = db.prepare("SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Returns the schema version of the file.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn version(db: &Connection) -> Result<usize, RegistryError> {
+    Ok(applied(db)?.len())
 }
 
 /// The SHA-256 of each applied migration, in order.

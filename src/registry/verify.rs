@@ -17,6 +17,14 @@ pub struct Verdict {
     pub damage: Vec<String>,
 }
 
+impl Verdict {
+    /// Whether the chain and the file are as AAM wrote them.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.broken.is_none() && self.damage.is_empty()
+    }
+}
+
 /// The maximum number of problems of the file that are listed.
 const MAX_DAMAGE: usize = 20;
 

@@ -1,5 +1,5 @@
-//! Finds out which program listens on a port, and whether it is the AAM of a registry. Used by `aam serve` and
-//! `aam heal`.
+//! Finds out which program listens on a port, and whether it is the AAM of a registry. Used by the commands that talk to a
+//! daemon.
 
 use super::ServerInfo;
 use super::proof::{self, ListenerKey};
@@ -20,7 +20,7 @@ const MAX_VERSION_BYTES: usize = 64 << 10;
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// An error of a connection, for a message.
-type CallError = Box<dyn Error + Send + Sync>;
+pub type CallError = Box<dyn Error + Send + Sync>;
 
 /// The program that listens on a port.
 pub enum Listener {
@@ -60,6 +60,23 @@ pub async fn listener(address: SocketAddr) -> Listener {
         Ok(Ok(running)) => Listener::Aam(Box::new(running)),
         Ok(Err(_)) | Err(_) => Listener::Other,
     }
+}
+
+/// Sends a GET without a token. Returns the status and the body, which is `null` if it is not valid JSON.
+///
+/// # Errors
+/// If nothing listens on `address`, or if it does not answer in time.
+pub async fn get(address: SocketAddr, path: &str) -> Result<(StatusCode, serde_json::Value), CallError> {
+    let answer = async {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(TcpStream::connect(address).await?)).await?;
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", address.to_string()).body(Full::<Bytes>::default())?;
+        let (status, body) = body(sender.send_request(request).await?, MAX_VERSION_BYTES).await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    };
+    tokio::time::timeout(TIMEOUT, answer)
+        .await
+        .unwrap_or_else(|_| Err(format!("no response within {} s", TIMEOUT.as_secs()).into()))
 }
 
 async fn ask(stream: TcpStream, address: SocketAddr) -> Result<RunningAam, CallError> {

@@ -53,6 +53,7 @@ pub enum Peer {
     Boto3,
     Apiclients,
     Listeners,
+    Deploy,
 }
 
 impl Peer {
@@ -101,6 +102,7 @@ impl Peer {
             Peer::Boto3 => "boto3",
             Peer::Apiclients => "apiclients",
             Peer::Listeners => "listeners",
+            Peer::Deploy => "deploy",
         }
     }
 
@@ -121,7 +123,7 @@ impl Peer {
             Peer::Google => "ORGANIZATIONS",
             Peer::Pagerduty => "SCRIPT",
             Peer::Supabase => "NODE",
-            Peer::Cdk | Peer::Boto3 | Peer::Listeners => "PYTHON",
+            Peer::Cdk | Peer::Boto3 | Peer::Listeners | Peer::Deploy => "PYTHON",
             Peer::Apiclients => "MODULES",
             Peer::Chromium => "BIN",
             Peer::Openbao => "DEV_URL",

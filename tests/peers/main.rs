@@ -1,7 +1,7 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
 //! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock,
-//! google-api-python-client, azure-mgmt-resource, postgrest-js, zenpy, openapi-typescript, openapi-python-client, Schemathesis, the Python SDK of MCP, standardwebhooks, prometheus_client, httpx-sse, OpenBao and Chromium.
+//! google-api-python-client, azure-mgmt-resource, postgrest-js, zenpy, openapi-typescript, openapi-python-client, Schemathesis, the Python SDK of MCP, standardwebhooks, prometheus_client, httpx-sse, kubernetes-validate, hadolint, systemd-analyze, logrotate, bubblewrap, OpenBao and Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -21,6 +21,7 @@ mod consent;
 mod daemon;
 mod dashboard;
 mod datadog;
+mod deploy;
 mod drive;
 mod fastapi;
 mod files;
@@ -63,6 +64,7 @@ fn main() -> std::process::ExitCode {
         daemon::read_only::tests(),
         dashboard::tests(),
         datadog::tests(),
+        deploy::tests(),
         drive::tests(),
         fastapi::tests(),
         files::tests(),

@@ -2,6 +2,7 @@
 
 mod appends;
 mod attempts;
+mod earlier;
 mod limits;
 mod migrate;
 mod rig;

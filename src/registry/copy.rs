@@ -1,0 +1,185 @@
+//! Backups: a copy of the registry while the daemon writes to it, and its way back.
+
+use super::{Reader, RegistryError, Verdict, lock, private_files, reader, schema};
+use crate::model::Timestamp;
+use rusqlite::{Connection, OpenFlags};
+use std::fs::{File, OpenOptions};
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a copy of the registry holds.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct CopySummary {
+    /// The file.
+    pub file: PathBuf,
+    pub schema_version: usize,
+    /// How many connections the ledger knows, retired ones included.
+    pub connections: usize,
+    /// When the last row was appended. RFC 3339; null if there is none.
+    pub last_row_at: Option<String>,
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// The files of the registry that was in this place before, after [`restore`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<PathBuf>,
+}
+
+/// Copies the registry at `registry` into the new file `file`, or into a file with a name of its own if `file` is a folder, and
+/// verifies the copy. The copy is one consistent state, also while a daemon writes. It gets its name only once it is complete
+/// and on disk, so an interrupted backup never looks like a whole one.
+///
+/// # Errors
+/// If the registry cannot be read, or if the file exists or cannot be written.
+pub fn backup(registry: &Path, file: &Path, now: Timestamp) -> Result<CopySummary, RegistryError> {
+    // This checks that there is a registry, and that this version of AAM can read it.
+    Reader::open_any_version(registry)?;
+    let file = match file.is_dir() {
+        true => file.join(format!("aam-{}.db", compact(now))),
+        false => file.to_path_buf(),
+    };
+    if file.symlink_metadata().is_ok() {
+        return Err(RegistryError::Other(format!("{} exists and was not changed; name a new file", file.display())));
+    }
+    let partial = with_suffix(&file, ".partial");
+    let written =
+        write_copy(registry, &partial).and_then(|()| std::fs::rename(&partial, &file).map_err(|error| error.to_string()));
+    if let Err(error) = written {
+        let _ = std::fs::remove_file(&partial);
+        return Err(RegistryError::Other(format!(
+            "cannot write the backup {}: {error}; the registry was not changed; choose a place where this user can write and where there is space",
+            file.display()
+        )));
+    }
+    sync_folder(&file).map_err(|error| RegistryError::Io { path: file.clone(), error })?;
+    summarize(&file)
+}
+
+/// Copies the registry into `partial` and waits until it is on disk.
+fn write_copy(registry: &Path, partial: &Path) -> Result<(), String> {
+    let text = partial.to_str().ok_or("its name is not valid UTF-8")?;
+    match std::fs::remove_file(partial) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.to_string()),
+        _ => {}
+    }
+    // SQLite writes into an empty file that exists and keeps its mode.
+    let created = OpenOptions::new().write(true).create_new(true).mode(private_files::FILE_MODE).open(partial);
+    let created = created.map_err(|error| error.to_string())?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let copied = Connection::open_with_flags(registry, flags).and_then(|db| {
+        db.busy_timeout(Duration::from_secs(5))?;
+        db.execute("VACUUM INTO ?1", [text])
+    });
+    copied.map_err(|error| error.to_string())?;
+    created.sync_all().map_err(|error| error.to_string())
+}
+
+/// Verifies a copy and counts what it holds.
+fn summarize(file: &Path) -> Result<CopySummary, RegistryError> {
+    let copy = Reader::open_any_version(file)?;
+    let verdict = copy.verify()?;
+    let (schema_version, last) = copy.with(|db| {
+        let last = db.query_row("SELECT max(at) FROM ledger", [], |row| row.get::<_, Option<i64>>(0))?;
+        Ok((schema::version(db)?, last))
+    })?;
+    // A row that cannot be read is part of the verdict, and the connections of a damaged file are not counted.
+    let connections = match verdict.is_intact() {
+        true => copy.with(|db| Ok(reader::fold(db, i64::MAX)?.connections.len()))?,
+        false => 0,
+    };
+    let last_row_at = last.map(|at| Timestamp(at).rfc3339());
+    Ok(CopySummary { file: file.to_path_buf(), schema_version, connections, last_row_at, verdict, replaced: None })
+}
+
+/// Puts the backup `file` in the place of the registry at `registry`, if the backup is intact. The files that were there stay
+/// beside it under another name. A restore that is interrupted can be repeated.
+///
+/// # Errors
+/// [`RegistryError::Held`] while a daemon runs; and if the backup is not intact or a file cannot be written. The registry
+/// is unchanged then.
+pub fn restore(registry: &Path, file: &Path, now: Timestamp) -> Result<CopySummary, RegistryError> {
+    let backup = summarize(file)?;
+    if !backup.verdict.is_intact() {
+        return Err(RegistryError::Other(format!(
+            "the backup {} is not intact, so the registry was not changed; aam verify --registry {0} says what is wrong; use another backup",
+            file.display()
+        )));
+    }
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| RegistryError::Io { path, error }
+    };
+    if let Some(folder) = registry.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        private_files::create_folder(folder).map_err(io(folder))?;
+    }
+    let _lock = lock::take(registry, "restore")?;
+    if let (Ok(from), Ok(to)) = (std::fs::canonicalize(file), std::fs::canonicalize(registry))
+        && from == to
+    {
+        return Err(RegistryError::Other(format!("{} is the registry itself; name a backup", file.display())));
+    }
+    let incoming = with_suffix(registry, ".restoring");
+    // As a backup is written, because a copy of another tool may have a write-ahead log beside it.
+    write_copy(file, &incoming).map_err(|error| RegistryError::Io { path: incoming.clone(), error: Error::other(error) })?;
+    let replaced = keep_aside(registry, now)?;
+    std::fs::rename(&incoming, registry).map_err(io(registry))?;
+    sync_folder(registry).map_err(io(registry))?;
+    Ok(CopySummary { file: registry.to_path_buf(), replaced, ..summarize(registry)? })
+}
+
+/// Gives the present files of the registry a second name, and removes its write-ahead log, which does not belong to the file
+/// that comes. Returns the new name, or `None` if there is no registry.
+fn keep_aside(registry: &Path, now: Timestamp) -> Result<Option<PathBuf>, RegistryError> {
+    let aside = with_suffix(registry, &format!(".replaced-{}", compact(now)));
+    for suffix in ["", "-wal"] {
+        let (from, to) = (with_suffix(registry, suffix), with_suffix(&aside, suffix));
+        // Not every file system has hard links.
+        match std::fs::hard_link(&from, &to).or_else(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::AlreadyExists => Err(error),
+            _ => copy_private(&from, &to),
+        }) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(RegistryError::Io { path: to, error }),
+            _ => {}
+        }
+    }
+    for suffix in ["-wal", "-shm"] {
+        let path = with_suffix(registry, suffix);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(RegistryError::Io { path, error }),
+            _ => {}
+        }
+    }
+    Ok(aside.exists().then_some(aside))
+}
+
+/// Copies a file so that only its owner can read the copy, and waits until it is on disk.
+fn copy_private(from: &Path, to: &Path) -> Result<(), Error> {
+    let mut source = File::open(from)?;
+    match std::fs::remove_file(to) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut copy = OpenOptions::new().write(true).create_new(true).mode(private_files::FILE_MODE).open(to)?;
+    std::io::copy(&mut source, &mut copy)?;
+    copy.sync_all()
+}
+
+/// Waits until the name of `file` is on disk.
+fn sync_folder(file: &Path) -> Result<(), Error> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// A time for the name of a file, for example `20261129T144140Z`.
+fn compact(at: Timestamp) -> String {
+    let text = at.rfc3339();
+    let seconds = text.split('.').next().unwrap_or_default();
+    format!("{}Z", seconds.replace(['-', ':', ' '], ""))
+}
