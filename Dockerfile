@@ -1,7 +1,7 @@
 # AAM as an image: docs/deploy.md explains how to run it with Docker, Podman and Kubernetes.
 #
 #   docker build -t aam .
-#   docker run --read-only --cap-drop ALL --security-opt no-new-privileges -p 127.0.0.1:5000:5000 \
+#   docker run --read-only --cap-drop ALL --security-opt no-new-privileges --stop-timeout 20 -p 127.0.0.1:5000:5000 \
 #     -v "$PWD/intents:/etc/aam/intents:ro" -v "$PWD/policy:/etc/aam/policy:ro" -v aam-data:/var/lib/aam aam
 #
 # The last stage has no shell and no package manager. --build-arg RUNTIME=debian:bookworm-slim makes an image with a shell, if

@@ -99,7 +99,13 @@ fn summarize(file: &Path) -> Result<CopySummary, RegistryError> {
 /// [`RegistryError::Held`] while a daemon runs; and if the backup is not intact or a file cannot be written. The registry
 /// is unchanged then.
 pub fn restore(registry: &Path, file: &Path, now: Timestamp) -> Result<CopySummary, RegistryError> {
-    let backup = summarize(file)?;
+    let backup = summarize(file).map_err(|error| match error {
+        RegistryError::Missing(path) => RegistryError::Other(format!("the backup {} was not found", path.display())),
+        RegistryError::Denied(path) => {
+            RegistryError::Other(format!("this user may not read the backup {}; make it readable, or copy it", path.display()))
+        }
+        error => error,
+    })?;
     if !backup.verdict.is_intact() {
         return Err(RegistryError::Other(format!(
             "the backup {} is not intact, so the registry was not changed; aam verify --registry {0} says what is wrong; use another backup",

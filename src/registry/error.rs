@@ -19,7 +19,8 @@ pub enum RegistryError {
     )]
     Newer { found: usize, known: usize },
     #[error(
-        "the registry has schema version {found}, but this version of AAM reads {known}; start aam serve or aam once to migrate it"
+        "the registry has schema version {found}, but this version of AAM reads {known}; start aam serve or aam once to migrate it; \
+         aam backup FILE copies it before"
     )]
     Older { found: usize, known: usize },
     #[error(
@@ -30,6 +31,8 @@ pub enum RegistryError {
     Sealed(String),
     #[error("no registry was found at {0}; start aam serve to create it, or set its path with --registry")]
     Missing(PathBuf),
+    #[error("this user may not read the registry {0}; run the command as the user of the daemon, for example with sudo -u aam")]
+    Denied(PathBuf),
     #[error("row {seq} of the ledger cannot be read: {why}; run aam verify")]
     Row { seq: u64, why: String },
     #[error("registry: {0}")]

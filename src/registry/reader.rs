@@ -5,6 +5,8 @@ use crate::model::ledger::{AttemptContext, Entry, Fact};
 use crate::model::{ConnectionId, Timestamp};
 use crate::snapshot::{Checked, Snapshot};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rustix::fs::Access;
+use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -268,8 +270,12 @@ impl Reader {
 }
 
 fn connect(path: &Path, earlier: bool) -> Result<Connection, RegistryError> {
-    if !path.exists() {
-        return Err(RegistryError::Missing(path.to_path_buf()));
+    // Not by opening the file: closing it again would release the locks that SQLite holds on it in this process.
+    match rustix::fs::access(path, Access::READ_OK) {
+        Ok(()) => {}
+        Err(Errno::NOENT | Errno::NOTDIR) => return Err(RegistryError::Missing(path.to_path_buf())),
+        Err(Errno::ACCESS) => return Err(RegistryError::Denied(path.to_path_buf())),
+        Err(error) => return Err(RegistryError::Io { path: path.to_path_buf(), error: error.into() }),
     }
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(std::time::Duration::from_secs(5))?;

@@ -108,7 +108,7 @@ fn a_backup_that_is_damaged_or_none_changes_nothing() {
     for (file, reason) in [
         ("copy.db", "is not intact"),
         ("text.db", "not an AAM registry"),
-        ("none.db", "no registry was found"),
+        ("none.db", "was not found"),
         (&registry, "is the registry itself"),
     ] {
         let output = workspace.run(&["restore", file]);

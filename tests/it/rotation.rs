@@ -1,6 +1,6 @@
 //! Rotation of logs and tokens under a running daemon, and `aam health`.
 
-use crate::support::daemon::{Daemon, Workspace, intent, stderr, stdout, until};
+use crate::support::daemon::{Daemon, Workspace, intent, intent_with_locator, stderr, stdout, until};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -76,6 +76,39 @@ async fn a_token_is_rotated_without_a_gap_and_without_a_restart() {
     // Both are valid while the callers change over.
     step(&format!("{old_entry}, {new_entry}"), [200, 200]).await;
     step(&new_entry, [401, 200]).await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_pushed_again_with_the_new_token_keeps_its_credential() {
+    let mut workspace = Workspace::new();
+    workspace.set("SERVICE_TOKEN", "any text of the tests");
+    // Nothing listens there, so a connection that may use its credential ends with a refused connection.
+    let document = |path: &str| intent_with_locator("openapi", &format!("http://127.0.0.1:9/{path}.json"), "env:SERVICE_TOKEN");
+    let new_token = |name: &str| {
+        let (token, entry) = workspace.new_token(name, "\"intents:write\", \"registry:read\"", "autonomy");
+        (token, entry.replace("locators:", "hosts: [\"http://127.0.0.1:9\"], locators:"))
+    };
+    let ((old, old_entry), (new, new_entry)) = (new_token("aod"), new_token("aod-2"));
+    workspace.write_policy(&format!("api: {{tokens: [{old_entry}, {new_entry}]}}\n"));
+    let mut daemon = workspace.serve().await;
+    for (token, paths) in [(&old, &["again", "once"][..]), (&new, &["again"])] {
+        daemon.token = token.clone();
+        for path in paths {
+            assert!(daemon.push(&document(path)).await.body["error"].to_string().contains("connection refused"), "{path}");
+        }
+    }
+    workspace.write_policy(&format!("api: {{tokens: [{new_entry}]}}\n"));
+    let waiting = daemon.until_state("http://127.0.0.1:9/once.json", "AWAITING_CREDENTIALS").await;
+    let again = daemon.until_state("http://127.0.0.1:9/again.json", "NETWORK_BLOCKED").await;
+    assert!(
+        daemon.push(&document("once")).await.body["error"].to_string().contains("connection refused"),
+        "the way that the docs name"
+    );
+    for connection in [waiting, again] {
+        let id = connection["connection_id"].as_str().expect("an id");
+        assert_eq!(daemon.delete(&format!("/connections/{id}")).await.status, 200, "the new token withdraws what both pushed");
+    }
     daemon.stop().await;
 }
 
