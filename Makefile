@@ -33,7 +33,7 @@ REQUIRE_PEERS = AAM_REQUIRE_PEERS=$(if $(filter-out $(PEERS),$(ALL_PEERS)),,1)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help autonomy-mode smoke-90 heal run sandbox unit conformance peers parity corpus fuzz test bench debug release gate needs-build needs-peers \
+.PHONY: help autonomy-mode smoke-90 heal run sandbox unit conformance peers parity corpus fuzz test try-unit try-image bench debug release gate needs-build needs-peers \
 	deny check-scripts check-format check-lints check-docs check-licences check-smoke
 
 help: ## List the targets
@@ -83,6 +83,12 @@ fuzz: needs-build ## Feed random input to the low-code engine and to the databas
 
 test: needs-peers check-scripts check-format check-lints unit conformance peers parity corpus fuzz check-docs check-licences gate check-smoke ## Everything that CI runs
 	@echo "make test: all passed"
+
+try-unit: debug ## Boot a systemd in a container and try docs/deploy/aam.service there (needs root; not part of make test)
+	scripts/try_unit.sh $(DEBUG)
+
+try-image: ## Build the image of the Dockerfile and try it with podman or docker (not part of make test)
+	scripts/try_image.sh
 
 bench: needs-build ## Take the measurements of docs/benchmarks.md
 	$(WITH_PEERS) cdk openbao -- $(CARGO) bench --bench '*'
