@@ -3,7 +3,6 @@
 use crate::support::daemon::{Workspace, intent, stderr, stdout};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 fn json(workspace: &Workspace, arguments: &[&str]) -> Value {
     let output = workspace.run(&[arguments, &["--format", "json"]].concat());
@@ -15,34 +14,38 @@ fn json(workspace: &Workspace, arguments: &[&str]) -> Value {
 async fn a_backup_while_the_daemon_writes_is_one_intact_state() {
     let workspace = Workspace::new();
     let daemon = workspace.serve().await;
-    let done = AtomicBool::new(false);
-    let write = async {
-        let mut pushed = 0;
-        while !done.load(Ordering::Relaxed) || pushed < 20 {
-            let document = intent("filesource", &workspace.csv(&format!("{pushed}.csv"), 3));
-            assert!(daemon.try_push(&document).await.is_some());
-            pushed += 1;
+    let folder = workspace.path("data").display().to_string();
+    let (url, token) = (daemon.url("/connections/onboard"), daemon.token.clone());
+    let (pushed, mut pushes) = tokio::sync::watch::channel(0);
+    // On another thread, because the commands below block this one.
+    let writer = tokio::spawn(async move {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        // Until nothing listens to it any more.
+        for n in 0.. {
+            let document = intent("filesource", &format!("{folder}/{n}.csv"));
+            let request = client.post(&url).bearer_auth(token.expose()).header("prefer", "respond-async");
+            let response = request.header("content-type", "application/json").body(document.to_string()).send().await;
+            assert_eq!(response.expect("a response").status(), 202);
+            if pushed.send(n).is_err() {
+                return;
+            }
         }
-    };
-    let copy = async {
-        let mut rows = Vec::new();
-        for n in 0..6 {
-            let copy = json(&workspace, &["backup", &format!("copy{n}.db")]);
-            let file = workspace.path(&format!("copy{n}.db"));
-            assert_eq!(std::fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
-            // The copy is one file, and verifies by itself.
-            let verified = json(&workspace, &["verify", "--registry", &file.display().to_string()]);
-            assert_eq!((&verified["head"], &verified["rows"]), (&copy["head"], &copy["rows"]));
-            assert!(
-                !workspace.path(&format!("copy{n}.db-wal")).exists() && !workspace.path(&format!("copy{n}.db.partial")).exists()
-            );
-            rows.push(copy["rows"].as_u64().expect("rows"));
-            tokio::task::yield_now().await;
-        }
-        done.store(true, Ordering::Relaxed);
-        rows
-    };
-    let (_, rows) = tokio::join!(write, copy);
+    });
+    let mut rows = Vec::new();
+    for n in 0..6 {
+        // Something is written between two backups, and the writer goes on during each of them.
+        pushes.changed().await.expect("the writer goes on");
+        let copy = json(&workspace, &["backup", &format!("copy{n}.db")]);
+        let file = workspace.path(&format!("copy{n}.db"));
+        assert_eq!(std::fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
+        // The copy is one file, and verifies by itself.
+        let verified = json(&workspace, &["verify", "--registry", &file.display().to_string()]);
+        assert_eq!((&verified["head"], &verified["rows"]), (&copy["head"], &copy["rows"]));
+        assert!(!workspace.path(&format!("copy{n}.db-wal")).exists() && !workspace.path(&format!("copy{n}.db.partial")).exists());
+        rows.push(copy["rows"].as_u64().expect("rows"));
+    }
+    drop(pushes);
+    writer.await.expect("every push was accepted");
     assert!(rows.is_sorted() && rows.first() < rows.last(), "the daemon wrote on meanwhile: {rows:?}");
     // A folder gets a file with the time in its name; what exists is never written over.
     std::fs::create_dir(workspace.path("copies")).expect("a folder");
