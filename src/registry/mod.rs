@@ -28,6 +28,7 @@ pub use command::{
     Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Notice, Recorded, ScanFindings, Ticket, WebhookMessage,
 };
 pub use error::RegistryError;
+pub use lock::{WriterLock, take as hold};
 pub use reader::{Reader, Version};
 pub use verify::Verdict;
 
