@@ -7,7 +7,7 @@ use crate::families::{self, aliases::not_understood};
 use crate::model::text::counted;
 use crate::model::{Digest, Intent};
 use crate::policy::LoadedPolicy;
-use crate::policy::diff::{self, Change, ConnectionLine, Effect, Verdict};
+use crate::policy::diff::{self, CONNECTIONS, Change, ConnectionLine, Effect, Verdict};
 use crate::policy_loader;
 use crate::registry::Reader;
 use crate::server::auth;
@@ -74,7 +74,9 @@ fn text(changes: &[Change], note: Option<&str>) -> String {
     let mut out: String = changes.iter().map(|change| format!("{}\n", change.text)).collect();
     let count = |effect: Effect| changes.iter().filter(|change| change.effect == effect).count();
     let (wider, narrower) = (count(Effect::Wider), count(Effect::Narrower));
-    out.push_str(&format!("{}: {wider} wider, {narrower} narrower\n", counted(changes.len(), "line")));
+    // What follows for connections is not a change of its own.
+    let total = changes.iter().filter(|change| change.key != CONNECTIONS).count();
+    out.push_str(&format!("{}: {wider} wider, {narrower} narrower\n", counted(total, "change")));
     if let Some(note) = note {
         out.push_str(&format!("{note}\n"));
     }

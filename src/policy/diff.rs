@@ -16,7 +16,7 @@ use super::grants::Rights;
 use super::{LoadedPolicy, Policy};
 use crate::model::text::counted;
 use crate::model::{ConnectionId, Digest, Locator, Origin, Risk, State};
-pub use change::{Change, Changes, Effect, Parts, Verdict};
+pub use change::{CONNECTIONS, Change, Changes, Effect, Parts, Verdict};
 pub use markdown::markdown;
 pub use rules::{RULES, Rule};
 use std::collections::BTreeMap;
@@ -179,7 +179,7 @@ fn rechecked(old: &LoadedPolicy, new: &LoadedPolicy, live: &Live<'_>, out: &mut 
     if !affected.is_empty() {
         let parts: Vec<String> = by_family.iter().map(|(family, count)| format!("{count} {family}")).collect();
         let text = format!("{} would be checked again at once: {}", counted(affected.len(), "connection"), parts.join(", "));
-        out.add("connections", Effect::Neutral, text);
+        out.add(CONNECTIONS, Effect::Neutral, text);
     }
 }
 

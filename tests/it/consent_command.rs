@@ -138,7 +138,7 @@ async fn the_store_gets_another_key_and_the_grant_survives() {
     daemon.ended().await;
     for (to, code, text) in [
         ("env:CONSENT_KEY", 1, "is the place of the present key"),
-        ("env:MISSING", 1, "env:MISSING"),
+        ("env:MISSING", 1, "MISSING is not set"),
         (OTHER_KEY, 64, "write env:NAME"),
     ] {
         let refused = rekey(&workspace, to);

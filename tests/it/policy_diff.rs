@@ -44,7 +44,7 @@ fn commits_and_files_are_compared_and_the_exit_code_says_the_kind() {
     assert!(stdout(&wider).contains("slack added to the allowlist (wider)"), "{}", stdout(&wider));
     assert!(stdout(&wider).contains("effects on connections are unknown, because there is no registry"), "{}", stdout(&wider));
     assert!(!stdout(&wider).contains("0 connections"), "{}", stdout(&wider));
-    assert!(stdout(&wider).contains("1 line: 1 wider, 0 narrower"), "{}", stdout(&wider));
+    assert!(stdout(&wider).contains("1 change: 1 wider, 0 narrower"), "{}", stdout(&wider));
     // What is staged, two commits, and a path from this folder.
     git(&workspace, &["add", "policy"]);
     assert_eq!(diff(&workspace, &[":policy/policy.yaml"]).status.code(), Some(0));

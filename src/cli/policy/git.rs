@@ -103,7 +103,7 @@ fn config(message: String) -> CommandError {
 
 fn git(arguments: &[&str]) -> Result<Output, CommandError> {
     let mut command = Command::new("git");
-    // Fixed texts, and no question that nobody answers.
+    // Fixed texts, and no questions on the terminal.
     command.args(arguments).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null());
     command.output().map_err(|error| {
         CommandError::new(match error.kind() {

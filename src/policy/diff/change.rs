@@ -3,6 +3,9 @@
 use serde::Serialize;
 use std::fmt::{Display, Write};
 
+/// The key of a line that only says what follows for connections.
+pub const CONNECTIONS: &str = "connections";
+
 /// What a change does to what is allowed, from the least to the most that a reviewer has to think about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,7 +3,7 @@
 use super::super::Policy;
 use super::super::grants::{CredentialUse, LocatorPattern, judge};
 use super::ConnectionLine;
-use super::change::{Changes, Effect};
+use super::change::{CONNECTIONS, Changes, Effect};
 use super::wording::Live;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,11 +35,11 @@ pub fn credentials(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Change
     if !lost.is_empty() {
         let verb = "AWAITING_CREDENTIALS, because the policy no longer lets them use their credential";
         let text = live.effect(&lost, &format!("becomes {verb}"), &format!("become {verb}"));
-        out.add("connections", Effect::Neutral, text);
+        out.add(CONNECTIONS, Effect::Neutral, text);
     }
     if !gained.is_empty() {
         let text = live.effect(&gained, "may use its credential now", "may use their credential now");
-        out.add("connections", Effect::Neutral, text);
+        out.add(CONNECTIONS, Effect::Neutral, text);
     }
 }
 

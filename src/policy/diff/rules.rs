@@ -81,7 +81,7 @@ pub const RULES: &[Rule] = &[
     rule("manifests.sources.*.identity.stream", "changed, or identity is removed"),
     rule("manifests.sources.*.identity.field", "changed, or identity is removed"),
     rule("manifests.sources.*.posts", "a POST is added or changed"),
-    rule("credentials.namespaces.*", "a locator is added, or one is no longer reserved for a namespace"),
+    rule("credentials.namespaces.*", "a locator is added, or one stops being reserved for a namespace"),
     rule("credentials.secrets_dir", "changed"),
     rule("credentials.files", "a folder is added that no other folder covers"),
     rule("credentials.vault.address", "set or changed"),

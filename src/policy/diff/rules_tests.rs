@@ -344,7 +344,7 @@ fn examples() -> Vec<(&'static str, String, String, Back)> {
     add("api.tokens.expires", &token(", expires: 2027-01-01"), &token(", expires: 2027-01-02"), N);
     add("api.tokens.expires", &token(", expires: 2027-01-01"), &plain, N);
     add("api.tokens.locators", &plain, &token(", locators: [\"env:A\"]"), N);
-    add("api.tokens.hosts", &plain, &token(", hosts: [a.example]"), N);
+    add("api.tokens.hosts", &token(", locators: [\"env:A\"]"), &token(", locators: [\"env:A\"], hosts: [a.example]"), N);
     all
 }
 
