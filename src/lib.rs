@@ -20,6 +20,7 @@
 //! - [`funnel`]: the onboarding figures and the executive summary, computed from the snapshot. Pure.
 //! - [`handoff`]: turns the candidates of a discovery tool into intents, with what the policy supplies. Pure.
 //! - [`policy_loader`]: reads the policy file and the manifests of its folder; equal bytes are not parsed again.
+//! - [`admin_token`]: the token that gives access while the policy lists none, and when it ends.
 //! - [`plan`]: which attempts are due, and why, from the snapshot, the policy and an instant. Pure.
 //! - [`events`]: what happened, computed from the entries of the ledger, for readers and webhooks. Pure.
 //! - [`report`]: formats values as text for people and as JSON for programs. Pure.
@@ -56,6 +57,7 @@
 //! `model/mod.rs`, `model/ledger.rs`, `snapshot.rs`, `plan.rs`, `pipeline/mod.rs`, `reconcile/run.rs`; then
 //! `registry/writer.rs` for how facts are written to disk, and `connectors/mod.rs` for the interface of a source.
 
+pub mod admin_token;
 pub mod cli;
 pub mod clock;
 pub mod connectors;

@@ -21,8 +21,9 @@ use std::time::{Duration, SystemTime};
 /// The maximum number of manifests. A folder with more is a mistake.
 const MAX_MANIFESTS: usize = 200;
 /// The maximum size of the policy file in bytes.
-const MAX_POLICY_BYTES: u64 = 4 << 20;
-const MAX_MANIFEST_BYTES: u64 = 8 << 20;
+pub const MAX_POLICY_BYTES: u64 = 4 << 20;
+/// The maximum size of a manifest in bytes.
+pub const MAX_MANIFEST_BYTES: u64 = 8 << 20;
 /// A file that was written more recently than this is read again even if its stamp is the same: a second write within
 /// one tick of the file system's clock does not change the stamp.
 const FRESH: Duration = Duration::from_secs(2);
@@ -155,6 +156,33 @@ impl PolicyLoader {
     }
 }
 
+/// Returns `policy` with manifests that were read from elsewhere than the file system: the path, the name for messages and
+/// the text of each. Files that could not be manifests are left out.
+#[must_use]
+pub fn from_texts(policy: Arc<Policy>, files: Vec<(String, String, String)>) -> LoadedPolicy {
+    let (mut manifests, mut problems) = (BTreeMap::new(), Vec::new());
+    for (path, file, text) in files {
+        let path = Path::new(&path);
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        if !is_manifest(path) || families::exists(&name) || !is_source_name(&name) || manifests.len() >= MAX_MANIFESTS {
+            continue;
+        }
+        match parse_manifest(&text, &file, Digest::from_bytes(text.as_bytes())) {
+            Ok(manifest) => drop(manifests.insert(name, Arc::new(manifest))),
+            Err(found) => problems.extend(found),
+        }
+    }
+    let sources = CustomSources::new(policy.manifests.sources.keys().cloned(), manifests, problems);
+    LoadedPolicy { policy, sources: Arc::new(sources) }
+}
+
+/// Whether a file of the folder is a manifest, by its name.
+fn is_manifest(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    matches!(extension, "yaml" | "yml" | "json") && !hidden
+}
+
 /// The problems of `files.roots` on this machine. They do not make a policy invalid, because a folder may be mounted later,
 /// but no file below such a root can be read.
 #[must_use]
@@ -220,9 +248,7 @@ fn manifest_files(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if matches!(extension, "yaml" | "yml" | "json") && !hidden {
+        if is_manifest(&path) {
             all.push(path);
         }
     }

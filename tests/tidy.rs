@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 19] = [
         "debt_gate",
         "intake",
     ],
-    &["funnel", "handoff", "policy_loader"],
+    &["funnel", "handoff", "policy_loader", "admin_token"],
     &["plan", "events"],
     &["report"],
     &["telemetry"],

@@ -1,6 +1,7 @@
 //! `aam check`: parses the intents and the policy, without network access, and says what the daemon would do with them.
 
 use super::{CommandResult, CommonOptions, EXIT_CONFIG};
+use crate::admin_token;
 use crate::clock;
 use crate::daemon;
 use crate::egress::{guard, tls};
@@ -50,6 +51,7 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     };
     policy_problems.extend(policy.iter().find_map(|policy| authorities_problem(policy, &common.policy)));
     warnings.splice(0..0, intents.warnings.iter().cloned());
+    warnings.extend(policy.iter().flat_map(|policy| token_warnings(policy, common)));
     for problem in policy_problems.iter().chain(&intents.problems) {
         let _ = writeln!(text, "error: {problem}");
     }
@@ -106,6 +108,19 @@ fn ended_principals(policy: &Policy, now: Timestamp) -> Vec<Problem> {
             .hint("create a new one at the vendor, store it in place of the old one, and write the day on which it ends")
     };
     ended.map(problem).collect()
+}
+
+/// An admin token that the policy does not accept, and tokens that have ended.
+fn token_warnings(policy: &Policy, common: &CommonOptions) -> Vec<Problem> {
+    let (file, now) = (common.policy.display().to_string(), clock::from_env().now());
+    let admin = admin_token::ended(policy, &common.registry);
+    let admin = admin.map(|ended| Problem::new("/api/tokens", ended.message()).hint(ended.fix()));
+    let ended = policy.api.tokens.iter().enumerate().filter_map(|(index, token)| {
+        let end = token.expires.filter(|end| *end <= now)?;
+        let hint = format!("remove the entry, or replace it with a new one: aam token new --name {} --expires 90d", token.name);
+        Some(Problem::new(format!("/api/tokens/{index}/expires"), format!("token {} ended at {end}", token.name)).hint(hint))
+    });
+    admin.into_iter().chain(ended).map(|problem| problem.in_file(&file)).collect()
 }
 
 /// The webhooks that would not be called, because their address is private and the policy does not allow it.

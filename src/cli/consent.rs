@@ -6,7 +6,8 @@ use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
 use crate::clock;
 use crate::egress::{Egress, resolve::SystemLookup};
-use crate::model::{ConnectionId, Failure, Intent, Timestamp};
+use crate::model::text::counted;
+use crate::model::{ConnectionId, Failure, Intent, Locator, Timestamp};
 use crate::policy::LoadedPolicy;
 use crate::policy_loader;
 use crate::providers::consent::{ConsentContext, GrantListing, LinkListing, LinkState, RevokedAtVendor, RevokedGrant};
@@ -26,6 +27,18 @@ pub enum ConsentCommand {
         /// A connection id, or the start of one
         connection: String,
     },
+    /// Encrypt the consent store with another key, while no daemon runs
+    #[command(after_help = "Example, with the present key in env:CONSENT_KEY:
+  openssl rand -base64 32 | aam secret set CONSENT_KEY_2
+  aam stop
+  aam consent rekey --to env:CONSENT_KEY_2
+  (write key: \"env:CONSENT_KEY_2\" under credentials.consent_store in the policy)
+  aam serve")]
+    Rekey {
+        /// Where the new key is stored: env:NAME, file:PATH or vault:PATH#FIELD
+        #[arg(long)]
+        to: String,
+    },
     /// Revoke the grant of a connection at the vendor, where that is possible, and delete it here
     Revoke {
         /// A connection id, or the start of one
@@ -41,6 +54,7 @@ pub async fn run(common: &CommonOptions, command: &ConsentCommand) -> CommandRes
     match command {
         ConsentCommand::List => list(common, &providers),
         ConsentCommand::Link { connection } => link(common, &providers, connection).await,
+        ConsentCommand::Rekey { to } => rekey(common, &providers, to).await,
         ConsentCommand::Revoke { connection } => revoke(common, &providers, connection).await,
     }
 }
@@ -145,6 +159,49 @@ fn matching(start: &str, known: impl Iterator<Item = ConnectionId>, hint: &str) 
             Err(CommandError::new(format!("{} connections have an id that starts with {start}; give more of the id", many.len())))
         }
     }
+}
+
+async fn rekey(common: &CommonOptions, providers: &Providers, to: &str) -> CommandResult {
+    let new = match Locator::parse(to) {
+        Ok(locator @ (Locator::Env(_) | Locator::File(_) | Locator::Vault(_))) => locator,
+        // The text is not repeated, because it may be the key itself.
+        Ok(_) | Err(_) => {
+            return Err(CommandError::usage("--to is not the place of a key; write env:NAME, file:PATH or vault:PATH#FIELD"));
+        }
+    };
+    // A process that refreshes a grant meanwhile would lose its new token.
+    let _lock = match common.registry.exists() {
+        true => Some(crate::registry::hold(&common.registry, "consent rekey").map_err(|error| {
+            CommandError::new(format!("{error}; a daemon may refresh grants meanwhile, so end it first: aam stop"))
+        })?),
+        false => None,
+    };
+    let loaded = policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?;
+    let done = providers.consents().rekey(&context(providers, loaded), &new).await.map_err(error)?;
+    let mut text = format!("{} in {} encrypted with the key at {new}\n", counted(done.grants, "grant"), done.file.display());
+    if done.damaged > 0 {
+        let _ = writeln!(
+            text,
+            "{} could not be decrypted before either: aam consent list, aam consent link",
+            counted(done.damaged, "grant")
+        );
+    }
+    if done.links > 0 {
+        let _ = writeln!(
+            text,
+            "{} that were sent no longer work: aam consent link CONNECTION prints new ones",
+            counted(done.links, "open link")
+        );
+    }
+    let _ = writeln!(
+        text,
+        "next: in the policy, write credentials: {{consent_store: {{key: \"{new}\"}}}}; then aam serve. Keep the old key only for backups of the old file."
+    );
+    let value = json!({
+        "file": done.file, "grants": done.grants, "damaged": done.damaged, "closed_links": done.links, "key": new.to_string(),
+    });
+    common.print(&text, &value);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn error(failure: Failure) -> CommandError {

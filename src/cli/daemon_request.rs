@@ -41,7 +41,12 @@ impl DaemonRequest<'_> {
             return Ok(value);
         }
         let reason = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("it gives no reason").to_string();
+        let from_file = std::env::var_os("AAM_TOKEN").is_none_or(|token| token.is_empty());
         let hint = match status.as_u16() {
+            401 if from_file => format!(
+                "; it was the admin token, which ends with the first token of the policy: set AAM_TOKEN to a token of the policy with the scope {}, or keep the admin token with the entry that aam check prints",
+                self.scope
+            ),
             401 | 403 => format!("; set AAM_TOKEN to a token of the policy with the scope {}", self.scope),
             _ => String::new(),
         };

@@ -11,7 +11,7 @@ const USED: [(&str, &[&str]); 28] = [
     ("serve", &["intents", "policy", "registry", "port", "bind"]),
     ("once", &["intents", "policy", "registry", "format"]),
     ("plan", &["intents", "policy", "registry", "format"]),
-    ("check", &["intents", "policy", "format"]),
+    ("check", &["intents", "policy", "registry", "format"]),
     ("status", &["intents", "policy", "registry", "format"]),
     ("report", &["intents", "policy", "registry", "format"]),
     ("heal", &["intents", "policy", "registry", "port", "bind", "format"]),
@@ -21,10 +21,10 @@ const USED: [(&str, &[&str]); 28] = [
     ("backup", &["registry", "format"]),
     ("restore", &["registry", "format"]),
     ("health", &["port", "bind"]),
-    ("token", &["policy", "format"]),
+    ("token", &["policy", "registry", "format"]),
     ("secret", &["policy", "registry", "format"]),
     ("consent", &["policy", "registry", "port", "bind", "format"]),
-    ("policy", &["registry", "format"]),
+    ("policy", &["policy", "registry", "format"]),
     ("families", &["policy", "registry", "format"]),
     ("lowcode", &["policy"]),
     ("init", &["intents", "policy"]),
@@ -49,10 +49,20 @@ pub fn command() -> Command {
         if let Some((_, used)) = USED.iter().find(|(known, _)| *known == name) {
             let hidden: Vec<Arg> =
                 common.iter().filter(|argument| !used.contains(&argument.get_id().as_str())).cloned().collect();
-            command = command.mut_subcommand(&name, |command| with_hidden(command, &hidden));
+            command = command.mut_subcommand(&name, |command| {
+                let command = if name == "policy" { with_markdown(command, &common) } else { command };
+                with_hidden(command, &hidden)
+            });
         }
     }
     command
+}
+
+/// `aam policy diff` has a further format, whose value is hidden elsewhere.
+fn with_markdown(command: Command, common: &[Arg]) -> Command {
+    let Some(format) = common.iter().find(|argument| argument.get_id() == "format").cloned() else { return command };
+    let format = format.help("Output format: text, json or markdown").hide_possible_values(true);
+    command.mut_subcommand("diff", |command| command.arg(format))
 }
 
 /// Adds hidden copies of flags that clap would otherwise copy and show.

@@ -84,7 +84,8 @@ fn caller(common: &CommonOptions, active: &ActivePolicy) -> Result<Caller, Comma
         .map_err(|_| CommandError::new("AAM_TOKEN is not a token; aam token new creates one"))?;
     let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
     let admin = auth::read_admin(&common.registry).ok();
-    auth::caller(&policy, admin.as_ref(), &headers, RequestSource { browser: false, cross_origin: false })
+    let source = RequestSource { browser: false, cross_origin: false };
+    auth::caller(&policy, admin.as_ref(), &headers, source, clock::from_env().now())
         .map_err(|problem| CommandError::new(format!("AAM_TOKEN was not accepted: {}", problem.detail)))
 }
 

@@ -66,6 +66,8 @@ const EXIT_CODES: &str = "Exit codes:
   0    done; or nothing to do; or the target is met
   1    the command failed, or what it verified is not intact
   2    the command ran, and something is to be done, or the target is not met
+  3    aam policy diff: something changes, and nothing of it is wider
+  4    aam policy diff: something is wider
   64   the command line cannot be understood
   78   the policy, an intent or another file of yours is not valid
   143  ended by a second SIGTERM
@@ -103,6 +105,9 @@ pub struct CommonOptions {
 pub enum Format {
     Text,
     Json,
+    /// Only for `aam policy diff`.
+    #[value(hide = true)]
+    Markdown,
 }
 
 #[derive(Subcommand)]
@@ -196,7 +201,7 @@ impl CommonOptions {
     /// Prints `text`, or `value` as JSON, depending on `--format`.
     pub fn print(&self, text: &str, value: &impl serde::Serialize) {
         match self.format {
-            Format::Text => terminal::print(text),
+            Format::Text | Format::Markdown => terminal::print(text),
             Format::Json => terminal::print_json(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n")),
         }
     }
@@ -267,6 +272,10 @@ pub fn main() -> ExitCode {
     if let Err(error) = use_drafts() {
         terminal::print_error(&format!("aam: {error}\n"));
         return ExitCode::from(EXIT_CONFIG);
+    }
+    if cli.common.format == Format::Markdown && !matches!(cli.command, Command::Policy(_)) {
+        terminal::print_error("aam: only aam policy diff prints Markdown; write --format text or --format json\n");
+        return ExitCode::from(EXIT_USAGE);
     }
     let started = cli.logging.start(match cli.command {
         Command::Serve | Command::Restart => "info",

@@ -3,12 +3,12 @@
 use crate::model::Timestamp;
 use std::time::Duration;
 
-/// Parses a point in time before `now`: `90s`, `30m`, `24h` or `7d` ago, or an RFC 3339 timestamp.
+/// Parses a point in time before `now`: `90s`, `30m`, `24h`, `7d` or `2w` ago, or an RFC 3339 timestamp.
 ///
 /// # Errors
 /// Returns what to write instead.
 pub fn parse(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    if let Some(ago) = ago(text) {
+    if let Some(ago) = duration(text) {
         let ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
         return Ok(Timestamp(now.0.saturating_sub(ms)));
     }
@@ -17,13 +17,15 @@ pub fn parse(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Stri
     })
 }
 
-fn ago(text: &str) -> Option<Duration> {
+/// Parses a duration: `90s`, `30m`, `24h`, `7d` or `2w`.
+pub fn duration(text: &str) -> Option<Duration> {
     let unit = text.chars().last()?;
     let seconds = match unit {
         's' => 1,
         'm' => 60,
         'h' => 3600,
         'd' => 86_400,
+        'w' => 7 * 86_400,
         _ => return None,
     };
     let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
@@ -40,7 +42,7 @@ mod tests {
         assert_eq!(parse("--since", "90s", now), Ok(Timestamp(1_000_000_000 - 90_000)));
         assert_eq!(parse("--since", "7d", now), Ok(Timestamp(1_000_000_000 - 7 * 86_400_000)));
         assert_eq!(parse("--since", "1970-01-02T00:00:00Z", now), Ok(Timestamp(86_400_000)));
-        for wrong in ["", "d", "yesterday", "1.5h", "-3h", "99999999999999999999d", "5w"] {
+        for wrong in ["", "d", "yesterday", "1.5h", "-3h", "99999999999999999999d", "5y"] {
             assert!(parse("--since", wrong, now).unwrap_err().contains("write it as 24h"), "{wrong}");
         }
     }

@@ -3,17 +3,24 @@
 //! Pure: the caller passes the connections of the registry. The lines are meant for the pull request that changes the
 //! policy, so the changes with the widest effect come first.
 
+mod change;
 mod credentials;
+mod markdown;
 mod places;
+mod reach;
+mod rules;
+mod tokens;
 mod wording;
 
 use super::grants::Rights;
 use super::{LoadedPolicy, Policy};
 use crate::model::text::counted;
-use crate::model::{ConnectionId, Locator, Origin, Risk, State};
-pub use credentials::WIDER;
-use std::collections::{BTreeMap, BTreeSet};
-use wording::{Live, pages, settings, tokens};
+use crate::model::{ConnectionId, Digest, Locator, Origin, Risk, State};
+pub use change::{CONNECTIONS, Change, Changes, Effect, Parts, Verdict};
+pub use markdown::markdown;
+pub use rules::{RULES, Rule};
+use std::collections::BTreeMap;
+use wording::{Live, pages, settings};
 
 /// What `diff` needs to know about a connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,31 +41,39 @@ pub struct ConnectionLine {
     pub locator: Option<Locator>,
 }
 
-/// Returns one line for each change, and no lines if nothing would change.
+/// Returns the changes, and none if nothing would change.
 ///
 /// `connections` is `None` if the registry cannot be read; the effect on connections is then unknown. Retired
-/// connections and those of the namespace `demo`, which no policy applies to, are ignored.
+/// connections and those of the namespace `demo`, which no policy applies to, are ignored. `admin` is the digest of the
+/// admin token, if it is known.
 #[must_use]
-pub fn diff(was: &LoadedPolicy, is: &LoadedPolicy, connections: Option<&[ConnectionLine]>) -> Vec<String> {
+pub fn diff(
+    was: &LoadedPolicy,
+    is: &LoadedPolicy,
+    connections: Option<&[ConnectionLine]>,
+    admin: Option<&Digest>,
+) -> Vec<Change> {
     let (old, new) = (&*was.policy, &*is.policy);
     let live = Live::new(connections);
-    let mut out = Vec::new();
+    let mut out = Changes::default();
     allowlist(old, new, &live, &mut out);
     eligibility(old, new, &live, &mut out);
-    network(old, new, &mut out);
-    weak_logins(old, new, &mut out);
-    roots(old, new, &live, &mut out);
-    families(old, new, &live, &mut out);
-    out.extend(super::manifests::diff(&old.manifests, &new.manifests));
-    caps(old, new, &mut out);
+    reach::network(old, new, &mut out);
+    reach::weak_logins(old, new, &mut out);
+    reach::roots(old, new, &live, &mut out);
+    reach::families(old, new, &live, &mut out);
+    super::manifests::diff(&old.manifests, &new.manifests, &mut out);
+    reach::manifest_files(was, is, &mut out);
+    reach::caps(old, new, &mut out);
     settings(old, new, &mut out);
     pages(old, new, &mut out);
-    tokens(old, new, &mut out);
+    tokens::tokens(old, new, admin, &mut out);
     credentials::credentials(old, new, &live, &mut out);
     places::places(&old.credentials, &new.credentials, &live, &mut out);
-    out.extend(super::notify::diff(&old.notify, &new.notify));
+    super::notify::diff(&old.notify, &new.notify, &mut out);
+    rules::undescribed(old, new, &mut out);
     rechecked(was, is, &live, &mut out);
-    out
+    out.0
 }
 
 /// Applies the rules that the pipeline applies after the allowlist.
@@ -70,27 +85,28 @@ fn eligible(policy: &Policy, line: &ConnectionLine) -> bool {
         && line.confidence >= rules.min_confidence
 }
 
-fn allowlist(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String>) {
+fn allowlist(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Changes) {
     for family in old.allowlist.difference(&new.allowlist) {
         let affected = live.of_family(family);
         let effect = live.effect(&affected, "becomes UNSUPPORTED", "become UNSUPPORTED");
-        out.push(format!("{family} removed from the allowlist; {effect}"));
+        out.add_with("allowlist", Effect::Narrower, format!("{family} removed from the allowlist"), &effect);
     }
     for family in new.allowlist.difference(&old.allowlist) {
         let (accepted, refused): (Vec<_>, Vec<_>) = live.of_family(family).into_iter().partition(|line| eligible(new, line));
-        let effect = live.effect(&accepted, "would be tried", "would be tried");
-        let mut text = format!("{family} added to the allowlist; {effect}");
+        let mut effect = live.effect(&accepted, "would be tried", "would be tried");
         if !refused.is_empty() {
-            text.push_str(&format!("; {}", live.effect(&refused, "would be REJECTED", "would be REJECTED")));
+            effect.push_str(&format!("; {}", live.effect(&refused, "would be REJECTED", "would be REJECTED")));
         }
-        out.push(text);
+        out.add_with("allowlist", Effect::Wider, format!("{family} added to the allowlist"), &effect);
     }
 }
 
 /// One line for each rule that changed, with the connections for which this rule decides differently.
-fn eligibility(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String>) {
+fn eligibility(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Changes) {
     let (was, is) = (&old.eligibility, &new.eligibility);
-    let mut rule = |title: String,
+    let mut rule = |key: &str,
+                    effect: Effect,
+                    title: String,
                     reason: String,
                     before: &dyn Fn(&ConnectionLine) -> bool,
                     after: &dyn Fn(&ConnectionLine) -> bool| {
@@ -107,11 +123,13 @@ fn eligibility(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String
         if !accepted.is_empty() {
             parts.push(live.effect(&accepted, "would be tried", "would be tried"));
         }
-        out.push(format!("{title}; {}", parts.join("; ")));
+        out.add_with(key, effect, title, &parts.join("; "));
     };
     if was.max_risk != is.max_risk {
         let reason = format!("with risk above {}", is.max_risk);
         rule(
+            "eligibility.max_risk",
+            Effect::raised(&was.max_risk, &is.max_risk),
             format!("max_risk changes from {} to {}", was.max_risk, is.max_risk),
             reason,
             &|line| line.risk <= was.max_risk,
@@ -121,7 +139,14 @@ fn eligibility(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String
     if was.min_confidence != is.min_confidence {
         let reason = format!("with an owner confidence below {}", is.min_confidence);
         let title = format!("min_confidence changes from {} to {}", was.min_confidence, is.min_confidence);
-        rule(title, reason, &|line| line.confidence >= was.min_confidence, &|line| line.confidence >= is.min_confidence);
+        rule(
+            "eligibility.min_confidence",
+            Effect::raised(&is.min_confidence, &was.min_confidence),
+            title,
+            reason,
+            &|line| line.confidence >= was.min_confidence,
+            &|line| line.confidence >= is.min_confidence,
+        );
     }
     if was.evidence != is.evidence {
         let (had, has) = (was.evidence.join(", "), is.evidence.join(", "));
@@ -129,168 +154,14 @@ fn eligibility(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String
             |line: &ConnectionLine| was.accepts(&line.evidence_status),
             |line: &ConnectionLine| is.accepts(&line.evidence_status),
         );
-        rule(format!("accepted evidence changes from [{had}] to [{has}]"), "with other evidence".to_string(), &before, &after);
-    }
-}
-
-fn network(old: &Policy, new: &Policy, out: &mut Vec<String>) {
-    let (was, is) = (&old.network, &new.network);
-    for gone in was.allow_private.iter().filter(|net| !is.allow_private.contains(net)) {
-        out.push(match is.allow_private.iter().find(|net| net.contains(gone)) {
-            Some(wider) => {
-                format!("{gone} removed from network.allow_private; still allowed as part of {wider}")
-            }
-            None => match is.allow_private.iter().find(|net| gone.contains(*net)) {
-                Some(left) => format!(
-                    "{gone} removed from network.allow_private; of it, only {left} and other listed ranges are still allowed"
-                ),
-                None => format!("{gone} removed from network.allow_private; private addresses in it are no longer allowed"),
-            },
-        });
-    }
-    for added in is.allow_private.iter().filter(|net| !was.allow_private.contains(net)) {
-        out.push(match was.allow_private.iter().find(|net| net.contains(added)) {
-            Some(wider) => {
-                format!("{added} added to network.allow_private; it was already allowed as part of {wider}")
-            }
-            None => format!("{added} added to network.allow_private; all addresses in it are allowed, including private ones"),
-        });
-    }
-    if was.proxy != is.proxy {
-        out.push(format!("calls go {} instead of {}", route(is.proxy.as_deref()), route(was.proxy.as_deref())));
-    }
-    if was.ca_file != is.ca_file {
-        let name =
-            |path: &Option<std::path::PathBuf>| path.as_ref().map_or("none".to_string(), |path| path.display().to_string());
-        out.push(format!("network.ca_file changes from {} to {}", name(&was.ca_file), name(&is.ca_file)));
-    }
-}
-
-fn weak_logins(old: &Policy, new: &Policy, out: &mut Vec<String>) {
-    let (was, is) = (&old.network.allow_weak_login, &new.network.allow_weak_login);
-    for added in is.iter().filter(|host| !was.contains(host)) {
-        out.push(format!(
-            "{added} added to network.allow_weak_login; it may receive database passwords in clear text or as an MD5 digest without verified TLS"
-        ));
-    }
-    for gone in was.iter().filter(|host| !is.contains(host)) {
-        out.push(format!(
-            "{gone} removed from network.allow_weak_login; without verified TLS it no longer receives a password that it could use"
-        ));
-    }
-}
-
-fn route(proxy: Option<&str>) -> String {
-    proxy.map_or("directly to the source".to_string(), |proxy| format!("through the proxy {proxy}"))
-}
-
-/// Compares paths as text; it does not resolve symlinks, as the file engine does.
-fn roots(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String>) {
-    let below = |roots: &[std::path::PathBuf], line: &ConnectionLine| {
-        local_paths(line).any(|path| roots.iter().any(|root| path.starts_with(root)))
-    };
-    let (was, is) = (&old.files.roots, &new.files.roots);
-    for gone in was.iter().filter(|root| !is.contains(root)) {
-        let only = std::slice::from_ref(gone);
-        let affected = live.select(|line| below(only, line) && !below(is, line));
-        out.push(format!(
-            "files below {} may no longer be read; {}",
-            gone.display(),
-            live.effect(&affected, "loses its source", "lose their source")
-        ));
-    }
-    for added in is.iter().filter(|root| !was.contains(root)) {
-        let only = std::slice::from_ref(added);
-        let affected = live.select(|line| below(only, line) && !below(was, line));
-        out.push(format!(
-            "files below {} may now be read; {}",
-            added.display(),
-            live.effect(&affected, "would be tried", "would be tried")
-        ));
-    }
-}
-
-fn local_paths(line: &ConnectionLine) -> impl Iterator<Item = &std::path::Path> {
-    let scheme = match line.source_type.as_str() {
-        "filesource" => Some(""),
-        "jdbc" => Some("jdbc:sqlite:"),
-        _ => None,
-    };
-    line.resource_ids.iter().filter_map(move |id| id.strip_prefix(scheme?)).map(std::path::Path::new)
-}
-
-fn families(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String>) {
-    let names: BTreeSet<&String> = old.families.keys().chain(new.families.keys()).collect();
-    for family in names {
-        let (was, is) = (old.family(family), new.family(family));
-        let mut changes = Vec::new();
-        for (key, before, after) in [
-            ("base_url", &was.base_url, &is.base_url),
-            ("region", &was.region, &is.region),
-            ("health_path", &was.health_path, &is.health_path),
-        ] {
-            if before != after {
-                let shown = |value: &Option<String>| value.clone().unwrap_or("(not set)".to_string());
-                changes.push(format!("{key} changes from {} to {}", shown(before), shown(after)));
-            }
-        }
-        let added = is.hosts.iter().filter(|server| !was.hosts.contains(server));
-        changes.extend(added.map(|server| format!("credentials may now be sent to the server {server}{}", credentials::WIDER)));
-        let gone = was.hosts.iter().filter(|server| !is.hosts.contains(server));
-        changes.extend(gone.map(|server| format!("the server {server} may no longer be read")));
-        let denied = |name: &&String| !was.deny_operations.contains(name);
-        changes
-            .extend(is.deny_operations.iter().filter(denied).map(|name| format!("operation {name} will not be called any more")));
-        let allowed = |name: &&String| !is.deny_operations.contains(name);
-        changes.extend(was.deny_operations.iter().filter(allowed).map(|name| format!("operation {name} may be called again")));
-        if !changes.is_empty() {
-            let affected = live.of_family(family);
-            out.push(format!("{family}: {}; {}", changes.join(", "), live.effect(&affected, "uses it", "use it")));
-        }
-        let changes = super::services::diff(&was.services, &is.services);
-        if !changes.is_empty() {
-            let changed = |line: &ConnectionLine| {
-                line.source_type == *family && super::services::affects(&was.services, &is.services, &line.resource_ids)
-            };
-            let affected = live.select(changed);
-            out.push(format!("{family}: {}; {}", changes.join(", "), live.effect(&affected, "is concerned", "are concerned")));
-        }
-    }
-}
-
-fn caps(old: &Policy, new: &Policy, out: &mut Vec<String>) {
-    let changed = |name: &str, was: &super::Cap, is: &super::Cap| {
-        let figures = [
-            ("per_second", was.per_second.to_string(), is.per_second.to_string()),
-            ("burst", was.burst.to_string(), is.burst.to_string()),
-            ("per_day", was.per_day.to_string(), is.per_day.to_string()),
-            ("concurrency", was.concurrency.to_string(), is.concurrency.to_string()),
-        ];
-        let differing = figures
-            .into_iter()
-            .filter(|(_, was, is)| was != is)
-            .map(|(key, was, is)| format!("{key} changes from {was} to {is}"));
-        let differing: Vec<String> = differing.collect();
-        (!differing.is_empty()).then(|| format!("{name}: {}", differing.join(", ")))
-    };
-    out.extend(changed("default caps", &old.caps.default, &new.caps.default));
-    let names: BTreeSet<&String> = old.caps.families.keys().chain(new.caps.families.keys()).collect();
-    for family in names {
-        match (old.caps.families.get(family), new.caps.families.get(family)) {
-            (Some(was), Some(is)) => out.extend(changed(&format!("caps of {family}"), was, is)),
-            (None, Some(is)) => out.push(format!(
-                "caps of {family}: the policy now sets {} instead of the family's default",
-                super::effective::cap(is)
-            )),
-            (Some(was), None) => out
-                .push(format!("caps of {family}: the family's default applies again instead of {}", super::effective::cap(was))),
-            (None, None) => {}
-        }
+        let effect = Effect::wider_if(is.evidence.iter().any(|status| !was.accepts(status)));
+        let title = format!("accepted evidence changes from [{had}] to [{has}]");
+        rule("eligibility.evidence", effect, title, "with other evidence".to_string(), &before, &after);
     }
 }
 
 /// The daemon checks connections again whose part of the policy changed and that are still allowed.
-fn rechecked(old: &LoadedPolicy, new: &LoadedPolicy, live: &Live<'_>, out: &mut Vec<String>) {
+fn rechecked(old: &LoadedPolicy, new: &LoadedPolicy, live: &Live<'_>, out: &mut Changes) {
     let (rights_before, rights_after) = (Rights::new(&old.policy), Rights::new(&new.policy));
     let affected = live.select(|line| {
         let family = line.source_type.as_str();
@@ -307,7 +178,8 @@ fn rechecked(old: &LoadedPolicy, new: &LoadedPolicy, live: &Live<'_>, out: &mut 
     }
     if !affected.is_empty() {
         let parts: Vec<String> = by_family.iter().map(|(family, count)| format!("{count} {family}")).collect();
-        out.push(format!("{} would be checked again at once: {}", counted(affected.len(), "connection"), parts.join(", ")));
+        let text = format!("{} would be checked again at once: {}", counted(affected.len(), "connection"), parts.join(", "));
+        out.add(CONNECTIONS, Effect::Neutral, text);
     }
 }
 

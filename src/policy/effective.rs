@@ -257,10 +257,11 @@ fn api(policy: &Policy) -> String {
     let entry = |text: String, token: &Token| {
         let scopes = list(token.scopes.iter().map(|scope| scope.as_str()));
         let (name, namespaces) = (quoted(&token.name), list(&token.namespaces));
+        let expires = token.expires.map(|end| format!(", expires: {}", quoted(&end.rfc3339()))).unwrap_or_default();
         let locators = list(token.grant.locators.iter().map(LocatorPattern::as_str));
         let hosts = list(token.grant.hosts.iter().map(HostPattern::as_str));
         format!(
-            "{text}\n    - {{name: {name}, sha256: \"{}\", scopes: {scopes}, namespaces: {namespaces}, locators: {locators}, hosts: {hosts}}}",
+            "{text}\n    - {{name: {name}, sha256: \"{}\", scopes: {scopes}, namespaces: {namespaces}{expires}, locators: {locators}, hosts: {hosts}}}",
             token.sha256
         )
     };
@@ -273,7 +274,7 @@ fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
 }
 
 /// `text` as a YAML scalar: plain if every YAML parser reads it as this text, otherwise quoted.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let bare = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && !text.ends_with(':')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':'))

@@ -1,5 +1,6 @@
 //! The section `manifests`: a folder with Airbyte low-code manifests of custom sources, and what each source may do.
 
+use super::diff::{Changes, Effect, Parts};
 use super::read::{Fields, Reader, Spot};
 use super::yaml::{Node, NodeKind};
 use crate::model::{BodyRule, PostRule};
@@ -180,55 +181,53 @@ fn value(node: &Node, depth: usize) -> Value {
 }
 
 /// The changes in what custom sources are allowed to do.
-pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
-    let mut out = Vec::new();
+pub(super) fn diff(was: &Manifests, is: &Manifests, out: &mut Changes) {
     if was.dir != is.dir {
         let name = |dir: &Option<PathBuf>| dir.as_ref().map_or("(not set)".to_string(), |dir| dir.display().to_string());
-        out.push(format!("manifests.dir changes from {} to {}", name(&was.dir), name(&is.dir)));
+        let text = format!("manifests.dir changes from {} to {}", name(&was.dir), name(&is.dir));
+        out.add("manifests.dir", Effect::wider_if(is.dir.is_some()), text);
     }
     let names: BTreeSet<&String> = was.sources.keys().chain(is.sources.keys()).collect();
     for name in names {
-        let (before, after) = (was.source(name), is.source(name));
-        let mut changes = Vec::new();
-        let hosts = |source: &SourcePolicy| match source.hosts.is_empty() {
-            true => "the hosts of its manifest".to_string(),
-            false => source.hosts.join(", "),
-        };
-        if before.hosts != after.hosts {
-            changes.push(format!("it may call {} instead of {}", hosts(&after), hosts(&before)));
-        }
-        let post = |rule: &PostRule| format!("POST {} ({})", rule.url, rule.body.as_str());
-        changes.extend(
-            after
-                .posts
-                .iter()
-                .filter(|rule| !before.posts.contains(rule))
-                .map(|rule| format!("{} is now allowed, because it only reads: {}", post(rule), rule.why)),
-        );
-        changes.extend(
-            before
-                .posts
-                .iter()
-                .filter(|rule| !after.posts.contains(rule))
-                .map(|rule| format!("{} is not allowed any more", post(rule))),
-        );
-        if before.identity != after.identity {
-            changes.push(match &after.identity {
-                Some(identity) => format!("{} of the stream {} must be the resource id", identity.field, identity.stream),
-                None => "its identity is not verified any more".to_string(),
-            });
-        }
-        if before.resource != after.resource {
-            changes.push(format!(
-                "its resource id fills {}",
-                after.resource.as_deref().unwrap_or("the fields that its config needs")
-            ));
-        }
-        if !changes.is_empty() {
-            out.push(format!("{name}: {}", changes.join("; ")));
-        }
+        let parts = changed(&was.source(name), &is.source(name));
+        out.add_parts(&format!("manifests.sources.{name}"), name, &parts, "; ", None);
     }
-    out
+}
+
+fn changed(before: &SourcePolicy, after: &SourcePolicy) -> Parts {
+    let mut parts = Parts::default();
+    let hosts = |source: &SourcePolicy| match source.hosts.is_empty() {
+        true => "the hosts of its manifest".to_string(),
+        false => source.hosts.join(", "),
+    };
+    if before.hosts != after.hosts {
+        // Without a list, the manifest chooses the hosts.
+        let more = after.hosts.iter().any(|host| !before.hosts.contains(host)) && !before.hosts.is_empty();
+        let text = format!("it may call {} instead of {}", hosts(after), hosts(before));
+        parts.add(Effect::wider_if(more || after.hosts.is_empty()), text);
+    }
+    let post = |rule: &PostRule| format!("POST {} ({})", rule.url, rule.body.as_str());
+    for rule in after.posts.iter().filter(|rule| !before.posts.contains(rule)) {
+        parts.add(Effect::Wider, format!("{} is now allowed, because it only reads: {}", post(rule), rule.why));
+    }
+    for rule in before.posts.iter().filter(|rule| !after.posts.contains(rule)) {
+        parts.add(Effect::Narrower, format!("{} is not allowed any more", post(rule)));
+    }
+    if before.identity != after.identity {
+        let (effect, text) = match &after.identity {
+            Some(identity) => (
+                Effect::wider_if(before.identity.is_some()),
+                format!("{} of the stream {} must be the resource id", identity.field, identity.stream),
+            ),
+            None => (Effect::Wider, "its identity is not verified any more".to_string()),
+        };
+        parts.add(effect, text);
+    }
+    if before.resource != after.resource {
+        let key = after.resource.as_deref().unwrap_or("the fields that its config needs");
+        parts.add(Effect::Neutral, format!("its resource id fills {key}"));
+    }
+    parts
 }
 
 #[cfg(test)]

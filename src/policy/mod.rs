@@ -26,7 +26,7 @@ mod yaml;
 
 use crate::families::{self, Family};
 pub use crate::model::Cap;
-use crate::model::{Digest, Risk};
+use crate::model::{Digest, Risk, Timestamp};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
 pub use credentials::{Credentials, Principal};
 use grants::CredentialGrant;
@@ -270,6 +270,8 @@ pub struct Token {
     pub sha256: Digest,
     pub scopes: BTreeSet<TokenScope>,
     pub namespaces: BTreeSet<String>,
+    /// From when on the token is no longer accepted; `None` if never.
+    pub expires: Option<Timestamp>,
     /// The credentials that intents which are pushed with the token may name.
     #[serde(flatten)]
     pub grant: CredentialGrant,

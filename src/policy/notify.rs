@@ -1,6 +1,6 @@
 //! The webhooks of the policy: who is notified of what.
 
-use super::diff::WIDER;
+use super::diff::{Changes, Effect, Parts};
 use crate::model::{Digest, EventType, Locator};
 use serde::Serialize;
 use std::fmt;
@@ -122,54 +122,50 @@ impl Webhook {
     }
 }
 
-/// Returns one line for each change, with a mark where more is sent, or something is sent elsewhere.
-#[must_use]
-pub fn diff(was: &[Webhook], is: &[Webhook]) -> Vec<String> {
+/// Adds one line for each webhook that changed.
+pub fn diff(was: &[Webhook], is: &[Webhook], out: &mut Changes) {
     let find = |list: &'_ [Webhook], name: &str| list.iter().find(|webhook| webhook.name == name).cloned();
-    let mut out = Vec::new();
     for gone in was.iter().filter(|webhook| find(is, &webhook.name).is_none()) {
-        out.push(format!("webhook {} removed; it receives nothing any more", gone.name));
+        out.add("notify", Effect::Narrower, format!("webhook {} removed; it receives nothing any more", gone.name));
     }
     for webhook in is {
         match find(was, &webhook.name) {
-            None => out.push(format!(
-                "webhook {} added: AAM sends {} of {} to {}{WIDER}",
-                webhook.name,
-                webhook.events(),
-                webhook.scope(),
-                webhook.address
-            )),
-            Some(before) => out.extend(changed(&before, webhook)),
+            None => {
+                let (events, scope) = (webhook.events(), webhook.scope());
+                let text = format!("webhook {} added: AAM sends {events} of {scope} to {}", webhook.name, webhook.address);
+                out.add("notify", Effect::Wider, text);
+            }
+            Some(before) => {
+                let title = format!("webhook {}", webhook.name);
+                out.add_parts("notify", &title, &changed(&before, webhook), ", ", None);
+            }
         }
     }
-    out
 }
 
-fn changed(was: &Webhook, is: &Webhook) -> Option<String> {
-    let mut changes = Vec::new();
+/// What changed, with a mark where more is sent, or something is sent elsewhere.
+fn changed(was: &Webhook, is: &Webhook) -> Parts {
+    let mut parts = Parts::default();
     if was.address != is.address {
-        changes.push(format!("its messages go to {} instead of {}{WIDER}", is.address, was.address));
+        parts.add(Effect::Wider, format!("its messages go to {} instead of {}", is.address, was.address));
     }
     for added in is.on.iter().filter(|kind| !was.on.contains(kind)) {
-        changes.push(format!("it also receives {}{WIDER}", added.as_str()));
+        parts.add(Effect::Wider, format!("it also receives {}", added.as_str()));
     }
     for gone in was.on.iter().filter(|kind| !is.on.contains(kind)) {
-        changes.push(format!("it no longer receives {}", gone.as_str()));
+        parts.add(Effect::Narrower, format!("it no longer receives {}", gone.as_str()));
     }
     if was.namespaces != is.namespaces {
         let wider = is.namespaces.is_empty()
             || !was.namespaces.is_empty() && is.namespaces.iter().any(|name| !was.namespaces.contains(name));
-        let mark = if wider { WIDER } else { "" };
-        changes.push(format!("it receives events of {} instead of {}{mark}", is.scope(), was.scope()));
+        let text = format!("it receives events of {} instead of {}", is.scope(), was.scope());
+        parts.add(Effect::wider_if(wider), text);
     }
-    if was.form != is.form {
-        changes.push(format!("form changes from {} to {}", was.form.as_str(), is.form.as_str()));
-    }
-    if was.secret != is.secret {
-        let shown = |secret: &Option<Locator>| secret.as_ref().map_or("(not set)".to_string(), ToString::to_string);
-        changes.push(format!("secret changes from {} to {}", shown(&was.secret), shown(&is.secret)));
-    }
-    (!changes.is_empty()).then(|| format!("webhook {}: {}", is.name, changes.join(", ")))
+    parts.changed("form", Effect::Neutral, was.form.as_str(), is.form.as_str());
+    let shown = |secret: &Option<Locator>| secret.as_ref().map_or("(not set)".to_string(), ToString::to_string);
+    // AAM reads another secret, and signs with it.
+    parts.changed("secret", Effect::wider_if(is.secret.is_some()), &shown(&was.secret), &shown(&is.secret));
+    parts
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use reach::{caps, default_cap, families, files, network};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokens::api;
+pub use tokens::token_end;
 
 const KEYS: [&str; 19] = [
     "version",
@@ -56,8 +57,7 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
     let readable = root.is_some() || problems.is_empty();
     let empty = yaml::Node { place: crate::model::FilePlace { line: 1, column: 1 }, kind: yaml::NodeKind::Map(Vec::new()) };
     let root = root.unwrap_or(empty);
-    let custom_sources = BTreeSet::new();
-    let mut reader = Reader { problems, custom_sources, allows_custom_sources: false, secrets: Vec::new(), has_vault: false };
+    let mut reader = Reader { problems, ..Reader::default() };
     let policy = if readable { top(&mut reader, &root, Digest::from_bytes(text.as_bytes())) } else { None };
     let mut problems = reader.problems;
     match policy {
@@ -67,6 +67,16 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
             Err(problems.into_iter().map(|problem| problem.in_file(file)).collect())
         }
     }
+}
+
+/// The mappings and lists that are read from a policy without problems.
+#[cfg(test)]
+pub(super) fn seen(text: &str) -> Vec<super::read::Seen> {
+    let (root, problems) = yaml::read(text);
+    let mut reader = Reader { problems, ..Reader::default() };
+    let policy = root.and_then(|root| top(&mut reader, &root, Digest::default()));
+    assert!(policy.is_some() && reader.problems.is_empty(), "{:#?}", reader.problems);
+    reader.seen
 }
 
 fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {

@@ -30,6 +30,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Collects problems while values are read.
+#[derive(Default)]
 pub struct Reader {
     pub problems: Vec<Problem>,
     /// The custom sources that the policy declares under `manifests.sources`.
@@ -40,6 +41,18 @@ pub struct Reader {
     pub secrets: Vec<(Locator, String, FilePlace)>,
     /// Whether the policy describes a vault, valid or not.
     pub has_vault: bool,
+    /// The keys of the mappings that were read, for the test of the table of `policy diff`.
+    #[cfg(test)]
+    pub seen: Vec<Seen>,
+}
+
+/// A mapping or list that was read, by its JSON pointer.
+#[cfg(test)]
+pub enum Seen {
+    Keys(String, Vec<String>),
+    /// The keys of the mapping are names.
+    Names(String),
+    List(String),
 }
 
 /// Lists are compared item by item, so their length is limited.
@@ -82,6 +95,8 @@ impl Reader {
 
     /// Reads a mapping. Keys that are not in `allowed` are problems.
     pub fn fields<'a>(&mut self, spot: &Spot<'a>, allowed: &[&str]) -> Option<Fields<'a>> {
+        #[cfg(test)]
+        self.seen.push(Seen::Keys(spot.pointer.clone(), allowed.iter().map(ToString::to_string).collect()));
         let NodeKind::Map(pairs) = &spot.node.kind else {
             let hint = if spot.node.is_null() { "remove the key, or write its values".to_string() } else { keys_are(allowed) };
             self.wrong_type(spot, "a mapping (key: value)", hint);
@@ -104,6 +119,8 @@ impl Reader {
 
     /// Reads a mapping from families to values. Unknown families are problems.
     pub fn by_family<'a>(&mut self, spot: &Spot<'a>) -> Vec<(&'a str, Spot<'a>)> {
+        #[cfg(test)]
+        self.seen.push(Seen::Names(spot.pointer.clone()));
         let NodeKind::Map(pairs) = &spot.node.kind else {
             self.wrong_type(spot, "a mapping of families", "write FAMILY: {...}, or remove the key");
             return Vec::new();
@@ -120,6 +137,8 @@ impl Reader {
 
     /// Reads a mapping with any keys.
     pub fn entries<'a>(&mut self, spot: &Spot<'a>, what: &str) -> Vec<(&'a str, Spot<'a>)> {
+        #[cfg(test)]
+        self.seen.push(Seen::Names(spot.pointer.clone()));
         let NodeKind::Map(pairs) = &spot.node.kind else {
             self.wrong_type(spot, what, "write NAME: {...}, or remove the key");
             return Vec::new();
@@ -179,6 +198,8 @@ impl Reader {
 
     /// Returns the items of a list.
     pub fn list<'a>(&mut self, spot: &Spot<'a>, of: &str) -> Option<Vec<Spot<'a>>> {
+        #[cfg(test)]
+        self.seen.push(Seen::List(spot.pointer.clone()));
         let NodeKind::List(items) = &spot.node.kind else {
             let hint = match &spot.node.kind {
                 NodeKind::Scalar { text, .. } if !spot.node.is_null() && text.chars().count() <= MAX_SHOWN_CHARS => {

@@ -1,5 +1,6 @@
 //! `families.openapi.services`: settings of single services of the family `openapi`, which do not share a vendor.
 
+use super::diff::{Effect, Parts};
 use crate::model::text::matches_glob;
 use serde::{Serialize, Serializer};
 use url::Url;
@@ -104,19 +105,21 @@ fn split(url: &str) -> Option<(String, String)> {
 
 /// The changes from `was` to `is`, for people.
 #[must_use]
-pub fn diff(was: &[ServicePolicy], is: &[ServicePolicy]) -> Vec<String> {
+pub fn diff(was: &[ServicePolicy], is: &[ServicePolicy]) -> Parts {
     let find = |list: &[ServicePolicy], pattern: &str| list.iter().position(|service| service.pattern == pattern);
-    let mut changes = Vec::new();
+    let mut changes = Parts::default();
     for gone in was.iter().filter(|service| find(is, &service.pattern).is_none()) {
-        changes.push(format!("the settings of the service {} removed", gone.pattern));
+        // Without its settings, a service has those of the family.
+        let effect = fields(gone, &ServicePolicy::default()).effect();
+        changes.add(effect, format!("the settings of the service {} removed", gone.pattern));
     }
     for service in is {
         let before = find(was, &service.pattern).and_then(|at| was.get(at));
         let new = before.is_none();
-        let fields = fields(before.unwrap_or(&ServicePolicy::default()), service);
-        match (new, fields.is_empty()) {
-            (true, _) => changes.push(format!("service {} added: {}", service.pattern, fields.join(", "))),
-            (false, false) => changes.push(format!("service {}: {}", service.pattern, fields.join(", "))),
+        let parts = fields(before.unwrap_or(&ServicePolicy::default()), service);
+        match (new, parts.0.is_empty()) {
+            (true, _) => changes.add_nested(&format!("service {} added", service.pattern), &parts),
+            (false, false) => changes.add_nested(&format!("service {}", service.pattern), &parts),
             (false, true) => {}
         }
     }
@@ -125,24 +128,23 @@ pub fn diff(was: &[ServicePolicy], is: &[ServicePolicy]) -> Vec<String> {
         patterns.filter(|pattern| find(other, pattern).is_some()).collect()
     };
     if order(was, is) != order(is, was) {
-        changes.push("the order of the services changes, and the first that matches applies".to_string());
+        changes.add(Effect::Wider, "the order of the services changes, and the first that matches applies");
     }
     changes
 }
 
-fn fields(was: &ServicePolicy, is: &ServicePolicy) -> Vec<String> {
+fn fields(was: &ServicePolicy, is: &ServicePolicy) -> Parts {
     let shown = |value: Option<String>| value.unwrap_or("(not set)".to_string());
     let auth = |service: &ServicePolicy| shown(service.auth.as_ref().map(ServiceAuth::message));
-    [
-        ("base_url", shown(was.base_url.clone()), shown(is.base_url.clone())),
-        ("health_path", shown(was.health_path.clone()), shown(is.health_path.clone())),
-        ("deny_operations", was.deny_operations.join(", "), is.deny_operations.join(", ")),
-        ("auth", auth(was), auth(is)),
-    ]
-    .into_iter()
-    .filter(|(_, was, is)| was != is)
-    .map(|(key, was, is)| format!("{key} changes from {was} to {is}"))
-    .collect()
+    let mut parts = Parts::default();
+    parts.changed("base_url", Effect::Wider, &shown(was.base_url.clone()), &shown(is.base_url.clone()));
+    let calls_more = Effect::wider_if(is.health_path.is_some());
+    parts.changed("health_path", calls_more, &shown(was.health_path.clone()), &shown(is.health_path.clone()));
+    let denied = Effect::wider_if(was.deny_operations.iter().any(|name| !is.deny_operations.contains(name)));
+    parts.changed("deny_operations", denied, &was.deny_operations.join(", "), &is.deny_operations.join(", "));
+    // Without a credential, less is sent than the description asks for.
+    parts.changed("auth", Effect::wider_if(is.auth != Some(ServiceAuth::None)), &auth(was), &auth(is));
+    parts
 }
 
 /// Whether a connection to `resource_ids` may get other settings.
@@ -194,18 +196,18 @@ mod tests {
         let was = [service("https://a.example/*", "/x"), service("https://b.example/*", "/x")];
         let is = [service("https://b.example/*", "/y"), service("https://c.example/openapi.json", "/x")];
         assert_eq!(
-            diff(&was, &is),
-            [
-                "the settings of the service https://a.example/* removed",
-                "service https://b.example/*: health_path changes from /x to /y",
-                "service https://c.example/openapi.json added: health_path changes from (not set) to /x"
-            ]
+            diff(&was, &is).joined("\n"),
+            "the settings of the service https://a.example/* removed\n\
+             service https://b.example/*: health_path changes from /x to /y (wider)\n\
+             service https://c.example/openapi.json added: health_path changes from (not set) to /x (wider)"
         );
+        assert_eq!((diff(&was, &is).effect(), diff(&was, &was[..1]).effect()), (Effect::Wider, Effect::Narrower));
         let affected = |id: &str| affects(&was, &is, &[id.to_string()]);
         assert!(affected("https://a.example/openapi.json") && affected("https://b.example/") && affected("https://c.example"));
         assert!(!affected("https://d.example/openapi.json"));
-        assert!(diff(&was, &was).is_empty());
+        assert!(diff(&was, &was).0.is_empty());
         let turned = [was[1].clone(), was[0].clone()];
-        assert_eq!(diff(&was, &turned), ["the order of the services changes, and the first that matches applies"]);
+        let expected = "the order of the services changes, and the first that matches applies (wider)";
+        assert_eq!(diff(&was, &turned).joined(", "), expected);
     }
 }

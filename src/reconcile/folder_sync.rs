@@ -6,6 +6,7 @@
 use super::handle::Handle;
 use super::notices;
 use super::secret_files::SecretFiles;
+use crate::admin_token;
 use crate::fault;
 use crate::intake::{self, FileReport, Limits, Scan, Scanner, watch::Watch};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Problem, Timestamp};
@@ -238,6 +239,7 @@ impl FolderSync {
             handle.registry.accept_policy(after.policy.digest, file.text, webhooks).await?;
         }
         log_change(&before, &after);
+        log_admin_token(handle, &before, &after);
         handle.policy.store(Arc::new(after));
         // After the rejection is shown, because it is shown also if it cannot be recorded.
         if let Some(rejected) = rejected {
@@ -317,6 +319,14 @@ fn log_change(before: &ActivePolicy, after: &ActivePolicy) {
             tracing::info!(target: "aam::policy", policy = %after.policy.digest.short(), "the policy is in force");
         }
         None => {}
+    }
+}
+
+/// Says that the admin token ends with the first token of the policy, which otherwise only the next caller notices.
+fn log_admin_token(handle: &Handle, before: &ActivePolicy, after: &ActivePolicy) {
+    let ended = admin_token::ended(&after.policy, handle.registry.path()).filter(|_| before.policy.api.tokens.is_empty());
+    if let Some(ended) = ended {
+        tracing::warn!(target: "aam::policy", "{}; {}", ended.message(), ended.fix());
     }
 }
 

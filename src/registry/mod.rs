@@ -30,6 +30,7 @@ pub use command::{
 };
 pub use copy::{CopySummary, backup, restore};
 pub use error::RegistryError;
+pub use lock::{WriterLock, take as hold};
 pub use reader::{Reader, Version};
 pub use verify::Verdict;
 

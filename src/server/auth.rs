@@ -3,16 +3,13 @@
 use super::cors::API_KEY;
 use super::problem::ApiProblem;
 use super::problem_code::ProblemCode;
+pub use crate::admin_token::{AdminToken, admin_path, admin_token, random_token, read_admin};
 use crate::credentials::secret::Secret;
-use crate::model::{ADMIN_TOKEN, Digest};
+use crate::model::{ADMIN_TOKEN, Digest, Timestamp};
 use crate::policy::{Policy, Token, TokenScope};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use ring::rand::{SecureRandom, SystemRandom};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use base64::prelude::BASE64_STANDARD;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
@@ -47,6 +44,12 @@ impl Caller {
     pub fn name(&self) -> &str {
         let token = self.token.and_then(|index| self.policy.api.tokens.get(index));
         token.map_or(ADMIN_TOKEN, |token| &token.name)
+    }
+
+    /// Returns from when on the token is no longer accepted, or `None` if never.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.token.and_then(|index| self.policy.api.tokens.get(index)).and_then(|token| token.expires)
     }
 
     /// Returns what the rate limit of this caller is counted under.
@@ -155,6 +158,7 @@ pub fn caller(
     admin: Option<&AdminToken>,
     headers: &HeaderMap,
     source: RequestSource,
+    now: Timestamp,
 ) -> Result<Caller, ApiProblem> {
     let browser = source.browser;
     let malformed = |detail: &str| unauthorized(ProblemCode::TokenMalformed, detail, browser);
@@ -187,13 +191,18 @@ pub fn caller(
         })?,
     };
     let digest = Digest::from_bytes(token.expose().as_bytes());
-    find_caller(policy, admin, &digest).ok_or_else(|| {
-        let detail = match policy.api.tokens.is_empty() {
+    let unknown =
+        |detail: &str| unauthorized(ProblemCode::TokenUnknown, &format!("{detail} {}", source_of_tokens(policy, admin)), browser);
+    let caller = find_caller(policy, admin, &digest).ok_or_else(|| {
+        unknown(match policy.api.tokens.is_empty() {
             true => "This is not the admin token.",
             false => "This token is not in the policy in force.",
-        };
-        unauthorized(ProblemCode::TokenUnknown, &format!("{detail} {}", source_of_tokens(policy, admin)), browser)
-    })
+        })
+    })?;
+    match caller.expires().filter(|end| *end <= now) {
+        None => Ok(caller),
+        Some(end) => Err(unknown(&format!("Token {} ended at {end}.", caller.name()))),
+    }
 }
 
 /// Whether the request has a credential, valid or not.
@@ -233,7 +242,7 @@ fn find_caller(policy: &Arc<Policy>, admin: Option<&AdminToken>, digest: &Digest
     let caller = |token: Option<usize>| Caller { policy: Arc::clone(policy), token };
     if tokens.is_empty() {
         let admin = admin?;
-        return bool::from(admin.digest.0.ct_eq(&digest.0)).then(|| caller(None));
+        return bool::from(admin.digest().0.ct_eq(&digest.0)).then(|| caller(None));
     }
     let mut found = None;
     for (index, token) in tokens.iter().enumerate() {
@@ -276,87 +285,9 @@ fn unauthorized(code: ProblemCode, detail: &str, browser: bool) -> ApiProblem {
     problem.header(header::WWW_AUTHENTICATE, HeaderValue::from_static(value))
 }
 
-/// The token that gives access while the policy does not configure any tokens.
-#[derive(Clone, Debug)]
-pub struct AdminToken {
-    /// The file that holds the token.
-    pub path: PathBuf,
-    /// True if this call of [`admin_token`] created the file.
-    pub created: bool,
-    digest: Digest,
-    token: Secret,
-}
-
-impl AdminToken {
-    /// Returns the secret value, for a client on this machine.
-    #[must_use]
-    pub fn token(&self) -> &Secret {
-        &self.token
-    }
-}
-
-/// Returns the path of the admin token file that belongs to the registry file `registry`.
-#[must_use]
-pub fn admin_path(registry: &Path) -> PathBuf {
-    let mut name = registry.as_os_str().to_owned();
-    name.push(".admin-token");
-    PathBuf::from(name)
-}
-
-/// Reads the admin token. If it does not exist, creates it from 256 random bits in a file with mode 0600.
-///
-/// # Errors
-/// Fails if the file can neither be read nor created, or if it does not contain a token.
-pub fn admin_token(registry: &Path) -> std::io::Result<AdminToken> {
-    let path = admin_path(registry);
-    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-        Ok(mut file) => {
-            let token = random_token()?;
-            file.write_all(format!("{}\n", token.expose()).as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
-                // A partly written token would lock out every caller at the next start.
-                let _ = std::fs::remove_file(&path);
-            })?;
-            Ok(AdminToken { digest: Digest::from_bytes(token.expose().as_bytes()), created: true, token, path })
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_admin(registry),
-        Err(error) => Err(error),
-    }
-}
-
-/// Reads the admin token that AAM created at an earlier start.
-///
-/// # Errors
-/// Fails if the file does not exist or does not contain a token.
-pub fn read_admin(registry: &Path) -> std::io::Result<AdminToken> {
-    let path = admin_path(registry);
-    let mut text = String::new();
-    std::fs::File::open(&path)?.take(4096).read_to_string(&mut text)?;
-    let token = Secret::new(text.trim().to_string());
-    if token.expose().len() < 32 {
-        return Err(std::io::Error::other(format!(
-            "{} does not hold a token; remove the file, and aam serve writes a new one",
-            path.display()
-        )));
-    }
-    Ok(AdminToken { digest: Digest::from_bytes(token.expose().as_bytes()), created: false, token, path })
-}
-
-/// Generates a token: `aam_` and 256 random bits in base64url.
-///
-/// # Errors
-/// Fails if the operating system does not provide random bytes.
-pub fn random_token() -> std::io::Result<Secret> {
-    let mut bytes = [0_u8; 32];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| std::io::Error::other("could not get random bytes from the operating system"))?;
-    Ok(Secret::new(format!("aam_{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn tokens_are_read_from_both_schemes_and_nothing_else() {
@@ -371,21 +302,5 @@ mod tests {
             assert_eq!(read(bad), None, "{bad}");
         }
         assert_eq!(read(&format!("Bearer {}", "x".repeat(MAX_TOKEN_BYTES + 1))), None);
-    }
-
-    #[test]
-    fn the_admin_token_is_made_once_and_only_its_owner_reads_it() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let registry = folder.path().join("aam.db");
-        let first = admin_token(&registry).expect("made");
-        let second = admin_token(&registry).expect("read");
-        assert!(first.created && !second.created);
-        assert_eq!(first.token().expose(), second.token().expose());
-        assert_eq!(first.token().expose().len(), 4 + 43);
-        let mode = std::fs::metadata(&first.path).expect("there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert!(!format!("{first:?}").contains(first.token().expose()));
-        std::fs::write(&first.path, "").expect("emptied");
-        assert!(admin_token(&registry).is_err(), "an empty file does not hold a token");
     }
 }

@@ -252,7 +252,7 @@ fn authenticate(
     source: RequestSource,
 ) -> Result<(auth::Caller, RateStatus), ApiProblem> {
     let (policy, now) = (app.handle.policy(), Instant::now());
-    let caller = auth::caller(&policy, app.admin(&policy), headers, source).map_err(|problem| {
+    let caller = auth::caller(&policy, app.admin(&policy), headers, source, app.handle.clock.now()).map_err(|problem| {
         if !auth::has_credential(&policy, headers) {
             return problem;
         }

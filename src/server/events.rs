@@ -265,6 +265,9 @@ impl EventStream {
     /// Whether the policy in force still allows the caller to read. The token may have been removed since the response began.
     fn is_allowed(&mut self) -> bool {
         let policy = self.app.handle.policy();
+        if self.caller.expires().is_some_and(|end| end <= self.app.handle.clock.now()) {
+            return false;
+        }
         if Arc::ptr_eq(&policy, &self.policy) {
             return true;
         }

@@ -64,6 +64,9 @@ pub async fn serve_with(handle: Arc<Handle>, env: Arc<Env>, listener: TcpListene
     let app = App::new(Arc::clone(&handle), env, info, limits, key.ok(), listener.local_addr().ok());
     // Creates the admin token at the first start and logs its path.
     app.admin(&handle.policy());
+    if let Some(ended) = crate::admin_token::ended(&handle.policy(), handle.registry.path()) {
+        tracing::warn!(target: "aam::policy", "{}; {}", ended.message(), ended.fix());
+    }
     let router = TowerToHyperService::new(dispatch::router(&app));
     let table = ConnectionTable::new(limits.connections, limits.reserve);
     let mut open = JoinSet::new();

@@ -40,6 +40,7 @@ pub mod onboard;
 pub mod openapi;
 mod page;
 pub mod past_funnels;
+mod peer;
 pub mod plan;
 pub mod prefer;
 pub mod probe;

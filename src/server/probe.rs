@@ -2,6 +2,7 @@
 //! daemon.
 
 use super::ServerInfo;
+use super::peer;
 use super::proof::{self, ListenerKey};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -9,8 +10,9 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::error::Error;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -37,6 +39,8 @@ pub struct RunningAam {
     /// What the program says about itself.
     pub info: ServerInfo,
     address: SocketAddr,
+    /// Our end of the connection.
+    local: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
     challenge: String,
     proof: Option<String>,
@@ -80,6 +84,7 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<(StatusCode, serde_j
 }
 
 async fn ask(stream: TcpStream, address: SocketAddr) -> Result<RunningAam, CallError> {
+    let local = stream.local_addr()?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let challenge = proof::random_hex()?;
@@ -95,7 +100,7 @@ async fn ask(stream: TcpStream, address: SocketAddr) -> Result<RunningAam, CallE
     if status != StatusCode::OK || info.service != "aam" {
         return Err("it does not answer as an AAM".into());
     }
-    Ok(RunningAam { info, address, sender, challenge, proof })
+    Ok(RunningAam { info, address, local, sender, challenge, proof })
 }
 
 async fn body(response: Response<hyper::body::Incoming>, limit: usize) -> Result<(StatusCode, Bytes), CallError> {
@@ -104,19 +109,63 @@ async fn body(response: Response<hyper::body::Incoming>, limit: usize) -> Result
 }
 
 impl RunningAam {
-    /// Checks that the program holds the key of `registry`. Only then may it get a token.
+    /// Checks that the program holds the key of `registry`. Only then may it get a token. If another user runs the daemon, its
+    /// key cannot be read; then the kernel must say that the program runs as the user who owns the registry.
     ///
     /// # Errors
     /// Returns the reason as the end of a sentence.
     pub fn prove(self, registry: &Path) -> Result<ProvenAam, String> {
         let path = proof::key_path(registry);
-        let key = ListenerKey::read(registry).map_err(|error| format!("could not read {}: {error}", path.display()))?;
+        let key = match ListenerKey::read(registry) {
+            Ok(key) => key,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return self.prove_by_owner(registry),
+            Err(error) => return Err(format!("could not read {}: {error}", path.display())),
+        };
         let proven = self.proof.as_ref().is_some_and(|proof| key.verify(&self.challenge, self.address, proof));
         if !proven {
             return Err(format!("it does not know the key in {}", path.display()));
         }
         Ok(ProvenAam { info: self.info, address: self.address, sender: self.sender })
     }
+}
+
+impl RunningAam {
+    fn prove_by_owner(self, registry: &Path) -> Result<ProvenAam, String> {
+        let key = proof::key_path(registry);
+        let user = |uid: u32| format!("the user {}", peer::user_name(uid));
+        let owner = peer::owner_of(registry).map_err(|error| format!("could not look at {}: {error}", registry.display()))?;
+        let fix = format!("run this command as the user of the daemon: sudo -u '{}' aam …", peer::user_name(owner));
+        match peer::owner(self.local, self.address) {
+            Ok(Some(uid)) if uid == owner => {}
+            Ok(Some(uid)) => {
+                return Err(format!("{} runs it, and {} owns the registry; {fix}", user(uid), user(owner)));
+            }
+            Ok(None) => return Err(format!("only {} may read {}; {fix}", user(owner), key.display())),
+            Err(error) => {
+                return Err(format!(
+                    "only {} may read {}, and the kernel does not say who runs it: {error}; {fix}",
+                    user(owner),
+                    key.display()
+                ));
+            }
+        }
+        // A program of that user tells the truth about its registry.
+        match resolved(Path::new(&self.info.registry)) == resolved(registry) {
+            true => Ok(ProvenAam { info: self.info, address: self.address, sender: self.sender }),
+            false => Err(format!("it holds the registry {}", self.info.registry)),
+        }
+    }
+}
+
+/// Returns the path without links, as far as the folders above may be looked at.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    for above in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (above.canonicalize(), path.strip_prefix(above)) {
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    path
 }
 
 impl ProvenAam {

@@ -1,6 +1,6 @@
 //! `aam consent`: its texts, and its effect on a running daemon.
 
-use crate::support::consents::{Consents, KEY};
+use crate::support::consents::{Consents, KEY, OTHER_KEY};
 use crate::support::daemon::{Workspace, intent_with_locator, stderr, stdout};
 use crate::support::oauth_vendor::CLIENT_SECRET;
 use crate::support::snapshot::assert_snapshot;
@@ -115,4 +115,51 @@ async fn a_retired_connection_has_no_link() {
     let page = reqwest::get(format!("http://127.0.0.1:{}/consent/{link}", daemon.port)).await.expect("a page");
     assert_eq!(page.status(), 410);
     daemon.stop().await;
+}
+
+// The vendor has to answer while the test waits for a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_gets_another_key_and_the_grant_survives() {
+    let consents = Consents::new().await;
+    consents.give().await;
+    let mut workspace = workspace(&consents, |text| text);
+    let old = std::fs::read_to_string(consents.store()).expect("a file");
+    let rekey = |workspace: &Workspace, to: &str| workspace.run(&["consent", "rekey", "--to", to]);
+    // The daemon could refresh the grant meanwhile, so it has to stop; then the commands of the message work.
+    let daemon = workspace.serve().await;
+    let resource = &consents.request.resource_ids[0];
+    daemon.until_state(resource, "ACTIVE").await;
+    workspace.set("CONSENT_KEY_2", OTHER_KEY);
+    let held = rekey(&workspace, "env:CONSENT_KEY_2");
+    assert!(held.status.code() == Some(1) && stderr(&held).contains("aam stop"), "{}", stderr(&held));
+    let port = daemon.port.to_string();
+    let stopped = workspace.run(&["stop", "--port", &port]);
+    assert!(stopped.status.success(), "{}", stderr(&stopped));
+    daemon.ended().await;
+    for (to, code, text) in [
+        ("env:CONSENT_KEY", 1, "is the place of the present key"),
+        ("env:MISSING", 1, "MISSING is not set"),
+        (OTHER_KEY, 64, "write env:NAME"),
+    ] {
+        let refused = rekey(&workspace, to);
+        assert!(refused.status.code() == Some(code) && stderr(&refused).contains(text), "{}", stderr(&refused));
+        assert!(to != OTHER_KEY || !stderr(&refused).contains(OTHER_KEY), "the key is not repeated");
+    }
+    let before = std::fs::read_to_string(consents.store()).expect("a file");
+    let done = rekey(&workspace, "env:CONSENT_KEY_2");
+    assert!(done.status.success() && stdout(&done).starts_with("1 grant in "), "{}{}", stdout(&done), stderr(&done));
+    let after = std::fs::read_to_string(consents.store()).expect("a file");
+    assert!(after != before && !old.is_empty());
+    // The old key is of no use any more, the new one is as soon as the policy names it.
+    let policy = consents.vendor.policy(&consents.store().display().to_string());
+    let wrong = workspace.run(&["test", &workspace.path("intents/things.json").display().to_string()]);
+    assert!(format!("{}{}", stdout(&wrong), stderr(&wrong)).contains("was written with another key"), "{}", stdout(&wrong));
+    workspace.write_policy(&policy.replace("env:CONSENT_KEY", "env:CONSENT_KEY_2"));
+    let again = rekey(&workspace, "env:CONSENT_KEY_2");
+    assert!(stderr(&again).contains("is the place of the present key"), "{}", stderr(&again));
+    let daemon = workspace.serve().await;
+    let id = daemon.until_state(resource, "ACTIVE").await["connection_id"].as_str().expect("an id").to_string();
+    daemon.post(&format!("/connections/{id}/heal"), &serde_json::json!({})).await;
+    daemon.until_state(resource, "ACTIVE").await;
+    consents.assert_no_misuse();
 }

@@ -1,62 +1,32 @@
-//! Changes in who may send which credential where. What widens it is marked.
+//! Changes in which namespace may send which credential.
 
-use super::super::grants::{CredentialUse, LocatorPattern, judge, summary};
-use super::super::{Policy, Token};
+use super::super::Policy;
+use super::super::grants::{CredentialUse, LocatorPattern, judge};
 use super::ConnectionLine;
+use super::change::{CONNECTIONS, Changes, Effect};
 use super::wording::Live;
-use std::collections::BTreeSet;
-
-/// The mark of a change that lets more documents send a credential, or send it to more hosts.
-pub const WIDER: &str = " (wider)";
-
-/// The credentials of a token that is new.
-pub fn of_new(token: &Token) -> String {
-    let mark = if token.grant.locators.is_empty() { "" } else { WIDER };
-    format!("credentials: {}{mark}", summary::of_token(token))
-}
-
-/// One line for each list of a token that changed.
-pub fn of_token(was: &Token, is: &Token, out: &mut Vec<String>) {
-    let name = &is.name;
-    for added in is.grant.locators.iter().filter(|pattern| !was.grant.locators.contains(pattern)) {
-        let covered = was.grant.locators.iter().any(|wide| wide.covers(added));
-        out.push(format!("token {name} may now use {added}{}", if covered { "" } else { WIDER }));
-    }
-    for removed in was.grant.locators.iter().filter(|pattern| !is.grant.locators.contains(pattern)) {
-        out.push(format!("token {name} may no longer use {removed}, unless another of its locators covers it"));
-    }
-    for added in is.grant.hosts.iter().filter(|host| !was.grant.hosts.contains(host)) {
-        out.push(format!("token {name} may now send its credentials to {added}{WIDER}"));
-    }
-    for removed in was.grant.hosts.iter().filter(|host| !is.grant.hosts.contains(host)) {
-        out.push(format!("token {name} may no longer send its credentials to {removed}, unless another of its hosts covers it"));
-    }
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The changes of `credentials.namespaces`, and the connections that gain or lose their credential.
-pub fn credentials(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String>) {
+pub fn credentials(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Changes) {
     let (was, is) = (&old.credentials.namespaces, &new.credentials.namespaces);
     for namespace in was.keys().chain(is.keys()).collect::<BTreeSet<_>>() {
+        let key = format!("credentials.namespaces.{namespace}");
         match (was.get(namespace), is.get(namespace)) {
             (None, Some(list)) => {
-                out.push(format!("the namespace {namespace} may use only {}; no other namespace may use them", joined(list)));
+                // Until now, only other namespaces could use what their lists reserve.
+                let reserved = list.iter().any(|pattern| was.values().flatten().any(|other| overlaps(pattern, other)));
+                let text = format!("the namespace {namespace} may use only {}; no other namespace may use them", joined(list));
+                out.add(&key, Effect::wider_if(reserved), text);
             }
-            (Some(list), None) => out.push(format!(
-                "the limit of the namespace {namespace} to {} is removed, and namespaces that are not listed may use them{WIDER}",
-                joined(list)
-            )),
-            (Some(before), Some(after)) => {
-                for added in after.iter().filter(|pattern| !before.contains(pattern)) {
-                    let covered = before.iter().any(|wide| wide.covers(added));
-                    out.push(format!("the namespace {namespace} may now use {added}{}", if covered { "" } else { WIDER }));
-                }
-                for removed in before.iter().filter(|pattern| !after.contains(pattern)) {
-                    let others = is.values().flatten().any(|wide| wide.covers(removed));
-                    let effect =
-                        if others { String::new() } else { format!("; namespaces that are not listed may use it{WIDER}") };
-                    out.push(format!("{removed} no longer belongs to the namespace {namespace}{effect}"));
-                }
+            (Some(list), None) => {
+                let text = format!(
+                    "the limit of the namespace {namespace} to {} is removed, and namespaces that are not listed may use them",
+                    joined(list)
+                );
+                out.add(&key, Effect::Wider, text);
             }
+            (Some(before), Some(after)) => changed_list(namespace, before, after, is, out),
             (None, None) => {}
         }
     }
@@ -64,11 +34,38 @@ pub fn credentials(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<St
     let lost = live.select(|line| allowed(old, line) && !allowed(new, line));
     if !lost.is_empty() {
         let verb = "AWAITING_CREDENTIALS, because the policy no longer lets them use their credential";
-        out.push(live.effect(&lost, &format!("becomes {verb}"), &format!("become {verb}")));
+        let text = live.effect(&lost, &format!("becomes {verb}"), &format!("become {verb}"));
+        out.add(CONNECTIONS, Effect::Neutral, text);
     }
     if !gained.is_empty() {
-        out.push(live.effect(&gained, "may use its credential now", "may use their credential now"));
+        let text = live.effect(&gained, "may use its credential now", "may use their credential now");
+        out.add(CONNECTIONS, Effect::Neutral, text);
     }
+}
+
+fn changed_list(
+    namespace: &str,
+    before: &[LocatorPattern],
+    after: &[LocatorPattern],
+    all: &BTreeMap<String, Vec<LocatorPattern>>,
+    out: &mut Changes,
+) {
+    let key = format!("credentials.namespaces.{namespace}");
+    for added in after.iter().filter(|pattern| !before.contains(pattern)) {
+        let covered = before.iter().any(|wide| wide.covers(added));
+        let effect = if covered { Effect::Neutral } else { Effect::Wider };
+        out.add(&key, effect, format!("the namespace {namespace} may now use {added}"));
+    }
+    for removed in before.iter().filter(|pattern| !after.contains(pattern)) {
+        let others = all.values().flatten().any(|wide| wide.covers(removed));
+        let rest = if others { "" } else { "; namespaces that are not listed may use it" };
+        out.add(&key, Effect::wider_if(!others), format!("{removed} no longer belongs to the namespace {namespace}{rest}"));
+    }
+}
+
+/// Whether some locator may match both patterns.
+fn overlaps(a: &LocatorPattern, b: &LocatorPattern) -> bool {
+    a.covers(b) || b.covers(a)
 }
 
 /// Whether the policy lets the connection use its credential. The hosts are not considered, because only an engine can

@@ -1,4 +1,10 @@
 use super::*;
+
+/// The texts of the changes.
+fn diff(was: &LoadedPolicy, is: &LoadedPolicy, connections: Option<&[ConnectionLine]>) -> Vec<String> {
+    super::diff(was, is, connections, None).into_iter().map(|change| change.text).collect()
+}
+
 use crate::policy::parse::parse;
 
 fn policy(body: &str) -> LoadedPolicy {

@@ -1,13 +1,14 @@
 //! The effect of a change on connections, and the changes that do not concern single connections.
 
 use super::super::duration_text::format as duration;
-use super::super::{Handoff, HandoffVendor, MaxRetire, Policy, Token, TokenScope, size_text};
+use super::super::{Handoff, HandoffVendor, MaxRetire, Policy, size_text};
 use super::ConnectionLine;
-use super::credentials::{WIDER, of_new, of_token};
+use super::change::{Changes, Effect};
 use crate::model::text::counted;
 use crate::model::{DEMO_NAMESPACE, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::path::PathBuf;
 
 /// The number of connections that are listed by name; the rest is only counted.
 const MAX_LISTED: usize = 10;
@@ -57,130 +58,145 @@ impl<'a> Live<'a> {
     }
 }
 
-/// What the policy supplies for the candidates of a discovery tool.
-fn handoff(old: &Handoff, new: &Handoff, put: &mut impl FnMut(&str, &dyn Display, &dyn Display)) {
-    let vendor = |entry: Option<&HandoffVendor>| {
-        entry.map_or("none".to_string(), |entry| serde_json::to_string(entry).unwrap_or_default())
-    };
-    let names: BTreeSet<&String> = old.vendors.keys().chain(new.vendors.keys()).collect();
-    for name in names {
-        put(&format!("handoff.vendors.{name}"), &vendor(old.vendors.get(name)), &vendor(new.vendors.get(name)));
-    }
-    let map = |map: &BTreeMap<String, String>| serde_json::to_string(map).unwrap_or_default();
-    put("handoff.statuses", &map(&old.statuses), &map(&new.statuses));
-    put("handoff.namespaces", &map(&old.namespaces), &map(&new.namespaces));
+/// `(not set)` for a value that the policy leaves out.
+pub fn shown(value: &Option<String>) -> String {
+    value.clone().unwrap_or("(not set)".to_string())
 }
 
-/// Settings of how AAM works, as opposed to what it is allowed to do.
-pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
-    let mut put = |name: &str, was: &dyn Display, is: &dyn Display| {
+/// `none` for a path that the policy leaves out.
+pub fn path_or_none(path: &Option<PathBuf>) -> String {
+    path.as_ref().map_or("none".to_string(), |path| path.display().to_string())
+}
+
+/// What the policy supplies for the candidates of a discovery tool. An entry that is added or changed supplies credentials,
+/// owners or a namespace that were not supplied before.
+fn handoff(old: &Handoff, new: &Handoff, out: &mut Changes) {
+    let text = |value: Option<String>| value.unwrap_or("none".to_string());
+    let vendor = |entry: &HandoffVendor| serde_json::to_string(entry).unwrap_or_default();
+    let vendors = |handoff: &Handoff| handoff.vendors.iter().map(|(name, entry)| (name.clone(), vendor(entry))).collect();
+    let maps: [(&str, BTreeMap<String, String>, BTreeMap<String, String>); 3] = [
+        ("vendors", vendors(old), vendors(new)),
+        ("statuses", old.statuses.clone(), new.statuses.clone()),
+        ("namespaces", old.namespaces.clone(), new.namespaces.clone()),
+    ];
+    for (list, was, is) in maps {
+        for name in was.keys().chain(is.keys()).collect::<BTreeSet<_>>() {
+            let (before, after) = (was.get(name), is.get(name));
+            if before != after {
+                let key = format!("handoff.{list}.{name}");
+                let change = format!("{key} changes from {} to {}", text(before.cloned()), text(after.cloned()));
+                // Without an entry, the candidates of a tenant go to the namespace of the policy.
+                out.add(&key, Effect::wider_if(after.is_some() || list == "namespaces"), change);
+            }
+        }
+    }
+}
+
+/// Settings of how AAM works, and the limits of what it does by itself.
+pub fn settings(old: &Policy, new: &Policy, out: &mut Changes) {
+    let mut put = |key: &str, effect: Effect, was: &dyn Display, is: &dyn Display| {
         let (was, is) = (was.to_string(), is.to_string());
         if was != is {
-            out.push(format!("{name} changes from {was} to {is}"));
+            let name = if key == "namespace" { "the namespace of new connections" } else { key };
+            out.add(key, effect, format!("{name} changes from {was} to {is}"));
         }
     };
-    put("the namespace of new connections", &old.namespace, &new.namespace);
-    put("slo.coverage", &old.slo.coverage, &new.slo.coverage);
+    // In a namespace with credentials of its own, new connections may use them.
+    let entered = new.credentials.namespaces.contains_key(&new.namespace);
+    put("namespace", if entered { Effect::Wider } else { Effect::Neutral }, &old.namespace, &new.namespace);
+    put("slo.coverage", Effect::Neutral, &old.slo.coverage, &new.slo.coverage);
     let (was, is) = (&old.safe_mode, &new.safe_mode);
-    put("safe_mode.max_items", &was.max_items, &is.max_items);
-    put("safe_mode.step_timeout", &duration(&was.step_timeout), &duration(&is.step_timeout));
-    put("safe_mode.attempt_timeout", &duration(&was.attempt_timeout), &duration(&is.attempt_timeout));
+    put("safe_mode.max_items", Effect::raised(&was.max_items, &is.max_items), &was.max_items, &is.max_items);
+    put("safe_mode.step_timeout", Effect::Neutral, &duration(&was.step_timeout), &duration(&is.step_timeout));
+    put("safe_mode.attempt_timeout", Effect::Neutral, &duration(&was.attempt_timeout), &duration(&is.attempt_timeout));
     let (was, is) = (&old.backoff, &new.backoff);
-    put("backoff.initial", &duration(&was.initial), &duration(&is.initial));
-    put("backoff.max", &duration(&was.max), &duration(&is.max));
-    put("backoff.jitter", &was.jitter, &is.jitter);
-    put("breaker.failures", &old.breaker.failures, &new.breaker.failures);
-    put("breaker.open_for", &duration(&old.breaker.open_for), &duration(&new.breaker.open_for));
+    put("backoff.initial", Effect::Neutral, &duration(&was.initial), &duration(&is.initial));
+    put("backoff.max", Effect::Neutral, &duration(&was.max), &duration(&is.max));
+    put("backoff.jitter", Effect::Neutral, &was.jitter, &is.jitter);
+    put("breaker.failures", Effect::Neutral, &old.breaker.failures, &new.breaker.failures);
+    put("breaker.open_for", Effect::Neutral, &duration(&old.breaker.open_for), &duration(&new.breaker.open_for));
     let (was, is) = (&old.recheck, &new.recheck);
-    put("recheck.health", &duration(&was.health), &duration(&is.health));
-    put("recheck.drift", &duration(&was.drift), &duration(&is.drift));
-    put("recheck.awaiting_credentials", &duration(&was.awaiting_credentials), &duration(&is.awaiting_credentials));
-    put("reconcile.concurrency", &old.reconcile.concurrency, &new.reconcile.concurrency);
-    put("reconcile.resync", &duration(&old.reconcile.resync), &duration(&new.reconcile.resync));
-    put("reconcile.memory", &size_text::format(&old.reconcile.memory), &size_text::format(&new.reconcile.memory));
+    put("recheck.health", Effect::Neutral, &duration(&was.health), &duration(&is.health));
+    put("recheck.drift", Effect::Neutral, &duration(&was.drift), &duration(&is.drift));
+    let (before, after) = (duration(&was.awaiting_credentials), duration(&is.awaiting_credentials));
+    put("recheck.awaiting_credentials", Effect::Neutral, &before, &after);
+    let (was, is) = (&old.reconcile, &new.reconcile);
+    put("reconcile.concurrency", Effect::Neutral, &was.concurrency, &is.concurrency);
+    put("reconcile.resync", Effect::Neutral, &duration(&was.resync), &duration(&is.resync));
+    put("reconcile.memory", Effect::Neutral, &size_text::format(&was.memory), &size_text::format(&is.memory));
     let limit = |limit: Option<MaxRetire>| {
         limit.map_or("none".to_string(), |limit| format!("{} connections, {} %", limit.connections, limit.percent))
     };
-    put("reconcile.max_retire", &limit(old.reconcile.max_retire), &limit(new.reconcile.max_retire));
-    put("reconcile.confirm", &listed(&old.reconcile.confirm), &listed(&new.reconcile.confirm));
-    handoff(&old.handoff, &new.handoff, &mut put);
-    let (was, is) = (&old.api, &new.api);
-    put("api.hosts", &listed(&was.hosts), &listed(&is.hosts));
-    put("api.rate.per_second", &was.rate.per_second, &is.rate.per_second);
-    put("api.rate.burst", &was.rate.burst, &is.rate.burst);
-    put("api.mcp", &was.mcp, &is.mcp);
+    put("reconcile.max_retire", leaves_more(was.max_retire, is.max_retire), &limit(was.max_retire), &limit(is.max_retire));
+    let confirms = Effect::wider_if(is.confirm.iter().any(|digest| !was.confirm.contains(digest)));
+    put("reconcile.confirm", confirms, &listed(&was.confirm), &listed(&is.confirm));
+    handoff(&old.handoff, &new.handoff, out);
+    api(old, new, out);
 }
 
-/// Which pages of other sites may use the API, and where a token may be sent. What widens it is marked.
-pub fn pages(old: &Policy, new: &Policy, out: &mut Vec<String>) {
+/// Whether more connections may leave at once without a confirmation.
+fn leaves_more(was: Option<MaxRetire>, is: Option<MaxRetire>) -> Effect {
+    match (was, is) {
+        (Some(_), None) => Effect::Wider,
+        (None, _) => Effect::Narrower,
+        (Some(was), Some(is)) => Effect::wider_if(is.connections > was.connections || is.percent > was.percent),
+    }
+}
+
+fn api(old: &Policy, new: &Policy, out: &mut Changes) {
     let (was, is) = (&old.api, &new.api);
-    for (before, after, may) in [
-        (&was.cors_origins, &is.cors_origins, "call the API with a token"),
-        (&was.frame_ancestors, &is.frame_ancestors, "show the dashboard in a frame"),
+    for host in is.hosts.iter().filter(|host| !was.hosts.contains(host)) {
+        out.add("api.hosts", Effect::Wider, format!("the API may now be called under the name {host}"));
+    }
+    for host in was.hosts.iter().filter(|host| !is.hosts.contains(host)) {
+        out.add("api.hosts", Effect::Narrower, format!("the API may no longer be called under the name {host}"));
+    }
+    for (key, before, after) in
+        [("api.rate.per_second", was.rate.per_second, is.rate.per_second), ("api.rate.burst", was.rate.burst, is.rate.burst)]
+    {
+        if before != after {
+            out.add(key, Effect::raised(&before, &after), format!("{key} changes from {before} to {after}"));
+        }
+    }
+    if was.mcp != is.mcp {
+        out.add("api.mcp", Effect::wider_if(is.mcp), format!("api.mcp changes from {} to {}", was.mcp, is.mcp));
+    }
+}
+
+/// Which pages of other sites may use the API, and where a token may be sent.
+pub fn pages(old: &Policy, new: &Policy, out: &mut Changes) {
+    let (was, is) = (&old.api, &new.api);
+    for (key, before, after, may) in [
+        ("api.cors.origins", &was.cors_origins, &is.cors_origins, "call the API with a token"),
+        ("api.frame_ancestors", &was.frame_ancestors, &is.frame_ancestors, "show the dashboard in a frame"),
     ] {
-        let added = after.iter().filter(|origin| !before.contains(origin));
-        out.extend(added.map(|origin| format!("pages of {origin} may now {may}{WIDER}")));
-        let removed = before.iter().filter(|origin| !after.contains(origin));
-        out.extend(removed.map(|origin| format!("pages of {origin} may no longer {may}")));
+        for origin in after.iter().filter(|origin| !before.contains(origin)) {
+            out.add(key, Effect::Wider, format!("pages of {origin} may now {may}"));
+        }
+        for origin in before.iter().filter(|origin| !after.contains(origin)) {
+            out.add(key, Effect::Narrower, format!("pages of {origin} may no longer {may}"));
+        }
     }
     match (was.api_key_header, is.api_key_header) {
-        (false, true) => out.push(format!("a token may now also be sent in the header X-API-Key{WIDER}")),
-        (true, false) => out.push("a token may no longer be sent in the header X-API-Key".to_string()),
+        (false, true) => {
+            out.add("api.api_key_header", Effect::Wider, "a token may now also be sent in the header X-API-Key");
+        }
+        (true, false) => {
+            out.add("api.api_key_header", Effect::Narrower, "a token may no longer be sent in the header X-API-Key");
+        }
         _ => {}
     }
     match (was.enforce_slo, is.enforce_slo) {
-        (false, true) => out.push("GET /metrics/funnel now answers 503 while the SLO is not met".to_string()),
-        (true, false) => out.push("GET /metrics/funnel now answers 200 even while the SLO is not met".to_string()),
+        (false, true) => {
+            out.add("api.enforce_slo", Effect::Neutral, "GET /metrics/funnel now answers 503 while the SLO is not met");
+        }
+        (true, false) => {
+            out.add("api.enforce_slo", Effect::Neutral, "GET /metrics/funnel now answers 200 even while the SLO is not met");
+        }
         _ => {}
     }
 }
 
 fn listed(items: &[String]) -> String {
     format!("[{}]", items.join(", "))
-}
-
-/// Who may call the API, with which scopes and in which namespaces.
-pub fn tokens(old: &Policy, new: &Policy, out: &mut Vec<String>) {
-    fn find<'a>(policy: &'a Policy, name: &str) -> Option<&'a Token> {
-        policy.api.tokens.iter().find(|token| token.name == name)
-    }
-    for was in &old.api.tokens {
-        match find(new, &was.name) {
-            None => out.push(format!("token {} removed; it can no longer call the API", was.name)),
-            Some(is) => one_token(was, is, out),
-        }
-    }
-    for is in new.api.tokens.iter().filter(|token| find(old, &token.name).is_none()) {
-        let (scopes, namespaces) = (scopes(&is.scopes), joined(&is.namespaces));
-        let credentials = of_new(is);
-        out.push(format!("token {} added; scopes: {scopes}; namespaces: {namespaces}; {credentials}", is.name));
-    }
-}
-
-fn one_token(was: &Token, is: &Token, out: &mut Vec<String>) {
-    let name = &is.name;
-    if was.sha256 != is.sha256 {
-        out.push(format!("token {name} replaced; the old secret no longer works"));
-    }
-    let (gained, lost) = (&is.scopes - &was.scopes, &was.scopes - &is.scopes);
-    let (entered, left) = (&is.namespaces - &was.namespaces, &was.namespaces - &is.namespaces);
-    for (change, set) in [
-        ("scopes added", scopes(&gained)),
-        ("scopes removed", scopes(&lost)),
-        ("namespaces added", joined(&entered)),
-        ("namespaces removed", joined(&left)),
-    ] {
-        if !set.is_empty() {
-            out.push(format!("token {name}: {change}: {set}"));
-        }
-    }
-    of_token(was, is, out);
-}
-
-fn scopes(scopes: &BTreeSet<TokenScope>) -> String {
-    scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-fn joined(names: &BTreeSet<String>) -> String {
-    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::Locator;
-use crate::model::{Digest, Risk};
+use crate::model::{Digest, Risk, Timestamp};
 use crate::policy::credentials::{
     ConsentPolicy, ConsentStore, CredentialCaps, Credentials, EXPIRES, KIND_SPECS, KeyForm, Principal, Setting, VaultLogin,
     VaultPolicy,
@@ -242,8 +242,12 @@ fn tokens() -> impl Strategy<Value = Vec<Token>> {
     let scopes = btree_set(proptest::sample::select(TokenScope::ALL.to_vec()), 1..=3);
     let token = (any::<[u8; 32]>(), scopes, btree_set(name(), 1..3), grant());
     btree_map(name().prop_filter("reserved", |name| name != "admin"), token, 0..3).prop_map(|tokens| {
-        let token =
-            |(name, (sha256, scopes, namespaces, grant))| Token { name, sha256: Digest(sha256), scopes, namespaces, grant };
+        type Parts = ([u8; 32], BTreeSet<TokenScope>, BTreeSet<String>, CredentialGrant);
+        let token = |(name, (sha256, scopes, namespaces, grant)): (String, Parts)| {
+            let end = Timestamp(1_800_000_000_000 + i64::from(sha256[0]) * 1000);
+            let expires = (sha256[1] % 2 == 0).then_some(end);
+            Token { name, sha256: Digest(sha256), scopes, namespaces, expires, grant }
+        };
         tokens.into_iter().map(token).collect()
     })
 }

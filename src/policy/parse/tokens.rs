@@ -5,7 +5,7 @@ use super::super::yaml::shown;
 use super::super::{Api, ApiRate, Token, TokenScope};
 use super::grants::grant;
 use super::listener::{ancestor, cors, host, rate};
-use crate::model::{ADMIN_TOKEN, Digest};
+use crate::model::{ADMIN_TOKEN, Digest, Timestamp};
 
 pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
     let fields =
@@ -35,7 +35,7 @@ pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
 }
 
 fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {
-    let fields = r.fields(spot, &["name", "sha256", "scopes", "namespaces", "locators", "hosts"])?;
+    let fields = r.fields(spot, &["name", "sha256", "scopes", "namespaces", "expires", "locators", "hosts"])?;
     let name = r.required(&fields, "name", "name the caller, for example name: aod");
     let name = name.and_then(|spot| token_name(r, &spot));
     let sha256 = r.required(&fields, "sha256", "aam token new prints it").and_then(|spot| sha256(r, &spot));
@@ -44,12 +44,14 @@ fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {
     let scopes = scopes.and_then(|spot| filled(r, &spot, "scopes", |r, item| r.one_of(item, "scope", &allowed)));
     let namespaces = r.required(&fields, "namespaces", "for example namespaces: [autonomy]");
     let namespaces = namespaces.and_then(|spot| filled(r, &spot, "namespaces", |r, item| r.namespace(item)));
+    let expires = r.optional(&fields, "expires", expires);
     let grant = grant(r, &fields);
     Some(Token {
         name: name?,
         sha256: sha256?,
         scopes: TokenScope::ALL.into_iter().filter(|scope| scopes.iter().flatten().any(|name| *name == scope.as_str())).collect(),
         namespaces: namespaces?.into_iter().collect(),
+        expires,
         grant,
     })
 }
@@ -63,6 +65,26 @@ fn token_name(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
         return None;
     }
     Some(name)
+}
+
+/// Reads when a token ends: an instant, or a day, at whose end in UTC it ends.
+fn expires(r: &mut Reader, spot: &Spot<'_>) -> Option<Timestamp> {
+    let text = r.text(spot, "a day or an RFC 3339 timestamp")?;
+    let end = token_end(text);
+    if end.is_none() {
+        let hint = "write a day, for example 2027-06-30, or an instant, for example 2027-06-30T12:00:00Z";
+        r.report(spot, format!("{} is neither a day nor an RFC 3339 timestamp", shown(text)), hint);
+    }
+    end
+}
+
+/// Parses when a token ends. A day is included: the token ends with it, in UTC.
+#[must_use]
+pub fn token_end(text: &str) -> Option<Timestamp> {
+    match text.len() {
+        10 => Timestamp::parse(&format!("{text}T00:00:00Z")).ok().map(Timestamp::next_day),
+        _ => Timestamp::parse(text).ok(),
+    }
 }
 
 /// A list with at least one item.

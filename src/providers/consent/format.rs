@@ -295,6 +295,34 @@ impl StoreContent {
         keys.open(b"aam consent store", &self.key_check).is_some()
     }
 
+    /// Encrypts all grants with `new` instead of `old`. The ids of links are signatures by the old key, so open links are
+    /// marked as replaced. Returns the numbers of grants, of grants that were damaged before, and of open links.
+    ///
+    /// # Errors
+    /// Returns [`NoRandomness`].
+    pub fn rekey(&mut self, old: &StoreKeys, new: &StoreKeys, now: Timestamp) -> Result<(usize, usize, usize), NoRandomness> {
+        let (mut grants, mut damaged) = (0, 0);
+        for grant in &mut self.grants {
+            match grant.token(old) {
+                Some(token) => {
+                    *grant = StoredGrant::new(new, grant.facts.clone(), &token)?;
+                    grants += 1;
+                }
+                None => damaged += 1,
+            }
+        }
+        let open = self.links.iter().filter(|link| link.is_open(now)).count();
+        for link in &mut self.links {
+            link.pending.clear();
+            if link.is_open(now) {
+                link.used = LinkUse::Replaced(now);
+            }
+        }
+        self.key_check = StoreContent::new(new)?.key_check;
+        self.changed = true;
+        Ok((grants, damaged, open))
+    }
+
     /// Returns the grant of `connection` for the consent called `consent`.
     #[must_use]
     pub fn grant(&self, connection: ConnectionId, consent: &str) -> Option<&StoredGrant> {

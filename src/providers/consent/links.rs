@@ -92,16 +92,7 @@ impl ConsentProvider {
         if self.process == Process::Test {
             return Ok(None);
         }
-        let create = move |content: &mut super::format::StoreContent, keys: &StoreKeys| {
-            // Another process may have created it meanwhile.
-            if let Some(link) = content.open_link(keys, &subject, now) {
-                return Ok(link.clone());
-            }
-            let link = StoredLink::new(keys, subject, reason, now)?;
-            content.put_link(link.clone(), now);
-            Ok(link)
-        };
-        store.update(keys, create).await.map(Some)
+        store.put_link(keys, subject, reason, now).await.map(Some)
     }
 
     /// Returns the link called `id` with its settings.

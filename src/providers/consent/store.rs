@@ -6,6 +6,7 @@
 
 use super::format::{FORMAT, StoreContent};
 use super::keys::{NoRandomness, StoreKeys};
+use super::link_queue::LinkQueue;
 use crate::fault;
 use crate::model::{Class, ConnectionId, Failure};
 use crate::operator_file;
@@ -14,7 +15,7 @@ use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,20 @@ impl StoreError {
         }
     }
 
+    /// Returns an equal error.
+    #[must_use]
+    pub fn copy(&self) -> StoreError {
+        match self {
+            StoreError::Damaged { path, reason } => StoreError::Damaged { path: path.clone(), reason: reason.clone() },
+            StoreError::WrongKey { path } => StoreError::WrongKey { path: path.clone() },
+            StoreError::Io { path, action, error } => {
+                StoreError::Io { path: path.clone(), action, error: io::Error::new(error.kind(), error.to_string()) }
+            }
+            StoreError::Locked { path, waited } => StoreError::Locked { path: path.clone(), waited: *waited },
+            StoreError::NoRandomness(error) => StoreError::NoRandomness(*error),
+        }
+    }
+
     /// The failure of an attempt that needs the store.
     #[must_use]
     pub fn failure(&self) -> Failure {
@@ -81,8 +96,10 @@ pub struct Store {
     path: PathBuf,
     /// The content that was read or written last, with what identifies the file that it was in.
     known: Mutex<Option<(FileMark, Arc<StoreContent>)>>,
-    /// Whether this process has written the file.
-    written: AtomicBool,
+    /// How often this process has written the file.
+    writes: AtomicU64,
+    /// The links that wait for the next write.
+    pub(super) queue: Mutex<LinkQueue>,
 }
 
 /// Device, inode, size and time of the last change in nanoseconds. Each change of the store is a new file.
@@ -97,13 +114,19 @@ impl Store {
     /// Creates the store at `path`. Nothing is read or written yet.
     #[must_use]
     pub fn new(path: &Path) -> Arc<Store> {
-        Arc::new(Store { path: path.to_path_buf(), known: Mutex::default(), written: AtomicBool::new(false) })
+        Arc::new(Store { path: path.to_path_buf(), known: Mutex::default(), writes: AtomicU64::new(0), queue: Mutex::default() })
     }
 
     /// Whether this process has written the file.
     #[must_use]
     pub fn is_written(&self) -> bool {
-        self.written.load(Ordering::Relaxed)
+        self.writes() > 0
+    }
+
+    /// How often this process has written the file.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// Returns the path of the file.
@@ -194,7 +217,7 @@ impl Store {
             let result = change(&mut content, &keys)?;
             if content.changed {
                 store.write(content, spare.as_deref())?;
-                store.written.store(true, Ordering::Relaxed);
+                store.writes.fetch_add(1, Ordering::Relaxed);
             }
             Ok(result)
         })
