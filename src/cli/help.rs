@@ -1,6 +1,6 @@
 //! The command line as clap parses it. The flags that all commands accept are shown in the help of those that use them.
 
-use super::Cli;
+use super::{Cli, examples};
 use clap::{Arg, Command, CommandFactory};
 
 /// The common flags that each command uses. Commands of two words, such as `token new`, use those of their first word.
@@ -11,7 +11,7 @@ const USED: [(&str, &[&str]); 25] = [
     ("serve", &["intents", "policy", "registry", "port", "bind"]),
     ("once", &["intents", "policy", "registry", "format"]),
     ("plan", &["intents", "policy", "registry", "format"]),
-    ("check", &["intents", "policy", "format"]),
+    ("check", &["intents", "policy", "registry", "format"]),
     ("status", &["intents", "policy", "registry", "format"]),
     ("report", &["intents", "policy", "registry", "format"]),
     ("heal", &["intents", "policy", "registry", "port", "bind", "format"]),
@@ -19,10 +19,10 @@ const USED: [(&str, &[&str]); 25] = [
     ("test", &["policy", "format"]),
     ("verify", &["registry", "format"]),
     ("token", &["policy", "format"]),
-    ("secret", &["policy", "registry", "format"]),
-    ("consent", &["policy", "registry", "port", "bind", "format"]),
+    ("secret", &["intents", "policy", "registry", "format"]),
+    ("consent", &["policy", "registry", "format"]),
     ("policy", &["registry", "format"]),
-    ("families", &["policy", "registry", "format"]),
+    ("families", &["policy", "format"]),
     ("lowcode", &["policy"]),
     ("init", &["intents", "policy"]),
     ("version", &["format"]),
@@ -49,7 +49,7 @@ pub fn command() -> Command {
             command = command.mut_subcommand(&name, |command| with_hidden(command, &hidden));
         }
     }
-    command
+    examples::add(command, "")
 }
 
 /// Adds hidden copies of flags that clap would otherwise copy and show.

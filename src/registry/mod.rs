@@ -29,7 +29,7 @@ pub use command::{
 };
 pub use error::RegistryError;
 pub use reader::{Reader, Version};
-pub use verify::Verdict;
+pub use verify::{Verdict, VerifyProgress};
 
 use crate::clock::Clock;
 use crate::egress::{BudgetReservation, DayBudget};
