@@ -134,9 +134,9 @@ enum Command {
     Heal(heal::HealOptions),
     /// Confirm a change that is held because it would make many connections leave at once, or list what is held
     Confirm(confirm::ConfirmOptions),
-    /// Stop on technical debt that is not approved, declared in DEBT.md or not
+    /// Stop on technical debt that is not approved, declared in DEBT.md or not (exit 0 nothing stops the run, 1 stopped)
     Gate(gate::GateOptions),
-    /// Run the pipeline on the intents of one file without writing anything
+    /// Run the pipeline on the intents of a file, a folder or stdin without writing anything (exit 0 would be ACTIVE, 2 not)
     Test(test::TestOptions),
     /// Verify the hash chain of the ledger
     Verify,

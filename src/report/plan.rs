@@ -219,7 +219,8 @@ pub fn totals(planned: &PlanReport) -> String {
         let calls = format!("{} to {}", counted(totals.calls, "call"), counted(totals.hosts, "host"));
         let blocked = match totals.blocked {
             0 => String::new(),
-            blocked => format!("; {} without a call, as stop says", counted(blocked, "attempt")),
+            1 => "; 1 attempt stops before its first call".to_string(),
+            blocked => format!("; {blocked} attempts stop before their first call"),
         };
         let _ = writeln!(text, "  at most {calls}{blocked}");
     }

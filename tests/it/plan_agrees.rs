@@ -106,7 +106,7 @@ fn the_totals_are_at_the_end_and_the_whole_plan_is_in_a_file() {
     workspace.intent_file("off.json", &intent("github", "acme"));
     let text = stdout(&workspace.run(&["plan"]));
     let totals = "4 attempts, 0 retirements\n  by reason: 4 new\n  by family: 3 filesource, 1 github\n  at most ";
-    assert!(text.contains(totals) && text.trim_end().ends_with("1 attempt without a call, as stop says"), "{text}");
+    assert!(text.contains(totals) && text.trim_end().ends_with("1 attempt stops before its first call"), "{text}");
     let path = workspace.path("plan.json").display().to_string();
     let short = workspace.run(&["plan", "--out", &path]);
     assert_eq!(short.status.code(), Some(2), "{}", stderr(&short));
