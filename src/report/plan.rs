@@ -207,10 +207,10 @@ pub fn totals(planned: &PlanReport) -> String {
         }
         _ => String::new(),
     };
-    if planned.is_empty() {
-        return format!("nothing to do now{later}\n");
-    }
-    let mut text = format!("{}, {}{later}\n", counted(totals.attempts, "attempt"), counted(totals.retirements, "retirement"));
+    let mut text = match planned.is_empty() {
+        true => format!("nothing to do now{later}\n"),
+        false => format!("{}, {}{later}\n", counted(totals.attempts, "attempt"), counted(totals.retirements, "retirement")),
+    };
     if totals.attempts > 0 {
         let reasons = Why::ALL.iter().filter_map(|why| Some((*totals.by_reason.get(why.as_str())?, reason(*why))));
         let _ = writeln!(text, "  by reason: {}", listed(reasons));
