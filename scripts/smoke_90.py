@@ -14,10 +14,12 @@ import argparse
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import exec_summary
@@ -30,6 +32,8 @@ POLICY = "policy/smoke.yaml"
 PORT, FOLDER = 5090, "var/smoke"
 # The daemon must be ready, and must stop, within these numbers of seconds.
 READY, STOPPED = 60.0, 40.0
+# Where there is no terminal, a line about the progress is printed after this number of seconds.
+LINE_INTERVAL = 10.0
 
 
 def taken_by(port):
@@ -54,6 +58,62 @@ def free_port():
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
         probe.bind((exec_summary.HOST, 0))
         return probe.getsockname()[1]
+
+
+class Progress:
+    """Says on stderr what goes on: one line that is written again on a terminal, a plain line every 10 s elsewhere."""
+
+    def __init__(self, total):
+        self.total, self.done, self.doing, self.times = total, 0, "", {}
+        self.started, self.ended, self.lock = time.monotonic(), threading.Event(), threading.Lock()
+        self.terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+        self.clear()
+
+    @contextlib.contextmanager
+    def step(self, doing, source=None):
+        """Shows `doing` until the block ends. The time of a source counts for the slowest ones."""
+        self.doing, began = doing, time.monotonic()
+        try:
+            yield
+        finally:
+            if source:
+                self.done += 1
+                self.times[source] = time.monotonic() - began
+
+    def line(self):
+        filled = 24 * self.done // self.total
+        bar = f"[{'=' * filled}{' ' * (24 - filled)}] " if self.terminal else ""
+        slowest = sorted(self.times.items(), key=lambda item: -item[1])[:3]
+        slow = "; the slowest: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in slowest) if slowest else ""
+        return f"smoke-90 {bar}{self.done} of {self.total} sources, {time.monotonic() - self.started:.0f} s: {self.doing}{slow}"
+
+    def say(self, text):
+        """Prints a line of the output above what goes on."""
+        with self.lock:
+            self.clear()
+            print(text, flush=True)
+
+    def run(self):
+        interval = 0.25 if self.terminal else LINE_INTERVAL
+        while not self.ended.wait(interval):
+            with self.lock:
+                self.clear()
+                end = "" if self.terminal else "\n"
+                width = shutil.get_terminal_size().columns - 1 if self.terminal else None
+                print(self.line()[:width], end=end, file=sys.stderr, flush=True)
+
+    def clear(self):
+        if self.terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 class Daemon:
@@ -121,23 +181,29 @@ class Daemon:
 
 
 def push(daemon, token, payload):
-    """Pushes one payload and prints a line about the response."""
+    """Pushes one payload and returns a line about the response."""
     text = payload.read_text(encoding="utf-8")
     text = text.replace(f"127.0.0.1:{PORT}/", f"127.0.0.1:{daemon.port}/").replace(f"jdbc:sqlite:{FOLDER}/", f"jdbc:sqlite:{daemon.folder}/")
     status, answer = call(daemon.port, "POST", "/connections/onboard", token, text.encode(), proven_for=ROOT / daemon.registry)
     if status not in (200, 201, 202, 409):
         raise Problem(f"{payload.name} was refused: {status}: {answer.get('detail') or answer.get('title')}")
-    print(f"{status} {answer['status']:<20} {answer['source_type']:<10} {answer['resource_ids'][0]}  ({answer['message']})", flush=True)
+    return f"{status} {answer['status']:<20} {answer['source_type']:<10} {answer['resource_ids'][0]}  ({answer['message']})"
 
 
 def once(aam, folder, port):
     """One run: (exit code, the funnel without its time)."""
-    with Daemon(aam, folder, port) as daemon:
+    payloads = sorted(PAYLOADS.glob("*.json"))
+    with Progress(len(payloads)) as progress, contextlib.ExitStack() as stack:
+        with progress.step("starting the daemon"):
+            daemon = stack.enter_context(Daemon(aam, folder, port))
         token_file = f"{daemon.registry}.admin-token"
         token = (ROOT / token_file).read_text(encoding="ascii").strip()
-        print(f"daemon on port {port}, registry {daemon.registry}, log {folder}/aam.log", flush=True)
-        for payload in sorted(PAYLOADS.glob("*.json")):
-            push(daemon, token, payload)
+        progress.say(f"daemon on port {port}, registry {daemon.registry}, log {folder}/aam.log")
+        for payload in payloads:
+            with progress.step(f"connecting {payload.stem}", payload.stem):
+                line = push(daemon, token, payload)
+            progress.say(line)
+        progress.doing = "comparing the summaries and verifying the registry"
         command = [sys.executable, "scripts/exec_summary.py", "--port", str(port), "--token-file", token_file]
         done = subprocess.run(command, cwd=ROOT, env=daemon.environment, capture_output=True, text=True, encoding="utf-8", check=False)
         if done.returncode == 1:

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The token that gives access while the policy does not configure any tokens.
@@ -60,8 +60,21 @@ pub fn admin_token(registry: &Path) -> std::io::Result<AdminToken> {
             })?;
             Ok(AdminToken { digest: Digest::from_bytes(token.expose().as_bytes()), created: true, token, path })
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_admin(registry),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let admin = read_admin(registry)?;
+            tighten(&admin.path);
+            Ok(admin)
+        }
         Err(error) => Err(error),
+    }
+}
+
+/// Takes the rights of other users to a token that was copied or restored with them.
+fn tighten(path: &Path) {
+    let is_open = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.mode() & 0o077 != 0);
+    if is_open && let Err(error) = std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)) {
+        let path = path.display();
+        tracing::warn!(target: "aam::http", %path, %error, "other users of this machine can read the admin token; fix: chmod 600 {path}");
     }
 }
 

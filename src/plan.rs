@@ -22,6 +22,7 @@ pub struct PlanItem {
     pub connection: ConnectionId,
     pub why: Why,
     pub scope: Scope,
+    #[serde(serialize_with = "Timestamp::serialize_rfc3339")]
     pub due: Timestamp,
 }
 
@@ -68,6 +69,12 @@ impl PlanContext {
     #[must_use]
     pub fn covers(&self, loaded: &LoadedPolicy, snapshot: &Snapshot) -> bool {
         self.loaded.is_same(loaded) && self.slices.len() == snapshot.families.len()
+    }
+
+    /// The policy together with its custom sources.
+    #[must_use]
+    pub fn loaded(&self) -> &LoadedPolicy {
+        &self.loaded
     }
 
     /// The custom sources of the policy.

@@ -22,11 +22,14 @@ pub struct LogOptions {
 /// The filter of what the crate notify logs.
 const NOTIFY_ERRORS: &str = "notify=error";
 
-/// Starts logging.
+/// Starts logging. `stderr` makes the writer for lines that do not go to a file.
 ///
 /// # Errors
 /// Returns what is wrong with the filter or the file.
-pub fn start(options: &LogOptions) -> Result<(), String> {
+pub fn start<W: std::io::Write + 'static>(
+    options: &LogOptions,
+    stderr: impl Fn() -> W + Send + Sync + 'static,
+) -> Result<(), String> {
     let mut filter = EnvFilter::try_new(&options.filter).map_err(|error| {
         format!("the log filter {:?} is not valid: {error}; write for example info or aam::egress=debug", options.filter)
     })?;
@@ -46,7 +49,7 @@ pub fn start(options: &LogOptions) -> Result<(), String> {
         }
         None => {
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let writer = ScrubbingWriter { inner: std::io::stderr, colour };
+            let writer = ScrubbingWriter { inner: stderr, colour };
             let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);
             let _ = if options.json { builder.json().try_init() } else { builder.try_init() };
         }

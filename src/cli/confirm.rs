@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub async fn run(common: &CommonOptions, options: &ConfirmOptions) -> CommandResult {
     let Some(digest) = &options.digest else { return list(common).await };
     if digest.len() < 12 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(CommandError::new(
+        return Err(CommandError::usage(
             "the digest of a held change is 12 to 64 hex digits; aam confirm without a digest lists what is held",
         ));
     }

@@ -3,7 +3,7 @@
 mod lint;
 
 use super::budget::InMemoryDayBudget;
-use super::{CommandResult, CommonOptions, EXIT_CONFIG};
+use super::{CommandResult, CommonOptions, EXIT_USAGE};
 use crate::clock;
 use crate::connectors::lowcode::custom_source;
 use crate::egress::{Egress, resolve::SystemLookup};
@@ -34,7 +34,7 @@ enum FamiliesCommand {
     Lint(lint::LintOptions),
 }
 
-/// Exits with 0, or with 78 if there is no such family.
+/// Exits with 0, or with 64 if there is no such family.
 pub fn run(options: &FamiliesOptions, common: &CommonOptions) -> CommandResult {
     if let Some(FamiliesCommand::Lint(options)) = &options.command {
         return lint::run(options, common);
@@ -49,7 +49,7 @@ pub fn run(options: &FamiliesOptions, common: &CommonOptions) -> CommandResult {
         let near = nearest(id, families::ids()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         let shown: String = id.chars().filter(|c| !c.is_control()).take(63).collect();
         super::terminal::print_error(&format!("aam: {shown} is not a family{near}; aam families lists all of them\n"));
-        return Ok(ExitCode::from(EXIT_CONFIG));
+        return Ok(ExitCode::from(EXIT_USAGE));
     };
     let guide = explain(&family);
     common.print(&family_guide::text(&family, &guide), &guide);

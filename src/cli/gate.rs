@@ -1,6 +1,6 @@
 //! `aam gate`: stops a run on technical debt that is not approved.
 
-use super::{CommandError, CommandResult, CommonOptions};
+use super::{CommandError, CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::debt_gate::scan::{UndeclaredDebt, scan};
 use crate::debt_gate::{APPROVAL, DebtGate};
 use crate::operator_file;
@@ -16,6 +16,9 @@ pub struct GateOptions {
     /// The approval token
     #[arg(long, env = "AAM_APPROVAL")]
     approve: Option<String>,
+    /// Print the counts of declared debt also if nothing stops the run
+    #[arg(long)]
+    details: bool,
 }
 
 /// Folders and files that are scanned for undeclared debt.
@@ -23,11 +26,13 @@ const SCANNED: [&str; 9] = ["src", "tests", "benches", "scripts", "policy", "see
 /// The maximum size of a scanned file. Larger files are assumed to be data.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Exits with 0 if the gate does not find anything or if the run is approved, and with 1 otherwise.
+/// Exits with 0 if the gate does not find anything or if the run is approved, with 78 if DEBT.md cannot be read, and with 1
+/// otherwise.
 pub fn run(common: &CommonOptions, options: &GateOptions) -> CommandResult {
     let path = options.root.join("DEBT.md");
-    let debt = operator_file::read_text(&path, MAX_BYTES).map_err(|error| {
-        CommandError::new(format!("cannot read {}: {error}; pass the folder that holds DEBT.md with --root", path.display()))
+    let debt = operator_file::read_text(&path, MAX_BYTES).map_err(|error| CommandError {
+        code: EXIT_CONFIG,
+        message: format!("cannot read {}: {error}; pass the folder that holds DEBT.md with --root", path.display()),
     })?;
     let mut findings = Vec::new();
     for name in SCANNED {
@@ -38,7 +43,8 @@ pub fn run(common: &CommonOptions, options: &GateOptions) -> CommandResult {
     let approved = options.approve.as_deref().map(str::trim) == Some(APPROVAL);
     let summary = gate.summary();
     if gate.passes() {
-        common.print(&format!("GATE PASSED\n{}\n{}\n", summary[0], summary[1]), &gate);
+        let details = if options.details { format!("\n{}\n{}", summary[0], summary[1]) } else { String::new() };
+        common.print(&format!("GATE PASSED: nothing stops this run{details}\n"), &gate);
         return Ok(ExitCode::SUCCESS);
     }
     if approved {

@@ -1,18 +1,21 @@
 //! `aam heal`: asks the running daemon to check connections at once.
 
 use super::daemon_request::DaemonRequest;
-use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
+use super::heal_watch::HealWatch;
+use super::progress::Progress;
+use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET, problems};
 use crate::model::ConnectionId;
+use crate::registry::Reader;
 use std::process::ExitCode;
 use std::time::Duration;
 
 #[derive(clap::Args)]
 pub struct HealOptions {
     /// Ids of the connections to check; default: every connection that is not ACTIVE
-    ids: Vec<String>,
+    pub(super) ids: Vec<String>,
     /// Namespace; default: the policy's
     #[arg(long)]
-    namespace: Option<String>,
+    pub(super) namespace: Option<String>,
 }
 
 /// The timeout of the request. It is longer than the time that the daemon waits for the checks (`Prefer: wait=300`).
@@ -29,7 +32,11 @@ pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult
         }
     };
     let daemon = DaemonRequest { common, scope: "ops:heal", timeout: TIMEOUT, prefer: "wait=300" };
-    let value = daemon.post("/connections/heal", &body).await?;
+    problems::note(common, Reader::open(&common.registry).ok().as_ref());
+    let watch = HealWatch::start(common, options);
+    let work = daemon.post("/connections/heal", &body);
+    let value = Progress::start("healing", "connections", common.quiet).during(|| watch.reading(), work).await?;
+    drop(watch);
     let (mut text, mut active) = (String::new(), true);
     let results = value["results"].as_array().cloned().unwrap_or_default();
     for result in &results {
@@ -62,6 +69,6 @@ pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult
 fn connection_id(text: &str) -> Result<&str, CommandError> {
     match ConnectionId::parse(text) {
         Ok(_) => Ok(text),
-        Err(reason) => Err(CommandError::new(format!("invalid connection id: {reason}; aam status lists the connections"))),
+        Err(reason) => Err(CommandError::usage(format!("invalid connection id: {reason}; aam status lists the connections"))),
     }
 }

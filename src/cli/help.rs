@@ -1,6 +1,6 @@
 //! The command line as clap parses it. The flags that all commands accept are shown in the help of those that use them.
 
-use super::Cli;
+use super::{Cli, examples};
 use clap::{Arg, Command, CommandFactory};
 
 /// The common flags that each command uses. Commands of two words, such as `token new`, use those of their first word.
@@ -22,10 +22,10 @@ const USED: [(&str, &[&str]); 28] = [
     ("restore", &["registry", "format"]),
     ("health", &["port", "bind"]),
     ("token", &["policy", "registry", "format"]),
-    ("secret", &["policy", "registry", "format"]),
-    ("consent", &["policy", "registry", "port", "bind", "format"]),
+    ("secret", &["intents", "policy", "registry", "format"]),
+    ("consent", &["policy", "registry", "format"]),
     ("policy", &["policy", "registry", "format"]),
-    ("families", &["policy", "registry", "format"]),
+    ("families", &["policy", "format"]),
     ("lowcode", &["policy"]),
     ("init", &["intents", "policy"]),
     ("version", &["format"]),
@@ -55,7 +55,7 @@ pub fn command() -> Command {
             });
         }
     }
-    command
+    examples::add(command, "")
 }
 
 /// `aam policy diff` has a further format, whose value is hidden elsewhere.

@@ -1,5 +1,6 @@
 //! The flags that set what is logged and where to.
 
+use super::terminal::LogWriter;
 use crate::telemetry::{self, LogOptions};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -45,10 +46,20 @@ impl LoggingOptions {
             (false, 0, Some(filter)) if !filter.trim().is_empty() => filter,
             (false, 0, _) => default,
         };
-        telemetry::start(&LogOptions {
-            filter: filter.to_string(),
-            json: self.log_format == LogFormat::Json,
-            file: self.log_file.clone(),
-        })
+        let json = self.log_format == LogFormat::Json;
+        let options = LogOptions { filter: filter.to_string(), json, file: self.log_file.clone() };
+        telemetry::start(&options, || LogWriter)
+    }
+
+    /// Whether only errors are wanted.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether the log goes to a file.
+    #[must_use]
+    pub fn has_file(&self) -> bool {
+        self.log_file.is_some()
     }
 }

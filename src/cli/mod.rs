@@ -10,10 +10,12 @@ mod confirm;
 mod consent;
 mod control;
 mod daemon_request;
+mod examples;
 pub(crate) mod families;
 mod gate;
 mod heal;
 mod health;
+mod heal_watch;
 mod help;
 mod init;
 mod logging;
@@ -23,6 +25,7 @@ mod once;
 mod plan;
 mod policy;
 mod problems;
+mod progress;
 mod report;
 mod secret;
 mod serve;
@@ -61,7 +64,7 @@ pub(crate) struct Cli {
     logging: logging::LoggingOptions,
 }
 
-/// The table of exit codes at the end of `aam --help`.
+/// The table of exit codes at the end of `aam --help`. docs/operations.md has the same one.
 const EXIT_CODES: &str = "Exit codes:
   0    done; or nothing to do; or the target is met
   1    the command failed, or what it verified is not intact
@@ -69,8 +72,9 @@ const EXIT_CODES: &str = "Exit codes:
   3    aam policy diff: something changes, and nothing of it is wider
   4    aam policy diff: something is wider
   64   the command line cannot be understood
-  78   the policy, an intent or another file of yours is not valid
+  78   the policy, an intent or another file of yours is missing or not valid
   143  ended by a second SIGTERM
+aam lowcode ends as an Airbyte connector does: 1 after a failed check or read.
 
 Start here: aam init, then aam check, aam plan and aam serve.";
 
@@ -98,6 +102,9 @@ pub struct CommonOptions {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
     pub format: Format,
+    /// Whether -q was given, so that no progress is shown.
+    #[arg(skip)]
+    pub quiet: bool,
 }
 
 /// The output format of data.
@@ -123,7 +130,7 @@ enum Command {
     /// Reconcile until settled and print the exec summary (exit 0 SLO met, 2 not met, 1 error)
     Once,
     /// Show what would be done and every call that would be made (exit 0 nothing to do, 2 something to do, 1 error)
-    Plan,
+    Plan(plan::PlanOptions),
     /// Report all problems of intents and policy, without network access (exit 0 no problems, 78 problems)
     Check(check::CheckOptions),
     /// List connections, or show one with its steps
@@ -134,9 +141,9 @@ enum Command {
     Heal(heal::HealOptions),
     /// Confirm a change that is held because it would make many connections leave at once, or list what is held
     Confirm(confirm::ConfirmOptions),
-    /// Stop on technical debt that is not approved, declared in DEBT.md or not
+    /// Stop on technical debt that is not approved, declared in DEBT.md or not (exit 0 nothing stops the run, 1 stopped)
     Gate(gate::GateOptions),
-    /// Run the pipeline on the intents of one file without writing anything
+    /// Run the pipeline on the intents of a file, a folder or stdin without writing anything (exit 0 would be ACTIVE, 2 not)
     Test(test::TestOptions),
     /// Verify the hash chain of the ledger
     Verify,
@@ -281,6 +288,8 @@ pub fn main() -> ExitCode {
         Command::Serve | Command::Restart => "info",
         // `aam lowcode` logs each call.
         Command::Lowcode(_) => "warn,aam::egress=info",
+        // A file keeps what a terminal has no room for.
+        Command::Once if !cli.logging.has_file() => once::LOG_FILTER,
         _ => "warn",
     });
     if let Err(error) = started {
@@ -332,14 +341,14 @@ fn run_on_thread_pool(cli: Cli) -> CommandResult {
 }
 
 async fn run(cli: Cli) -> CommandResult {
-    let common = cli.common;
+    let common = CommonOptions { quiet: cli.logging.is_quiet(), ..cli.common };
     match cli.command {
         Command::Serve => serve::run(&common).await,
         Command::Stop => control::stop(&common).await,
         Command::Restart => control::restart(&common).await,
         Command::Reload => control::reload(&common).await,
         Command::Once => once::run(&common).await,
-        Command::Plan => plan::run(&common).await,
+        Command::Plan(options) => plan::run(&common, &options).await,
         Command::Check(options) => check::run(&common, &options),
         Command::Status(options) => status::run(&common, &options).await,
         Command::Report(options) => report::run(&common, &options),
@@ -347,7 +356,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Confirm(options) => confirm::run(&common, &options).await,
         Command::Gate(options) => gate::run(&common, &options),
         Command::Test(options) => test::run(&common, &options).await,
-        Command::Verify => verify::run(&common),
+        Command::Verify => verify::run(&common).await,
         Command::Backup(options) => backup::backup(&common, &options),
         Command::Restore(options) => backup::restore(&common, &options),
         Command::Health(options) => health::run(&common, &options).await,

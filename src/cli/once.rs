@@ -1,22 +1,32 @@
 //! `aam once`: reconciles until nothing else is due and prints the exec summary.
 
-use super::{CommandResult, CommonOptions, EXIT_NOT_YET, report};
+use super::progress::{self, Progress, Reading};
+use super::{CommandResult, CommonOptions, EXIT_NOT_YET, problems, report, terminal};
 use crate::daemon;
 use crate::funnel::funnel;
-use crate::model::{ConnectionId, Intent};
+use crate::model::{ConnectionId, Intent, State, Timestamp};
+use crate::plan::{self, PlanContext};
 use crate::reconcile::{self, FolderSync, Handle, Until};
 use crate::report::holds::{self, HoldBody};
+use crate::report::status_table;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What is logged without a flag. The summary names what blocks connections, `aam status` shows each of them, and the problems of
+/// files are printed at the end, so that thousands of connections do not become thousands of lines.
+pub const LOG_FILTER: &str = "warn,aam::attempt=error,aam::intake=off";
 
 /// The changes that are held.
 fn held(handle: &Handle) -> Vec<HoldBody> {
-    let reader = handle.registry.reader();
-    let document = |id: ConnectionId| -> Option<Intent> {
-        let seq = handle.registry.snapshot().connections.get(&id)?.document;
-        serde_json::from_str(&reader.body(seq).ok()??).ok()
-    };
-    handle.holds.load().holds.iter().map(|hold| holds::body(hold, document)).collect()
+    handle.holds.load().holds.iter().map(|hold| holds::body(hold, |id| document(handle, id))).collect()
+}
+
+/// The intent in force.
+fn document(handle: &Handle, id: ConnectionId) -> Option<Intent> {
+    let seq = handle.registry.snapshot().connections.get(&id)?.document;
+    serde_json::from_str(&handle.registry.reader().body(seq).ok()??).ok()
 }
 
 /// Exits with 0 if the SLO is met, with 2 if not, and with 1 on an error.
@@ -24,12 +34,12 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let handle = daemon::open(&common.paths(), "once", crate::clock::from_env()).await?;
     let env = Arc::new(daemon::env(&handle));
     let folder_sync = FolderSync::open(&handle, false)?;
-    reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Settled).await;
+    let mut watch = Watch { handle: Arc::clone(&handle), names: BTreeMap::new() };
+    let work = reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Settled);
+    Progress::start("checking", "connections", common.quiet).during(|| watch.read(), work).await;
     env.providers.close().await;
-    for problem in handle.problems.load().iter() {
-        super::terminal::print_error(&format!("problem: {problem}\n"));
-    }
-    super::terminal::print_error(&holds::text(&held(&handle)));
+    terminal::print_error(&problems::text(&handle.problems.load(), "problem: "));
+    terminal::print_error(&holds::text(&held(&handle)));
     let trouble = handle.trouble.load().to_string();
     let policy = handle.policy();
     let folded = funnel(&handle.registry.snapshot(), &policy.namespace, policy.slo.coverage, handle.clock.now());
@@ -39,4 +49,54 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
         return Err(super::CommandError::new(trouble));
     }
     Ok(if folded.slo_met { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
+}
+
+/// Reads how far the loop has come from what it shares with everybody.
+struct Watch {
+    handle: Arc<Handle>,
+    /// The names of connections that were shown.
+    names: BTreeMap<ConnectionId, String>,
+}
+
+impl Watch {
+    fn read(&mut self) -> Reading {
+        let handle = Arc::clone(&self.handle);
+        if !*handle.ready.borrow() {
+            return Reading { detail: "reading the policy and the intents".to_string(), ..Reading::default() };
+        }
+        let (done, due, counts) = {
+            let snapshot = handle.registry.snapshot();
+            let checked = |at: Option<Timestamp>| at.is_some_and(|at| at >= handle.started);
+            let done = snapshot.connections.values().filter(|known| checked(known.last_checked())).count();
+            let mut context = PlanContext::new(handle.loaded(), &snapshot);
+            let departures = handle.holds.load();
+            let members = departures.holds.iter().flat_map(|hold| &hold.departures);
+            context.held = members.map(|(id, departure)| (*id, departure.checkable)).collect();
+            let now = handle.clock.now();
+            let due = plan::plan(&snapshot, &context, &BTreeSet::new(), now).into_iter().filter(|item| {
+                item.due <= now && !snapshot.connections.get(&item.connection).is_some_and(|known| checked(known.last_checked()))
+            });
+            let states = snapshot.of_namespace(&context.policy.namespace).map(|(_, known)| known.state());
+            (done, due.count(), status_table::counts(states.filter(|state| *state != State::Retired)))
+        };
+        let slowest: Vec<(String, Duration)> =
+            handle.in_flight.slowest(progress::MAX_NAMED).into_iter().map(|(id, time)| (self.name(id), time)).collect();
+        let running = progress::running(handle.attempts_in_flight(), &slowest);
+        Reading { done: done as u64, total: (done + due) as u64, detail: progress::joined(&[counts, running]) }
+    }
+
+    fn name(&mut self, id: ConnectionId) -> String {
+        let handle = &self.handle;
+        self.names.entry(id).or_insert_with(|| name(document(handle, id).as_ref())).clone()
+    }
+}
+
+/// How the progress names a source.
+pub fn name(intent: Option<&Intent>) -> String {
+    let Some(intent) = intent else { return "a connection".to_string() };
+    let more = match intent.resource_ids.len() {
+        0 | 1 => String::new(),
+        more => format!(" and {} more", more - 1),
+    };
+    format!("{} {}{more}", intent.source_type, intent.resource_ids.first().map_or("", String::as_str))
 }

@@ -8,6 +8,7 @@ use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
 use crate::clock;
 use crate::connectors::Engines;
+use crate::credentials::redact;
 use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, Scanner};
@@ -19,18 +20,30 @@ use crate::plan::{self, PlanContext, PlanItem};
 use crate::policy::LoadedPolicy;
 use crate::policy_loader;
 use crate::providers::{Process, Providers};
-use crate::reconcile::departures::{DepartureFinder, Departures};
-use crate::reconcile::secret_files;
+use crate::reconcile::departures::{self, DepartureFinder, Departures};
+use crate::reconcile::{folder_sync, secret_files};
+use crate::registry::private_files::FILE_MODE;
 use crate::registry::{Reader, RegistryError};
 use crate::report::holds::{self, HoldBody};
-use crate::report::plan::{PlanReport, PlannedAttempt, PlannedWebhook, Retirement, text};
+use crate::report::plan::{self as report, PlanReport, PlanTotals, PlannedAttempt, PlannedWebhook, Retirement};
 use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+#[derive(clap::Args)]
+pub struct PlanOptions {
+    /// Write the whole plan as JSON to this file, and print only its totals
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
 /// Exits with 0 if there is nothing to do, with 2 if there is, and with 1 on an error.
-pub async fn run(common: &CommonOptions) -> CommandResult {
+pub async fn run(common: &CommonOptions, options: &PlanOptions) -> CommandResult {
     let clock = clock::from_env();
     let now = clock.now();
     let (draft, policy, reader) = Draft::open(common, now)?;
@@ -38,8 +51,29 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let providers = Providers::new(egress, Arc::clone(&clock), Process::Recording);
     let env = PlanEnv { engines: daemon::engines(clock), providers };
     let planned = draft.plan(policy, &env, reader.as_ref(), now);
-    common.print(&text(&planned), &planned);
+    match &options.out {
+        None => common.print(&report::text(&planned), &planned),
+        Some(path) => {
+            write(path, &planned).map_err(|error| {
+                CommandError::new(format!("cannot write the plan to {}: {error}; choose another file with --out", path.display()))
+            })?;
+            let text = format!("{}the whole plan is in {}\n", report::totals(&planned), path.display());
+            common.print(&text, &serde_json::json!({ "totals": planned.totals, "out": path }));
+        }
+    }
     Ok(if planned.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
+}
+
+/// Writes the plan into a file that only its owner can read, because it names systems and owners.
+fn write(path: &Path, planned: &PlanReport) -> std::io::Result<()> {
+    let mut text = serde_json::to_string_pretty(planned)?;
+    text.push('\n');
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+    }
+    file.write_all(redact::scrub_all(&text).as_bytes())
 }
 
 /// What knows the calls of an attempt. It makes none.
@@ -85,6 +119,8 @@ struct Draft {
     /// Intents that are only in the folder, by the sequence number of the ledger entry that they would get.
     documents: BTreeMap<u64, Intent>,
     problems: Vec<Problem>,
+    /// Whether the policy file is not valid, so that the last accepted policy applies.
+    policy_rejected: bool,
 }
 
 impl Draft {
@@ -95,25 +131,28 @@ impl Draft {
             Err(RegistryError::Missing(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        let policy = match &reader {
-            Some(reader) => policy_in_force(common, reader)?,
-            None => policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?,
+        let (policy, problems) = match (policy_loader::load(&common.policy).loaded, &reader) {
+            (Ok(policy), _) => (policy, Vec::new()),
+            (Err(problems), Some(reader)) => (policy_in_force(common, reader)?, problems),
+            (Err(problems), None) => return Err(CommandError::config(&problems)),
         };
-        let snapshot = match &reader {
+        let mut snapshot = match &reader {
             Some(reader) => reader.snapshot()?,
             None => Snapshot::default(),
         };
-        let mut draft = Draft { snapshot, documents: BTreeMap::new(), problems: Vec::new() };
-        draft.fold_folder(common, now);
+        if snapshot.policy.is_none_or(|(digest, _)| digest != policy.policy.digest) {
+            // The daemon accepts the policy first, and what leaves because of it leaves then.
+            snapshot.policy_at = now;
+        }
+        let mut draft = Draft { snapshot, documents: BTreeMap::new(), problems, policy_rejected: false };
+        draft.policy_rejected = !draft.problems.is_empty();
+        draft.fold_folder(common, reader.as_ref(), now);
         Ok((draft, policy, reader))
     }
 
     /// Finds what leaves, as the daemon does.
     fn departures(&self, engines: &Engines, context: &PlanContext, reader: Option<&Reader>) -> DraftDepartures {
-        let document = |seq: u64| {
-            let stored = || serde_json::from_str::<Intent>(&reader?.body(seq).ok()??).ok();
-            self.documents.get(&seq).cloned().or_else(stored)
-        };
+        let document = |seq: u64| self.document_at(seq, reader);
         let departures = Departures::find(&self.snapshot, &DepartureFinder { engines, context, document: &document });
         let mut holds = Holds::new(&self.snapshot, &departures, &context.policy);
         let _ = holds.take_confirmed();
@@ -122,45 +161,39 @@ impl Draft {
         DraftDepartures { holds, retire }
     }
 
-    fn fold_folder(&mut self, common: &CommonOptions, now: Timestamp) {
-        let mut scanner = Scanner::new(&common.intents, Limits::default());
-        let (mut present, mut bad) = (BTreeSet::new(), BTreeSet::new());
-        let whole = loop {
+    /// Applies what a scan of the folder finds, in the order in which the daemon records it. The scanner starts from the same
+    /// marks as that of the daemon, so that a lost mount or a folder that cannot be listed withdraws nothing here either.
+    fn fold_folder(&mut self, common: &CommonOptions, reader: Option<&Reader>, now: Timestamp) {
+        let marks = reader.and_then(|reader| reader.marks().ok()).unwrap_or_default();
+        let mut scanner = Scanner::from_marks(&common.intents, Limits::default(), folder_sync::stored_marks(marks));
+        loop {
             let scan = scanner.scan(now);
             scanner.accept(&scan);
             for report in &scan.changed {
                 let origin = Origin::folder(&report.path);
-                present.insert(origin.clone());
-                if !report.complete() {
-                    bad.insert(origin.clone());
-                }
                 for (intent, _) in &report.intents {
-                    self.accept(intent, &origin, now);
-                }
-                if report.complete() {
-                    let keep: BTreeSet<ConnectionId> = report.intents.iter().map(|(intent, _)| intent.connection_id()).collect();
-                    self.withdraw(&origin, &keep, now);
+                    if self.snapshot.is_closed(&intent.namespace) {
+                        self.problems.push(folder_sync::sealed_problem(report, &intent.namespace));
+                    } else {
+                        self.accept(intent, &origin, now);
+                    }
                 }
             }
-            if !scan.more {
-                self.problems.extend(scan.problems.iter().cloned().chain(scan.folder.clone()));
-                break scan.folder.is_none();
+            for report in scan.changed.iter().filter(|report| report.complete()) {
+                let keep: BTreeSet<ConnectionId> = report.intents.iter().map(|(intent, _)| intent.connection_id()).collect();
+                self.withdraw(&Origin::folder(&report.path), &keep, now);
             }
-        };
-        // Withdraws the intents of files that no longer exist, as the next scan would.
-        if whole {
-            let files: Vec<Origin> =
-                self.snapshot.origins().into_iter().filter(|origin| origin.folder_path().is_some()).cloned().collect();
-            for origin in files.iter().filter(|origin| !present.contains(*origin) && !bad.contains(*origin)) {
-                self.withdraw(origin, &BTreeSet::new(), now);
+            for path in &scan.gone {
+                self.withdraw(&Origin::folder(path), &BTreeSet::new(), now);
+            }
+            if !scan.more || scan.changed.is_empty() {
+                self.problems.extend(scan.problems);
+                return;
             }
         }
     }
 
     fn accept(&mut self, intent: &Intent, origin: &Origin, now: Timestamp) {
-        if self.snapshot.is_closed(&intent.namespace) {
-            return;
-        }
         let id = intent.connection_id();
         let known = self.snapshot.connections.get(&id).filter(|known| known.retired.is_none());
         if known
@@ -189,27 +222,36 @@ impl Draft {
 
     fn plan(self, loaded: LoadedPolicy, env: &PlanEnv, reader: Option<&Reader>, now: Timestamp) -> PlanReport {
         let secrets = secret_files::read_once(&loaded.policy, &self.snapshot, now);
-        let mut context = PlanContext::new(loaded.clone(), &self.snapshot).with_secrets(secrets.into());
+        let webhooks = loaded.policy.notify.iter().map(PlannedWebhook::from).collect();
+        let mut context = PlanContext::new(loaded, &self.snapshot).with_secrets(secrets.into());
         let departures = self.departures(&env.engines, &context, reader);
         context.held = departures.held();
         let items = plan::plan(&self.snapshot, &context, &BTreeSet::new(), now);
         let (due, later): (Vec<PlanItem>, Vec<PlanItem>) = items.into_iter().partition(|item| item.due <= now);
-        let attempts = due.into_iter().map(|item| self.describe(item, &loaded, env, reader)).collect();
-        PlanReport {
+        let attempts = due.into_iter().map(|item| self.describe(item, &context, env, reader)).collect();
+        let report = PlanReport {
+            as_of: now,
             now: attempts,
             retire: departures.retire.iter().map(|id| self.retirement(*id, reader)).collect(),
             held: departures.bodies(&self, reader),
             waiting: later.len(),
             next_due: later.first().map(|item| item.due),
+            policy_rejected: self.policy_rejected,
             problems: self.problems,
-            webhooks: loaded.policy.notify.iter().map(PlannedWebhook::from).collect(),
-        }
+            webhooks,
+            totals: PlanTotals::default(),
+        };
+        report.with_totals()
     }
 
     /// Returns the intent in force, from the folder or from the registry.
     fn document(&self, id: ConnectionId, reader: Option<&Reader>) -> Option<Intent> {
-        let seq = self.snapshot.connections.get(&id).map_or(0, |known| known.document);
-        let stored = || serde_json::from_str::<Intent>(&reader?.body(seq).ok()??).ok();
+        self.document_at(self.snapshot.connections.get(&id)?.document, reader)
+    }
+
+    /// Returns the intent of an entry of the ledger, or of the entry that the folder would get.
+    fn document_at(&self, seq: u64, reader: Option<&Reader>) -> Option<Intent> {
+        let stored = || serde_json::from_str(&reader?.body(seq).ok()??).ok();
         self.documents.get(&seq).cloned().or_else(stored)
     }
 
@@ -221,26 +263,33 @@ impl Draft {
         }
     }
 
-    fn describe(&self, item: PlanItem, loaded: &LoadedPolicy, env: &PlanEnv, reader: Option<&Reader>) -> PlannedAttempt {
-        let Some(intent) = self.document(item.connection, reader) else {
-            return PlannedAttempt {
-                item,
-                source_type: String::new(),
-                resource_ids: Vec::new(),
-                calls: Vec::new(),
-                blocked: Some("its intent cannot be read from the registry".to_string()),
-            };
-        };
+    /// Describes an attempt. One of a connection whose departure is held is made with its earlier document and under rules
+    /// that still allow it, as the daemon does.
+    fn describe(&self, item: PlanItem, context: &PlanContext, env: &PlanEnv, reader: Option<&Reader>) -> PlannedAttempt {
+        let known = self.snapshot.connections.get(&item.connection).map(|known| match context.held.get(&item.connection) {
+            Some(_) => known.before_departure(),
+            None => (**known).clone(),
+        });
         let mut attempt = PlannedAttempt {
             item,
-            source_type: intent.source_type.clone(),
-            resource_ids: intent.resource_ids.clone(),
+            source_type: String::new(),
+            resource_ids: Vec::new(),
             calls: Vec::new(),
             blocked: None,
+            held: context.held.contains_key(&item.connection),
         };
-        let known = self.snapshot.connections.get(&item.connection);
-        let origins: Vec<Origin> = known.map(|known| known.origins_in_force().cloned().collect()).unwrap_or_default();
-        (attempt.calls, attempt.blocked) = planned_calls(&env.engines, &env.providers, loaded, &intent, &origins);
+        let found = known.and_then(|known| Some((self.document_at(known.document, reader)?, known)));
+        let Some((intent, known)) = found else {
+            attempt.blocked = Some("its intent cannot be read from the registry".to_string());
+            return attempt;
+        };
+        let mut loaded = context.loaded().clone();
+        if attempt.held {
+            loaded.policy = Arc::new(departures::admitting(&loaded.policy, &intent));
+        }
+        let origins: Vec<Origin> = known.origins_in_force().cloned().collect();
+        (attempt.calls, attempt.blocked) = planned_calls(&env.engines, &env.providers, &loaded, &intent, &origins);
+        (attempt.source_type, attempt.resource_ids) = (intent.source_type, intent.resource_ids);
         attempt
     }
 }

@@ -16,26 +16,27 @@ const MAX_SHOWN: usize = 5;
 /// not change since the daemon read them.
 pub fn note(common: &CommonOptions, reader: Option<&Reader>) {
     let policy = policy_loader::load(&common.policy).loaded.err().unwrap_or_default();
-    let mut text = String::new();
+    let mut note = String::new();
     if !policy.is_empty() {
-        text.push_str("warning: the policy file is not valid; the last accepted policy stays in force\n");
-        text.push_str(&listed(&policy));
+        note.push_str("warning: the policy file is not valid; the last accepted policy stays in force\n");
+        note.push_str(&text(&policy, "  "));
     }
     let intents = intents(common, reader);
     if !intents.is_empty() {
         let count = counted(intents.len(), "problem");
-        text.push_str(&format!("warning: {count} in the intents folder; connections of such a file keep their current state\n"));
-        text.push_str(&listed(&intents));
+        note.push_str(&format!("warning: {count} in the intents folder; connections of such a file keep their current state\n"));
+        note.push_str(&text(&intents, "  "));
     }
-    if !text.is_empty() {
-        terminal::print_error(&text);
+    if !note.is_empty() {
+        terminal::print_error(&note);
     }
 }
 
-fn listed(problems: &[Problem]) -> String {
-    let mut text: String = problems.iter().take(MAX_SHOWN).map(|problem| format!("  {problem}\n")).collect();
+/// The first problems, one for each line, which begins with `prefix`, and how many more there are.
+pub fn text(problems: &[Problem], prefix: &str) -> String {
+    let mut text: String = problems.iter().take(MAX_SHOWN).map(|problem| format!("{prefix}{problem}\n")).collect();
     if problems.len() > MAX_SHOWN {
-        text.push_str(&format!("  and {} more; aam check lists them all\n", problems.len() - MAX_SHOWN));
+        text.push_str(&format!("{prefix}and {} more; aam check lists them all\n", problems.len() - MAX_SHOWN));
     }
     text
 }

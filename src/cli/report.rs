@@ -1,6 +1,6 @@
 //! `aam report`: prints the exec summary from the registry; no running server needed.
 
-use super::{CommandError, CommandResult, CommonOptions};
+use super::{CommandError, CommandResult, CommonOptions, problems};
 use crate::clock;
 use crate::funnel::{Funnel, funnel};
 use crate::model::Timestamp;
@@ -22,13 +22,16 @@ pub struct ReportOptions {
 /// Exits with 0, whether the SLO is met or not.
 pub fn run(common: &CommonOptions, options: &ReportOptions) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
+    problems::note(common, Some(&reader));
     let policy = policy_in_force(common, &reader)?.policy;
     let namespace = options.namespace.clone().unwrap_or_else(|| policy.namespace.clone());
     let (snapshot, as_of) = match &options.at {
         None => (reader.snapshot()?, clock::from_env().now()),
         Some(text) => {
             let at = Timestamp::parse(text).map_err(|error| {
-                CommandError::new(format!("--at {text} is not an RFC 3339 timestamp: {error}; write it as 2026-11-08T18:00:00Z"))
+                CommandError::usage(format!(
+                    "--at {text} is not an RFC 3339 timestamp: {error}; write it as 2026-11-08T18:00:00Z"
+                ))
             })?;
             (reader.snapshot_at(at)?, at)
         }

@@ -25,11 +25,11 @@ const MAX_EVENTS: usize = 20;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  aam status                                what is connected, and what blocks the rest
-  aam status --state error,healing          what to look at first
-  aam status --family okta --since 24h      what changed since yesterday
-  aam status --columns state,resource,cause one line for each connection
-  aam status 3f2a                           the steps and the history of one")]
+  aam status                                  what is connected, and what blocks the rest
+  aam status --state error,healing            what to look at first
+  aam status --family okta --since 24h        what changed since yesterday
+  aam status --columns state,resource,cause   one line for each connection
+  aam status 3f2a                             the steps and the history of one")]
 pub struct StatusOptions {
     /// A connection id, or the start of one
     id: Option<String>,

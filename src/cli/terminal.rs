@@ -1,6 +1,7 @@
 //! The only place of the command line that prints. Secrets are removed, and what would steer a terminal is escaped: names,
 //! messages and paths come from sources and callers, and could otherwise rewrite what the operator sees.
 
+use super::progress;
 use crate::credentials::redact;
 use crate::model::State;
 use crate::model::text::{printable, printable_json};
@@ -17,7 +18,7 @@ pub fn print(text: &str) {
     let text = redact::scrub_all(text);
     let text = printable(&text, &LINES);
     let text = if has_colour(&std::io::stdout()) { coloured(&text) } else { text };
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    progress::above_bar(|| drop(std::io::stdout().lock().write_all(text.as_bytes())));
 }
 
 /// Whether `stream` is a terminal on which colours are wanted; see https://no-color.org.
@@ -82,12 +83,29 @@ pub fn print_line(line: &str) {
 
 /// Prints a JSON text to stdout.
 pub fn print_json(json: &str) {
-    let _ = std::io::stdout().lock().write_all(printable_json(&redact::scrub_all(json)).as_bytes());
+    let json = redact::scrub_all(json);
+    let json = printable_json(&json);
+    progress::above_bar(|| drop(std::io::stdout().lock().write_all(json.as_bytes())));
 }
 
 /// Prints `text`, which ends with a line feed, to stderr.
 pub fn print_error(text: &str) {
-    let _ = std::io::stderr().lock().write_all(printable(&redact::scrub_all(text), &LINES).as_bytes());
+    let text = redact::scrub_all(text);
+    let text = printable(&text, &LINES);
+    progress::above_bar(|| drop(std::io::stderr().lock().write_all(text.as_bytes())));
+}
+
+/// The log on stderr, whose lines are scrubbed already. They appear above a bar.
+pub struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        progress::above_bar(|| std::io::stderr().lock().write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,29 @@
 //! `aam verify`: verifies the hash chain of the ledger.
 
+use super::progress::{Progress, Reading};
 use super::{CommandError, CommandResult, CommonOptions};
 use crate::model::text::counted;
-use crate::registry::Reader;
+use crate::registry::{Reader, Verdict, VerifyProgress};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Verifies the registry and shows how far it has come.
+async fn verdict(common: &CommonOptions) -> Result<Verdict, CommandError> {
+    let (reader, state) = (Reader::open(&common.registry)?, Arc::new(VerifyProgress::default()));
+    let of_thread = Arc::clone(&state);
+    let work = tokio::task::spawn_blocking(move || reader.verify_with(&of_thread));
+    let reading = || match (state.rows.load(Ordering::Relaxed), state.total.load(Ordering::Relaxed)) {
+        (_, 0) => Reading { detail: "reading the pages of the file".to_string(), ..Reading::default() },
+        (done, total) => Reading { done, total, detail: String::new() },
+    };
+    let verdict = Progress::start("verifying", "rows", common.quiet).during(reading, work).await;
+    Ok(verdict.map_err(|error| CommandError::new(format!("a defect in AAM stopped the verification: {error}")))??)
+}
 
 /// Exits with 0 if the file and the chain are intact, and otherwise with 1 and the first broken row or what is damaged.
-pub fn run(common: &CommonOptions) -> CommandResult {
-    let verdict = Reader::open(&common.registry)?.verify()?;
+pub async fn run(common: &CommonOptions) -> CommandResult {
+    let verdict = verdict(common).await?;
     let rows = counted(usize::try_from(verdict.rows).unwrap_or(usize::MAX), "row");
     if let Some((seq, reason)) = &verdict.broken {
         common.print("", &verdict);

@@ -36,5 +36,9 @@ pub use folder::Scanner;
 pub use scan::{FileReport, Mark, Scan};
 pub use wire::{Fault, Format, Item, Limits, Parsed, Refusal};
 
+/// The version of the rules by which files become intents. Increase it when the same file yields another intent than before,
+/// for example because a name is understood now: every file is then read once more after an upgrade.
+pub const RULES_VERSION: u64 = 1;
+
 #[cfg(test)]
 mod tests;

@@ -66,6 +66,14 @@ impl Timestamp {
         }
     }
 
+    /// For `serialize_with`: writes the timestamp as [`Timestamp::rfc3339`] and not as a number.
+    ///
+    /// # Errors
+    /// If the serializer fails.
+    pub fn serialize_rfc3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&at.rfc3339())
+    }
+
     /// Parses an RFC 3339 timestamp.
     ///
     /// # Errors

@@ -54,6 +54,8 @@ pub struct FolderSync {
     reread_at: Option<Instant>,
     /// Marks that are stored with the next transaction.
     unsaved: Vec<FileMark>,
+    /// Whether the files were last read by other rules of intake, so that this has to be recorded once all are read.
+    outdated_rules: bool,
     /// Problems with documents of a sealed namespace, by file. They are reported until the file changes.
     refused: BTreeMap<Arc<str>, Vec<Problem>>,
     counts: Arc<ScanCounts>,
@@ -75,6 +77,7 @@ impl FolderSync {
             fresh: BTreeSet::new(),
             reread_at: None,
             unsaved: Vec::new(),
+            outdated_rules: !handle.registry.reader().marks()?.contains(&rules_mark()),
             refused: BTreeMap::new(),
             counts: Arc::default(),
             secrets: SecretFiles::new(watching.then(|| handle.wake_signal())),
@@ -200,6 +203,10 @@ impl FolderSync {
 
     /// Stores the result of a scan; after that, the scanner may remember it.
     async fn accept(&mut self, handle: &Handle, scan: &Scan) -> Result<(), RegistryError> {
+        if self.outdated_rules && !scan.more && scan.folder.is_none() {
+            self.unsaved.push(rules_mark());
+            self.outdated_rules = false;
+        }
         let refused = record_scan(&handle.registry, scan, &self.unsaved).await?;
         self.unsaved.clear();
         if let Some(scanner) = &mut self.scanner {
@@ -291,9 +298,22 @@ fn stored_scanner(handle: &Handle) -> Result<Scanner, RegistryError> {
     Ok(Scanner::from_marks(&handle.intents, Limits::default(), stored_marks(handle.registry.reader().marks()?)))
 }
 
-/// Returns the marks of a scan with the paths that they belong to.
+/// The path of the mark that holds the version of the rules of intake. No file of intents has this name.
+const RULES_PATH: &str = "*rules";
+
+/// The mark of the rules by which this version reads files.
+fn rules_mark() -> FileMark {
+    FileMark { path: RULES_PATH.to_string(), size: intake::RULES_VERSION, mtime_ns: 0, inode: 0, content: [0; 16] }
+}
+
+/// Returns the marks of a scan with the paths that they belong to. If a version of AAM with other rules of intake wrote them, every
+/// file is read once more.
 pub fn stored_marks(stored: Vec<FileMark>) -> impl Iterator<Item = (String, intake::Mark)> {
-    stored.into_iter().map(|mark| {
+    let same_rules = stored.contains(&rules_mark());
+    stored.into_iter().filter(|mark| mark.path != RULES_PATH).map(move |mark| {
+        if !same_rules && !mark.path.ends_with('/') {
+            return (mark.path, intake::Mark::NONE);
+        }
         let stamp = intake::listing::Stamp { size: mark.size, mtime_ns: mark.mtime_ns, inode: mark.inode };
         (mark.path, intake::Mark { stamp, content: mark.content })
     })
@@ -367,7 +387,9 @@ async fn record_scan(registry: &Registry, scan: &Scan, unsaved: &[FileMark]) -> 
     Ok(refused)
 }
 
-fn sealed_problem(report: &FileReport, namespace: &str) -> Problem {
+/// The problem of a document whose namespace accepts none.
+#[must_use]
+pub fn sealed_problem(report: &FileReport, namespace: &str) -> Problem {
     Problem::new("/namespace", format!("namespace {namespace} is sealed: its seed was loaded once and cannot be changed"))
         .in_file(report.path.to_string())
         .hint("use the namespace autonomy")

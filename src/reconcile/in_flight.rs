@@ -4,8 +4,9 @@
 //! waits here for attempts to end.
 
 use crate::model::ConnectionId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The attempts of this process: at most one for each connection.
@@ -19,7 +20,8 @@ pub struct InFlight {
 
 #[derive(Default)]
 struct State {
-    running: BTreeSet<ConnectionId>,
+    /// The running attempts, and when each began.
+    running: BTreeMap<ConnectionId, Instant>,
     /// Connections for which a heal was requested and whose attempt has not begun.
     heals: BTreeSet<ConnectionId>,
 }
@@ -35,9 +37,10 @@ impl InFlight {
     #[must_use]
     pub fn begin(self: &Arc<Self>, connection: ConnectionId) -> Option<InFlightGuard> {
         let mut state = self.lock();
-        if !state.running.insert(connection) {
+        if state.running.contains_key(&connection) {
             return None;
         }
+        state.running.insert(connection, Instant::now());
         // This attempt fulfils the heals that were requested until now. A heal that is requested later needs another
         // attempt, because this one may have read its source before.
         state.heals.remove(&connection);
@@ -47,20 +50,28 @@ impl InFlight {
     /// Whether an attempt is running for `connection`.
     #[must_use]
     pub fn contains(&self, connection: ConnectionId) -> bool {
-        self.lock().running.contains(&connection)
+        self.lock().running.contains_key(&connection)
     }
 
     /// Whether no attempt is running for `connection` and no heal is waiting for one.
     #[must_use]
     pub fn is_idle(&self, connection: ConnectionId) -> bool {
         let state = self.lock();
-        !state.running.contains(&connection) && !state.heals.contains(&connection)
+        !state.running.contains_key(&connection) && !state.heals.contains(&connection)
     }
 
     /// The number of running attempts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().running.len()
+    }
+
+    /// The connections whose attempts have been running longest, the longest first, with how long.
+    #[must_use]
+    pub fn slowest(&self, count: usize) -> Vec<(ConnectionId, Duration)> {
+        let mut running: Vec<(ConnectionId, Instant)> = self.lock().running.iter().map(|(id, began)| (*id, *began)).collect();
+        running.sort_unstable_by_key(|(id, began)| (*began, *id));
+        running.into_iter().take(count).map(|(id, began)| (id, began.elapsed())).collect()
     }
 
     /// Whether no attempt is running.
@@ -124,6 +135,10 @@ mod tests {
         in_flight.request_heals([id(1)]);
         assert!(in_flight.begin(id(1)).is_none(), "one at a time");
         assert_eq!((in_flight.len(), in_flight.heals().len()), (1, 1), "the second heal is not lost");
+        let later = in_flight.begin(id(2));
+        let slowest: Vec<_> = in_flight.slowest(2).into_iter().map(|(id, _)| id).collect();
+        assert_eq!((slowest, in_flight.slowest(1).len()), (vec![id(1), id(2)], 1), "the longest first");
+        drop(later);
         drop(attempt);
         assert!(in_flight.is_empty() && ends.has_changed().unwrap() && !in_flight.is_idle(id(1)));
         drop(in_flight.begin(id(1)).expect("the second attempt"));

@@ -32,7 +32,7 @@ pub use copy::{CopySummary, backup, restore};
 pub use error::RegistryError;
 pub use lock::{WriterLock, take as hold};
 pub use reader::{Reader, Version};
-pub use verify::Verdict;
+pub use verify::{Verdict, VerifyProgress};
 
 use crate::clock::Clock;
 use crate::egress::{BudgetReservation, DayBudget};

@@ -233,6 +233,26 @@ impl Reader {
         })
     }
 
+    /// The attempts that are running, and when each began.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn running(&self) -> Result<Vec<(ConnectionId, Timestamp)>, RegistryError> {
+        self.with(|db| Ok(tickets(db)?.into_iter().map(|(connection, context, _)| (connection, context.begun_at)).collect()))
+    }
+
+    /// The connections that were checked again at or after `at` with nothing new to record.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn checked_since(&self, at: Timestamp) -> Result<Vec<ConnectionId>, RegistryError> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached("SELECT connection FROM checked WHERE at >= ?1")?;
+            let ids: Vec<String> = statement.query_map([at.0], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            Ok(ids.iter().filter_map(|id| ConnectionId::parse(id).ok()).collect())
+        })
+    }
+
     /// The marks of the last scan of the intents folder.
     ///
     /// # Errors

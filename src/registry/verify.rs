@@ -3,6 +3,7 @@
 use super::chain::{self, GENESIS, LedgerRow};
 use super::{Reader, RegistryError, schema};
 use crate::model::Digest;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The result of verifying the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -25,6 +26,15 @@ impl Verdict {
     }
 }
 
+/// How far a verification has come, for another thread to read.
+#[derive(Debug, Default)]
+pub struct VerifyProgress {
+    /// The number of rows that matched so far.
+    pub rows: AtomicU64,
+    /// The `seq` of the last row. Zero while the pages of the file are checked.
+    pub total: AtomicU64,
+}
+
 /// The maximum number of problems of the file that are listed.
 const MAX_DAMAGE: usize = 20;
 
@@ -34,9 +44,20 @@ impl Reader {
     /// # Errors
     /// If the registry cannot be read.
     pub fn verify(&self) -> Result<Verdict, RegistryError> {
+        self.verify_with(&VerifyProgress::default())
+    }
+
+    /// As [`Reader::verify`], and writes into `progress` how far it has come.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn verify_with(&self, progress: &VerifyProgress) -> Result<Verdict, RegistryError> {
         self.with(|db| {
             let mut damage = damaged_pages(db);
             damage.extend(schema::differences(db)?);
+            // A ledger whose last page is damaged is reported below.
+            let last = db.query_row("SELECT coalesce(max(seq), 0) FROM ledger", [], |row| row.get::<_, u64>(0));
+            progress.total.store(last.unwrap_or_default(), Ordering::Relaxed);
             let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger ORDER BY seq";
             let mut statement = db.prepare(sql)?;
             let mut rows = statement.query([])?;
@@ -55,6 +76,7 @@ impl Reader {
                 match step(row, &verdict) {
                     Ok(head) => {
                         verdict.rows += 1;
+                        progress.rows.store(verdict.rows, Ordering::Relaxed);
                         verdict.head = head;
                     }
                     Err(why) => {

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 pub use work::{WebhookFigures, Work};
 
@@ -21,6 +22,8 @@ pub struct Scrape {
     pub version: String,
     /// One funnel per namespace. Only the first [`MAX_NAMESPACES`] are exported.
     pub funnels: Vec<Funnel>,
+    /// By namespace, the number of connections whose departure is held until it is confirmed.
+    pub held: BTreeMap<String, usize>,
     pub attempts_in_flight: usize,
     /// The current number of problems in the intents folder.
     pub intake_problems: usize,
@@ -81,6 +84,7 @@ pub fn text(scrape: &Scrape) -> String {
     uptime.set(scrape.uptime_seconds);
     registry.register("uptime_seconds", "Seconds since the process started", uptime);
     funnels(&mut registry, &scrape.funnels);
+    held(&mut registry, scrape);
     credentials(&mut registry, &scrape.credentials);
     if let Some(work) = &scrape.work {
         registry.register_collector(Box::new(work.clone()));
@@ -145,6 +149,15 @@ fn funnels(registry: &mut Registry, funnels: &[Funnel]) {
     registry.register("coverage_target_ratio", "The policy's slo.coverage", target);
     registry.register("slo_met", "1 when something is eligible and coverage is at least the target", met);
     registry.register("first_sync_p95_seconds", "Nearest-rank p95 of the tiny syncs of the ACTIVE connections", latency);
+}
+
+fn held(registry: &mut Registry, scrape: &Scrape) {
+    let held = Family::<Labels, Gauge>::default();
+    for funnel in scrape.funnels.iter().take(MAX_NAMESPACES) {
+        let labels: Labels = vec![("namespace", funnel.namespace.clone())];
+        held.get_or_create(&labels).set(count(scrape.held.get(&funnel.namespace).copied().unwrap_or_default()));
+    }
+    registry.register("connections_held", "Connections that stay as they are until a change is confirmed", held);
 }
 
 fn credentials(registry: &mut Registry, providers: &[ProviderUsage]) {

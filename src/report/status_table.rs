@@ -75,7 +75,7 @@ pub fn list(all: &[StatusLine], shown: &[StatusLine], options: &ListOptions, now
         return "no connections yet; put an intent into the intents folder, or push one to POST /connections/onboard\n"
             .to_string();
     }
-    let mut text = format!("{}: {}\n", counted(all.len(), "connection"), counts(all));
+    let mut text = format!("{}: {}\n", counted(all.len(), "connection"), counts(all.iter().map(|line| line.status)));
     if !options.selects_all() {
         let _ = writeln!(text, "{} of them shown", shown.len());
     }
@@ -102,10 +102,11 @@ pub fn list(all: &[StatusLine], shown: &[StatusLine], options: &ListOptions, now
 }
 
 /// The number of connections in each state, the most urgent first.
-fn counts(lines: &[StatusLine]) -> String {
+#[must_use]
+pub fn counts(states: impl IntoIterator<Item = State>) -> String {
     let mut counts: BTreeMap<State, usize> = BTreeMap::new();
-    for line in lines {
-        *counts.entry(line.status).or_default() += 1;
+    for state in states {
+        *counts.entry(state).or_default() += 1;
     }
     counts.iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
 }

@@ -226,9 +226,11 @@ fn the_plan() {
             resource_ids: intent.resource_ids,
             calls,
             blocked: blocked.map(str::to_string),
+            held: false,
         }
     };
     let planned = PlanReport {
+        as_of: AT,
         now: vec![
             attempt(Why::New, vec![call("/openapi.json"), call("/orders"), call("/orders")], None),
             attempt(Why::PolicyChanged, Vec::new(), Some("source type openapi is not on the policy's allowlist")),
@@ -247,7 +249,9 @@ fn the_plan() {
             call: PlannedCall { method: "POST".to_string(), host: "hooks.acme.example".to_string(), path: "/aam".to_string() },
             on: vec![EventType::StateChanged, EventType::Drift],
         }],
+        ..PlanReport::default()
     };
+    let planned = planned.with_totals();
     let idle = PlanReport { waiting: 2, next_due: Some(AT), ..PlanReport::default() };
     shown("report_plan", &format!("{}\n{}\n{}", plan::text(&planned), plan::text(&idle), plan::text(&PlanReport::default())));
     assert!(!planned.is_empty() && idle.is_empty());

@@ -172,6 +172,7 @@ fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
     Scrape {
         version: app.info.version.clone(),
         funnels,
+        held: handle.holds.load().holds.iter().map(|hold| (hold.namespace.clone(), hold.departures.len())).collect(),
         attempts_in_flight: handle.attempts_in_flight(),
         intake_problems: handle.problems.load().len(),
         trouble: !handle.trouble.load().is_empty(),

@@ -165,6 +165,6 @@ async fn the_errors_of_aam_heal_are_fixed_as_they_say() {
     let output = workspace.command(&["heal", "--port", &port]).env("AAM_TOKEN", token.expose()).output().expect("it runs");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let (code, message) = heal(&workspace, &["not-an-id"]);
-    assert!(code == Some(1) && message.contains("aam status lists the connections"), "{message}");
+    assert!(code == Some(64) && message.contains("aam status lists the connections"), "{message}");
     assert_eq!(workspace.run(&["status"]).status.code(), Some(0));
 }

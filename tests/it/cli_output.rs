@@ -222,6 +222,7 @@ fn the_debt_gate_explains_its_verdict() {
     assert_text(&workspace, "gate_approved", &gate(&["--approve", "CONTINUE 90 RUN"]));
     workspace.replace("DEBT.md", head.as_bytes());
     assert_text(&workspace, "gate_passed", &gate(&[]));
+    assert_text(&workspace, "gate_details", &gate(&["--details"]));
     std::fs::remove_file(workspace.path("DEBT.md")).expect("remove");
     assert_text(&workspace, "gate_without_debt_file", &gate(&[]));
 }

@@ -236,7 +236,7 @@ async fn aam_families_explains_the_fields_of_a_credential() {
         }
     }
     let wrong = workspace.run(&["families", "githb"]);
-    assert!(wrong.status.code() == Some(78) && stderr(&wrong).contains("did you mean github?"), "{}", stderr(&wrong));
+    assert!(wrong.status.code() == Some(64) && stderr(&wrong).contains("did you mean github?"), "{}", stderr(&wrong));
 }
 
 /// A custom source has the fields of its manifest's spec. A token fits only where the manifest expects one.

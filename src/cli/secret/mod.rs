@@ -87,7 +87,7 @@ pub fn variable(name: &str) -> Result<String, String> {
 
 impl Context<'_> {
     fn set(&self, name: &str) -> CommandResult {
-        let name = &variable(name).map_err(CommandError::new)?;
+        let name = &variable(name).map_err(CommandError::usage)?;
         let value = input::read(name).map_err(CommandError::new)?;
         usable(value.clone(), "the value", &format!("aam secret set {name}"))
             .map_err(|failure| CommandError::new(format!("{}; nothing was stored\nfix: {}", failure.title, failure.fix)))?;
@@ -112,7 +112,7 @@ impl Context<'_> {
     }
 
     fn remove(&self, name: &str) -> CommandResult {
-        let name = &variable(name).map_err(CommandError::new)?;
+        let name = &variable(name).map_err(CommandError::usage)?;
         let path = self.folder.path.join(name).display().to_string();
         if !self.folder.remove(name).map_err(CommandError::new)? {
             return Err(CommandError::new(format!("{path} does not exist; aam secret list shows what is stored")));

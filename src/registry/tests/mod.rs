@@ -1,5 +1,6 @@
 //! Tests of the registry with real files.
 
+mod answers;
 mod appends;
 mod attempts;
 mod earlier;
