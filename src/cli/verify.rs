@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 /// Exits with 0 if the file and the chain are intact, and otherwise with 1 and the first broken row or what is damaged.
 pub fn run(common: &CommonOptions) -> CommandResult {
-    let verdict = Reader::open(&common.registry)?.verify()?;
+    let verdict = Reader::open_any_version(&common.registry)?.verify()?;
     let rows = counted(usize::try_from(verdict.rows).unwrap_or(usize::MAX), "row");
     if let Some((seq, reason)) = &verdict.broken {
         common.print("", &verdict);
