@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 /// Verifies the registry and shows how far it has come.
 async fn verdict(common: &CommonOptions) -> Result<Verdict, CommandError> {
-    let (reader, state) = (Reader::open(&common.registry)?, Arc::new(VerifyProgress::default()));
+    let (reader, state) = (Reader::open_any_version(&common.registry)?, Arc::new(VerifyProgress::default()));
     let of_thread = Arc::clone(&state);
     let work = tokio::task::spawn_blocking(move || reader.verify_with(&of_thread));
     let reading = || match (state.rows.load(Ordering::Relaxed), state.total.load(Ordering::Relaxed)) {

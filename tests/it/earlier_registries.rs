@@ -27,6 +27,8 @@ async fn an_upgrade_keeps_every_connection_and_its_history() {
         let backup = workspace.run(&["backup", "before.db", "--format", "json"]);
         let backup: Value = serde_json::from_str(&stdout(&backup)).unwrap_or_else(|_| panic!("{}", stderr(&backup)));
         assert_eq!(backup["connections"], 10, "{version}: {backup}");
+        // So is its verification, also of a backup that was made years ago.
+        assert_eq!(workspace.rows(), backup["rows"].as_u64().expect("rows"), "{version}");
         let status = workspace.run(&["status"]);
         if !status.status.success() {
             assert!(stderr(&status).contains("start aam serve or aam once to migrate it"), "{version}: {}", stderr(&status));

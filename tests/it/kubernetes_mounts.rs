@@ -50,7 +50,7 @@ async fn updates_of_config_maps_are_followed_at_once() {
     let workspace = Workspace::new();
     let path = |name: &str| workspace.path(&format!("data/{name}.csv")).display().to_string();
     let document = |name: &str| intent("filesource", &workspace.csv(&format!("{name}.csv"), 3)).to_string();
-    let policy = |coverage: &str| {
+    let policy = |coverage: f64| {
         let data = workspace.path("data");
         // Without the watch, the next scan would be an hour away.
         format!(
@@ -59,21 +59,21 @@ async fn updates_of_config_maps_are_followed_at_once() {
         )
     };
     let mut policies = ConfigMap::new(workspace.path("policy"));
-    policies.update(&[("policy.yaml", policy("0.9"))]);
+    policies.update(&[("policy.yaml", policy(0.9))]);
     let mut intents = ConfigMap::new(workspace.path("intents"));
     intents.update(&[("a.json", document("a")), ("b.json", document("b"))]);
     let daemon = workspace.serve().await;
     daemon.until_state(&path("a"), "ACTIVE").await;
     daemon.until_state(&path("b"), "ACTIVE").await;
     // One name comes, one goes, one is the same: after each of several updates, so that the watch of a removed folder is no help.
-    for (coverage, present, gone) in [("0.8", "c", "b"), ("0.7", "b", "c"), ("0.6", "c", "b")] {
+    for (coverage, present, gone) in [(0.8, "c", "b"), (0.7, "b", "c"), (0.6, "c", "b")] {
         intents.update(&[("a.json", document("a")), (&format!("{present}.json"), document(present))]);
         daemon.until_state(&path(present), "ACTIVE").await;
         daemon.until_state(&path(gone), "RETIRED").await;
         policies.update(&[("policy.yaml", policy(coverage))]);
         until("the policy is in force", || async {
             let body = daemon.get("/dashboard.json").await.body;
-            (body["funnel"]["target"].to_string() == coverage, body["funnel"].to_string())
+            (body["funnel"]["target"] == coverage, body["funnel"].to_string())
         })
         .await;
     }
