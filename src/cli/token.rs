@@ -95,7 +95,7 @@ pub fn run(common: &CommonOptions, command: &TokenCommand) -> CommandResult {
     }
     let value = serde_json::json!({
         "token": token, "sha256": sha256, "name": options.name, "scopes": options.scopes, "namespaces": namespaces,
-        "expires": expires.map(Timestamp::rfc3339), "entries": entries, "note": admin.note,
+        "expires": expires.map(shown), "entries": entries, "note": admin.note,
     });
     common.print(&text, &value);
     Ok(ExitCode::SUCCESS)
@@ -116,6 +116,11 @@ fn end(text: &str, now: Timestamp) -> Result<Timestamp, CommandError> {
     }
 }
 
+/// An end has whole seconds.
+fn shown(end: Timestamp) -> String {
+    end.rfc3339().replace(".000Z", "Z")
+}
+
 fn entry(options: &NewToken, namespaces: &[String], expires: Option<Timestamp>, sha256: &Digest) -> String {
     let list = |items: &[String]| items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", ");
     let mut entry = format!(
@@ -126,7 +131,7 @@ fn entry(options: &NewToken, namespaces: &[String], expires: Option<Timestamp>, 
         list(namespaces)
     );
     if let Some(end) = expires {
-        let _ = write!(entry, ", expires: {}", quoted(&end.rfc3339()));
+        let _ = write!(entry, ", expires: {}", quoted(&shown(end)));
     }
     for (key, items) in [("locators", &options.locators), ("hosts", &options.hosts)] {
         if !items.is_empty() {
