@@ -8,7 +8,8 @@ with the default policy and the default caps. The company's file says which inte
 those without a credential, unsanctioned, of unknown systems, and with a mistake. All are saved at once.
 
 The bound is the shortest time that caps and latencies allow: for each account, the calls of its connections go through its rate,
-burst and concurrency, one connection after the other.
+burst and concurrency, one connection after the other. A connection with a mistake makes one call, which finds it out; nothing
+tells these connections from the others before, so their calls are spread evenly among those of their account.
 
 Then it does the same again, kills the daemon in the middle, starts it again, and counts what was repeated.
 
@@ -103,7 +104,9 @@ def intents(company, data):
 class Bound:
     """The shortest times at which connections can be ACTIVE, from calls, caps and latency. All times are in seconds."""
 
-    def __init__(self, families, company):
+    def __init__(self, families, company, wanted):
+        # A mistake of an account that all connections of the family share.
+        self.mistakes = accounts(intent for intent in wanted if intent.state == "ERROR")
         self.families = {family["id"]: family for family in families}
         least, most = company["latency_ms"]
         self.latency = (least + most) / 2000
@@ -113,15 +116,15 @@ class Bound:
             family, times = item.split("=")
             self.outages[family] = tuple(float(part) for part in times.rstrip("s").split(".."))
 
-    def of_account(self, family, count):
-        """The times for `count` connections of one account, in order."""
+    def of_account(self, family, count, mistakes=0):
+        """The times for `count` connections of one account with this many connections with a mistake beside them, in order."""
         known = self.families[family]
         cap, calls = known["cap"], (known["calls"] or {}).get("onboarding", 0)
         if family in self.throttle:
             calls *= 1 + 1 / int(self.throttle[family])
         times = []
         for index in range(1, count + 1):
-            total = calls * index
+            total = calls * index + mistakes * index / count
             rate = max(0.0, total - cap["burst"]) / cap["per_second"]
             work = total * self.latency / min(cap["concurrency"], max(1, calls))
             times.append(max(rate + self.latency, work))
@@ -130,8 +133,28 @@ class Bound:
         return [at if at < start else at + max(0.0, end - start) for at in times]
 
     def times(self, wanted):
-        accounts = collections.Counter((intent.family, intent.account) for intent in wanted)
-        return sorted(at for (family, _), count in accounts.items() for at in self.of_account(family, count))
+        return sorted(at for (family, account), count in accounts(wanted).items() for at in self.of_account(family, count, self.mistakes[family, account]))
+
+    def latest_accounts(self, wanted, active_at, calls):
+        """Rows for the accounts whose last connection is the furthest behind its bound: what makes the whole late."""
+        last, made = collections.defaultdict(float), collections.Counter(one["family"] for one in calls)
+        for intent in wanted:
+            account = intent.family, intent.account
+            last[account] = max(last[account], active_at.get(intent.key(), 0.0))
+        rows = []
+        for (family, account), count in accounts(wanted).items():
+            bound = self.of_account(family, count, self.mistakes[family, account])[-1]
+            rows.append((last[family, account] - bound, family, account, count, f"{last[family, account]:.1f} s", f"{bound:.1f} s", made[family]))
+        # A family has one row: its latest account.
+        latest = {}
+        for row in sorted(rows, reverse=True):
+            latest.setdefault(row[1], row[1:])
+        return [("latest accounts", "", "connections", "last ACTIVE", "bound", "calls of the family"), *list(latest.values())[:8]]
+
+
+def accounts(intents):
+    """How many of the intents each account has."""
+    return collections.Counter((intent.family, intent.account) for intent in intents)
 
 
 def quantile(times, share):
@@ -149,7 +172,7 @@ class Run:
         more = [f"--latency={company['latency_ms'][0]}..{company['latency_ms'][1]}ms"]
         more += [f"--outage={item}" for item in company["outages"]] + [f"--throttle={item}" for item in company["throttle"]]
         self.sandbox = vendors.Sandbox(options.sandbox, self.folder, more)
-        self.states, self.active_at, self.began = {}, [], None
+        self.states, self.active_at, self.began = {}, {}, None
         for intent in wanted:
             # AAM's own API is one of the sources.
             intent.id = intent.id.replace("{port}", str(self.port))
@@ -200,9 +223,10 @@ class Run:
             cursor = page.get("next_cursor")
             query = f"/connections?namespace=autonomy&limit=200&cursor={cursor}" if cursor else None
         self.states = found
-        active = sum(one["status"] == "ACTIVE" for one in found.values())
-        self.active_at += [time.monotonic() - self.began] * (active - len(self.active_at))
-        return active
+        active = [key for key, one in found.items() if one["status"] == "ACTIVE"]
+        for key in active:
+            self.active_at.setdefault(key, time.monotonic() - self.began)
+        return len(active)
 
     def follow(self, until):
         """Follows the run until `until` connections are ACTIVE."""
@@ -252,8 +276,7 @@ def beyond(families, wanted, calls):
     """
     problems = collections.Counter()
     by_account = collections.defaultdict(list)
-    accounts = collections.Counter((intent.family, intent.account) for intent in wanted)
-    shared = {family for (family, _), count in accounts.items() if count > 1}
+    shared = {family for (family, _), count in accounts(wanted).items() if count > 1}
     for one in calls:
         if one["violation"]:
             problems[f"{one['family']}: {one['method']} {one['host']}{one['path']}: {one['violation']}"] += 1
@@ -286,22 +309,26 @@ def table(rows):
 def first_run(options, company, wanted, secrets, families):
     """The whole day, measured. Returns the problems."""
     possible = [intent for intent in wanted if intent.state == "ACTIVE"]
-    bound = Bound(families.values(), company).times(possible)
+    bounds = Bound(families.values(), company, wanted)
+    bound = bounds.times(possible)
     with Run(options, company, wanted, secrets, "whole") as run:
         run.save()
         problems = run.follow(len(possible)) or run.settle()
         funnel = run.get("/metrics/funnel?namespace=autonomy")
         calls = run.calls()
+    (ROOT / run.folder / "calls.json").write_text(json.dumps(calls), encoding="utf-8")
     rows = [("ACTIVE", "time", "bound", "ratio")]
     for name, share in (("50 %", 0.5), ("90 %", 0.9), ("all", 1.0)):
         if len(run.active_at) < math.ceil(share * len(possible)):
             rows.append((name, "never", f"{quantile(bound, share):.1f} s", "-"))
             continue
-        took, least = run.active_at[math.ceil(share * len(possible)) - 1], quantile(bound, share)
+        took, least = quantile(sorted(run.active_at.values()), share), quantile(bound, share)
         rows.append((name, f"{took:.1f} s", f"{least:.1f} s", f"{took / least:.2f}"))
         if share == 0.9 and took > MAX_RATIO * least:
             problems.append(f"90 % took {took / least:.2f} times the bound; the goal is {MAX_RATIO}")
     table(rows)
+    print()
+    table(bounds.latest_accounts(possible, run.active_at, calls))
     print(f"\n{len(calls)} calls of {len(wanted)} connections")
     print("\n".join(funnel["summary"]))
     eligible = sum(intent.state in ("ACTIVE", "NETWORK_BLOCKED", "HEALING", "ERROR") for intent in wanted)

@@ -95,6 +95,12 @@ impl Turns {
         };
         wait
     }
+
+    /// Lets the next attempt of `connection` begin without waiting behind the others, because the source throttled the
+    /// attempt that has its turn now: what is left of this turn would be lost, and the connection would be the last one.
+    fn keep(&mut self, connection: ConnectionId, now: Duration) {
+        self.granted.insert(connection, now);
+    }
 }
 
 /// The budgets that all connections of one vendor account share.
@@ -209,6 +215,7 @@ impl Account {
 
     /// Stops all calls to the account for `wait`, because the source asked for it. Returns the failure to report.
     pub fn park(&self, caller: &Caller, wait: Duration, now: Timestamp, reason: &str) -> Failure {
+        locked(&self.turns).keep(caller.connection, self.started.elapsed());
         self.stop(caller, wait, now, (reason, true))
     }
 
@@ -319,22 +326,32 @@ fn slots(cap: &Cap) -> usize {
 }
 
 fn whose(caller: &Caller) -> String {
+    if is_webhook(caller) {
+        return format!("the webhook at {}", caller.account);
+    }
     format!("{} account {}", caller.family, caller.account)
 }
 
-fn policy_key(caller: &Caller, figure: &str) -> String {
+/// Returns the key of the policy that sets a limit, or `None` if the limit is fixed.
+fn policy_key(caller: &Caller, figure: &str) -> Option<String> {
     match &*caller.family {
         // These are not families: the hosts that credentials come from have budgets of their own.
-        "vault" => format!("credentials.caps.vault.{figure}"),
-        "token" => format!("credentials.caps.tokens.{figure}"),
-        family => format!("caps.families.{family}.{figure}"),
+        "vault" => Some(format!("credentials.caps.vault.{figure}")),
+        "token" => Some(format!("credentials.caps.tokens.{figure}")),
+        _ if is_webhook(caller) => None,
+        family => Some(format!("caps.families.{family}.{figure}")),
     }
+}
+
+fn is_webhook(caller: &Caller) -> bool {
+    *caller.family == *super::webhook::FAMILY
 }
 
 fn spent(caller: &Caller, now: Timestamp) -> Failure {
     let (limit, next) = (caller.cap.per_day, now.next_day());
     let title = format!("the daily budget of {} is used up: {limit} calls a day", whose(caller));
-    let fix = format!("wait until {next}, or raise {} in the policy (now {limit})", policy_key(caller, "per_day"));
+    let raise = policy_key(caller, "per_day").map(|key| format!(", or raise {key} in the policy (now {limit})"));
+    let fix = format!("wait until {next}{}", raise.unwrap_or_default());
     Failure::new(Class::Throttled, title, fix).after(next.since(now))
 }
 
@@ -347,20 +364,18 @@ fn unwritten(caller: &Caller, error: &str) -> Failure {
 fn busy(caller: &Caller) -> Failure {
     let max_calls = caller.cap.concurrency;
     let title = format!("AAM's own limit of concurrent calls for {} is reached: {max_calls}", whose(caller));
-    let fix = format!(
-        "no action is required: AAM retries automatically; to go faster, raise {} in the policy (now {max_calls})",
-        policy_key(caller, "concurrency")
-    );
+    let raise = policy_key(caller, "concurrency");
+    let raise = raise.map(|key| format!("; to go faster, raise {key} in the policy (now {max_calls})")).unwrap_or_default();
+    let fix = format!("no action is required: AAM retries automatically{raise}");
     Failure::new(Class::Throttled, title, fix).after(Duration::from_secs(1))
 }
 
 fn too_fast(caller: &Caller, wait: Duration) -> Failure {
     let rate = caller.cap.per_second;
     let title = format!("AAM's own rate limit for {} is reached: {rate} calls a second", whose(caller));
-    let fix = format!(
-        "no action is required: AAM retries automatically; to go faster, raise {} in the policy (now {rate})",
-        policy_key(caller, "per_second")
-    );
+    let raise = policy_key(caller, "per_second");
+    let raise = raise.map(|key| format!("; to go faster, raise {key} in the policy (now {rate})")).unwrap_or_default();
+    let fix = format!("no action is required: AAM retries automatically{raise}");
     Failure::new(Class::Throttled, title, fix).after(wait)
 }
 
@@ -372,10 +387,10 @@ fn share_used(caller: &Caller, until: Timestamp) -> Failure {
 }
 
 fn throttled(caller: &Caller, until: Timestamp) -> Failure {
-    let title = format!("rate limited by the source: {}", whose(caller));
-    let fix = format!(
-        "no action is required: AAM calls again after {until}; if this happens again, lower {} in the policy",
-        policy_key(caller, "per_second")
-    );
+    let by = if is_webhook(caller) { "the receiver" } else { "the source" };
+    let title = format!("rate limited by {by}: {}", whose(caller));
+    let lower = policy_key(caller, "per_second");
+    let lower = lower.map(|key| format!("; if this happens again, lower {key} in the policy")).unwrap_or_default();
+    let fix = format!("no action is required: AAM calls again after {until}{lower}");
     Failure::new(Class::Throttled, title, fix)
 }

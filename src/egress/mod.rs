@@ -171,6 +171,8 @@ pub struct Session {
     retries_statuses: bool,
     /// Whether a throttled response is returned. See [`Session::leaving_waits`].
     leaves_waits: bool,
+    /// Whether a response whose body is too long or does not arrive whole is returned, with an empty body.
+    optional_bodies: bool,
     /// The maximum number of concurrent calls. See [`Session::concurrency`].
     concurrency: usize,
     /// The bytes that the attempt holds.
@@ -225,7 +227,7 @@ impl Egress {
         let (counters, passes, lost_response) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
         let memory = self.memory.attempt(caller.policy.reconcile.memory);
-        let (retries_statuses, leaves_waits, authorities) = (true, false, None);
+        let (retries_statuses, leaves_waits, optional_bodies, authorities) = (true, false, false, None);
         Session {
             egress: Arc::clone(self),
             caller,
@@ -234,6 +236,7 @@ impl Egress {
             lost_response,
             retries_statuses,
             leaves_waits,
+            optional_bodies,
             concurrency,
             memory,
             authorities,

@@ -380,6 +380,10 @@ impl<'a> CallInFlight<'a> {
             _ => (HealthSignal::Alive, String::new()),
         };
         match read(max_bytes).await {
+            Err((bytes, _)) if self.session.optional_bodies => {
+                self.end(signal, &reason, status, bytes, "");
+                Try::Done(Ok(HttpResponse { status, headers, body: Bytes::new(), url: self.url.clone() }))
+            }
             Err((bytes, BodyError::NeedsMemory(needed))) => {
                 self.session.lost_response.store(true, Ordering::Relaxed);
                 self.end(signal, &reason, status, bytes, "memory");

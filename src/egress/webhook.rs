@@ -4,7 +4,7 @@
 //! value of [`Method`](super::Method) stands for them: a connector, which has nothing but a [`Session`](super::Session),
 //! cannot send one. `tests/tidy.rs` checks that only the notifier does.
 
-use super::{Caller, Egress, HttpResponse, send};
+use super::{Caller, Egress, HttpResponse, Session, send};
 use crate::credentials::Secret;
 use crate::model::{Class, ConnectionId, Failure, Posts};
 use crate::policy::parse::has_host;
@@ -13,10 +13,13 @@ use bytes::Bytes;
 use std::sync::Arc;
 use url::Url;
 
+/// What stands for the family of a [`Caller`] that sends messages.
+pub(super) const FAMILY: &str = "webhook";
+
 /// The messages that one host receives. Slack accepts one message per second (docs.slack.dev, "Rate limits").
 const CAP: Cap = Cap { per_second: 1.0, burst: 10, per_day: 20_000, concurrency: 2 };
 
-/// The maximum size of the response of a webhook in bytes. Only an excerpt of it is ever shown.
+/// The maximum size of the response of a webhook in bytes. A longer one is left out.
 pub(super) const MAX_RESPONSE_BYTES: u64 = 64 << 10;
 
 /// A message to a webhook.
@@ -56,12 +59,14 @@ impl Egress {
         }
         let session = self.session(Caller {
             connection: ConnectionId::derive("", "webhook", std::slice::from_ref(&webhook.name)),
-            family: "webhook".into(),
+            family: FAMILY.into(),
             account: post.url.origin().ascii_serialization(),
             cap: CAP,
             policy: Arc::clone(policy),
             posts: Arc::new(Posts::default()),
         });
-        send::webhook(&session.without_status_retries(), post).await
+        // The status says whether the message was accepted.
+        let session = Session { optional_bodies: true, ..session.without_status_retries() };
+        send::webhook(&session, post).await
     }
 }

@@ -1,6 +1,7 @@
 //! What the policy supplies for the candidates that a discovery tool hands over: a candidate names a vendor and has no
 //! locator, owner or evidence of its own.
 
+use crate::families::aliases;
 use crate::model::{Locator, Risk};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -65,15 +66,22 @@ impl Handoff {
         self.statuses.get(&status.to_lowercase()).cloned().unwrap_or_else(|| status.to_string())
     }
 
-    /// Returns the entry for a vendor, by its name or by the key of the asset, which is often a domain.
+    /// Returns the entry for a vendor, by its name or by the key of the asset, which is often a domain. If no entry has
+    /// the name, it is the entry whose source type has the name as another name, if there is one such entry only.
     #[must_use]
     pub fn vendor(&self, vendor_name: Option<&str>, asset_key: &str) -> Option<(&str, &HandoffVendor)> {
-        let find = |text: &str| {
+        let named = |text: &str| {
             let wanted = vendor_key(text);
-            let mut entries = self.vendors.iter();
-            entries.find(|(name, _)| vendor_key(name) == wanted).map(|(name, entry)| (name.as_str(), entry))
+            self.vendors.iter().find(|(name, _)| vendor_key(name) == wanted)
         };
-        vendor_name.and_then(find).or_else(|| find(asset_key))
+        let of_source_type = |text: &str| {
+            let source_type = aliases::source_type(text)?;
+            let mut entries = self.vendors.iter().filter(|(_, entry)| entry.source_type == source_type);
+            entries.next().filter(|_| entries.next().is_none())
+        };
+        let found = vendor_name.and_then(named).or_else(|| named(asset_key));
+        let found = found.or_else(|| vendor_name.and_then(of_source_type)).or_else(|| of_source_type(asset_key));
+        found.map(|(name, entry)| (name.as_str(), entry))
     }
 
     /// Returns the namespace that the policy gives to a tenant or entity.
@@ -110,6 +118,28 @@ mod tests {
         }
         assert_ne!(vendor_key("salesforce.com"), vendor_key("salesforce"));
         assert_eq!(vendor_key(" -_ "), "");
+    }
+
+    #[test]
+    fn a_vendor_is_found_by_another_name_of_its_source_type_if_one_entry_has_it() {
+        let entry = |source_type: &str| HandoffVendor {
+            source_type: source_type.into(),
+            resource_ids: Vec::new(),
+            credential_locator: None,
+            owner: HandoffOwner { user: "owner@acme.example".into(), confidence: 1.0, why: "admin".into() },
+            risk_level: Risk::Low,
+            evidence_source: "CMDB".into(),
+        };
+        let vendors = [("Salesforce", "salesforce"), ("Atlassian wiki", "confluence"), ("Tables", "postgres"), ("More", "postgres")];
+        let vendors = vendors.map(|(name, source_type)| (name.to_string(), entry(source_type)));
+        let handoff = Handoff { vendors: vendors.into(), ..Handoff::default() };
+        let found = |name: Option<&str>, key: &str| handoff.vendor(name, key).map(|(name, _)| name.to_string());
+        assert_eq!(found(Some("SFDC"), "x"), Some("Salesforce".into()));
+        assert_eq!(found(None, "salesforce.com"), Some("Salesforce".into()));
+        assert_eq!(found(Some("Confluence Cloud"), "x"), Some("Atlassian wiki".into()));
+        assert_eq!(found(Some("PostgreSQL"), "x"), None, "two entries have the source type");
+        assert_eq!(found(Some("PostgreSQL"), "tables"), Some("Tables".into()), "the name of an entry comes first");
+        assert_eq!(found(Some("Jira"), "x"), None);
     }
 
     #[test]

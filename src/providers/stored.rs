@@ -12,9 +12,10 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The number of reads of one folder that run at the same time.
 const MAX_READS: usize = 4;
@@ -32,8 +33,36 @@ pub struct StoredSecret {
 
 /// Limits the reads of each folder.
 pub struct FolderReads {
-    folders: Mutex<HashMap<PathBuf, Arc<Semaphore>>>,
+    folders: Mutex<HashMap<PathBuf, Arc<ReadLimit>>>,
     timeout: Duration,
+}
+
+/// The limit of one folder.
+struct ReadLimit {
+    permits: Arc<Semaphore>,
+    /// The number of reads that have ended. While it grows, the folder answers, and waiting for a permit is no failure.
+    ended: AtomicU64,
+}
+
+impl ReadLimit {
+    fn new() -> ReadLimit {
+        ReadLimit { permits: Arc::new(Semaphore::new(MAX_READS)), ended: AtomicU64::new(0) }
+    }
+
+    /// Waits for a permit as long as other reads of the folder end. Returns `None` if none of them ends within `timeout`.
+    async fn permit(&self, timeout: Duration) -> Option<OwnedSemaphorePermit> {
+        let acquired = Arc::clone(&self.permits).acquire_owned();
+        tokio::pin!(acquired);
+        loop {
+            let ended = self.ended.load(Ordering::Relaxed);
+            match tokio::time::timeout(timeout, &mut acquired).await {
+                // The semaphore is never closed.
+                Ok(permit) => return permit.ok(),
+                Err(_) if self.ended.load(Ordering::Relaxed) == ended => return None,
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 impl Default for FolderReads {
@@ -55,34 +84,38 @@ impl FolderReads {
         locator: &str,
         open: impl FnOnce() -> std::io::Result<File> + Send + 'static,
     ) -> Result<Option<StoredSecret>, Failure> {
-        let permits = {
+        let limit = {
             let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(folders.entry(folder.to_path_buf()).or_insert_with(|| Arc::new(Semaphore::new(MAX_READS))))
+            Arc::clone(folders.entry(folder.to_path_buf()).or_insert_with(|| Arc::new(ReadLimit::new())))
         };
         let shown = path.display().to_string();
-        let read = async {
-            let permit = permits.acquire_owned().await;
-            tokio::task::spawn_blocking(move || {
-                // The permit is given back when the read ends, not when the attempt stops waiting for it.
-                let _permit = permit;
-                let file = open()?;
+        let Some(permit) = limit.permit(self.timeout).await else { return Err(self.no_answer(folder)) };
+        let read = tokio::task::spawn_blocking(move || {
+            // The permit is given back when the read ends, not when the attempt stops waiting for it.
+            let _permit = permit;
+            let read = open().and_then(|file| {
                 let is_exposed = is_exposed(&file);
                 operator_file::read_open(file, MAX_SECRET_BYTES).map(|bytes| (bytes, is_exposed))
-            })
-            .await
-        };
+            });
+            limit.ended.fetch_add(1, Ordering::Relaxed);
+            read
+        });
         match tokio::time::timeout(self.timeout, read).await {
             Ok(Ok(Ok((bytes, is_exposed)))) => secret(bytes, &shown, locator)
                 .map(|credential| Some(StoredSecret { credential, warning: is_exposed.then(|| exposed(&shown)) })),
             Ok(Ok(Err(error))) if error.kind() == ErrorKind::NotFound => Ok(None),
             Ok(Ok(Err(error))) => Err(unreadable(&shown, locator, &error)),
             Ok(Err(defect)) => Err(Failure::new(Class::Bug, format!("reading {shown} failed: {defect}"), "please report this")),
-            Err(_) => Err(Failure::new(
-                Class::Remote,
-                format!("the folder {} did not answer within {} s", folder.display(), self.timeout.as_secs()),
-                "check the mount: df, mount, dmesg; AAM tries again automatically",
-            )),
+            Err(_) => Err(self.no_answer(folder)),
         }
+    }
+
+    fn no_answer(&self, folder: &Path) -> Failure {
+        Failure::new(
+            Class::Remote,
+            format!("the folder {} did not answer within {} s", folder.display(), self.timeout.as_secs()),
+            "check the mount: df, mount, dmesg; AAM tries again automatically",
+        )
     }
 }
 
@@ -243,7 +276,21 @@ fn is_mounted_secret(_: &File) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
+
+    #[tokio::test]
+    async fn a_read_waits_for_others_as_long_as_the_folder_answers() {
+        let reads = FolderReads { timeout: Duration::from_millis(200), ..FolderReads::default() };
+        let folder = Path::new("folder");
+        // A read of 50 ms: 40 reads, four at a time, take longer than the timeout of one.
+        let slow = || {
+            std::thread::sleep(Duration::from_millis(50));
+            Err(std::io::Error::from(ErrorKind::NotFound))
+        };
+        let all = (0..40).map(|_| reads.read(folder, folder, "env:A", slow));
+        let failures = futures_util::future::join_all(all).await.into_iter().filter(Result::is_err).count();
+        assert_eq!(failures, 0, "a read failed although the folder answers");
+    }
 
     #[tokio::test]
     async fn a_mount_that_does_not_answer_takes_a_few_threads_and_only_its_own_secrets() {

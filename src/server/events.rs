@@ -8,7 +8,7 @@ use super::app::App;
 use super::auth::Caller;
 use super::connections::ClientConnection;
 use super::problem::ApiProblem;
-use super::request::{ApiRequest, ApiResult, insert_header};
+use super::request::{ApiRequest, ApiResult, insert_header, namespace_name};
 use crate::event_log::{EventReader, Page};
 use crate::events::{Event, EventFilter, EventId, EventType};
 use crate::model::Digest;
@@ -148,12 +148,12 @@ pub async fn events(request: ApiRequest) -> ApiResult {
 
 fn filter(request: &ApiRequest, caller: &Caller) -> Result<EventFilter, ApiProblem> {
     let list = |name| request.query.get(name).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>()).unwrap_or_default();
-    let namespaces: Vec<String> = list("namespace").into_iter().map(str::to_string).collect();
+    let namespaces: Vec<String> = list("namespace").into_iter().map(namespace_name).collect();
     for namespace in &namespaces {
         caller.require_namespace(namespace)?;
     }
     let parse = |name: &str| {
-        EventType::parse(name).ok_or_else(|| {
+        EventType::parse(&name.to_ascii_lowercase()).ok_or_else(|| {
             let all = EventType::ALL.map(EventType::as_str).join(", ");
             ApiProblem::bad_request(format!("type must be a list of these, separated by commas: {all}."))
         })

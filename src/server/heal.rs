@@ -1,12 +1,14 @@
 //! Checks connections again immediately. A connection becomes ACTIVE only through an attempt that passes.
 
 use super::health::health_of;
-use super::onboard::{self, add_preference_applied, current_funnel, deadline, require_writable, wait_until_settled};
+use super::onboard::{
+    self, add_preference_applied, current_funnel, deadline, require_writable, wait_until_all_settled, wait_until_settled,
+};
 use super::openapi::enums::HealableState;
 use super::problem::ApiProblem;
 use super::problem_code::ProblemCode;
 use super::read::connection_result;
-use super::request::{ApiRequest, ApiResult, insert_header, json};
+use super::request::{ApiRequest, ApiResult, insert_header, json, namespace_name};
 use crate::funnel::Funnel;
 use crate::model::{ConnectionId, State};
 use crate::report::result::ConnectionResult;
@@ -33,8 +35,9 @@ pub struct HealRequest {
     #[schema(value_type = Option<HealableState>)]
     pub state: Option<String>,
     /// The ids of the connections to check, whatever their state and in any namespace of the token; at most 10,000.
-    /// Cannot be combined with the other fields.
+    /// Cannot be combined with the other fields. A body that is an array is this list.
     #[serde(default)]
+    #[schema(nullable = false)]
     pub ids: Option<Vec<String>>,
 }
 
@@ -121,9 +124,15 @@ async fn check(request: &ApiRequest) -> Result<CheckedConnection, ApiProblem> {
     if state == State::Retired {
         return Err(ApiProblem::new(StatusCode::CONFLICT, ProblemCode::Retired, "Connection is retired", RETIRED));
     }
-    let since = request.app.handle.clock.now();
-    request.app.handle.heal([id]);
-    let settled = wait_until_settled(request, id, since, deadline(request)).await;
+    let (handle, since) = (&request.app.handle, request.app.handle.clock.now());
+    // Nothing is called for such a connection until the change is confirmed or undone, so there is nothing to wait for.
+    let is_paused = handle.holds.load().get(id).is_some_and(|(_, departure)| !departure.checkable);
+    let settled = if is_paused {
+        false
+    } else {
+        handle.heal([id]);
+        wait_until_settled(request, id, since, deadline(request)).await
+    };
     Ok(CheckedConnection { id, settled, may_read: request.caller()?.may_read(&namespace) })
 }
 
@@ -145,7 +154,7 @@ pub async fn heal_many(mut request: ApiRequest) -> ApiResult {
         None => HealRequest::default(),
     };
     let by_id = heal.ids.is_some();
-    let namespace = heal.namespace.clone().unwrap_or_else(|| request.app.handle.policy().namespace.clone());
+    let namespace = heal.namespace.as_deref().map(namespace_name).unwrap_or_else(|| request.app.handle.policy().namespace.clone());
     let (ids, skipped) = match &heal.ids {
         Some(_) if heal.namespace.is_some() || heal.state.is_some() => return Err(combined()),
         Some(ids) => select_ids(&request, ids)?,
@@ -157,11 +166,8 @@ pub async fn heal_many(mut request: ApiRequest) -> ApiResult {
     };
     let since = request.app.handle.clock.now();
     request.app.handle.heal(ids.iter().copied());
-    let until = deadline(&request);
-    let mut settled = 0;
-    for id in &ids {
-        settled += usize::from(wait_until_settled(&request, *id, since, until).await);
-    }
+    wait_until_all_settled(&request, &ids, since, deadline(&request)).await;
+    let settled = ids.iter().filter(|id| request.app.handle.is_settled(**id, since)).count();
     let all = ids.len();
     let (active, mut results) = outcome(&request, ids).await?;
     let caller = request.caller()?;
@@ -192,11 +198,16 @@ fn read(body: &[u8]) -> Result<HealRequest, ApiProblem> {
             format!("The body could not be parsed as JSON: {error}."),
         )
     })?;
+    // Without this, serde would read the items of an array as the fields in their order.
+    let value = if value.is_array() { serde_json::json!({ "ids": value }) } else { value };
+    if value.get("ids").is_some_and(serde_json::Value::is_null) {
+        return Err(invalid("/ids", "is null", "send a list of ids, or leave the field out to check a namespace"));
+    }
     serde_json::from_value(value).map_err(|error| {
         invalid(
             "",
             &error.to_string(),
-            "send {\"namespace\": …, \"state\": …} or {\"ids\": [ … ]}; all fields are optional, and so is the body",
+            "send {\"namespace\": …, \"state\": …}, {\"ids\": [ … ]} or a list of ids; all fields are optional, and so is the body",
         )
     })
 }

@@ -82,7 +82,7 @@ impl ConnectionFilter {
             namespace: request.namespace()?,
             state: query.state()?,
             source_type: query.get("source_type").map(source_type),
-            since: query.get("updated_since").map(UpdatedSince::parse).transpose()?,
+            since: query.get("updated_since").map(|text| UpdatedSince::parse(text, request)).transpose()?,
             limit: query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?,
             after: query.get("cursor").map(parse_cursor).transpose()?,
         })
@@ -101,8 +101,13 @@ impl ConnectionFilter {
 }
 
 impl UpdatedSince {
-    fn parse(text: &str) -> Result<UpdatedSince, ApiProblem> {
+    /// A number after the last entry comes from another registry, of which the client has a mirror that it must not keep.
+    fn parse(text: &str, request: &ApiRequest) -> Result<UpdatedSince, ApiProblem> {
+        let head = request.app.handle.registry.snapshot().seq;
         match text.parse() {
+            Ok(seq) if seq > head => Err(ApiProblem::bad_request(format!(
+                "updated_since is after entry {head}, the last one of this registry. Read all connections again, without it."
+            ))),
             Ok(seq) => Ok(UpdatedSince::Entry(seq)),
             Err(_) => Ok(UpdatedSince::Instant(instant("updated_since", text)?)),
         }
@@ -254,10 +259,24 @@ pub fn invalid_cursor() -> ApiProblem {
 /// # Errors
 /// Returns 404 if the connection does not exist, and 503 if the registry cannot be read.
 pub fn connection_result(app: &App, id: ConnectionId) -> Result<ConnectionResult, ApiProblem> {
-    let found = [(id, find_connection(app, id)?)];
-    describe(app, &found, true, MAX_SINGLE_BODY_BYTES)?
+    result_of(app, id, find_connection(app, id)?)
+}
+
+/// Returns the result body for `known`, with the steps of its latest attempt.
+///
+/// # Errors
+/// Returns 503 if the registry cannot be read.
+pub fn result_of(app: &App, id: ConnectionId, known: Connection) -> Result<ConnectionResult, ApiProblem> {
+    describe(app, &[(id, known)], true, MAX_SINGLE_BODY_BYTES)?
         .pop()
         .ok_or_else(|| ApiProblem::defect("The connection has no result body."))
+}
+
+/// Returns what the snapshot knows of `known`, without the intent and the steps, which are read from the ledger.
+pub fn brief_result(app: &App, id: ConnectionId, known: &Connection) -> ConnectionResult {
+    let (checking, now) = (app.handle.checking(id), app.handle.clock.now());
+    let result = ConnectionResult::new(id, known, LedgerBodies::default(), checking, now);
+    ConnectionResult { held: HeldBody::new(&app.handle.holds.load(), id), ..result }
 }
 
 pub fn find_connection(app: &App, id: ConnectionId) -> Result<Connection, ApiProblem> {

@@ -72,6 +72,12 @@ pub struct ApiRequest {
     pub wait: WaitPreference,
 }
 
+/// Returns the namespace that a client means. Names of namespaces are lower case, and UUIDs are written in any case.
+#[must_use]
+pub fn namespace_name(text: &str) -> String {
+    text.trim().to_ascii_lowercase()
+}
+
 impl ApiRequest {
     /// Returns the authenticated caller.
     ///
@@ -86,11 +92,8 @@ impl ApiRequest {
     /// # Errors
     /// Returns 403 if the token does not have access to the namespace.
     pub fn namespace(&self) -> Result<String, ApiProblem> {
-        let namespace = match self.query.get("namespace") {
-            // Names of namespaces are lower case, and UUIDs are written in any case.
-            Some(name) => name.trim().to_ascii_lowercase(),
-            None => self.app.handle.policy().namespace.clone(),
-        };
+        let namespace = self.query.get("namespace").map(namespace_name);
+        let namespace = namespace.unwrap_or_else(|| self.app.handle.policy().namespace.clone());
         self.caller()?.require_namespace(&namespace)?;
         Ok(namespace)
     }

@@ -160,7 +160,7 @@ async fn a_token_sees_its_namespaces_only_and_bad_requests_are_explained() {
     let events = reader.until("ACTIVE", became("ACTIVE")).await;
     assert!(events.iter().all(|event| event.data["namespace"] == "other"), "{events:#?}");
     let mut reader =
-        EventReader::with_token(&daemon, "/events?since=0&namespace=autonomy&type=state_changed", "all-token", None).await;
+        EventReader::with_token(&daemon, "/events?since=0&namespace=AUTONOMY&type=State_Changed", "all-token", None).await;
     let event = reader.next().await.expect("an event");
     assert_eq!((event.kind.as_str(), &event.data["namespace"]), ("state_changed", &json!("autonomy")));
 

@@ -178,6 +178,15 @@ async fn the_endpoint_is_closed_until_the_policy_opens_it_and_refuses_pages_of_o
     assert_eq!((status, &body["code"]), (401, &json!("TOKEN_UNKNOWN")));
     let (status, body) = send(&daemon, &admin, &json!({"jsonrpc": "2.0", "id": 3, "x": "y".repeat(70_000)}), &[]).await;
     assert_eq!((status, &body["code"]), (413, &json!("TOO_LARGE")));
+    // A message that the protocol does not allow is a problem, whatever else the client accepts.
+    for (text, code) in [("{", "NOT_JSON"), ("{}", "BAD_REQUEST"), ("[]", "BAD_REQUEST"), ("\"x\"", "BAD_REQUEST")] {
+        let client = reqwest::Client::new();
+        let request = client.post(daemon.url("/mcp")).bearer_auth(&admin).header("content-type", "application/json");
+        let answer = request.header("accept", "*/*").body(text).send().await.expect("an answer");
+        let (status, kind) = (answer.status().as_u16(), answer.headers()["content-type"].clone());
+        let body: Value = answer.json().await.expect("JSON");
+        assert_eq!((status, kind.to_str().ok(), &body["code"]), (400, Some("application/problem+json"), &json!(code)), "{body}");
+    }
     let unknown = json!({"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": {"name": "delete_everything"}});
     let (_, body) = send(&daemon, &admin, &unknown, &[]).await;
     assert_eq!(body["error"]["code"], -32602, "{body}");

@@ -162,6 +162,22 @@ async fn a_message_that_was_accepted_before_a_crash_is_repeated_with_its_id() {
 }
 
 #[tokio::test]
+async fn the_status_accepts_a_message_and_a_wait_has_a_fix_that_the_policy_allows() {
+    let (workspace, receiver) = (workspace(), Receiver::start().await);
+    receiver.answer(Answer::Body(70_000));
+    workspace.write_policy(&notify(&receiver.url(), "state_changed"));
+    let daemon = workspace.serve().await;
+    workspace.intent_file("one.json", &intent("filesource", &workspace.csv("one.csv", 2)));
+    deliveries(&workspace, 1).await;
+    receiver.answer(Answer::Wait(3600));
+    workspace.intent_file("two.json", &intent("filesource", &workspace.csv("two.csv", 2)));
+    let shown = problem(&daemon, "rate limited by the receiver: the webhook at http://127.0.0.1").await;
+    let fix = shown["fix"].as_str().unwrap_or_default();
+    assert!(fix.starts_with("no action is required: AAM calls again after ") && !fix.contains("policy"), "{shown}");
+    assert_eq!(receiver.count(), 2, "the long response was accepted once");
+}
+
+#[tokio::test]
 async fn a_receiver_that_is_gone_is_left_alone_until_the_policy_names_it_anew() {
     let (workspace, receiver) = (workspace(), Receiver::start().await);
     receiver.answer(Answer::Status(410));

@@ -136,9 +136,23 @@ async fn heal_takes_a_list_of_ids_and_one_bad_id_does_not_affect_the_others() {
     assert_eq!(skipped, [("no-uuid", "NOT_FOUND"), (unknown, "NOT_FOUND"), (id(&gone).as_str(), "RETIRED")]);
     let nothing = daemon.post("/connections/heal", &json!({ "ids": [unknown] })).await;
     assert_eq!((nothing.status, &nothing.body["total"]), (200, &json!(0)), "{}", nothing.body);
-    for invalid in
-        [json!({"ids": "x"}), json!({"ids": [1]}), json!({"ids": [], "state": "ERROR"}), json!({"ids": vec!["x"; 10_001]})]
-    {
+    // An array is the list of ids, also if it is empty.
+    let healed = daemon.post("/connections/heal", &json!([id(&active), id(&broken)])).await;
+    assert_eq!((healed.status, &healed.body["total"]), (200, &json!(2)), "{}", healed.body);
+    for nothing in [json!([]), json!({"ids": []})] {
+        let healed = daemon.post("/connections/heal", &nothing).await;
+        assert_eq!((healed.status, &healed.body["total"]), (200, &json!(0)), "{}", healed.body);
+    }
+    let upper = daemon.post("/connections/heal", &json!({"namespace": "AUTONOMY", "state": "active"})).await;
+    assert_eq!((upper.status, &upper.body["total"]), (200, &json!(2)), "{}", upper.body);
+    for invalid in [
+        json!({"ids": "x"}),
+        json!({"ids": [1]}),
+        json!([1]),
+        json!({"ids": null}),
+        json!({"ids": [], "state": "ERROR"}),
+        json!({"ids": vec!["x"; 10_001]}),
+    ] {
         assert_eq!(daemon.post("/connections/heal", &invalid).await.status, 422);
     }
     // The command sends its ids in one request.

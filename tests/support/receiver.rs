@@ -14,6 +14,10 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Status(u16),
+    /// 200 with a body of this many bytes.
+    Body(usize),
+    /// 429 with `Retry-After` in seconds.
+    Wait(u32),
     /// 302 to this URL.
     Redirect(String),
     /// Nothing, until the answer is changed.
@@ -89,6 +93,10 @@ impl Receiver {
         let answer = answer.wait_for(|answer| *answer != Answer::Hold).await.map(|answer| answer.clone());
         match answer {
             Ok(Answer::Redirect(to)) => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
+            Ok(Answer::Body(bytes)) => "x".repeat(bytes).into_response(),
+            Ok(Answer::Wait(seconds)) => {
+                (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds.to_string())]).into_response()
+            }
             Ok(Answer::Status(status)) => StatusCode::from_u16(status).expect("a status").into_response(),
             _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }

@@ -1,8 +1,9 @@
 //! Tests of caps, throttling and the circuit breaker.
 
 use super::rig::{Reply, Server, World, answer, get};
+use crate::egress::Caller;
 use crate::egress::caps::block_size;
-use crate::model::{Class, Failure};
+use crate::model::{Class, ConnectionId, Failure};
 use crate::policy::Cap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -56,6 +57,20 @@ async fn a_connector_may_report_throttling() {
     let failure = world.session().throttled(Duration::from_secs(40), "SlowDown");
     assert_eq!((failure.class, failure.detail.as_str()), (Class::Throttled, "SlowDown"));
     assert_eq!(world.session().local("x").await.unwrap_err().retry_after_ms, Some(40_000));
+}
+
+#[tokio::test]
+async fn a_throttled_attempt_keeps_its_turn() {
+    let mut world = World::new();
+    world.cap = Cap { per_second: 0.01, burst: 5, per_day: 100, concurrency: 4 };
+    let connection = |number: u8| Caller { connection: ConnectionId::derive("autonomy", "openapi", &[number.to_string()]), ..world.caller() };
+    let turn = |number: u8| world.egress.turn(&connection(number), 4);
+    assert!(turn(1).is_zero());
+    assert!(turn(2) > Duration::from_secs(250), "the others wait for the calls of the first attempt");
+    assert!(turn(1) > turn(2), "an attempt that failed for another reason waits behind them");
+    let _ = world.egress.session(connection(1)).throttled(Duration::from_secs(2), "SlowDown");
+    assert!(turn(1).is_zero(), "the connection that was throttled goes on");
+    assert!(turn(1) > turn(2), "and it does so once");
 }
 
 #[tokio::test]

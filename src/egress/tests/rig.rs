@@ -129,15 +129,19 @@ impl World {
         self.egress = Egress::with(self.budget.clone(), self.clock.clone(), self.lookup.clone());
     }
 
-    pub fn session(&self) -> Session {
-        self.egress.session(Caller {
+    pub fn caller(&self) -> Caller {
+        Caller {
             connection: ConnectionId::derive("autonomy", "openapi", &["x".to_string()]),
             family: "openapi".into(),
             account: "acme".to_string(),
             cap: self.cap.clone(),
             policy: Arc::new(self.policy.clone()),
             posts: Arc::new(self.posts.clone()),
-        })
+        }
+    }
+
+    pub fn session(&self) -> Session {
+        self.egress.session(self.caller())
     }
 }
 

@@ -7,9 +7,10 @@ use crate::server::auth::Caller;
 use crate::server::connections::ClientConnection;
 use crate::server::dispatch;
 use crate::server::problem::ApiProblem;
+use crate::server::problem_code::ProblemCode;
 use crate::server::request::{ApiRequest, ApiResult};
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -50,7 +51,7 @@ impl ToolBackend for InProcess {
 /// `POST /mcp`
 ///
 /// # Errors
-/// 404 if the policy does not open the endpoint; 400, 413, 415.
+/// 404 if the policy does not open the endpoint; 400 if the body is not a message of JSON-RPC; 413, 415.
 pub async fn endpoint(mut request: ApiRequest) -> ApiResult {
     if !request.app.handle.policy().api.mcp {
         return Err(ApiProblem::not_found(
@@ -58,6 +59,10 @@ pub async fn endpoint(mut request: ApiRequest) -> ApiResult {
         ));
     }
     let body = request.json(MAX_BODY_BYTES, false).await?.unwrap_or_default();
+    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&body) {
+        let detail = format!("The body could not be parsed as JSON: {error}.");
+        return Err(ApiProblem::new(StatusCode::BAD_REQUEST, ProblemCode::NotJson, "The body is not valid JSON", detail));
+    }
     let backend =
         InProcess { app: Arc::clone(&request.app), client: Arc::clone(&request.client), caller: request.caller()?.clone() };
     // Host and Origin were checked for all routes, by the hosts of the policy.
@@ -74,7 +79,20 @@ pub async fn endpoint(mut request: ApiRequest) -> ApiResult {
     *inner.method_mut() = request.method.clone();
     *inner.headers_mut() = request.headers.clone();
     // The handlers of the tools get the caller, and nothing else may see the token.
-    inner.headers_mut().remove(axum::http::header::AUTHORIZATION);
+    inner.headers_mut().remove(header::AUTHORIZATION);
+    // The type was checked, and the response is always one JSON document, whatever else the client accepts.
+    inner.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    inner.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     let (parts, body) = service.handle(inner).await.into_parts();
+    if parts.status.is_client_error() && !parts.headers.contains_key(header::CONTENT_TYPE) {
+        let text = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        return Err(refused(&String::from_utf8_lossy(&text)));
+    }
     Ok(axum::response::Response::from_parts(parts, Body::new(body)))
+}
+
+/// The problem for a message that the protocol does not allow. `reason` is what the library says about it.
+fn refused(reason: &str) -> ApiProblem {
+    let detail = format!("The request is not a message of the Model Context Protocol: {}.", reason.trim().trim_end_matches('.'));
+    ApiProblem::new(StatusCode::BAD_REQUEST, ProblemCode::BadRequest, "The message is not valid", detail)
 }

@@ -329,7 +329,7 @@ pub static ROUTES: [Route; 39] = [
     },
     Route {
         waits: false,
-        problems: &[404, 408, 413, 415],
+        problems: &[400, 404, 408, 413, 415],
         ..post(
             "/mcp",
             READ,

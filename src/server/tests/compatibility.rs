@@ -163,4 +163,8 @@ async fn lists_can_begin_at_an_instant_or_at_an_entry_of_the_ledger() {
     assert_eq!(since("2026-11-08T18:00:00Z".to_string()).await.len(), 2);
     assert_eq!(since("2026-11-08T18:01:00.001Z".to_string()).await.len(), 0);
     assert_eq!(server.get("/connections/health?updated_since=0").await.json()["total"], 2);
+    let other_registry = server.get("/connections?updated_since=99999").await;
+    assert_eq!(other_registry.status, 400);
+    let detail = other_registry.json()["detail"].as_str().unwrap_or_default().to_string();
+    assert!(detail.contains("Read all connections again, without it."), "{detail}");
 }
