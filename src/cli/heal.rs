@@ -28,7 +28,7 @@ pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult
             serde_json::json!({ "ids": ids })
         }
     };
-    let daemon = DaemonRequest { common, scope: "ops:heal", timeout: TIMEOUT, prefer: "wait=300" };
+    let daemon = DaemonRequest { common, scope: "ops:heal", without_token: "", timeout: TIMEOUT, prefer: "wait=300" };
     let value = daemon.post("/connections/heal", &body).await?;
     let (mut text, mut active) = (String::new(), true);
     let results = value["results"].as_array().cloned().unwrap_or_default();

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers_in_time;
 mod api_compatibility;
 mod api_early_refusals;
 mod api_fixes;
@@ -36,6 +37,7 @@ mod files_people_have;
 mod fix_texts;
 mod foreseen_credentials;
 mod handoff;
+mod handoff_not_allowed;
 mod held_retirements;
 mod hubspot_example;
 mod intake_batches;
