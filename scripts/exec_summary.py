@@ -130,7 +130,8 @@ def read_token(path):
     except (OSError, UnicodeError) as error:
         raise Problem(
             f"no token: AAM_TOKEN is not set and {path} cannot be read: {getattr(error, 'strerror', None) or error}; "
-            "set AAM_TOKEN to a token with the scope registry:read, or pass the admin token file with --token-file"
+            "AAM writes this file only while the policy lists no token; set AAM_TOKEN to a token with the scope "
+            "registry:read (aam token new creates one), or pass the admin token file with --token-file"
         ) from None
 
 

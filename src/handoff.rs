@@ -80,7 +80,11 @@ pub enum Decision {
         connection: ConnectionId,
     },
     /// It is recorded and never connected.
-    InventoryOnly,
+    InventoryOnly {
+        /// The connection of its vendor, if no candidate of the handoff asks for it. An earlier handoff may have done so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        connection: Option<ConnectionId>,
+    },
     Rejected {
         reason: String,
         rejection_type: RejectionType,
@@ -221,14 +225,20 @@ pub fn judge(candidates: &[Value], policy: &Policy, namespace: &str, at: Timesta
                 let vendor = policy.handoff.vendor(candidate.vendor_name.as_deref(), &candidate.asset_key);
                 let id =
                     |(_, vendor): (_, &HandoffVendor)| ConnectionId::derive(namespace, &vendor.source_type, &vendor.resource_ids);
-                not_allowed.extend(vendor.map(id));
-                Decision::InventoryOnly
+                let connection = vendor.map(id);
+                not_allowed.extend(connection);
+                Decision::InventoryOnly { connection }
             }
             None => decide(&candidate, policy, namespace, at, &mut intents),
         };
         JudgedCandidate { candidate, decision }
     });
-    let candidates = judged.collect();
+    let mut candidates: Vec<JudgedCandidate> = judged.collect();
+    for judged in &mut candidates {
+        if let Decision::InventoryOnly { connection } = &mut judged.decision {
+            *connection = connection.filter(|id| !intents.contains_key(id));
+        }
+    }
     not_allowed.retain(|id| !intents.contains_key(id));
     Judgement { candidates, intents: intents.into_values().collect(), not_allowed: not_allowed.into_iter().collect() }
 }

@@ -59,7 +59,7 @@ fn each_candidate_has_its_own_result() {
         .iter()
         .map(|one| match &one.decision {
             Decision::Connect { .. } => "connect".to_string(),
-            Decision::InventoryOnly => "inventory_only".to_string(),
+            Decision::InventoryOnly { .. } => "inventory_only".to_string(),
             Decision::Rejected { reason, rejection_type } => format!("{rejection_type:?}: {reason}"),
         })
         .collect();

@@ -13,6 +13,8 @@ pub(super) struct DaemonRequest<'a> {
     pub common: &'a CommonOptions,
     /// The scope that the token needs, for messages.
     pub scope: &'a str,
+    /// What to do without such a token, for messages; may be empty.
+    pub without_token: &'a str,
     /// How long the daemon may take. It must be longer than `prefer` lets it wait.
     pub timeout: Duration,
     /// The Prefer header.
@@ -26,7 +28,8 @@ impl DaemonRequest<'_> {
     /// If no AAM with this registry answers, or if it refuses the request.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, CommandError> {
         let mut daemon = daemon(self.common).await?;
-        let token = token(&self.common.registry, self.scope)?;
+        let token = token(&self.common.registry, self.scope)
+            .map_err(|error| CommandError { message: format!("{}{}", error.message, self.without_token), ..error })?;
         let authorization = format!("Bearer {}", token.expose());
         let headers = [("authorization", &*authorization), ("content-type", "application/json"), ("prefer", self.prefer)];
         let response = tokio::time::timeout(self.timeout, daemon.post(path, &headers, body.to_string())).await;
@@ -44,10 +47,11 @@ impl DaemonRequest<'_> {
         let from_file = std::env::var_os("AAM_TOKEN").is_none_or(|token| token.is_empty());
         let hint = match status.as_u16() {
             401 if from_file => format!(
-                "; it was the admin token, which ends with the first token of the policy: set AAM_TOKEN to a token of the policy with the scope {}, or keep the admin token with the entry that aam check prints",
-                self.scope
+                "; it was the admin token, which ends with the first token of the policy: {}, or keep the admin token with the entry that aam check prints{}",
+                token_fix(self.scope),
+                self.without_token
             ),
-            401 | 403 => format!("; set AAM_TOKEN to a token of the policy with the scope {}", self.scope),
+            401 | 403 => format!("; {}{}", token_fix(self.scope), self.without_token),
             _ => String::new(),
         };
         Err(CommandError::new(format!("the daemon refused with {status}: {reason}{hint}")))
@@ -77,6 +81,13 @@ pub(super) async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandE
     }
 }
 
+/// How to get a token with `scope`.
+fn token_fix(scope: &str) -> String {
+    format!(
+        "set AAM_TOKEN to a token of the policy with the scope {scope} (aam token new creates one; add {scope} to the scopes of its entry under api.tokens)"
+    )
+}
+
 /// Returns `AAM_TOKEN` if it is set, or the admin token next to the registry.
 pub(super) fn token(registry: &Path, scope: &str) -> Result<Secret, CommandError> {
     let token = match std::env::var("AAM_TOKEN") {
@@ -85,8 +96,9 @@ pub(super) fn token(registry: &Path, scope: &str) -> Result<Secret, CommandError
             let path = auth::admin_path(registry);
             let read = std::fs::read_to_string(&path).map_err(|error| {
                 CommandError::new(format!(
-                    "no token: AAM_TOKEN is not set and {} cannot be read: {error}; set AAM_TOKEN to a token with the scope {scope}",
-                    path.display()
+                    "no token: AAM_TOKEN is not set and {} cannot be read: {error}; AAM writes this file only while the policy lists no token; {}",
+                    path.display(),
+                    token_fix(scope)
                 ))
             })?;
             Secret::new(read.trim().to_string())

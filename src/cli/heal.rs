@@ -31,7 +31,7 @@ pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult
             serde_json::json!({ "ids": ids })
         }
     };
-    let daemon = DaemonRequest { common, scope: "ops:heal", timeout: TIMEOUT, prefer: "wait=300" };
+    let daemon = DaemonRequest { common, scope: "ops:heal", without_token: "", timeout: TIMEOUT, prefer: "wait=300" };
     problems::note(common, Reader::open(&common.registry).ok().as_ref());
     let watch = HealWatch::start(common, options);
     let work = daemon.post("/connections/heal", &body);

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::{self, Write};
 use std::ops::Range;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing_subscriber::fmt::MakeWriter;
 use zeroize::Zeroizing;
 
@@ -36,18 +36,27 @@ tokio::task_local! {
 /// The secrets of one attempt. They are forgotten when this is dropped.
 pub struct AttemptSecrets {
     secrets: Mutex<Vec<Arc<KnownSecret>>>,
-    /// Finds what the caller wrote.
-    own_texts: Option<AhoCorasick>,
+    /// What the caller wrote.
+    own_texts: Vec<String>,
+    /// Finds what the caller wrote. It is built when a text with a secret is scrubbed for the first time, because that takes
+    /// longer than everything else that an attempt without a credential does.
+    own_finder: OnceLock<Option<AhoCorasick>>,
 }
 
 impl AttemptSecrets {
     /// Creates a set without secrets. `own_texts` are the texts that the caller wrote, which are never changed.
     #[must_use]
     pub fn new(own_texts: &[String]) -> Arc<AttemptSecrets> {
-        let parts: BTreeSet<String> = own_texts.iter().flat_map(|text| parts(text)).collect();
-        // Building the automaton fails only if it needs more than four billion states.
-        let own_texts = AhoCorasick::builder().ascii_case_insensitive(true).build(&parts).ok().filter(|_| !parts.is_empty());
-        Arc::new(AttemptSecrets { secrets: Mutex::default(), own_texts })
+        Arc::new(AttemptSecrets { secrets: Mutex::default(), own_texts: own_texts.to_vec(), own_finder: OnceLock::new() })
+    }
+
+    fn own_finder(&self) -> Option<&AhoCorasick> {
+        let build = || {
+            let parts: BTreeSet<String> = self.own_texts.iter().flat_map(|text| parts(text)).collect();
+            // Building the automaton fails only if it needs more than four billion states.
+            AhoCorasick::builder().ascii_case_insensitive(true).build(&parts).ok().filter(|_| !parts.is_empty())
+        };
+        self.own_finder.get_or_init(build).as_ref()
     }
 
     /// Runs the work of the attempt: what it learns belongs to this set, and [`scrub`] uses this set.
@@ -66,7 +75,10 @@ impl AttemptSecrets {
         let secrets: Vec<Arc<KnownSecret>> = lock(&self.secrets).clone();
         let mut found = known::find(text, secrets.iter());
         found.extend(secrets.iter().filter_map(|secret| secret.cut_off_at_end(text)));
-        if let (Some(texts), false) = (&self.own_texts, found.is_empty()) {
+        if found.is_empty() {
+            return found;
+        }
+        if let Some(texts) = self.own_finder() {
             let own: Vec<Range<usize>> = texts.find_overlapping_iter(text).map(|hit| hit.range()).collect();
             found.retain(|secret| !own.iter().any(|own| own.start <= secret.start && secret.end <= own.end));
         }

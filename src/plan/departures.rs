@@ -39,7 +39,8 @@ pub struct Departure {
     pub at: Timestamp,
     /// Why, for people: the reason of the withdrawal, or the title of the failure.
     pub reason: String,
-    /// False if the connection cannot even be checked as before, for example because its manifest is gone.
+    /// False if the connection must not or cannot be checked as before, for example because a discovery tool does not allow it
+    /// any more, or because its manifest is gone.
     pub checkable: bool,
 }
 
@@ -48,13 +49,19 @@ impl Departure {
     #[must_use]
     pub fn withdrawn(known: &Connection) -> Option<Departure> {
         let withdrawn = known.withdrawn.as_ref().filter(|_| known.orphaned())?;
-        Some(Departure {
+        Some(Departure::from_origin(known, &withdrawn.desired.origin, withdrawn.at))
+    }
+
+    /// The departure of a connection that `origin` was the last to desire, until `at`.
+    fn from_origin(known: &Connection, origin: &Origin, at: Timestamp) -> Departure {
+        Departure {
             kind: DepartureKind::Withdrawn,
             cause: Digest::from_parts(&[b"withdrawn", &known.spec.0]),
-            at: withdrawn.at,
-            reason: source_of(&withdrawn.desired.origin),
-            checkable: true,
-        })
+            at,
+            reason: source_of(origin),
+            // A handoff withdraws a connection only by saying that it may not be connected, and a hold does not override that.
+            checkable: !origin.is_handoff(),
+        }
     }
 }
 
@@ -62,6 +69,7 @@ impl Departure {
 fn source_of(origin: &Origin) -> String {
     match origin.folder_path() {
         Some(path) => format!("{path} in the intents folder does not ask for it any more"),
+        None if origin.is_handoff() => format!("{origin} does not allow it any more, so AAM does not call it"),
         None => format!("{origin} does not ask for it any more"),
     }
 }
@@ -100,14 +108,37 @@ impl Holds {
                 by_namespace.entry(&known.namespace).or_default().insert(*id, departure.clone());
             }
         }
-        let Some(limit) = &policy.reconcile.max_retire else { return Holds { holds: Vec::new(), seq: snapshot.seq } };
-        let hold = |(namespace, departures)| {
-            let mut hold = hold(snapshot, namespace, departures, limit)?;
-            let digest = hold.digest.to_string();
-            hold.confirmed_by_policy = policy.reconcile.confirm.iter().any(|listed| digest.starts_with(listed.as_str()));
-            Some(hold)
-        };
+        let hold = |(namespace, departures)| hold(snapshot, namespace, departures, policy);
         Holds { holds: by_namespace.into_iter().filter_map(hold).collect(), seq: snapshot.seq }
+    }
+
+    /// The hold that follows if `origin` stops desiring `connections` of `namespace` at `now`. Returns `None` if none of them
+    /// leaves, or if they leave without a confirmation.
+    #[must_use]
+    pub fn foresee(
+        &self,
+        snapshot: &Snapshot,
+        policy: &Policy,
+        (namespace, origin): (&str, &Origin),
+        connections: &[ConnectionId],
+        now: Timestamp,
+    ) -> Option<Hold> {
+        let held = self.holds.iter().find(|hold| hold.namespace == namespace);
+        let mut departures = held.map(|hold| hold.departures.clone()).unwrap_or_default();
+        let mut leaves = false;
+        for id in connections {
+            let Some(known) = snapshot.connections.get(id).filter(|known| known.retired.is_none()) else { continue };
+            let is_last = !known.origins.is_empty() && known.origins.iter().all(|desired| desired.origin == *origin);
+            let departure = Departure::from_origin(known, origin, now);
+            if is_last && known.confirmed.as_deref() != Some(&departure.cause) {
+                departures.insert(*id, departure);
+                leaves = true;
+            }
+        }
+        if !leaves {
+            return None;
+        }
+        hold(snapshot, namespace, departures, policy).filter(|hold| !hold.confirmed_by_policy)
     }
 
     /// Removes the holds that the policy confirms, and returns them.
@@ -137,7 +168,9 @@ impl Holds {
     }
 }
 
-fn hold(snapshot: &Snapshot, namespace: &str, departures: BTreeMap<ConnectionId, Departure>, limit: &MaxRetire) -> Option<Hold> {
+/// Returns the hold of `departures`, or `None` if they do not exceed the limits of the policy.
+fn hold(snapshot: &Snapshot, namespace: &str, departures: BTreeMap<ConnectionId, Departure>, policy: &Policy) -> Option<Hold> {
+    let limit = policy.reconcile.max_retire.as_ref()?;
     let first = departures.values().map(|departure| departure.at).min()?;
     let since = Timestamp(first.0.saturating_sub(i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX)));
     let (mut recent, mut desired) = (0, 0);
@@ -155,8 +188,10 @@ fn hold(snapshot: &Snapshot, namespace: &str, departures: BTreeMap<ConnectionId,
         parts.extend([&id[..], &departure.cause.0[..]]);
     }
     let digest = Digest::from_parts(&parts);
+    let text = digest.to_string();
+    let confirmed_by_policy = policy.reconcile.confirm.iter().any(|listed| text.starts_with(listed.as_str()));
     let namespace = namespace.to_string();
-    Some(Hold { namespace, digest, departures, recent, desired, confirmed_by_policy: false })
+    Some(Hold { namespace, digest, departures, recent, desired, confirmed_by_policy })
 }
 
 /// Whether a change that makes `count` of `desired` connections leave is held.

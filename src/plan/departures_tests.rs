@@ -143,6 +143,30 @@ fn a_confirmation_is_for_the_change_that_was_confirmed() {
 }
 
 #[test]
+fn a_withdrawal_by_a_handoff_is_foreseen_as_it_is_held_and_is_not_checked() {
+    let (tool, mut snapshot) = (Origin::handoff("aod"), Snapshot::default());
+    let handed_over =
+        || Fact::IntentAccepted { origin: tool.clone(), spec: digest(1), source_type: "jdbc".to_string(), locator: None };
+    for number in 0..13 {
+        apply(&mut snapshot, number, 1000, handed_over());
+    }
+    // A file asks for the last one, too.
+    apply(&mut snapshot, 12, 1000, accepted(12));
+    let ids: Vec<ConnectionId> = (0..13).map(id).collect();
+    let policy = policy("");
+    let foresee = |ids: &[ConnectionId]| Holds::default().foresee(&snapshot, &policy, ("autonomy", &tool), ids, Timestamp(5000));
+    assert_eq!(foresee(&ids[..2]), None, "2 of 13 leave at once");
+    assert_eq!(foresee(&ids[12..]), None, "it does not leave");
+    let foreseen = foresee(&ids).expect("a hold");
+    for number in 0..13 {
+        apply(&mut snapshot, number, 5000, Fact::IntentWithdrawn { origin: tool.clone(), reason: String::new() });
+    }
+    let held = holds(&snapshot, &policy);
+    assert_eq!(held.holds, vec![foreseen]);
+    assert!(!held.contains(id(12)) && held.holds[0].departures.values().all(|departure| !departure.checkable));
+}
+
+#[test]
 fn the_policy_lifts_the_limits_or_confirms_one_change() {
     let mut snapshot = namespace_of(20);
     for number in 0..12 {

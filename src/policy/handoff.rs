@@ -130,7 +130,8 @@ mod tests {
             risk_level: Risk::Low,
             evidence_source: "CMDB".into(),
         };
-        let vendors = [("Salesforce", "salesforce"), ("Atlassian wiki", "confluence"), ("Tables", "postgres"), ("More", "postgres")];
+        let vendors =
+            [("Salesforce", "salesforce"), ("Atlassian wiki", "confluence"), ("Tables", "postgres"), ("More", "postgres")];
         let vendors = vendors.map(|(name, source_type)| (name.to_string(), entry(source_type)));
         let handoff = Handoff { vendors: vendors.into(), ..Handoff::default() };
         let found = |name: Option<&str>, key: &str| handoff.vendor(name, key).map(|(name, _)| name.to_string());

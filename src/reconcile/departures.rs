@@ -86,8 +86,8 @@ impl DepartureFinder<'_> {
     /// Returns the departure of a connection, or `None` if it stays.
     fn departure(&self, known: &Connection, policy_at: crate::model::Timestamp) -> Option<Departure> {
         if let Some(withdrawn) = Departure::withdrawn(known) {
-            let checkable = !is_changed(&known.before_departure(), self.context) || self.is_checkable(known);
-            return Some(Departure { checkable, ..withdrawn });
+            let checkable = || !is_changed(&known.before_departure(), self.context) || self.is_checkable(known);
+            return Some(Departure { checkable: withdrawn.checkable && checkable(), ..withdrawn });
         }
         if !is_changed(known, self.context) {
             return None;

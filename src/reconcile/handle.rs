@@ -3,11 +3,12 @@
 use super::in_flight::InFlight;
 use crate::clock::Clock;
 use crate::event_log::EventLog;
-use crate::model::{ConnectionId, Digest, Problem, Timestamp};
+use crate::model::{Class, ConnectionId, Digest, Problem, Timestamp};
 use crate::plan::departures::{Hold, Holds};
 use crate::policy::{ActivePolicy, LoadedPolicy, Policy};
 use crate::registry::{Registry, RegistryError};
 use crate::report::holds;
+use crate::snapshot::{Attempt, Connection};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -239,6 +240,27 @@ impl Handle {
         tokio::time::timeout(limit, settled).await.is_ok() && self.is_settled(connection, since)
     }
 
+    /// Waits until each of `connections` is settled as in [`Handle::settled`], or until `limit` has passed. Costs little more
+    /// than waiting for one of them: after each attempt, only the first one is checked that is not settled yet.
+    pub async fn all_settled(&self, connections: &[ConnectionId], since: Timestamp, limit: Duration) {
+        let mut finished = self.in_flight.ends();
+        let mut waiting = connections;
+        let settled = async {
+            loop {
+                while let [first, rest @ ..] = waiting
+                    && self.is_settled(*first, since)
+                {
+                    waiting = rest;
+                }
+                if waiting.is_empty() || finished.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // At the end of the time, the caller reads what each connection has.
+        let _ = tokio::time::timeout(limit, settled).await;
+    }
+
     /// Whether the condition of [`Handle::settled`] holds now. With `Timestamp(0)` as `since`, any attempt for the document in
     /// force is enough.
     #[must_use]
@@ -250,11 +272,23 @@ impl Handle {
         let Some(known) = snapshot.connections.get(&connection) else {
             return false;
         };
+        self.has_result(connection, known) && known.last_checked().is_some_and(|at| at >= since)
+    }
+
+    /// Whether an attempt for the document in force had a result. An attempt that was interrupted is repeated, so it had none.
+    /// `known` is what the snapshot holds of `connection`.
+    #[must_use]
+    pub fn has_result(&self, connection: ConnectionId, known: &Connection) -> bool {
+        let of_document = |attempt: &&Arc<Attempt>| attempt.facts.generation == known.generation;
+        let last = known.last.as_ref().filter(of_document);
+        if last.is_some_and(|last| last.facts.class != Some(Class::Interrupted))
+            || known.conclusive.as_ref().is_some_and(|conclusive| of_document(&conclusive))
+        {
+            return true;
+        }
         // A connection whose departure is held is checked with its earlier document.
         let holds = self.holds.load();
-        let held = || holds.seq >= known.document && holds.contains(connection);
-        (known.last.as_ref().is_some_and(|last| last.facts.generation == known.generation) || held())
-            && known.last_checked().is_some_and(|at| at >= since)
+        holds.seq >= known.document && holds.contains(connection)
     }
 }
 

@@ -22,15 +22,18 @@ fn intent() -> Intent {
     .unwrap()
 }
 
-async fn attempt(handle: &Handle, id: ConnectionId) {
-    let context = AttemptContext {
+fn context() -> AttemptContext {
+    AttemptContext {
         begun_at: Timestamp(0),
         generation: 1,
         scope: Scope::Full,
         why: Why::Retry,
         policy: Digest::default(),
         slice: Digest::default(),
-    };
+    }
+}
+
+async fn attempt(handle: &Handle, id: ConnectionId) {
     let report = |step| StepReport { step, status: StepStatus::Passed, duration_ms: 0, evidence: serde_json::Map::new() };
     let steps = Step::ALL.into_iter().map(report).collect();
     let outcome = Outcome {
@@ -41,7 +44,7 @@ async fn attempt(handle: &Handle, id: ConnectionId) {
         rows: Some(1),
         latency_ms: Some(1),
     };
-    let ticket = handle.registry.begin(id, context).await.unwrap();
+    let ticket = handle.registry.begin(id, context()).await.unwrap();
     handle.registry.finish(&ticket, &outcome).await.unwrap();
 }
 
@@ -88,4 +91,45 @@ async fn it_is_settled_after_an_attempt_for_this_document_when_no_heal_waits() {
     changed.extra.insert("note".to_string(), "another".into());
     handle.registry.accept(vec![(changed, Origin::api("aod"))]).await.unwrap();
     assert!(!settled(Timestamp(0)).await, "not for this document");
+}
+
+#[tokio::test]
+async fn waiting_for_many_ends_when_the_last_one_is_settled() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = handle(dir.path());
+    let mut other = intent();
+    other.resource_ids = vec!["other".to_string()];
+    let ids = [other.connection_id(), intent().connection_id()];
+    let documents = vec![(intent(), Origin::api("aod")), (other, Origin::api("aod"))];
+    handle.registry.accept(documents).await.unwrap();
+    handle.all_settled(&ids, Timestamp(0), Duration::ZERO).await;
+    assert!(!ids.iter().any(|id| handle.is_settled(*id, Timestamp(0))), "without time, it does not wait");
+    let waiting = {
+        let handle = Arc::clone(&handle);
+        tokio::spawn(async move { handle.all_settled(&ids, Timestamp(0), Duration::from_secs(20)).await })
+    };
+    for id in ids {
+        let running = handle.in_flight.begin(id).expect("no attempt runs");
+        attempt(&handle, id).await;
+        drop(running);
+    }
+    waiting.await.unwrap();
+    assert!(ids.iter().all(|id| handle.is_settled(*id, Timestamp(0))));
+    handle.all_settled(&[], Timestamp(0), Duration::from_secs(20)).await;
+}
+
+#[tokio::test]
+async fn an_interrupted_attempt_is_no_result_unless_an_earlier_one_had_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = handle(dir.path());
+    let id = intent().connection_id();
+    handle.registry.accept(vec![(intent(), Origin::api("aod"))]).await.unwrap();
+    for has_result in [false, true] {
+        if has_result {
+            attempt(&handle, id).await;
+        }
+        let _ticket = handle.registry.begin(id, context()).await.unwrap();
+        handle.registry.record_stopped().await.unwrap();
+        assert_eq!(handle.is_settled(id, Timestamp(0)), has_result);
+    }
 }

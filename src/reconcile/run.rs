@@ -205,9 +205,9 @@ impl Loop {
         let members = holds.holds.iter().flat_map(|hold| &hold.departures);
         let held: BTreeMap<ConnectionId, bool> = members.map(|(id, departure)| (*id, departure.checkable)).collect();
         if held != self.context.held {
-            let ids = |held: &BTreeMap<ConnectionId, bool>| held.keys().copied().collect::<BTreeSet<_>>();
-            let changed = ids(&held).symmetric_difference(&ids(&self.context.held)).copied().collect::<Vec<_>>();
-            self.replan_next.extend(changed);
+            let entries = |held: &BTreeMap<ConnectionId, bool>| held.clone().into_iter().collect::<BTreeSet<_>>();
+            let (now, before) = (entries(&held), entries(&self.context.held));
+            self.replan_next.extend(now.symmetric_difference(&before).map(|(id, _)| *id));
             self.context.held = held;
         }
         self.handle.publish_holds(holds);

@@ -129,20 +129,12 @@ pub struct StepBody {
 }
 
 impl ConnectionResult {
-    /// The result for a caller that pushed the intent and may not read the registry: without what the steps found in the
-    /// source.
-    #[must_use]
-    pub fn for_writer(mut self) -> ConnectionResult {
-        for step in self.steps.iter_mut().flatten() {
-            step.evidence.clear();
-        }
-        self
-    }
-
-    /// The result for a caller that may only request checks: the id and the state.
+    /// The result for a caller that may not read the registry: the id and the state, also of a connection that the caller
+    /// pushed. The same intent may have been pushed by others, so nothing about it belongs to one caller.
     #[must_use]
     pub fn state_only(self) -> ConnectionResult {
-        let message = format!("{}; a token with the scope registry:read sees the details", self.status);
+        let held = if self.held.is_some() { "; it would leave, which is held until somebody confirms it" } else { "" };
+        let message = format!("{}{held}; a token with the scope registry:read sees the details", self.status);
         ConnectionResult {
             name: String::new(),
             source_type: String::new(),

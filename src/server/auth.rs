@@ -5,6 +5,7 @@ use super::problem::ApiProblem;
 use super::problem_code::ProblemCode;
 pub use crate::admin_token::{AdminToken, admin_path, admin_token, random_token, read_admin};
 use crate::credentials::secret::Secret;
+use crate::model::text::counted;
 use crate::model::{ADMIN_TOKEN, Digest, Timestamp};
 use crate::policy::{Policy, Token, TokenScope};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -15,6 +16,8 @@ use subtle::ConstantTimeEq;
 
 /// The maximum length of a token. AAM's tokens are much shorter, and a longer credential is refused without hashing it.
 const MAX_TOKEN_BYTES: usize = 1024;
+/// The number of namespaces of a token that a refusal names.
+const MAX_NAMED_NAMESPACES: usize = 5;
 
 /// The owner of an accepted token. It refers to the token in the policy, so it is cheap to clone.
 #[derive(Clone, Debug)]
@@ -108,15 +111,28 @@ impl Caller {
         if self.may_see(namespace) {
             return Ok(());
         }
+        let default = if namespace == self.policy.namespace { ", which is meant if a request names none" } else { "" };
         Err(ApiProblem::new(
             StatusCode::FORBIDDEN,
             ProblemCode::NamespaceNotAllowed,
             "Namespace not allowed",
             format!(
-                "Token {} is not allowed in namespace {namespace}. To allow it, add {namespace} to the namespaces of this token under api.tokens in the policy.",
-                self.name()
+                "Token {} is not allowed in namespace {namespace}{default}. Name a namespace of this token ({}), or add {namespace} to the namespaces of this token under api.tokens in the policy.",
+                self.name(),
+                self.named_namespaces()
             ),
         ))
+    }
+
+    /// Names the namespaces that the entry of the token lists, at most [`MAX_NAMED_NAMESPACES`] of them.
+    fn named_namespaces(&self) -> String {
+        let token = self.token.and_then(|index| self.policy.api.tokens.get(index));
+        let all: Vec<&str> = token.iter().flat_map(|token| &token.namespaces).map(String::as_str).collect();
+        let shown = all.get(..MAX_NAMED_NAMESPACES).unwrap_or(&all).join(", ");
+        match all.len().saturating_sub(MAX_NAMED_NAMESPACES) {
+            0 => shown,
+            others => format!("{shown} and {}", counted(others, "other")),
+        }
     }
 
     /// Checks that the token has `scope`.

@@ -4,6 +4,7 @@
 //! same run is answered with the same bytes again, also after a restart.
 
 use super::bounded::{PageBytes, json_len};
+use super::handoff_status::{HandoffHold, Withdrawals, candidate_status};
 use super::onboard::{MAX_BATCH_BYTES, require_writable};
 use super::problem::ApiProblem;
 use super::problem_code::ProblemCode;
@@ -11,9 +12,10 @@ use super::read::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, invalid_cursor};
 use super::request::{ApiRequest, ApiResult, JSON, encode, insert_header, json, response};
 use crate::handoff::{self, Candidate, Decision, HandoffRequest, JudgedCandidate, Judgement, RejectionType};
 use crate::model::ledger::HandoffFacts;
-use crate::model::{ConnectionId, Intent, Origin, Timestamp};
+use crate::model::{Intent, Origin, Timestamp};
 use crate::policy::Policy;
 use crate::registry::{HandoffReceipt, NewHandoff};
+use crate::report::holds::HeldBody;
 use crate::snapshot::{Handoff, Snapshot};
 use axum::http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,13 @@ pub struct HandoffAnswer {
     pub candidates_inventory_only: usize,
     /// The number of different connections that the other accepted candidates ask for.
     pub connections: usize,
+    /// The connections that an earlier handoff of the same token asked for and that this one does not allow. They are retired,
+    /// and AAM does not call them any more, unless a file or a push asks for them, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connections_withdrawn: Vec<String>,
+    /// Set if `connections_withdrawn` are not retired until that is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HandoffHold>,
     pub rejected_reasons: Vec<RejectedCandidate>,
     /// RFC 3339.
     pub processed_at: String,
@@ -101,10 +110,13 @@ pub struct CandidateStatus {
     pub candidate: Candidate,
     /// connect, inventory_only or rejected.
     pub decision: String,
-    /// The connection that the candidate asks for.
+    /// The connection that the candidate asks for; with inventory_only, the connection that AAM has or had for its vendor.
     pub connection_id: Option<String>,
     /// The present state of that connection.
     pub status: Option<String>,
+    /// The change that would make the connection leave, if it is held until somebody confirms it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldBody>,
     /// Why the candidate was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -192,7 +204,8 @@ fn build(
         .map(|intent| Ok((handoff::with_known_time(intent.clone(), desired_before(app, &origin, &intent)?), origin.clone())))
         .collect::<Result<Vec<(Intent, Origin)>, ApiProblem>>()?;
     let handoff_id = handoff_id(&namespace, &received.run);
-    let answer = answer(&handoff_id, &namespace, received, &candidates, documents.len(), now);
+    let withdrawals = Withdrawals::find(app, policy, (namespace.as_str(), &origin), &not_allowed, now);
+    let answer = answer(&handoff_id, &namespace, received, &candidates, (documents.len(), withdrawals), now);
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let facts = HandoffFacts {
         handoff: handoff_id,
@@ -229,7 +242,7 @@ fn answer(
     namespace: &str,
     received: &HandoffRequest,
     candidates: &[JudgedCandidate],
-    connections: usize,
+    (connections, withdrawals): (usize, Withdrawals),
     now: Timestamp,
 ) -> HandoffAnswer {
     let rejected_reasons: Vec<RejectedCandidate> = candidates
@@ -241,9 +254,10 @@ fn answer(
                 reason: reason.clone(),
                 rejection_type: *rejection_type,
             }),
-            Decision::Connect { .. } | Decision::InventoryOnly => None,
+            Decision::Connect { .. } | Decision::InventoryOnly { .. } => None,
         })
         .collect();
+    let is_inventory_only = |judged: &&JudgedCandidate| matches!(judged.decision, Decision::InventoryOnly { .. });
     HandoffAnswer {
         handoff_id: handoff_id.to_string(),
         aod_discovery_id: received.run.clone(),
@@ -253,8 +267,10 @@ fn answer(
         candidates_received: candidates.len(),
         candidates_accepted: candidates.len() - rejected_reasons.len(),
         candidates_rejected: rejected_reasons.len(),
-        candidates_inventory_only: candidates.iter().filter(|judged| judged.decision == Decision::InventoryOnly).count(),
+        candidates_inventory_only: candidates.iter().filter(is_inventory_only).count(),
         connections,
+        connections_withdrawn: withdrawals.connections.iter().map(ToString::to_string).collect(),
+        held: withdrawals.held,
         rejected_reasons,
         processed_at: now.rfc3339(),
     }
@@ -341,8 +357,9 @@ pub async fn detail(request: ApiRequest) -> ApiResult {
     let all = recorded.candidates.len();
     {
         let snapshot = request.app.handle.registry.snapshot();
+        let holds = request.app.handle.holds.load();
         for judged in recorded.candidates.into_iter().skip(start).take(limit) {
-            let status = candidate_status(judged, &snapshot);
+            let status = candidate_status(judged, &snapshot, &holds);
             if !page.fits(json_len(&status)) {
                 break;
             }
@@ -372,32 +389,5 @@ fn summary(handoff: &Handoff) -> HandoffSummary {
         candidates_rejected: facts.rejected,
         candidates_inventory_only: facts.inventory_only,
         processed_at: handoff.at.rfc3339(),
-    }
-}
-
-fn candidate_status(judged: JudgedCandidate, snapshot: &Snapshot) -> CandidateStatus {
-    let state = |id: &ConnectionId| snapshot.connections.get(id).map(|known| known.state().as_str().to_string());
-    let empty = CandidateStatus {
-        candidate: judged.candidate,
-        decision: String::new(),
-        connection_id: None,
-        status: None,
-        reason: None,
-        rejection_type: None,
-    };
-    match judged.decision {
-        Decision::Connect { connection } => CandidateStatus {
-            decision: "connect".to_string(),
-            connection_id: Some(connection.to_string()),
-            status: state(&connection),
-            ..empty
-        },
-        Decision::InventoryOnly => CandidateStatus { decision: "inventory_only".to_string(), ..empty },
-        Decision::Rejected { reason, rejection_type } => CandidateStatus {
-            decision: "rejected".to_string(),
-            reason: Some(reason),
-            rejection_type: Some(rejection_type),
-            ..empty
-        },
     }
 }

@@ -154,7 +154,8 @@ pub async fn heal_many(mut request: ApiRequest) -> ApiResult {
         None => HealRequest::default(),
     };
     let by_id = heal.ids.is_some();
-    let namespace = heal.namespace.as_deref().map(namespace_name).unwrap_or_else(|| request.app.handle.policy().namespace.clone());
+    let namespace =
+        heal.namespace.as_deref().map(namespace_name).unwrap_or_else(|| request.app.handle.policy().namespace.clone());
     let (ids, skipped) = match &heal.ids {
         Some(_) if heal.namespace.is_some() || heal.state.is_some() => return Err(combined()),
         Some(ids) => select_ids(&request, ids)?,

@@ -134,6 +134,7 @@ impl HealthAnswer {
             message,
             error: None,
             error_message: None,
+            failures_in_a_row: 0,
             response_time_ms: None,
             first_sync_rows: None,
             latency_ms: None,

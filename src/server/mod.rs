@@ -28,6 +28,7 @@ pub mod drift;
 pub mod events;
 pub mod families;
 pub mod handoff;
+mod handoff_status;
 pub mod heal;
 pub mod health;
 pub mod history;

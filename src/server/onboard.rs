@@ -7,9 +7,10 @@ use super::listen::stop_requested;
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{ApiProblem, ProblemItem};
 use super::problem_code::ProblemCode;
-use super::read::connection_result;
-use super::request::{ApiRequest, ApiResult, insert_header, json};
+use super::read::{brief_result, find_connection, result_of};
+use super::request::{ApiRequest, ApiResult, JSON, encode, insert_header, json, response};
 use crate::funnel::{Funnel, funnel};
+use crate::intake::Format;
 use crate::intake::wire::{self, Item, Limits};
 use crate::model::{ConnectionId, Intent, Origin, Problem, State, Timestamp};
 use crate::registry::{Acceptance, IntentChange, RegistryError};
@@ -28,7 +29,8 @@ pub const MAX_BATCH_ITEMS: usize = 10_000;
 pub const MAX_BATCH_BYTES: usize = 16 << 20;
 
 /// The answer to a batch, with one result for each item, in the order of the batch. After the first 4 MiB, results do not
-/// contain steps and warnings.
+/// contain steps and warnings. Results that could not be read before the time to wait was over do not contain what the intent
+/// and the steps say; `location` has all of it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BatchAnswer {
     pub total: usize,
@@ -36,7 +38,7 @@ pub struct BatchAnswer {
     pub succeeded: usize,
     /// The number of items whose connection is ACTIVE now.
     pub active: usize,
-    /// The number of items whose attempt did not finish in time; their `http_status` is 202.
+    /// The number of items that have no result yet; their `http_status` is 202.
     pub unsettled: usize,
     /// The number of items for which a single push would have returned an error.
     pub failed: usize,
@@ -69,9 +71,9 @@ pub struct AcceptedItem {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RefusedItem {
     pub index: usize,
-    /// The status that a single push would have returned: 403 or 422.
+    /// The status that a single push would have returned: 403, 413 or 422.
     pub http_status: u16,
-    /// Always INVALID, which is not a state of a connection.
+    /// FORBIDDEN with 403, and INVALID otherwise. Neither is a state of a connection.
     pub status: String,
     pub code: ProblemCode,
     /// The reason in one sentence.
@@ -109,15 +111,17 @@ pub async fn onboard(mut request: ApiRequest) -> ApiResult {
         .map_or(Err(ApiProblem::defect("The registry did not return the accepted intent.")), |accepted| {
             Ok((accepted.connection, accepted.change))
         })?;
-    let settled = wait_until_settled(&request, id, Timestamp(0), deadline(&request)).await;
-    let mut result = result(&request, id).await?;
+    wait_until_all_settled(&request, &[id], Timestamp(0), deadline(&request)).await;
+    let caller = request.caller()?.clone();
+    let read = request.app.blocking(move |app| pushed_result(app, &caller, id, false));
+    let (mut result, has_result) = read.await?;
     add_warnings(&mut result, warnings);
-    single(&request, change, settled, result)
+    single(&request, change, has_result, result)
 }
 
 /// Builds the response to a single push. A 409 includes the result, because the intent was recorded.
-fn single(request: &ApiRequest, change: IntentChange, settled: bool, result: ConnectionResult) -> ApiResult {
-    let status = status_of(change, settled, &result);
+fn single(request: &ApiRequest, change: IntentChange, has_result: bool, result: ConnectionResult) -> ApiResult {
+    let status = status_of(change, has_result, &result);
     if status == StatusCode::CONFLICT {
         let detail = match &result.error {
             Some(error) => format!("{} {}", result.message, error.fix),
@@ -134,8 +138,8 @@ fn single(request: &ApiRequest, change: IntentChange, settled: bool, result: Con
     Ok(response)
 }
 
-fn status_of(change: IntentChange, settled: bool, result: &ConnectionResult) -> StatusCode {
-    if !settled {
+fn status_of(change: IntentChange, has_result: bool, result: &ConnectionResult) -> StatusCode {
+    if !has_result {
         return StatusCode::ACCEPTED;
     }
     match change {
@@ -151,76 +155,95 @@ fn status_of(change: IntentChange, settled: bool, result: &ConnectionResult) -> 
 /// 503, and for the batch as a whole 400, 408, 413, 415 and 422.
 pub async fn batch(mut request: ApiRequest) -> ApiResult {
     let (format, body) = request.intents(MAX_BATCH_BYTES).await?;
-    let limits = Limits { bytes: MAX_BATCH_BYTES, items: MAX_BATCH_ITEMS, ..Limits::default() };
-    let parsed = request
-        .app
-        .blocking(move |_| {
-            wire::parse_batch_as(format, &body, &limits).map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES))
-        })
-        .await?;
-    let mut results: Vec<Option<BatchItem>> = Vec::with_capacity(parsed.items.len());
-    let (mut intents, mut indices, mut page) = (Vec::new(), Vec::new(), PageBytes::default());
-    for (index, item) in parsed.items.into_iter().enumerate() {
-        let checked = item.outcome.map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES)).and_then(|intent| {
-            match json_len(&intent) > MAX_BODY_BYTES {
-                true => Err(ApiProblem::too_large(MAX_BODY_BYTES)),
-                false => require_writable(&request, &intent.namespace).map(|()| intent),
-            }
-        });
-        match checked {
-            Ok(intent) => {
-                intents.push(intent);
-                indices.push((index, item.warnings));
-                results.push(None);
-            }
-            Err(problem) => results.push(Some(refused(index, problem, &item.warnings, &mut page))),
-        }
-    }
+    let caller = request.caller()?.clone();
+    let checked = request.app.blocking(move |app| check_batch(app, &caller, format, &body)).await?;
+    let CheckedBatch { mut results, intents, indices, warnings, page } = checked;
     let accepted = match intents.is_empty() {
         true => Vec::new(),
         false => accept(&request, intents).await?,
     };
-    let until = deadline(&request);
-    let mut settled = Vec::with_capacity(accepted.len());
-    for one in &accepted {
-        settled.push(wait_until_settled(&request, one.connection, Timestamp(0), until).await);
-    }
-    let (indices, warnings): (Vec<usize>, Vec<_>) = indices.into_iter().unzip();
-    let described = describe_accepted(&request, &accepted, warnings, page).await?;
-    for (((index, result), accepted), settled) in indices.into_iter().zip(described).zip(accepted).zip(settled) {
+    let ids: Vec<ConnectionId> = accepted.iter().map(|accepted| accepted.connection).collect();
+    wait_until_all_settled(&request, &ids, Timestamp(0), deadline(&request)).await;
+    let described = describe_accepted(&request, ids, warnings, page).await?;
+    for ((index, (result, has_result)), accepted) in indices.into_iter().zip(described).zip(accepted) {
         let Some(slot) = results.get_mut(index) else { continue };
-        let http_status = status_of(accepted.change, settled, &result).as_u16();
+        let http_status = status_of(accepted.change, has_result, &result).as_u16();
         let location = request.address(&format!("/connections/{}", accepted.connection));
         *slot = Some(BatchItem::Accepted(Box::new(AcceptedItem { index, http_status, location, result })));
     }
     answer_batch(&request, results.into_iter().flatten().collect()).await
 }
 
-/// Returns the result of each accepted item, shortened after one page, as far as the token may read it.
+/// A batch whose items were checked, each by itself.
+#[derive(Default)]
+struct CheckedBatch {
+    /// What is answered for each refused item, and `None` for each of `intents`.
+    results: Vec<Option<BatchItem>>,
+    intents: Vec<Intent>,
+    /// The positions of `intents` in the batch.
+    indices: Vec<usize>,
+    /// The warnings of each of `intents`.
+    warnings: Vec<Vec<Problem>>,
+    page: PageBytes,
+}
+
+/// Parses a batch and checks each of its intents. Takes seconds for thousands of them, so it runs on the blocking pool.
+fn check_batch(app: &App, caller: &Caller, format: Format, body: &[u8]) -> Result<CheckedBatch, ApiProblem> {
+    let limits = Limits { bytes: MAX_BATCH_BYTES, items: MAX_BATCH_ITEMS, ..Limits::default() };
+    let parsed = wire::parse_batch_as(format, body, &limits).map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES))?;
+    let mut batch = CheckedBatch::default();
+    for (index, Item { outcome, warnings }) in parsed.items.into_iter().enumerate() {
+        let checked = outcome.map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES)).and_then(|intent| {
+            match json_len(&intent) > MAX_BODY_BYTES {
+                true => Err(ApiProblem::too_large(MAX_BODY_BYTES)),
+                false => writable(app, caller, &intent.namespace).map(|()| intent),
+            }
+        });
+        match checked {
+            Ok(intent) => {
+                batch.intents.push(intent);
+                batch.indices.push(index);
+                batch.warnings.push(warnings);
+                batch.results.push(None);
+            }
+            Err(problem) => {
+                let refused = refused(index, problem, &warnings, &mut batch.page);
+                batch.results.push(Some(refused));
+            }
+        }
+    }
+    Ok(batch)
+}
+
+/// How long the results of a batch may be read after the time to wait is over. Results that are not read by then contain
+/// only what the snapshot holds, so that a large batch is answered in time.
+const DESCRIBE_TIME: Duration = Duration::from_millis(500);
+
+/// Returns the result of each accepted item, shortened after one page, and whether the item has its result.
 async fn describe_accepted(
     request: &ApiRequest,
-    accepted: &[Acceptance],
+    ids: Vec<ConnectionId>,
     warnings: Vec<Vec<Problem>>,
     mut page: PageBytes,
-) -> Result<Vec<ConnectionResult>, ApiProblem> {
-    let (ids, caller): (Vec<ConnectionId>, Caller) =
-        (accepted.iter().map(|accepted| accepted.connection).collect(), request.caller()?.clone());
+) -> Result<Vec<(ConnectionResult, bool)>, ApiProblem> {
+    let caller = request.caller()?.clone();
+    let now = std::time::Instant::now();
+    let until = deadline(request).into_std().max(now) + DESCRIBE_TIME;
     let describe = move |app: &App| {
-        ids.into_iter()
-            .zip(warnings)
-            .map(|(id, warnings)| {
-                let result = connection_result(app, id)?;
-                let mut result = if caller.may_read(&result.namespace) { result } else { result.for_writer() };
-                add_warnings(&mut result, warnings);
-                shorten(&mut page, &mut result);
-                Ok(result)
-            })
-            .collect()
+        let mut described = Vec::with_capacity(ids.len());
+        for (id, warnings) in ids.into_iter().zip(warnings) {
+            let is_brief = std::time::Instant::now() >= until;
+            let (mut result, has_result) = pushed_result(app, &caller, id, is_brief)?;
+            add_warnings(&mut result, warnings);
+            shorten(&mut page, &mut result);
+            described.push((result, has_result));
+        }
+        Ok(described)
     };
     request.app.blocking(describe).await
 }
 
-/// Builds the answer to a batch: 200, or 202 if the attempt of an item has not finished.
+/// Builds the answer to a batch: 200, or 202 if an item has no result yet.
 async fn answer_batch(request: &ApiRequest, results: Vec<BatchItem>) -> ApiResult {
     let count = |condition: fn(&AcceptedItem) -> bool| {
         let accepted = results.iter().filter_map(|item| match item {
@@ -244,7 +267,8 @@ async fn answer_batch(request: &ApiRequest, results: Vec<BatchItem>) -> ApiResul
         results,
     };
     let status = if unsettled == 0 { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut response = json(status, &answer)?;
+    let body = request.app.blocking(move |_| encode(&answer)).await?;
+    let mut response = response(status, JSON, body.into());
     if unsettled > 0 {
         insert_header(&mut response, header::LOCATION, request.address("/connections"));
     }
@@ -257,7 +281,7 @@ fn refused(index: usize, problem: ApiProblem, warnings: &[Problem], page: &mut P
     let mut item = RefusedItem {
         index,
         http_status: problem.status,
-        status: "INVALID".to_string(),
+        status: if problem.status == 403 { "FORBIDDEN" } else { "INVALID" }.to_string(),
         code: problem.code,
         message: problem.detail,
         problems: problem.problems,
@@ -293,9 +317,12 @@ pub async fn current_funnel(request: &ApiRequest) -> Result<Option<Funnel>, ApiP
 /// # Errors
 /// Returns 403 otherwise.
 pub fn require_writable(request: &ApiRequest, namespace: &str) -> Result<(), ApiProblem> {
-    let caller: &Caller = request.caller()?;
+    writable(&request.app, request.caller()?, namespace)
+}
+
+fn writable(app: &App, caller: &Caller, namespace: &str) -> Result<(), ApiProblem> {
     caller.require_namespace(namespace)?;
-    if request.app.handle.registry.snapshot().is_closed(namespace) {
+    if app.handle.registry.snapshot().is_closed(namespace) {
         return Err(ApiProblem::sealed(namespace));
     }
     Ok(())
@@ -337,13 +364,35 @@ pub async fn wait_until_settled(request: &ApiRequest, id: ConnectionId, since: T
     }
 }
 
-/// Returns the result body for one connection that the caller pushed, as far as its token may read it.
+/// As [`wait_until_settled`], for all of `ids`.
+pub async fn wait_until_all_settled(request: &ApiRequest, ids: &[ConnectionId], since: Timestamp, until: Instant) {
+    let handle = &request.app.handle;
+    let left: Duration = until.saturating_duration_since(Instant::now());
+    let mut stopping = handle.stopping.subscribe();
+    tokio::select! {
+        biased;
+        () = handle.all_settled(ids, since, left) => {}
+        () = stop_requested(&mut stopping) => {}
+    }
+}
+
+/// Returns the result body for one connection that the caller pushed, as far as its token may read it, and whether an
+/// attempt had a result for it. Both describe the same instant, so a status that is final is never answered with 202.
 ///
-/// # Errors
-/// Returns 503 if the registry cannot be read.
-async fn result(request: &ApiRequest, id: ConnectionId) -> Result<ConnectionResult, ApiProblem> {
-    let result = request.app.blocking(move |app| connection_result(app, id)).await?;
-    Ok(if request.caller()?.may_read(&result.namespace) { result } else { result.for_writer() })
+/// A brief result does not contain what the intent and the steps say, and is built without reading the ledger.
+fn pushed_result(app: &App, caller: &Caller, id: ConnectionId, is_brief: bool) -> Result<(ConnectionResult, bool), ApiProblem> {
+    let known = find_connection(app, id)?;
+    let has_result = match known.state() {
+        State::Pending => false,
+        State::Retired => true,
+        _ => app.handle.has_result(id, &known),
+    };
+    let may_read = caller.may_read(&known.namespace);
+    let result = match may_read && !is_brief {
+        true => result_of(app, id, known)?,
+        false => brief_result(app, id, &known),
+    };
+    Ok((if may_read { result } else { result.state_only() }, has_result))
 }
 
 /// Replaces the warnings about unknown fields with those of the parser, which have better hints.

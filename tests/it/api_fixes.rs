@@ -61,7 +61,10 @@ async fn a_refused_token_is_fixed_as_the_detail_says() {
     assert!(old.contains("aam token new --name NAME") && old.contains("api.tokens"), "{old}");
     // A missing namespace and a missing scope are added to the entry of the token.
     let refused = daemon.get("/connections?namespace=other").await;
-    assert!(detail(&refused, 403, "NAMESPACE_NOT_ALLOWED").contains("add other to the namespaces"));
+    let fix = detail(&refused, 403, "NAMESPACE_NOT_ALLOWED");
+    assert!(fix.contains("add other to the namespaces"), "{fix}");
+    assert!(fix.contains("Name a namespace of this token (autonomy)") && !fix.contains("names none"), "{fix}");
+    assert_eq!(daemon.get("/connections?namespace=autonomy").await.status, 200);
     write("\"registry:read\"", "autonomy, other");
     until_status(200, "/connections?namespace=other").await;
     let refused = daemon.post("/connections/heal", &json!({})).await;

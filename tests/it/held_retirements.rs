@@ -300,7 +300,16 @@ async fn only_a_token_with_the_scope_and_the_namespace_confirms() {
     assert_eq!(confirm(&mut daemon, &pusher, &digest).await.body["code"], "SCOPE_MISSING");
     assert_eq!(confirm(&mut daemon, &foreign, &digest).await.status, 404, "another namespace is not revealed");
     assert_eq!(confirm(&mut daemon, &owner, &digest[..11]).await.body["code"], "HOLD_CHANGED", "too short to name a change");
-    assert_eq!(confirm(&mut daemon, &owner, &digest[..12]).await.status, 200);
+    // The command says which token it needs, and that the policy can confirm instead.
+    daemon.token = owner.clone();
+    let port = daemon.port.to_string();
+    let arguments = ["confirm", &digest[..12], "--port", &port];
+    let refused = stderr(&workspace.run(&arguments));
+    for part in ["the scope ops:confirm", "aam token new", &format!("reconcile: {{confirm: [\"{}\"]}}", &digest[..12])] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    let confirmed = workspace.command(&arguments).env("AAM_TOKEN", owner.expose()).output().expect("it runs");
+    assert!(confirmed.status.success(), "{}", stderr(&confirmed));
     until_nothing_is_held(&daemon).await;
     assert_eq!(confirm(&mut daemon, &owner, &digest).await.status, 404);
 }

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers_in_time;
 mod api_compatibility;
 mod api_early_refusals;
 mod api_fixes;
@@ -40,6 +41,7 @@ mod first_token;
 mod fix_texts;
 mod foreseen_credentials;
 mod handoff;
+mod handoff_not_allowed;
 mod heal_by_another_user;
 mod held_retirements;
 mod hubspot_example;

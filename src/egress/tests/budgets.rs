@@ -63,7 +63,8 @@ async fn a_connector_may_report_throttling() {
 async fn a_throttled_attempt_keeps_its_turn() {
     let mut world = World::new();
     world.cap = Cap { per_second: 0.01, burst: 5, per_day: 100, concurrency: 4 };
-    let connection = |number: u8| Caller { connection: ConnectionId::derive("autonomy", "openapi", &[number.to_string()]), ..world.caller() };
+    let connection =
+        |number: u8| Caller { connection: ConnectionId::derive("autonomy", "openapi", &[number.to_string()]), ..world.caller() };
     let turn = |number: u8| world.egress.turn(&connection(number), 4);
     assert!(turn(1).is_zero());
     assert!(turn(2) > Duration::from_secs(250), "the others wait for the calls of the first attempt");

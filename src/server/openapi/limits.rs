@@ -62,7 +62,7 @@ fn limits() -> Vec<Limit> {
         limit("CatalogHealth", "checked_at", "format", TIME),
         limit("RefusedItem", "http_status", "minimum", 400),
         limit("RefusedItem", "http_status", "maximum", 599),
-        limit("RefusedItem", "status", "const", "INVALID"),
+        limit("RefusedItem", "status", "enum", json!(["INVALID", "FORBIDDEN"])),
         limit("AcceptedItem", "http_status", "minimum", 200),
         limit("AcceptedItem", "http_status", "maximum", 499),
         limit("ServerInfo", "service", "const", "aam"),

@@ -107,7 +107,8 @@ async fn a_bad_item_of_a_batch_never_fails_the_others() {
         .flatten()
         .map(|item| (item["http_status"].clone(), item["status"].clone()))
         .collect();
-    let expected = [(201, "ACTIVE"), (422, "INVALID"), (409, "UNSUPPORTED"), (403, "INVALID"), (201, "ACTIVE"), (200, "ACTIVE")];
+    let expected =
+        [(201, "ACTIVE"), (422, "INVALID"), (409, "UNSUPPORTED"), (403, "FORBIDDEN"), (201, "ACTIVE"), (200, "ACTIVE")];
     assert_eq!(statuses, expected.map(|(code, word)| (json!(code), json!(word))));
     assert_eq!(body["results"][1]["problems"][0]["pointer"], "/intents/1/evidence");
     assert_eq!((&body["funnel"]["received"], &body["funnel"]["active"]), (&json!(3), &json!(2)));
