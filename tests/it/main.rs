@@ -12,6 +12,7 @@ mod aws_metadata;
 mod aws_roles;
 mod backups;
 mod call_counts;
+mod calls;
 mod cli_output;
 mod consent_command;
 mod consent_kills;
