@@ -4,6 +4,7 @@
 
 mod backup;
 mod budget;
+mod calls;
 mod check;
 mod completion;
 mod confirm;
@@ -145,7 +146,9 @@ enum Command {
     Gate(gate::GateOptions),
     /// Run the pipeline on the intents of a file, a folder or stdin without writing anything (exit 0 would be ACTIVE, 2 not)
     Test(test::TestOptions),
-    /// Verify the hash chain of the ledger
+    /// List the calls that AAM made, with the rule that allowed each
+    Calls(calls::CallsOptions),
+    /// Verify the hash chain of the ledger and of the recorded calls
     Verify,
     /// Copy the registry to a file while the daemon runs, and verify the copy
     Backup(backup::BackupOptions),
@@ -356,6 +359,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Confirm(options) => confirm::run(&common, &options).await,
         Command::Gate(options) => gate::run(&common, &options),
         Command::Test(options) => test::run(&common, &options).await,
+        Command::Calls(options) => calls::run(&common, &options),
         Command::Verify => verify::run(&common).await,
         Command::Backup(options) => backup::backup(&common, &options),
         Command::Restore(options) => backup::restore(&common, &options),

@@ -38,6 +38,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let work = reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Settled);
     Progress::start("checking", "connections", common.quiet).during(|| watch.read(), work).await;
     env.providers.close().await;
+    reconcile::evidence::finish(&handle, &env.egress).await;
     terminal::print_error(&problems::text(&handle.problems.load(), "problem: "));
     terminal::print_error(&holds::text(&held(&handle)));
     let trouble = handle.trouble.load().to_string();

@@ -6,7 +6,7 @@
 
 use super::{Caller, Egress, HttpResponse, Session, send};
 use crate::credentials::Secret;
-use crate::model::{Class, ConnectionId, Failure, Posts};
+use crate::model::{CallPurpose, Class, ConnectionId, Failure, Posts};
 use crate::policy::parse::has_host;
 use crate::policy::{Cap, Policy, Webhook, WebhookAddress};
 use bytes::Bytes;
@@ -60,6 +60,7 @@ impl Egress {
         let session = self.session(Caller {
             connection: ConnectionId::derive("", "webhook", std::slice::from_ref(&webhook.name)),
             family: FAMILY.into(),
+            purpose: CallPurpose::Webhook,
             account: post.url.origin().ascii_serialization(),
             cap: CAP,
             policy: Arc::clone(policy),
@@ -67,6 +68,6 @@ impl Egress {
         });
         // The status says whether the message was accepted.
         let session = Session { optional_bodies: true, ..session.without_status_retries() };
-        send::webhook(&session, post).await
+        send::webhook(&session, post, &webhook.name).await
     }
 }

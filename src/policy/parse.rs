@@ -2,6 +2,7 @@
 
 mod consents;
 mod credentials;
+mod evidence;
 mod grants;
 mod handoff;
 mod listener;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use tokens::api;
 pub use tokens::token_end;
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "version",
     "namespace",
     "slo",
@@ -44,6 +45,7 @@ const KEYS: [&str; 19] = [
     "credentials",
     "handoff",
     "notify",
+    "evidence",
     "api",
 ];
 
@@ -110,6 +112,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         manifests,
         credentials,
         handoff: handoff::handoff(r, &fields),
+        evidence: evidence::evidence(r, &fields, &notify),
         notify,
         api: r.field(&fields, "api", Api::default(), api),
         digest,

@@ -1,7 +1,7 @@
 //! Verifies the hash chain of the ledger.
 
 use super::chain::{self, GENESIS, LedgerRow};
-use super::{Reader, RegistryError, schema};
+use super::{CallsVerdict, Reader, RegistryError, schema, verify_calls};
 use crate::model::Digest;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,13 +16,15 @@ pub struct Verdict {
     pub broken: Option<(i64, String)>,
     /// What is wrong with the file itself: damaged pages, or triggers that were dropped or changed.
     pub damage: Vec<String>,
+    /// What verifying the recorded calls found. They are verified only if the ledger is intact.
+    pub calls: CallsVerdict,
 }
 
 impl Verdict {
-    /// Whether the chain and the file are as AAM wrote them.
+    /// Whether the chains and the file are as AAM wrote them.
     #[must_use]
     pub fn is_intact(&self) -> bool {
-        self.broken.is_none() && self.damage.is_empty()
+        self.broken.is_none() && self.damage.is_empty() && self.calls.broken.is_none()
     }
 }
 
@@ -53,6 +55,10 @@ impl Reader {
     /// If the registry cannot be read.
     pub fn verify_with(&self, progress: &VerifyProgress) -> Result<Verdict, RegistryError> {
         self.with(|db| {
+            // One transaction, so that the ledger and the calls are those of one moment.
+            let transaction = db.unchecked_transaction()?;
+            let db = &*transaction;
+            let mut anchors = Vec::new();
             let mut damage = damaged_pages(db);
             damage.extend(schema::differences(db)?);
             // A ledger whose last page is damaged is reported below.
@@ -61,7 +67,7 @@ impl Reader {
             let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger ORDER BY seq";
             let mut statement = db.prepare(sql)?;
             let mut rows = statement.query([])?;
-            let mut verdict = Verdict { rows: 0, head: GENESIS, broken: None, damage };
+            let mut verdict = Verdict { rows: 0, head: GENESIS, broken: None, damage, calls: CallsVerdict::default() };
             loop {
                 let row = match rows.next() {
                     Ok(Some(row)) => row,
@@ -78,12 +84,18 @@ impl Reader {
                         verdict.rows += 1;
                         progress.rows.store(verdict.rows, Ordering::Relaxed);
                         verdict.head = head;
+                        let (kind, facts) =
+                            (row.get_ref(2)?.as_str().unwrap_or_default(), row.get_ref(5)?.as_str().unwrap_or_default());
+                        anchors.extend(verify_calls::anchor(kind, facts).map(|anchor| (verdict.rows, anchor)));
                     }
                     Err(why) => {
                         verdict.broken = Some((seq, why));
                         break;
                     }
                 }
+            }
+            if verdict.broken.is_none() && schema::version(db)? >= verify_calls::SINCE_SCHEMA_VERSION {
+                verdict.calls = verify_calls::verify(db, &anchors)?;
             }
             Ok(verdict)
         })

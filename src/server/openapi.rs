@@ -16,7 +16,9 @@ use super::onboard::MAX_BATCH_ITEMS;
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
 use super::routes::{QueryParam, QueryValue};
-use super::{ServerInfo, catalogs, dashboard, drift, families, handoff, heal, health, history, holds, meta, onboard, plan, read};
+use super::{
+    ServerInfo, calls, catalogs, dashboard, drift, families, handoff, heal, health, history, holds, meta, onboard, plan, read,
+};
 use crate::family_guide::FamilyGuide;
 use crate::funnel::Funnel;
 use crate::policy::TokenScope;
@@ -305,6 +307,7 @@ fn derived_schemas() -> Map<String, Value> {
     add::<meta::ServiceHealth>(&mut all);
     add::<history::VersionPage>(&mut all);
     add::<history::CatalogAnswer>(&mut all);
+    add::<calls::CallPage>(&mut all);
     add::<heal::HealRequest>(&mut all);
     add::<heal::HealAnswer>(&mut all);
     add::<onboard::BatchAnswer>(&mut all);

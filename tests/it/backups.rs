@@ -25,7 +25,7 @@ async fn a_backup_while_the_daemon_writes_is_one_intact_state() {
             let document = intent("filesource", &format!("{folder}/{n}.csv"));
             let request = client.post(&url).bearer_auth(token.expose()).header("prefer", "respond-async");
             let response = request.header("content-type", "application/json").body(document.to_string()).send().await;
-            assert_eq!(response.expect("a response").status(), 202);
+            assert!(response.expect("a response").status().is_success());
             if pushed.send(n).is_err() {
                 return;
             }

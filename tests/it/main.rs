@@ -13,6 +13,7 @@ mod aws_metadata;
 mod aws_roles;
 mod backups;
 mod call_counts;
+mod calls;
 mod cli_output;
 mod command_contract;
 mod consent_command;

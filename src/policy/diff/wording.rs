@@ -130,6 +130,12 @@ pub fn settings(old: &Policy, new: &Policy, out: &mut Changes) {
     put("reconcile.max_retire", leaves_more(was.max_retire, is.max_retire), &limit(was.max_retire), &limit(is.max_retire));
     let confirms = Effect::wider_if(is.confirm.iter().any(|digest| !was.confirm.contains(digest)));
     put("reconcile.confirm", confirms, &listed(&was.confirm), &listed(&is.confirm));
+    let (was, is) = (&old.evidence, &new.evidence);
+    let keep = |days: u32| format!("{days}d");
+    put("evidence.keep_calls", Effect::raised(&is.keep_calls, &was.keep_calls), &keep(was.keep_calls), &keep(is.keep_calls));
+    put("evidence.head_file", Effect::Wider, &path_or_none(&was.head_file), &path_or_none(&is.head_file));
+    let name = |webhook: &Option<String>| webhook.clone().unwrap_or_else(|| "none".to_string());
+    put("evidence.head_webhook", Effect::Wider, &name(&was.head_webhook), &name(&is.head_webhook));
     handoff(&old.handoff, &new.handoff, out);
     api(old, new, out);
 }
