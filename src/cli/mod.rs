@@ -10,6 +10,7 @@ mod confirm;
 mod consent;
 mod control;
 mod daemon_request;
+mod evidence;
 pub(crate) mod families;
 mod gate;
 mod heal;
@@ -134,8 +135,10 @@ enum Command {
     Test(test::TestOptions),
     /// List the calls that AAM made, with the rule that allowed each
     Calls(calls::CallsOptions),
-    /// Verify the hash chain of the ledger and of the recorded calls
-    Verify,
+    /// Verify the hash chain of the ledger and of the recorded calls, or a bundle of evidence
+    Verify(verify::VerifyOptions),
+    /// Write a bundle of evidence for a period, which an auditor can verify on another machine
+    Evidence(evidence::EvidenceOptions),
     /// Create bearer tokens for the API
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -334,7 +337,8 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Gate(options) => gate::run(&common, &options),
         Command::Test(options) => test::run(&common, &options).await,
         Command::Calls(options) => calls::run(&common, &options),
-        Command::Verify => verify::run(&common),
+        Command::Verify(options) => verify::run(&common, &options),
+        Command::Evidence(options) => evidence::run(&common, &options),
         Command::Token(command) => token::run(&common, &command),
         Command::Secret(command) => secret::run(&common, &command),
         Command::Consent(command) => consent::run(&common, &command).await,

@@ -2,6 +2,7 @@
 
 use super::{CommandResult, CommonOptions, EXIT_NOT_YET, report};
 use crate::daemon;
+use crate::evidence_keeper;
 use crate::funnel::funnel;
 use crate::model::{ConnectionId, Intent};
 use crate::reconcile::{self, FolderSync, Handle, Until};
@@ -26,7 +27,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let folder_sync = FolderSync::open(&handle, false)?;
     reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Settled).await;
     env.providers.close().await;
-    reconcile::evidence::finish(&handle, &env.egress).await;
+    evidence_keeper::finish(&handle, &env).await;
     for problem in handle.problems.load().iter() {
         super::terminal::print_error(&format!("problem: {problem}\n"));
     }

@@ -12,6 +12,7 @@ mod chain;
 mod command;
 mod commands;
 mod error;
+mod evidence_reader;
 mod files;
 mod handoffs;
 mod lock;
@@ -34,6 +35,7 @@ pub use command::{
     Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Notice, Recorded, ScanFindings, Ticket, WebhookMessage,
 };
 pub use error::RegistryError;
+pub use evidence_reader::{CallBatch, LedgerLine};
 pub use reader::{Reader, Version};
 pub use verify::Verdict;
 pub use verify_calls::CallsVerdict;

@@ -32,6 +32,7 @@ mod daemon_secrets;
 mod daemon_silent_sources;
 mod daemon_texts;
 mod events;
+mod evidence;
 mod exec_summary;
 mod files_people_have;
 mod fix_texts;
