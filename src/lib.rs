@@ -35,6 +35,8 @@
 //! - [`family_guide`]: what a person needs to know about a family before the first intent.
 //! - [`reconcile`]: the loop: read the policy and the folder, plan, run attempts, wait for a wake.
 //! - [`notify`]: sends events to the webhooks of the policy.
+//! - [`evidence`]: writes bundles of evidence for auditors, and verifies them.
+//! - [`evidence_keeper`]: records calls that no attempt recorded, drops old ones, and writes the head of the ledger.
 //! - [`server`]: the HTTP contract and the dashboard.
 //! - [`daemon`]: assembles the parts of one process.
 //! - [`cli`]: the command line, one file per command.
@@ -67,6 +69,8 @@ pub mod debt_gate;
 pub mod egress;
 pub mod event_log;
 pub mod events;
+pub mod evidence;
+pub mod evidence_keeper;
 pub mod families;
 pub mod family_guide;
 pub mod fault;

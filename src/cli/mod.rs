@@ -11,6 +11,7 @@ mod confirm;
 mod consent;
 mod control;
 mod daemon_request;
+mod evidence;
 mod examples;
 pub(crate) mod families;
 mod gate;
@@ -148,8 +149,10 @@ enum Command {
     Test(test::TestOptions),
     /// List the calls that AAM made, with the rule that allowed each
     Calls(calls::CallsOptions),
-    /// Verify the hash chain of the ledger and of the recorded calls
-    Verify,
+    /// Verify the hash chain of the ledger and of the recorded calls, or a bundle of evidence
+    Verify(verify::VerifyOptions),
+    /// Write a bundle of evidence for a period, which an auditor can verify on another machine
+    Evidence(evidence::EvidenceOptions),
     /// Copy the registry to a file while the daemon runs, and verify the copy
     Backup(backup::BackupOptions),
     /// Put a backup in the place of the registry; the daemon must be stopped
@@ -360,7 +363,8 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Gate(options) => gate::run(&common, &options),
         Command::Test(options) => test::run(&common, &options).await,
         Command::Calls(options) => calls::run(&common, &options),
-        Command::Verify => verify::run(&common).await,
+        Command::Verify(options) => verify::run(&common, &options).await,
+        Command::Evidence(options) => evidence::run(&common, &options),
         Command::Backup(options) => backup::backup(&common, &options),
         Command::Restore(options) => backup::restore(&common, &options),
         Command::Health(options) => health::run(&common, &options).await,

@@ -3,6 +3,7 @@
 use super::progress::{self, Progress, Reading};
 use super::{CommandResult, CommonOptions, EXIT_NOT_YET, problems, report, terminal};
 use crate::daemon;
+use crate::evidence_keeper;
 use crate::funnel::funnel;
 use crate::model::{ConnectionId, Intent, State, Timestamp};
 use crate::plan::{self, PlanContext};
@@ -38,7 +39,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let work = reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Settled);
     Progress::start("checking", "connections", common.quiet).during(|| watch.read(), work).await;
     env.providers.close().await;
-    reconcile::evidence::finish(&handle, &env.egress).await;
+    evidence_keeper::finish(&handle, &env).await;
     terminal::print_error(&problems::text(&handle.problems.load(), "problem: "));
     terminal::print_error(&holds::text(&held(&handle)));
     let trouble = handle.trouble.load().to_string();

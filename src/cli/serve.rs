@@ -2,6 +2,7 @@
 
 use super::{CommandError, CommandResult, CommonOptions, supervisor, terminal};
 use crate::daemon;
+use crate::evidence_keeper;
 use crate::funnel::funnel;
 use crate::model::Timestamp;
 use crate::notify;
@@ -34,7 +35,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let providers = Arc::clone(&env.providers);
     let upkeep = tokio::spawn(async move { providers.maintain().await });
     let notifier = tokio::spawn(notify::run(Arc::clone(&handle), Arc::clone(&env)));
-    let evidence = tokio::spawn(reconcile::evidence::keep(Arc::clone(&handle), Arc::clone(&env.egress)));
+    let evidence = tokio::spawn(evidence_keeper::keep(Arc::clone(&handle), Arc::clone(&env)));
     reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Stopped).await;
     upkeep.abort();
     supervisor.abort();
@@ -48,7 +49,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     stop.abort();
     reload.abort();
     evidence.abort();
-    reconcile::evidence::finish(&handle, &env.egress).await;
+    evidence_keeper::finish(&handle, &env).await;
     print_summary(&handle);
     handle.registry.close().await;
     Ok(ExitCode::SUCCESS)

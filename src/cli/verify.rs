@@ -1,9 +1,12 @@
-//! `aam verify`: verifies the hash chain of the ledger.
+//! `aam verify`: verifies the hash chain of the ledger and of the recorded calls, or a bundle of evidence.
 
 use super::progress::{Progress, Reading};
 use super::{CommandError, CommandResult, CommonOptions};
+use crate::evidence::{self, BundleVerdict, PublicKey, SignedBy};
+use crate::model::Digest;
 use crate::model::text::counted;
-use crate::registry::{Reader, Verdict, VerifyProgress};
+use crate::registry::{LedgerHead, Reader, Verdict, VerifyProgress};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,43 +24,134 @@ async fn verdict(common: &CommonOptions) -> Result<Verdict, CommandError> {
     Ok(verdict.map_err(|error| CommandError::new(format!("a defect in AAM stopped the verification: {error}")))??)
 }
 
-/// Exits with 0 if the file and the chain are intact, and otherwise with 1 and the first broken row or what is damaged.
-pub async fn run(common: &CommonOptions) -> CommandResult {
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  aam verify                                  the registry
+  aam verify --expect 4711:SHA256             whether a head that was kept elsewhere is still part of it
+  aam verify --bundle october --key KEY.pub   a bundle of `aam evidence`, on any machine
+
+AAM writes the head of the ledger (SEQ:SHA256) to the log at every start, stop and hour, and to evidence.head_file and
+evidence.head_webhook of the policy. Without such a head, a registry whose end was cut off looks intact.")]
+pub struct VerifyOptions {
+    /// A head of the ledger that was kept elsewhere, as SEQ:SHA256
+    #[arg(long, value_parser = head, value_name = "SEQ:SHA256")]
+    expect: Option<LedgerHead>,
+    /// Verify the bundle of evidence in this folder; no registry, policy or daemon is needed
+    #[arg(long)]
+    bundle: Option<PathBuf>,
+    /// The public key of the operator, which must have signed the bundle
+    #[arg(long, requires = "bundle")]
+    key: Option<PathBuf>,
+}
+
+fn head(text: &str) -> Result<LedgerHead, String> {
+    let parsed = text.trim().split_once(':').and_then(|(seq, hash)| Some((seq.parse::<u64>().ok()?, Digest::parse(hash)?)));
+    let form = "write it as in the log: the number of a row, a colon and 64 hex digits";
+    parsed.map(|(seq, hash)| LedgerHead { seq, hash }).ok_or_else(|| form.to_string())
+}
+
+/// Exits with 0 if the file and the chains are intact, and otherwise with 1 and the first broken row or what is damaged.
+pub async fn run(common: &CommonOptions, options: &VerifyOptions) -> CommandResult {
+    if let Some(folder) = &options.bundle {
+        return bundle(common, folder, options);
+    }
     let verdict = verdict(common).await?;
+    if let Some(problem) = problem(common, &verdict) {
+        common.print("", &verdict);
+        return Err(CommandError::new(problem));
+    }
     let rows = counted(usize::try_from(verdict.rows).unwrap_or(usize::MAX), "row");
-    if let Some((seq, reason)) = &verdict.broken {
-        common.print("", &verdict);
-        return Err(CommandError::new(format!(
-            "row {seq} of the ledger in {} does not match the hash chain: {reason}\n{rows} before it verified; restore the file from an earlier backup, and find out who changed it",
-            common.registry.display(),
-        )));
-    }
-    let calls = &verdict.calls;
-    if let Some((batch, reason)) = &calls.broken {
-        common.print("", &verdict);
-        return Err(CommandError::new(format!(
-            "batch {batch} of the recorded calls in {} does not match the hash chain: {reason}\n{rows} of the ledger verified, and {} before this batch; restore the file from an earlier backup, and find out who changed it",
-            common.registry.display(),
-            counted(usize::try_from(calls.calls).unwrap_or(usize::MAX), "call"),
-        )));
-    }
-    if !verdict.damage.is_empty() {
-        common.print("", &verdict);
-        return Err(CommandError::new(format!(
-            "the registry {} is damaged or was changed: {}\n{rows} of the ledger verified; restore the file from an earlier backup, and find out who changed it",
-            common.registry.display(),
-            verdict.damage.join("; "),
-        )));
-    }
     let mut text = format!("the ledger is intact: {rows}, head {}\n", verdict.head);
-    text.push_str(&format!(
-        "the recorded calls are intact: {}",
-        counted(usize::try_from(calls.calls).unwrap_or(usize::MAX), "call")
-    ));
-    if calls.dropped_up_to > 0 {
+    text.push_str(&format!("the recorded calls are intact: {}", calls(&verdict)));
+    if verdict.calls.dropped_up_to > 0 {
         text.push_str("; older ones were dropped, as evidence.keep_calls says");
     }
     text.push('\n');
+    if let Some(head) = options.expect {
+        if let Some(problem) = unexpected(head, &verdict, Reader::open_any_version(&common.registry)?.hash_of(head.seq)?) {
+            common.print("", &verdict);
+            return Err(CommandError::new(problem));
+        }
+        text.push_str(&format!("row {} has the expected hash\n", head.seq));
+    }
     common.print(&text, &verdict);
     Ok(ExitCode::SUCCESS)
+}
+
+fn calls(verdict: &Verdict) -> String {
+    counted(usize::try_from(verdict.calls.calls).unwrap_or(usize::MAX), "call")
+}
+
+/// What is wrong with the registry.
+fn problem(common: &CommonOptions, verdict: &Verdict) -> Option<String> {
+    const FIX: &str = "restore the file from an earlier backup, and find out who changed it";
+    let (file, rows) = (common.registry.display(), counted(usize::try_from(verdict.rows).unwrap_or(usize::MAX), "row"));
+    if let Some((seq, reason)) = &verdict.broken {
+        return Some(format!(
+            "row {seq} of the ledger in {file} does not match the hash chain: {reason}\n{rows} before it verified; {FIX}"
+        ));
+    }
+    if let Some((batch, reason)) = &verdict.calls.broken {
+        let calls = calls(verdict);
+        return Some(format!(
+            "batch {batch} of the recorded calls in {file} does not match the hash chain: {reason}\n{rows} of the ledger verified, and {calls} before this batch; {FIX}"
+        ));
+    }
+    let damage = (!verdict.damage.is_empty()).then(|| verdict.damage.join("; "))?;
+    Some(format!("the registry {file} is damaged or was changed: {damage}\n{rows} of the ledger verified; {FIX}"))
+}
+
+/// Why the registry does not have the head that was kept elsewhere.
+fn unexpected(head: LedgerHead, verdict: &Verdict, found: Option<Digest>) -> Option<String> {
+    const FIX: &str = "compare it with a backup that is younger than this head, and find out who replaced it";
+    match found {
+        Some(hash) if hash == head.hash => None,
+        Some(hash) => Some(format!(
+            "row {} of the ledger has the hash {hash} instead of the expected {}: this is not the registry that the head was taken from, or it was written anew; {FIX}",
+            head.seq, head.hash
+        )),
+        None => Some(format!(
+            "the ledger ends at row {}, and row {} is expected: its end was cut off, or an older copy took its place; {FIX}",
+            verdict.rows, head.seq
+        )),
+    }
+}
+
+fn bundle(common: &CommonOptions, folder: &Path, options: &VerifyOptions) -> CommandResult {
+    let key = options.key.as_ref().map(|path| PublicKey::read(path)).transpose().map_err(CommandError::new)?;
+    let verdict = evidence::verify(folder, key.as_ref(), options.expect).map_err(CommandError::new)?;
+    if !verdict.problems.is_empty() {
+        common.print("", &verdict);
+        return Err(CommandError::new(format!(
+            "the bundle {} is not intact:\n  {}\nask the operator for the bundle again, and compare the two",
+            folder.display(),
+            verdict.problems.join("\n  ")
+        )));
+    }
+    common.print(&intact(folder, &verdict, options.expect), &verdict);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn intact(folder: &Path, verdict: &BundleVerdict, expected: Option<LedgerHead>) -> String {
+    let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let mut text = format!(
+        "the bundle {} is intact: {}, {} of the ledger and {} of calls, from {} until {}\n",
+        folder.display(),
+        counted(verdict.files, "file"),
+        counted(number(verdict.ledger_rows), "row"),
+        if verdict.call_batches == 1 { "1 batch".to_string() } else { format!("{} batches", verdict.call_batches) },
+        verdict.since,
+        verdict.until
+    );
+    text.push_str(&match &verdict.signature {
+        SignedBy::ExpectedKey(key) => format!("signed by the key {key}\n"),
+        SignedBy::OwnKey(key) => format!(
+            "signed by {key}, the key that the bundle itself names; --key FILE checks that it is the key of the operator\n"
+        ),
+        SignedBy::Unsigned | SignedBy::Invalid => "not signed, so the files say nothing about who wrote them\n".to_string(),
+    });
+    if let Some(head) = expected {
+        text.push_str(&format!("row {} has the expected hash\n", head.seq));
+    }
+    text
 }

@@ -31,11 +31,14 @@ pub struct DriverStatement<'a> {
     pub error: &'a str,
 }
 
+/// The rule for files of this machine.
+const FILE_RULE: &str = "files.roots";
+
 /// The rule that allows what a driver of `protocol` does.
 fn rule(protocol: &str) -> &'static str {
     match protocol {
         "mongodb" => "commands that only read",
-        "sqlite" | "file" => "files.roots",
+        "sqlite" | "file" => FILE_RULE,
         _ => "read-only session",
     }
 }
@@ -101,7 +104,8 @@ impl Session {
         let rule = rule(protocol);
         let event = log::CallEvent { method: protocol, host, bytes, took, error, rule, ..log::CallEvent::default() };
         log::write(&self.caller, &event);
-        self.record(&log::CallEvent { bytes: bytes.saturating_sub(statements), ..event });
+        let path = if rule == FILE_RULE { locked(&self.local_path).clone() } else { String::new() };
+        self.record(&log::CallEvent { bytes: bytes.saturating_sub(statements), path: &path, ..event });
     }
 
     /// Takes one call from the budgets for a local file and logs it.
@@ -113,7 +117,8 @@ impl Session {
         let slot = self.account.enter(&self.caller).await?;
         self.charge().await?;
         self.counters.call();
-        let event = log::CallEvent { method: "READ FILE", path, rule: "files.roots", ..log::CallEvent::default() };
+        *locked(&self.local_path) = path.to_string();
+        let event = log::CallEvent { method: "READ FILE", path, rule: FILE_RULE, ..log::CallEvent::default() };
         log::write(&self.caller, &event);
         self.record(&log::CallEvent { host: "local", ..event });
         drop(slot);

@@ -187,6 +187,8 @@ pub struct Session {
     recorder: Option<Arc<CallRecorder>>,
     /// The bytes of the recorded statements, by host, which do not count again when their connection ends.
     statement_bytes: Mutex<HashMap<String, u64>>,
+    /// The path of the local file that is read.
+    local_path: Mutex<String>,
 }
 
 impl Egress {
@@ -226,7 +228,7 @@ impl Egress {
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
         let account = self.accounts.account(&caller);
-        let (counters, passes, lost_response, statement_bytes) = Default::default();
+        let (counters, passes, lost_response, statement_bytes, local_path) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
         let memory = self.memory.attempt(caller.policy.reconcile.memory);
         let (retries_statuses, leaves_waits, optional_bodies, authorities) = (true, false, false, None);
@@ -246,6 +248,7 @@ impl Egress {
             metadata: None,
             recorder: CallRecorder::current(),
             statement_bytes,
+            local_path,
             passes,
         }
     }

@@ -139,14 +139,11 @@ fn clean(target: &mut CallTarget) {
         path.clear();
     }
     for text in [method, host, path, statement, rule] {
-        let clean = redact::scrub(text).into_owned();
+        let clean = redact::shortened(text, MAX_CHARS);
         *text = match crate::model::text::printable(&clean, &[]) {
             Cow::Borrowed(_) => clean,
             Cow::Owned(escaped) => escaped,
         };
-        if let Some((end, _)) = text.char_indices().nth(MAX_CHARS) {
-            text.truncate(end);
-        }
     }
 }
 

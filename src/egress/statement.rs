@@ -51,7 +51,8 @@ pub fn without_values(text: &str, language: Language) -> String {
                 while let Some(next) = chars.next_if(|next| is_word(*next) || *next == '.') {
                     number.push(next);
                 }
-                if limited { out.push_str(&number) } else { out.push(MARK) }
+                // A number after one of these signs names a parameter.
+                if limited || out.ends_with(['?', '$']) { out.push_str(&number) } else { out.push(MARK) }
             }
             c if c.is_whitespace() => {
                 if !out.ends_with(' ') && !out.is_empty() {
@@ -138,7 +139,7 @@ mod tests {
             (
                 Language::Sql,
                 "SET LOCAL statement_timeout = 5000;\n  SELECT $q$secret$q$, $1",
-                "SET LOCAL statement_timeout = 5000; SELECT ?, $?",
+                "SET LOCAL statement_timeout = 5000; SELECT ?, $1",
             ),
             (Language::Mysql, "SELECT `a'b`, \"se\\\"cret\", 'x\\'y' FROM t LIMIT 5", "SELECT `a'b`, ?, ? FROM t LIMIT 5"),
             (

@@ -1,9 +1,9 @@
 //! The messages of webhooks. Pure: the same events give the same message.
 
 use crate::events::{Event, EventType, SCHEMA_VERSION};
-use crate::model::Digest;
 use crate::model::text::counted;
-use crate::policy::WebhookForm;
+use crate::model::{Digest, Timestamp};
+use crate::policy::{Webhook, WebhookForm};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -66,17 +66,10 @@ impl Bundle {
         json!({ "text": text })
     }
 
-    /// An adaptive card. A `TextRun` shows its text as it is, unlike a `TextBlock`, which would read links in it.
     fn teams(&self) -> Value {
-        let run = |text: &str, weight: &str| json!({ "type": "RichTextBlock", "inlines": [{ "type": "TextRun", "text": text, "weight": weight }] });
         let (title, lines) = self.lines();
         let lines = lines.iter().map(|line| run(line, "Default"));
-        let body: Vec<Value> = std::iter::once(run(&title, "Bolder")).chain(lines).collect();
-        let card = json!({
-            "$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard", "version": "1.4", "body": body,
-        });
-        let attachment = json!({ "contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": null, "content": card });
-        json!({ "type": "message", "attachments": [attachment] })
+        card(std::iter::once(run(&title, "Bolder")).chain(lines).collect())
     }
 
     /// Returns the title and the lines of a message for people: first what needs attention, then the rest, in order of time.
@@ -106,6 +99,35 @@ impl Bundle {
     fn ids(&self, event: &Event) -> Option<&[String]> {
         event.connection.as_ref().and_then(|connection| self.resource_ids.get(&connection.document)).map(Vec::as_slice)
     }
+}
+
+/// The message with the head of the ledger.
+#[must_use]
+pub fn head(webhook: &Webhook, at: Timestamp, moment: &str, head: &str) -> Value {
+    let text = format!("AAM: the head of the ledger is {head} ({moment}, {})", at.rfc3339());
+    match webhook.form {
+        WebhookForm::Standard => json!({
+            "type": "aam.ledger_head",
+            "timestamp": at.rfc3339(),
+            "data": { "schema_version": SCHEMA_VERSION, "webhook": webhook.name, "moment": moment, "head": head },
+        }),
+        WebhookForm::Slack => json!({ "text": text }),
+        WebhookForm::Teams => card(vec![run(&text, "Default")]),
+    }
+}
+
+/// A paragraph of an adaptive card. A `TextRun` shows its text as it is, unlike a `TextBlock`, which would read links in it.
+fn run(text: &str, weight: &str) -> Value {
+    json!({ "type": "RichTextBlock", "inlines": [{ "type": "TextRun", "text": text, "weight": weight }] })
+}
+
+/// An adaptive card.
+fn card(body: Vec<Value>) -> Value {
+    let card = json!({
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard", "version": "1.4", "body": body,
+    });
+    let attachment = json!({ "contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": null, "content": card });
+    json!({ "type": "message", "attachments": [attachment] })
 }
 
 fn needs_attention(event: &Event) -> bool {

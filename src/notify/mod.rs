@@ -12,7 +12,7 @@ mod signature;
 use crate::event_log::{EventReader, Page};
 use crate::events::{Event, EventFilter, EventId};
 use crate::fault;
-use crate::model::Timestamp;
+use crate::model::{Class, Failure, Timestamp};
 use crate::pipeline::Env;
 use crate::policy::{Policy, Webhook};
 use crate::reconcile::Handle;
@@ -336,6 +336,29 @@ impl Sender {
             all.iter_mut().filter(|status| status.name == self.webhook.name).for_each(&change);
             all
         });
+    }
+}
+
+/// Sends the head of the ledger to `webhook` of `policy`, once.
+///
+/// # Errors
+/// Returns why the webhook did not accept it.
+pub async fn send_head(
+    env: &Env,
+    policy: &Arc<Policy>,
+    webhook: &Webhook,
+    at: Timestamp,
+    moment: &str,
+    head: &str,
+) -> Result<(), Failure> {
+    let body = message::head(webhook, at, moment, head).to_string().into();
+    match delivery::send(env, policy, webhook, &format!("msg_head_{}", at.0), &body).await {
+        Delivered::Accepted => Ok(()),
+        Delivered::Gone => {
+            let title = format!("{} answered 410: it no longer exists", webhook.address.host());
+            Err(Failure::new(Class::Remote, title, "correct the address in the entry of notify"))
+        }
+        Delivered::Failed(failure) => Err(failure),
     }
 }
 

@@ -13,6 +13,7 @@ mod command;
 mod commands;
 mod copy;
 mod error;
+mod evidence_reader;
 mod files;
 mod handoffs;
 mod lock;
@@ -36,6 +37,7 @@ pub use command::{
 };
 pub use copy::{CopySummary, backup, restore};
 pub use error::RegistryError;
+pub use evidence_reader::{CallBatch, LedgerLine};
 pub use lock::{WriterLock, take as hold};
 pub use reader::{Reader, Version};
 pub use verify::{Verdict, VerifyProgress};

@@ -36,6 +36,7 @@ mod daemon_silent_sources;
 mod daemon_texts;
 mod earlier_registries;
 mod events;
+mod evidence;
 mod exec_summary;
 mod files_people_have;
 mod first_token;

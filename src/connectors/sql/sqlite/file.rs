@@ -53,8 +53,8 @@ pub struct File {
     /// Limit on the computation of one call into SQLite.
     pub limit: Duration,
     deadline: Arc<Deadline>,
-    /// The statements that were run, until they are taken.
-    statements: Arc<Mutex<Vec<String>>>,
+    /// The statements that were run, with the time that each took, until they are taken.
+    statements: Arc<Mutex<Vec<(String, Duration)>>>,
 }
 
 /// The number of statements that are remembered until they are taken.
@@ -188,19 +188,18 @@ fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Conn
 }
 
 /// Remembers the statements that are run from now on.
-fn trace(mut base: Connection) -> rusqlite::Result<(Connection, Arc<Mutex<Vec<String>>>)> {
-    let statements: Arc<Mutex<Vec<String>>> = Arc::default();
+fn trace(mut base: Connection) -> rusqlite::Result<(Connection, Arc<Mutex<Vec<(String, Duration)>>>)> {
+    let statements: Arc<Mutex<Vec<(String, Duration)>>> = Arc::default();
     let run = Arc::clone(&statements);
     let remember = move |event: TraceEvent<'_>| {
-        if let TraceEvent::Stmt(_, text) = event {
+        if let TraceEvent::Profile(statement, took) = event {
             let mut run = run.lock().unwrap_or_else(PoisonError::into_inner);
-            // Texts that begin like a comment are those of triggers.
-            if run.len() < MAX_STATEMENTS && !text.starts_with("--") {
-                run.push(text.to_string());
+            if run.len() < MAX_STATEMENTS {
+                run.push((statement.sql().into_owned(), took));
             }
         }
     };
-    base.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(remember))?;
+    base.trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(remember))?;
     Ok((base, statements))
 }
 
@@ -239,7 +238,7 @@ fn allow(context: AuthContext<'_>) -> Authorization {
 impl File {
     /// Returns the statements that were run since the last time.
     #[must_use]
-    pub fn take_statements(&self) -> Vec<String> {
+    pub fn take_statements(&self) -> Vec<(String, Duration)> {
         std::mem::take(&mut *self.statements.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -18,10 +18,10 @@ use file::{File, LARGE_MEMORY_BYTES, Mode, SMALL_MEMORY_BYTES};
 use futures_util::future::BoxFuture;
 use rustix::fs::{Access, access};
 use serde_json::json;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Queries for the identity of a database. These are several short statements in one transaction, because one combined
 /// statement takes ten times as long to compile. Counting the schema objects proves that the file is a database.
@@ -77,17 +77,26 @@ fn metered<T>(file: &File, memory: &MemoryMeter, work: impl FnOnce(&File) -> Res
     result
 }
 
-/// Runs `work`, and records the statements that it ran, each different one once.
+/// Runs `work`, and records the statements that it ran, each different one once with the time of all of them.
 fn recorded<T>(session: &dyn DriverSession, file: &File, work: impl FnOnce(&File) -> Result<T, Failure>) -> Result<T, Failure> {
-    let started = Instant::now();
     let result = work(file);
-    let (took, error) = (started.elapsed(), result.as_ref().err().map(|failure| failure.class.as_str()).unwrap_or_default());
-    let mut seen = HashSet::new();
-    for text in file.take_statements() {
+    let error = result.as_ref().err().map(|failure| failure.class.as_str()).unwrap_or_default();
+    let (mut different, mut places): (Vec<(String, Duration)>, HashMap<String, usize>) = Default::default();
+    for (text, took) in file.take_statements() {
         let text = without_values(&text, Language::Sql);
-        if seen.insert(text.clone()) {
-            session.statement(&DriverStatement { protocol: "sqlite", host: "local", text: &text, bytes: 0, took, error });
+        match places.get(&text).and_then(|place| different.get_mut(*place)) {
+            Some((_, all)) => *all += took,
+            None => {
+                places.insert(text.clone(), different.len());
+                different.push((text, took));
+            }
         }
+    }
+    let last = different.len().saturating_sub(1);
+    for (index, (text, took)) in different.into_iter().enumerate() {
+        // The last statement is the one that failed.
+        let error = if index == last { error } else { "" };
+        session.statement(&DriverStatement { protocol: "sqlite", host: "local", text: &text, bytes: 0, took, error });
     }
     result
 }

@@ -1,0 +1,243 @@
+//! Reads rows with their hashes, for bundles of evidence, and computes the hashes again.
+
+use super::call_chain::{BatchHash, BatchRow, CallRow};
+use super::chain::{self, GENESIS, LedgerRow};
+use super::{LedgerHead, Reader, RegistryError, calls};
+use crate::model::{CallPurpose, CallTarget, Digest, RecordedCall, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+/// One row of the ledger as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LedgerLine {
+    pub seq: u64,
+    /// Milliseconds since 1970 UTC.
+    pub at: i64,
+    pub kind: String,
+    pub namespace: String,
+    pub connection: Option<String>,
+    /// JSON, exactly as it was hashed.
+    pub facts: String,
+    pub body: Option<String>,
+    pub prev: Digest,
+    pub hash: Digest,
+}
+
+/// One batch of calls as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallBatch {
+    pub batch: u64,
+    /// Milliseconds since 1970 UTC, like all times here.
+    pub at: i64,
+    pub connection: String,
+    pub namespace: String,
+    pub family: String,
+    pub begun_at: Option<i64>,
+    pub why: Option<String>,
+    pub policy: Option<Digest>,
+    pub attempt: Option<u64>,
+    pub cut: u64,
+    pub prev: Digest,
+    pub hash: Digest,
+    pub calls: Vec<RecordedCall>,
+}
+
+impl LedgerLine {
+    /// Computes the hash of the row after one with the hash `prev`.
+    #[must_use]
+    pub fn computed_hash(&self, prev: &Digest) -> Digest {
+        let row = LedgerRow {
+            seq: self.seq,
+            at: self.at,
+            kind: &self.kind,
+            namespace: &self.namespace,
+            connection: self.connection.as_deref(),
+            facts: &self.facts,
+            body: self.body.as_deref(),
+        };
+        chain::hash(prev, &row)
+    }
+}
+
+impl CallBatch {
+    /// Computes the hash of the batch after one with the hash `prev`.
+    #[must_use]
+    pub fn computed_hash(&self, prev: &Digest) -> Digest {
+        let row = BatchRow {
+            batch: self.batch,
+            at: self.at,
+            connection: &self.connection,
+            namespace: &self.namespace,
+            family: &self.family,
+            begun_at: self.begun_at,
+            why: self.why.as_deref(),
+            policy: self.policy,
+            attempt: self.attempt,
+            cut: self.cut,
+        };
+        let mut hash = BatchHash::new(prev, &row);
+        for call in &self.calls {
+            hash.call(&CallRow {
+                target: &call.target,
+                at: call.at.0,
+                status: call.status,
+                sent: call.sent,
+                bytes: call.bytes,
+                ms: call.ms,
+                error: &call.error,
+            });
+        }
+        hash.finish()
+    }
+}
+
+impl Reader {
+    /// The last entry of the ledger.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn head(&self) -> Result<LedgerHead, RegistryError> {
+        self.with(|db| {
+            let sql = "SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1";
+            let last = db.query_row(sql, [], |row| Ok(LedgerHead { seq: row.get(0)?, hash: Digest(row.get(1)?) })).optional()?;
+            Ok(last.unwrap_or(LedgerHead { seq: 0, hash: GENESIS }))
+        })
+    }
+
+    /// The hash of entry `seq`, if it exists.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn hash_of(&self, seq: u64) -> Result<Option<Digest>, RegistryError> {
+        self.with(|db| {
+            let found = db.query_row("SELECT hash FROM ledger WHERE seq = ?1", [seq], |row| row.get(0)).optional()?;
+            Ok(found.map(Digest))
+        })
+    }
+
+    /// The last batch of calls that was dropped because of its age, or 0.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn calls_dropped_up_to(&self) -> Result<u64, RegistryError> {
+        self.with(|db| Ok(calls::dropped(db)?.map_or(0, |dropped| dropped.batch)))
+    }
+
+    /// Passes the rows that were appended from `since` until before `until` to `take`, in order, until it returns false.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn ledger_lines(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+        mut take: impl FnMut(LedgerLine) -> bool,
+    ) -> Result<(), RegistryError> {
+        self.with(|db| {
+            let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger
+                       WHERE at >= ?1 AND at < ?2 ORDER BY seq";
+            let mut statement = db.prepare(sql)?;
+            let mut rows = statement.query([since.0, until.0])?;
+            while let Some(row) = rows.next()? {
+                let line = LedgerLine {
+                    seq: row.get(0)?,
+                    at: row.get(1)?,
+                    kind: row.get(2)?,
+                    namespace: row.get(3)?,
+                    connection: row.get(4)?,
+                    facts: row.get(5)?,
+                    body: row.get(6)?,
+                    prev: Digest(row.get(7)?),
+                    hash: Digest(row.get(8)?),
+                };
+                if !take(line) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Passes the batches of calls that were recorded from `since` until before `until` to `take`, in order, until it returns
+    /// false.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn call_batches(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+        mut take: impl FnMut(CallBatch) -> bool,
+    ) -> Result<(), RegistryError> {
+        self.with(|db| {
+            let dropped = calls::dropped(db)?;
+            let sql =
+                "SELECT batch, at, connection, namespace, family, begun_at, why, policy, attempt, cut, hash FROM call_batches
+                       WHERE at >= ?1 AND at < ?2 AND batch > ?3 ORDER BY batch";
+            let mut statement = db.prepare(sql)?;
+            let mut rows = statement.query(params![since.0, until.0, dropped.map_or(0, |dropped| dropped.batch)])?;
+            let mut prev: Option<Digest> = None;
+            while let Some(row) = rows.next()? {
+                let number: u64 = row.get(0)?;
+                let before = match (prev, dropped) {
+                    (Some(prev), _) => prev,
+                    (None, Some(dropped)) if dropped.batch + 1 == number => dropped.hash,
+                    (None, _) => hash_of_batch(db, number.saturating_sub(1))?,
+                };
+                let batch = batch(db, row, before)?;
+                prev = Some(batch.hash);
+                if !take(batch) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The hash of a batch, or that before the first batch.
+fn hash_of_batch(db: &Connection, batch: u64) -> Result<Digest, RegistryError> {
+    let found = db.query_row("SELECT hash FROM call_batches WHERE batch = ?1", [batch], |row| row.get(0)).optional()?;
+    Ok(found.map_or(GENESIS, Digest))
+}
+
+fn batch(db: &Connection, row: &Row<'_>, prev: Digest) -> Result<CallBatch, RegistryError> {
+    let number: u64 = row.get(0)?;
+    let sql = "SELECT c.at, c.status, c.sent, c.bytes, c.ms, c.error, t.purpose, t.method, t.host, t.path, t.statement, t.rule
+               FROM call_rows c JOIN call_targets t ON t.target = c.target WHERE c.batch = ?1 ORDER BY c.call";
+    let mut statement = db.prepare_cached(sql)?;
+    let calls = statement.query_map([number], |row| {
+        let purpose: String = row.get(6)?;
+        Ok(RecordedCall {
+            at: Timestamp(row.get(0)?),
+            target: CallTarget {
+                purpose: CallPurpose::parse(&purpose).unwrap_or(CallPurpose::Source),
+                method: row.get(7)?,
+                host: row.get(8)?,
+                path: row.get(9)?,
+                statement: row.get(10)?,
+                rule: row.get(11)?,
+            },
+            status: row.get(1)?,
+            sent: row.get(2)?,
+            bytes: row.get(3)?,
+            ms: row.get(4)?,
+            error: row.get(5)?,
+        })
+    })?;
+    Ok(CallBatch {
+        batch: number,
+        at: row.get(1)?,
+        connection: row.get(2)?,
+        namespace: row.get(3)?,
+        family: row.get(4)?,
+        begun_at: row.get(5)?,
+        why: row.get(6)?,
+        policy: row.get::<_, Option<[u8; 32]>>(7)?.map(Digest),
+        attempt: row.get(8)?,
+        cut: row.get(9)?,
+        prev,
+        hash: Digest(row.get(10)?),
+        calls: calls.collect::<Result<_, _>>()?,
+    })
+}
