@@ -4,7 +4,7 @@ use super::Cli;
 use clap::{Arg, Command, CommandFactory};
 
 /// The common flags that each command uses. Commands of two words, such as `token new`, use those of their first word.
-const USED: [(&str, &[&str]); 25] = [
+const USED: [(&str, &[&str]); 29] = [
     ("stop", &["registry", "port", "bind"]),
     ("restart", &["intents", "policy", "registry", "port", "bind"]),
     ("reload", &["registry", "port", "bind"]),
@@ -13,6 +13,10 @@ const USED: [(&str, &[&str]); 25] = [
     ("plan", &["intents", "policy", "registry", "format"]),
     ("check", &["intents", "policy", "format"]),
     ("status", &["intents", "policy", "registry", "format"]),
+    ("privileges", &["policy", "registry", "format"]),
+    ("drift", &["policy", "registry", "port", "bind", "format"]),
+    ("catalog", &["policy", "registry", "format"]),
+    ("query", &["registry", "format"]),
     ("report", &["intents", "policy", "registry", "format"]),
     ("heal", &["intents", "policy", "registry", "port", "bind", "format"]),
     ("gate", &["policy", "format"]),

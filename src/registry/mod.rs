@@ -8,12 +8,14 @@ mod answers;
 mod chain;
 mod command;
 mod commands;
+mod drifts;
 mod error;
 mod files;
 mod handoffs;
 mod lock;
 mod notices;
 pub(crate) mod private_files;
+pub mod query;
 mod reader;
 mod retirements;
 pub mod schema;
@@ -21,12 +23,14 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod verify;
+pub mod views;
 mod writer;
 
 pub use answers::{AnswerKey, StoredAnswer};
 pub use command::{
     Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Notice, Recorded, ScanFindings, Ticket, WebhookMessage,
 };
+pub use drifts::Acknowledgement;
 pub use error::RegistryError;
 pub use reader::{Reader, Version};
 pub use verify::Verdict;

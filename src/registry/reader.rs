@@ -29,7 +29,7 @@ pub struct Version {
 }
 
 /// The columns of an [`Entry`], in the order in which `entry` reads them.
-const COLUMNS: &str = "seq, at, namespace, connection, facts, kind";
+pub(super) const COLUMNS: &str = "seq, at, namespace, connection, facts, kind";
 
 impl Reader {
     /// Opens the registry at `path` for reading. A daemon may be writing to it at the same time.
@@ -40,6 +40,11 @@ impl Reader {
         let reader = Reader { path: path.to_path_buf(), idle: Arc::default() };
         reader.with(|_| Ok(()))?;
         Ok(reader)
+    }
+
+    /// The path of the registry file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The body of entry `seq`.
@@ -253,7 +258,7 @@ impl Reader {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, RegistryError> {
+pub(super) fn connect(path: &Path) -> Result<Connection, RegistryError> {
     if !path.exists() {
         return Err(RegistryError::Missing(path.to_path_buf()));
     }
@@ -312,7 +317,7 @@ pub(super) fn tickets(db: &Connection) -> Result<Vec<(ConnectionId, AttemptConte
     Ok(tickets)
 }
 
-fn entry(row: &Row<'_>) -> Result<Entry, RegistryError> {
+pub(super) fn entry(row: &Row<'_>) -> Result<Entry, RegistryError> {
     let seq: u64 = row.get(0)?;
     let broken = |why: String| RegistryError::Row { seq, why };
     let connection = match row.get_ref(3)?.as_str_or_null().map_err(|error| broken(error.to_string()))? {

@@ -16,7 +16,10 @@ use super::onboard::MAX_BATCH_ITEMS;
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
 use super::routes::{QueryParam, QueryValue};
-use super::{ServerInfo, catalogs, dashboard, drift, families, handoff, heal, health, history, holds, meta, onboard, plan, read};
+use super::{
+    ServerInfo, catalogs, dashboard, drift, families, handoff, heal, health, history, holds, meta, onboard, plan, privileges,
+    read,
+};
 use crate::family_guide::FamilyGuide;
 use crate::funnel::Funnel;
 use crate::policy::TokenScope;
@@ -317,7 +320,10 @@ fn derived_schemas() -> Map<String, Value> {
     add::<dashboard::Dashboard>(&mut all);
     add::<catalogs::CatalogLine>(&mut all);
     add::<drift::DriftAnswer>(&mut all);
+    add::<drift::DriftPage>(&mut all);
+    add::<drift::AcknowledgeRequest>(&mut all);
     add::<plan::PlanAnswer>(&mut all);
+    add::<privileges::PrivilegeList>(&mut all);
     add::<families::FamilyList>(&mut all);
     add::<FamilyGuide>(&mut all);
     add::<TokenScope>(&mut all);

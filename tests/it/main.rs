@@ -79,6 +79,7 @@ mod principals_google;
 mod principals_refresh;
 mod principals_shared;
 mod retry_counts;
+mod review_commands;
 mod secrets_command;
 mod signed_requests;
 mod snowflake;

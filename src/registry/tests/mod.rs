@@ -6,3 +6,4 @@ mod limits;
 mod migrate;
 mod rig;
 mod tamper;
+mod views;
