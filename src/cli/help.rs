@@ -4,7 +4,7 @@ use super::Cli;
 use clap::{Arg, Command, CommandFactory};
 
 /// The common flags that each command uses. Commands of two words, such as `token new`, use those of their first word.
-const USED: [(&str, &[&str]); 29] = [
+const USED: [(&str, &[&str]); 30] = [
     ("stop", &["registry", "port", "bind"]),
     ("restart", &["intents", "policy", "registry", "port", "bind"]),
     ("reload", &["registry", "port", "bind"]),
@@ -22,6 +22,7 @@ const USED: [(&str, &[&str]); 29] = [
     ("gate", &["policy", "format"]),
     ("test", &["policy", "format"]),
     ("verify", &["registry", "format"]),
+    ("calls", &["registry", "format"]),
     ("token", &["policy", "format"]),
     ("secret", &["policy", "registry", "format"]),
     ("consent", &["policy", "registry", "port", "bind", "format"]),

@@ -3,6 +3,7 @@
 //! Data goes to stdout and logs go to stderr. Colour is used only on a terminal and never carries meaning alone.
 
 mod budget;
+mod calls;
 mod catalog;
 mod check;
 mod completion;
@@ -147,7 +148,9 @@ enum Command {
     Gate(gate::GateOptions),
     /// Run the pipeline on the intents of one file without writing anything
     Test(test::TestOptions),
-    /// Verify the hash chain of the ledger
+    /// List the calls that AAM made, with the rule that allowed each
+    Calls(calls::CallsOptions),
+    /// Verify the hash chain of the ledger and of the recorded calls
     Verify,
     /// Create bearer tokens for the API
     #[command(subcommand)]
@@ -356,6 +359,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Confirm(options) => confirm::run(&common, &options).await,
         Command::Gate(options) => gate::run(&common, &options),
         Command::Test(options) => test::run(&common, &options).await,
+        Command::Calls(options) => calls::run(&common, &options),
         Command::Verify => verify::run(&common),
         Command::Token(command) => token::run(&common, &command),
         Command::Secret(command) => secret::run(&common, &command),

@@ -26,6 +26,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let folder_sync = FolderSync::open(&handle, false)?;
     reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Settled).await;
     env.providers.close().await;
+    reconcile::evidence::finish(&handle, &env.egress).await;
     for problem in handle.problems.load().iter() {
         super::terminal::print_error(&format!("problem: {problem}\n"));
     }

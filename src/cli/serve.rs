@@ -33,6 +33,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let providers = Arc::clone(&env.providers);
     let upkeep = tokio::spawn(async move { providers.maintain().await });
     let notifier = tokio::spawn(notify::run(Arc::clone(&handle), Arc::clone(&env)));
+    let evidence = tokio::spawn(reconcile::evidence::keep(Arc::clone(&handle), Arc::clone(&env.egress)));
     reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Stopped).await;
     upkeep.abort();
     supervisor.abort();
@@ -45,6 +46,8 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     summary.abort();
     stop.abort();
     reload.abort();
+    evidence.abort();
+    reconcile::evidence::finish(&handle, &env.egress).await;
     print_summary(&handle);
     handle.registry.close().await;
     Ok(ExitCode::SUCCESS)

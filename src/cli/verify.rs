@@ -16,6 +16,15 @@ pub fn run(common: &CommonOptions) -> CommandResult {
             common.registry.display(),
         )));
     }
+    let calls = &verdict.calls;
+    if let Some((batch, reason)) = &calls.broken {
+        common.print("", &verdict);
+        return Err(CommandError::new(format!(
+            "batch {batch} of the recorded calls in {} does not match the hash chain: {reason}\n{rows} of the ledger verified, and {} before this batch; restore the file from an earlier backup, and find out who changed it",
+            common.registry.display(),
+            counted(usize::try_from(calls.calls).unwrap_or(usize::MAX), "call"),
+        )));
+    }
     if !verdict.damage.is_empty() {
         common.print("", &verdict);
         return Err(CommandError::new(format!(
@@ -24,6 +33,15 @@ pub fn run(common: &CommonOptions) -> CommandResult {
             verdict.damage.join("; "),
         )));
     }
-    common.print(&format!("the ledger is intact: {rows}, head {}\n", verdict.head), &verdict);
+    let mut text = format!("the ledger is intact: {rows}, head {}\n", verdict.head);
+    text.push_str(&format!(
+        "the recorded calls are intact: {}",
+        counted(usize::try_from(calls.calls).unwrap_or(usize::MAX), "call")
+    ));
+    if calls.dropped_up_to > 0 {
+        text.push_str("; older ones were dropped, as evidence.keep_calls says");
+    }
+    text.push('\n');
+    common.print(&text, &verdict);
     Ok(ExitCode::SUCCESS)
 }

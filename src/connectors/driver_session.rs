@@ -4,7 +4,7 @@
 //! plain address resolution. A driver asks for an address and reports how the connection ended; the data itself
 //! does not pass through here.
 
-use crate::egress::{AdmittedConnection, ServiceRecords, Session, Traffic};
+use crate::egress::{AdmittedConnection, DriverStatement, ServiceRecords, Session, Traffic};
 use crate::memory_budget::AttemptMemory;
 use crate::model::{Class, Failure};
 use futures_util::future::BoxFuture;
@@ -41,6 +41,9 @@ pub trait DriverSession: Send + Sync {
     /// See [`Session::settle`].
     fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>);
 
+    /// See [`Session::statement`].
+    fn statement(&self, _statement: &DriverStatement<'_>) {}
+
     /// See [`Session::local`].
     fn local<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), Failure>>;
 
@@ -64,6 +67,10 @@ impl DriverSession for Session {
 
     fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
         Session::settle(self, wire, host, bytes, took, failure);
+    }
+
+    fn statement(&self, statement: &DriverStatement<'_>) {
+        Session::statement(self, statement);
     }
 
     fn local<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), Failure>> {
@@ -151,11 +158,59 @@ impl Call {
         outcome
     }
 
+    /// Begins a statement, which is recorded when the result is dropped. `text` has no values.
+    pub fn statement(&self, text: String) -> StatementInFlight {
+        StatementInFlight {
+            session: Arc::clone(&self.session),
+            wire: self.wire,
+            host: self.host.clone(),
+            text,
+            started: Instant::now(),
+            bytes: Arc::clone(&self.bytes),
+            before: self.bytes.load(Ordering::Relaxed),
+            error: "abandoned",
+        }
+    }
+
     /// The traffic that the session has counted, plus the bytes of this connection that have not been reported to it yet.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         let counted = self.session.traffic();
         Traffic { bytes: counted.bytes.saturating_add(self.bytes.load(Ordering::Relaxed)), ..counted }
+    }
+}
+
+/// A statement that was sent. When it is dropped, it is recorded exactly once, even if the attempt is cancelled.
+pub struct StatementInFlight {
+    session: Arc<dyn DriverSession>,
+    wire: &'static str,
+    host: String,
+    text: String,
+    started: Instant,
+    bytes: Arc<AtomicU64>,
+    /// The bytes of the connection before the statement.
+    before: u64,
+    error: &'static str,
+}
+
+impl StatementInFlight {
+    /// Records that the statement has ended, with the class of its failure or an empty string.
+    pub fn ended(mut self, error: &'static str) {
+        self.error = error;
+    }
+}
+
+impl Drop for StatementInFlight {
+    fn drop(&mut self) {
+        let bytes = self.bytes.load(Ordering::Relaxed).saturating_sub(self.before);
+        self.session.statement(&DriverStatement {
+            protocol: self.wire,
+            host: &self.host,
+            text: &self.text,
+            bytes,
+            took: self.started.elapsed(),
+            error: self.error,
+        });
     }
 }
 

@@ -54,7 +54,8 @@ impl Counters {
     }
 }
 
-/// The log event for one call.
+/// The event of one call, for the log and for the record of the attempt.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct CallEvent<'a> {
     /// The HTTP method, protocol or operation, for example `GET`, `postgres` or `READ FILE`.
     pub method: &'a str,
@@ -63,10 +64,17 @@ pub struct CallEvent<'a> {
     pub path: &'a str,
     /// The HTTP status, or 0 if there was no response.
     pub status: u16,
+    /// The bytes that were received, or those in both directions.
     pub bytes: u64,
+    /// The bytes that were sent, if they are not part of `bytes`.
+    pub sent: Option<u64>,
     pub took: Duration,
     /// The class of the failure, or an empty string if the call succeeded.
     pub error: &'a str,
+    /// The rule that allowed the call.
+    pub rule: &'a str,
+    /// The statement without values, if the call carried one.
+    pub statement: &'a str,
 }
 
 /// Writes the event to the log, and counts the call.

@@ -12,7 +12,8 @@
 //!   errors themselves
 //! - one dialer for HTTP: connects directly or through the policy's proxy; ignores proxy settings in the environment
 //! - webhooks: sends messages only to the addresses of the policy's `notify`, which no connector can do
-//! - call log: records method, host, path, status and bytes, but never a credential or a query string
+//! - call log: records method, host, path, status and bytes, but never a credential or a query string, in the log and, for
+//!   the registry, with the attempt ([`CallRecorder`])
 //!
 //! A connector does not open sockets itself; it uses a [`Session`].
 
@@ -23,18 +24,21 @@ mod bucket;
 mod caps;
 mod client;
 mod dial;
+mod driver;
 pub mod guard;
 mod log;
 pub mod metadata;
 mod method;
 mod pinned;
 mod post;
+mod recorder;
 mod records;
 mod redirect;
 pub mod resolve;
 mod retry;
 mod send;
 mod signing;
+pub mod statement;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -43,9 +47,11 @@ mod webhook;
 
 pub use crate::model::PlannedCall;
 pub use body::{excerpt, is_too_long};
+pub use driver::{AdmittedConnection, DriverStatement};
 pub use log::Traffic;
 pub use method::Method;
 pub use post::encode_form;
+pub use recorder::{BackgroundCalls, CallRecorder};
 pub use records::ServiceRecords;
 pub use retry::{MAX_WAIT, MIN_WAIT, WaitRequest, in_body as named_wait, moment, wait_request};
 pub use signing::Signing;
@@ -53,11 +59,10 @@ pub use webhook::WebhookPost;
 
 use crate::clock::{Clock, SystemClock};
 use crate::memory_budget::{AttemptMemory, MemoryBudget};
-use crate::model::{Class, ConnectionId, Failure, Posts};
+use crate::model::{CallPurpose, ConnectionId, Failure, Posts};
 use crate::policy::{Cap, Policy};
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -88,6 +93,7 @@ pub struct BudgetReservation {
 pub struct Caller {
     pub connection: ConnectionId,
     pub family: Arc<str>,
+    pub purpose: CallPurpose,
     /// The vendor account that shares one quota, such as a host, a file or a tenant.
     pub account: String,
     pub cap: Cap,
@@ -129,16 +135,6 @@ impl HttpResponse {
     }
 }
 
-/// An address that passed the guard, with permission to connect to it. It is for drivers that open their own
-/// connections. Dropping it frees the concurrency slot.
-pub struct AdmittedConnection {
-    pub address: SocketAddr,
-    /// The concurrency slot, which is freed on drop.
-    pub slot: Option<tokio::sync::OwnedSemaphorePermit>,
-    /// Returns the probe to the breaker on drop if the call was never settled.
-    _admission: Option<admission::Admission>,
-}
-
 /// A PEM file with certificate authorities that only some calls trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FurtherAuthorities {
@@ -157,6 +153,8 @@ pub struct Egress {
     clients: client::Clients,
     /// The bytes that all attempts of the process hold.
     pub memory: Arc<MemoryBudget>,
+    /// The calls that no running attempt made, until they are recorded.
+    pub background: BackgroundCalls,
 }
 
 /// Makes the calls of one attempt on one resource.
@@ -183,6 +181,10 @@ pub struct Session {
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
     /// The metadata service that this session was made for. It may call nothing else.
     metadata: Option<metadata::MetadataService>,
+    /// Records the calls of the attempt that created the session.
+    recorder: Option<Arc<CallRecorder>>,
+    /// The bytes of the recorded statements, by host, which do not count again when their connection ends.
+    statement_bytes: Mutex<HashMap<String, u64>>,
 }
 
 impl Egress {
@@ -195,8 +197,8 @@ impl Egress {
     /// Creates an egress with the given clock and resolver.
     #[must_use]
     pub fn with(budget: Arc<dyn DayBudget>, clock: Arc<dyn Clock>, lookup: Arc<dyn resolve::Lookup>) -> Arc<Egress> {
-        let (accounts, breakers, clients, memory) = Default::default();
-        Arc::new(Egress { budget, clock, lookup, accounts, breakers, clients, memory })
+        let (accounts, breakers, clients, memory, background) = Default::default();
+        Arc::new(Egress { budget, clock, lookup, accounts, breakers, clients, memory, background })
     }
 
     /// Returns the reservation that must be recorded before `caller` can make a call today, or `None` if enough calls
@@ -222,7 +224,7 @@ impl Egress {
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
         let account = self.accounts.account(&caller);
-        let (counters, passes, lost_response) = Default::default();
+        let (counters, passes, lost_response, statement_bytes) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
         let memory = self.memory.attempt(caller.policy.reconcile.memory);
         let (retries_statuses, leaves_waits, authorities) = (true, false, None);
@@ -239,6 +241,8 @@ impl Egress {
             authorities,
             signing: None,
             metadata: None,
+            recorder: CallRecorder::current(),
+            statement_bytes,
             passes,
         }
     }
@@ -320,82 +324,6 @@ impl Session {
         self.lost_response.load(Ordering::Relaxed)
     }
 
-    /// Admits one connection of a SQL driver. Takes one call from the budgets, resolves `host` and checks the address.
-    ///
-    /// # Errors
-    /// Returns the same errors as [`Session::http`].
-    pub async fn admit(&self, host: &str, port: u16) -> Result<AdmittedConnection, Failure> {
-        let (mut admission, slot) = self.request_admission(host, port).await?;
-        let allowed = &self.caller.policy.network.allow_private;
-        let resolving = tokio::time::timeout(
-            client::connect_timeout(&self.caller.policy.safe_mode),
-            resolve::resolve(self.egress.lookup.as_ref(), host, allowed),
-        );
-        let found = match resolving.await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
-                let failure = transport::no_address(&error);
-                admission.leave(health_signal(Some(&failure)), &failure.title);
-                return Err(failure);
-            }
-            Err(_) => {
-                let failure = transport::Cause::NoSuchName.failure(host, "the resolver did not answer in time");
-                admission.leave(breaker::HealthSignal::Failing, &failure.title);
-                return Err(failure);
-            }
-        };
-        self.charge().await?;
-        self.counters.call();
-        locked(&self.passes).insert(host.to_string(), (admission.key.clone(), admission.pass));
-        // The drivers try only one address. Prefer IPv4, because some networks do not route IPv6.
-        match found.iter().find(|ip| ip.is_ipv4()).or(found.first()) {
-            Some(ip) => {
-                Ok(AdmittedConnection { address: SocketAddr::new(*ip, port), slot: Some(slot), _admission: Some(admission) })
-            }
-            None => Err(transport::Cause::NoSuchName.failure(host, "the name has no address")),
-        }
-    }
-
-    /// Looks up the SRV and TXT records of a service: `_SERVICE._tcp.HOST` and `HOST`. Only names are resolved; each host that
-    /// is returned has to be admitted before it is called. A lookup takes no call from the budgets, like that of an address.
-    ///
-    /// # Errors
-    /// Returns `Network` if the name has no SRV record or the resolver does not answer.
-    pub async fn service_records(&self, service: &str, host: &str) -> Result<records::ServiceRecords, Failure> {
-        let limit = client::connect_timeout(&self.caller.policy.safe_mode);
-        records::look_up(self.egress.lookup.as_ref(), &self.caller, (service, host), limit).await
-    }
-
-    /// Reports the outcome of an admitted call to the breaker and the call log. `protocol` is, for example, `postgres`.
-    pub fn settle(&self, protocol: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
-        let now = self.egress.clock.now();
-        let pass = locked(&self.passes).get(host).cloned();
-        if let Some((key, pass)) = pass {
-            let reason = failure.map(|failure| failure.title.as_str()).unwrap_or_default();
-            self.egress.breakers.leave(&key, pass, health_signal(failure), reason, now, &self.caller.policy.breaker);
-        }
-        self.counters.bytes(bytes);
-        let error = failure.map(|failure| failure.class.as_str()).unwrap_or_default();
-        log::write(&self.caller, &log::CallEvent { method: protocol, host, path: "", status: 0, bytes, took, error });
-    }
-
-    /// Takes one call from the budgets for a local file and logs it.
-    ///
-    /// # Errors
-    /// Returns `Throttled` if the file's budget for the day is used up or the registry cannot record the call.
-    pub async fn local(&self, path: &str) -> Result<(), Failure> {
-        self.account.free(&self.caller, self.egress.clock.now())?;
-        let slot = self.account.enter(&self.caller).await?;
-        self.charge().await?;
-        self.counters.call();
-        log::write(
-            &self.caller,
-            &log::CallEvent { method: "READ FILE", host: "", path, status: 0, bytes: 0, took: Duration::ZERO, error: "" },
-        );
-        drop(slot);
-        Ok(())
-    }
-
     /// Reports throttling that only the connector can recognize. No call is made to this account until `wait` (1 s to
     /// 24 h) has passed. Returns the failure to report, with `reason` as its detail.
     #[must_use]
@@ -424,17 +352,6 @@ impl Session {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.counters.read()
-    }
-}
-
-/// Returns what a failure says about the health of the host.
-fn health_signal(failure: Option<&Failure>) -> breaker::HealthSignal {
-    match failure.map(|failure| failure.class) {
-        Some(Class::Network | Class::Remote) => breaker::HealthSignal::Failing,
-        Some(
-            Class::Throttled | Class::BreakerOpen | Class::EgressRefused | Class::Interrupted | Class::CrashLoop | Class::Bug,
-        ) => breaker::HealthSignal::Unknown,
-        _ => breaker::HealthSignal::Alive,
     }
 }
 

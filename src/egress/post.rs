@@ -5,6 +5,7 @@
 //! is sent. If the original bytes were sent, the server could interpret them differently from the rule, for example if
 //! a key is repeated or the encoding is unusual.
 
+use super::statement::{Language, without_values};
 use super::{HttpRequest, Method};
 use crate::credentials::{Secret, redact};
 use crate::model::{Allowed, BodyRule, Class, Failure, PostRule, Posts, Shape};
@@ -21,6 +22,10 @@ pub struct Permit {
     /// rule requires.
     pub content_type: Option<&'static str>,
     pub idempotent: bool,
+    /// The list and the entry that allow the request.
+    pub rule: String,
+    /// The statement in the body, without values.
+    pub statement: String,
 }
 
 /// Checks the POST `request` against the list.
@@ -32,7 +37,10 @@ pub fn permit(posts: &Posts, request: &HttpRequest) -> Result<Permit, Failure> {
     let mut reasons = Vec::new();
     for rule in &near {
         match apply(rule, request) {
-            Ok(permit) => return Ok(permit),
+            Ok(permit) => {
+                let separator = if posts.list.is_empty() { "" } else { ": " };
+                return Ok(Permit { rule: format!("{}{separator}{}", posts.list, rule.why), ..permit });
+            }
             Err(reason) if reasons.len() < 3 && !reasons.contains(&reason) => reasons.push(reason),
             Err(_) => {}
         }
@@ -107,7 +115,24 @@ fn apply(rule: &PostRule, request: &HttpRequest) -> Result<Permit, String> {
         (Some(media), [_, ..]) => return Err(format!("the entry requires the content type {media}")),
         (other, _) => other,
     };
-    Ok(Permit { body, content_type, idempotent: rule.idempotent })
+    let statement = match &rule.body {
+        BodyRule::Json(shape) => statement(shape, &body).unwrap_or_default(),
+        BodyRule::None | BodyRule::Null | BodyRule::Form(_) => String::new(),
+    };
+    Ok(Permit { body, content_type, idempotent: rule.idempotent, rule: String::new(), statement })
+}
+
+/// The keys of JSON bodies that hold a statement.
+const STATEMENT_KEYS: [&str; 4] = ["statement", "Sql", "sql", "query"];
+
+/// Returns the statement of a body that a rule with `shape` allows. A text that the rule does not fix is a value.
+fn statement(shape: &Shape, body: &[u8]) -> Option<String> {
+    let fixed = |key: &&str| matches!(shape.get(*key), Some(Allowed::Is(_) | Allowed::OneOf(_) | Allowed::Sql(_)));
+    let key = STATEMENT_KEYS.into_iter().find(|key| fixed(&key))?;
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let text = value.get(key)?.as_str()?;
+    let language = if text.trim_start().starts_with(['{', 'q']) { Language::GraphQl } else { Language::Sql };
+    Some(without_values(text, language))
 }
 
 fn header_values<'a>(request: &'a HttpRequest, name: &'a str) -> impl Iterator<Item = &'a Secret> {

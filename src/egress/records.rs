@@ -1,8 +1,8 @@
 //! SRV and TXT records, from which some services are found (RFC 2782). The resolver of the C library does not return them,
 //! so the name servers of `/etc/resolv.conf` are asked with the crate hickory-resolver.
 
-use super::resolve::{Lookup, ServiceHost};
-use super::{Caller, log};
+use super::resolve::ServiceHost;
+use super::{Session, log};
 use crate::model::{Class, Failure};
 use futures_util::future::BoxFuture;
 use hickory_resolver::TokioResolver;
@@ -30,12 +30,11 @@ pub struct ServiceRecords {
 /// # Errors
 /// Returns `Network` if the SRV record does not exist, or if the resolver does not answer within `limit`.
 pub(super) async fn look_up(
-    lookup: &dyn Lookup,
-    caller: &Caller,
+    session: &Session,
     (service, host): (&str, &str),
     limit: Duration,
 ) -> Result<ServiceRecords, Failure> {
-    let name = format!("_{service}._tcp.{host}");
+    let (name, lookup) = (format!("_{service}._tcp.{host}"), session.egress.lookup.as_ref());
     let started = Instant::now();
     let both = async {
         let hosts = lookup.services(&name).await?;
@@ -64,7 +63,9 @@ pub(super) async fn look_up(
     };
     let error = outcome.as_ref().err().map(|failure| failure.class.as_str()).unwrap_or_default();
     let took = started.elapsed();
-    log::write(caller, &log::CallEvent { method: "DNS SRV", host: &name, path: "", status: 0, bytes: 0, took, error });
+    let event = log::CallEvent { method: "DNS SRV", host: &name, took, error, rule: "name lookup", ..log::CallEvent::default() };
+    log::write(&session.caller, &event);
+    session.record(&event);
     outcome
 }
 
@@ -87,12 +88,12 @@ fn absolute(name: &str) -> String {
     format!("{}.", name.trim_end_matches('.'))
 }
 
-/// See [`Lookup::services`].
+/// See [`Lookup::services`](super::resolve::Lookup::services).
 pub(super) fn services(name: &str) -> BoxFuture<'_, io::Result<Vec<ServiceHost>>> {
     Box::pin(async move { services_by(&resolver()?, name).await })
 }
 
-/// See [`Lookup::texts`].
+/// See [`Lookup::texts`](super::resolve::Lookup::texts).
 pub(super) fn texts(name: &str) -> BoxFuture<'_, io::Result<Vec<String>>> {
     Box::pin(async move { texts_by(&resolver()?, name).await })
 }

@@ -40,7 +40,14 @@ struct JudgedRequest {
     max_bytes: u64,
     /// Whether the request may be sent again even though the server may have received it already.
     repeatable: bool,
+    /// The rule that allows the request.
+    rule: String,
+    /// The statement in the body, without values.
+    statement: String,
 }
+
+/// The rule for a GET or a HEAD.
+const READ_ONLY_METHOD: &str = "GET and HEAD only read";
 
 /// Sends `request` with retries, and follows redirects.
 ///
@@ -54,7 +61,9 @@ pub async fn http(session: &Session, request: HttpRequest) -> Result<HttpRespons
         Method::MetadataToken => return metadata_token(session, &request).await,
     };
     let headers = headers(&request.headers)?;
-    let judged = JudgedRequest { method, headers, body: Bytes::new(), max_bytes: request.max_bytes, repeatable: true };
+    let (rule, statement) = (READ_ONLY_METHOD.to_string(), String::new());
+    let (body, max_bytes) = (Bytes::new(), request.max_bytes);
+    let judged = JudgedRequest { method, headers, body, max_bytes, repeatable: true, rule, statement };
     let mut url = request.url;
     for _ in 0..=redirect::MAX_REDIRECTS {
         let response = send_with_retry(session, &judged, &url).await?;
@@ -80,7 +89,8 @@ async fn listed_post(session: &Session, request: &HttpRequest) -> Result<HttpRes
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     let (body, max_bytes, repeatable) = (permit.body, request.max_bytes, permit.idempotent);
-    let judged = JudgedRequest { method: hyper::Method::POST, headers, body, max_bytes, repeatable };
+    let (method, rule, statement) = (hyper::Method::POST, permit.rule, permit.statement);
+    let judged = JudgedRequest { method, headers, body, max_bytes, repeatable, rule, statement };
     let response = send_with_retry(session, &judged, &request.url).await?;
     match response.status {
         status @ (301 | 302 | 303 | 307 | 308) if response.header("location").is_some() => {
@@ -96,7 +106,8 @@ async fn metadata_token(session: &Session, request: &HttpRequest) -> Result<Http
     let mut headers = headers(&request.headers)?;
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     let (method, max_bytes) = (hyper::Method::PUT, request.max_bytes);
-    let judged = JudgedRequest { method, headers, body: Bytes::new(), max_bytes, repeatable: true };
+    let (rule, statement) = ("the token of the instance metadata service".to_string(), String::new());
+    let judged = JudgedRequest { method, headers, body: Bytes::new(), max_bytes, repeatable: true, rule, statement };
     send_with_retry(session, &judged, &request.url).await
 }
 
@@ -104,11 +115,12 @@ async fn metadata_token(session: &Session, request: &HttpRequest) -> Result<Http
 ///
 /// # Errors
 /// Returns the errors of [`Session::http`].
-pub async fn webhook(session: &Session, post: WebhookPost) -> Result<HttpResponse, Failure> {
+pub async fn webhook(session: &Session, post: WebhookPost, name: &str) -> Result<HttpResponse, Failure> {
     let mut headers = headers(&post.headers)?;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let (method, max_bytes) = (hyper::Method::POST, webhook::MAX_RESPONSE_BYTES);
-    let judged = JudgedRequest { method, headers, body: post.body, max_bytes, repeatable: false };
+    let (body, rule, statement) = (post.body, format!("notify: {name}"), String::new());
+    let judged = JudgedRequest { method, headers, body, max_bytes, repeatable: false, rule, statement };
     send_with_retry(session, &judged, &post.url).await
 }
 
@@ -188,7 +200,7 @@ async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url, memory:
     if let Err(failure) = sign(session, judged, url, request.headers_mut()) {
         return Try::NotSent(failure);
     }
-    let mut call = CallInFlight::start(session, admission, judged.method.as_str(), url);
+    let mut call = CallInFlight::start(session, admission, judged, url);
     let response = tokio::time::timeout_at(call.deadline, client.request(request)).await;
     match response.map_err(|_| NoResponse::TimedOut).and_then(|response| Ok(response?)) {
         Err(error) => call.without_response(&error),
@@ -289,7 +301,7 @@ fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, 
 struct CallInFlight<'a> {
     session: &'a Session,
     admission: Admission,
-    method: &'a str,
+    judged: &'a JudgedRequest,
     url: &'a Url,
     started: Instant,
     /// The timeout for head and body together, measured from the start of the call.
@@ -300,11 +312,11 @@ struct CallInFlight<'a> {
 }
 
 impl<'a> CallInFlight<'a> {
-    fn start(session: &'a Session, admission: Admission, method: &'a str, url: &'a Url) -> CallInFlight<'a> {
+    fn start(session: &'a Session, admission: Admission, judged: &'a JudgedRequest, url: &'a Url) -> CallInFlight<'a> {
         session.counters.call();
         let (started, timeout) = (Instant::now(), response_timeout(session));
         let deadline = tokio::time::Instant::from_std(started) + timeout;
-        CallInFlight { session, admission, method, url, started, timeout, deadline, head_received: false, ended: false }
+        CallInFlight { session, admission, judged, url, started, timeout, deadline, head_received: false, ended: false }
     }
 
     fn host(&self) -> &str {
@@ -324,8 +336,12 @@ impl<'a> CallInFlight<'a> {
         self.ended = true;
         self.admission.leave(signal, reason);
         self.session.counters.bytes(bytes);
-        let (method, host, path, took) = (self.method, self.host(), self.url.path(), self.started.elapsed());
-        log::write(&self.session.caller, &log::CallEvent { method, host, path, status, bytes, took, error });
+        let (method, path, took) = (self.judged.method.as_str(), self.url.path(), self.started.elapsed());
+        let (rule, statement, sent) = (self.judged.rule.as_str(), self.judged.statement.as_str(), self.judged.body.len() as u64);
+        let host = self.host();
+        let event = log::CallEvent { method, host, path, status, bytes, sent: Some(sent), took, error, rule, statement };
+        log::write(&self.session.caller, &event);
+        self.session.record(&log::CallEvent { host: &self.host_and_port(), ..event });
     }
 
     fn without_response(&mut self, error: &NoResponse) -> Try {

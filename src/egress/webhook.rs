@@ -6,7 +6,7 @@
 
 use super::{Caller, Egress, HttpResponse, send};
 use crate::credentials::Secret;
-use crate::model::{Class, ConnectionId, Failure, Posts};
+use crate::model::{CallPurpose, Class, ConnectionId, Failure, Posts};
 use crate::policy::parse::has_host;
 use crate::policy::{Cap, Policy, Webhook, WebhookAddress};
 use bytes::Bytes;
@@ -57,11 +57,12 @@ impl Egress {
         let session = self.session(Caller {
             connection: ConnectionId::derive("", "webhook", std::slice::from_ref(&webhook.name)),
             family: "webhook".into(),
+            purpose: CallPurpose::Webhook,
             account: post.url.origin().ascii_serialization(),
             cap: CAP,
             policy: Arc::clone(policy),
             posts: Arc::new(Posts::default()),
         });
-        send::webhook(&session.without_status_retries(), post).await
+        send::webhook(&session.without_status_retries(), post, &webhook.name).await
     }
 }

@@ -8,7 +8,7 @@ use super::ending::Nearness;
 use super::failure::Class;
 use super::ids::{ConnectionId, Digest, Origin};
 use super::step::{Step, StepReport, StepStatus};
-use super::{Intent, Problem, Timestamp};
+use super::{CallsAnchor, Intent, Problem, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -71,6 +71,10 @@ pub enum Fact {
     WebhookDelivered { webhook: String, message: String, up_to: u64, events: u32, tries: u32 },
     /// A webhook receives nothing any more. `reason` is empty if the policy no longer names it.
     WebhookStopped { webhook: String, reason: String },
+    /// The batches of calls up to this one are recorded; the hash covers them.
+    CallsRecorded { calls: CallsAnchor },
+    /// The batches of calls up to this one, all of them recorded before `before`, are dropped because of their age.
+    CallsDropped { calls: CallsAnchor, before: Timestamp },
 }
 
 /// The problems of one file, as they are recorded.
@@ -176,6 +180,9 @@ pub struct Finished {
     /// The secret that ends then, if it is not that of the intent's locator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending_secret: Option<EndingSecret>,
+    /// The calls of the attempt, if it made any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<CallsAnchor>,
 }
 
 /// A warning of one step.
@@ -334,6 +341,8 @@ impl Fact {
             Fact::WebhookStarted { .. } => "webhook_started",
             Fact::WebhookDelivered { .. } => "webhook_delivered",
             Fact::WebhookStopped { .. } => "webhook_stopped",
+            Fact::CallsRecorded { .. } => "calls_recorded",
+            Fact::CallsDropped { .. } => "calls_dropped",
         }
     }
 
@@ -380,6 +389,7 @@ impl Finished {
             warnings: outcome.steps.iter().filter_map(Warning::new).collect(),
             credential_ends_at: outcome.credential_ends_at(),
             ending_secret: outcome.ending_secret(),
+            calls: None,
         }
     }
 }

@@ -24,7 +24,10 @@ pub mod step;
 pub mod text;
 
 pub use attempt::{EndingSecret, Outcome, Scope};
-pub use call::PlannedCall;
+pub use call::{
+    CallAttempt, CallPosition, CallPurpose, CallTarget, CallsAnchor, NewCallBatch, PlannedCall, RecordedCall, RecordedCalls,
+    StoredCall,
+};
 pub use cap::Cap;
 pub use catalog::{Catalog, Drift, Stream, SyncMode};
 pub use event::EventType;

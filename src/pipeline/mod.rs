@@ -25,11 +25,11 @@ use crate::connectors::concurrent::{self, Limits};
 use crate::connectors::{Connector, DENIED, Discovery, Engines};
 use crate::credentials::Credential;
 use crate::credentials::redact::AttemptSecrets;
-use crate::egress::{BudgetReservation, Caller, Egress, Signing};
+use crate::egress::{BudgetReservation, CallRecorder, Caller, Egress, Signing};
 use crate::families::CustomSources;
 use crate::memory_budget::AttemptMemory;
 use crate::model::catalog::SkippedStream;
-use crate::model::{Catalog, Class, ConnectionId, Drift, Evidence, Failure, Intent, Origin, Outcome, Scope, Step};
+use crate::model::{Catalog, Class, ConnectionId, Drift, Evidence, Failure, Intent, Origin, Outcome, RecordedCalls, Scope, Step};
 use crate::policy::Policy;
 use crate::providers::{Providers, Reading};
 use futures_util::future::BoxFuture;
@@ -108,10 +108,26 @@ impl<'a> Attempt<'a> {
         calls.iter().map(|(caller, calls)| self.env.egress.turn(caller, *calls)).max().unwrap_or_default()
     }
 
-    /// Runs the pipeline. The outcome has one report for each step and does not contain secrets.
+    /// Runs the pipeline. The outcome has one report for each step and does not contain secrets. The calls are left to
+    /// [`Egress::background`].
     pub async fn run(self) -> Outcome {
+        let (egress, job) = (&self.env.egress, self.job);
+        let (outcome, calls) = self.run_recorded().await;
+        egress.background.add(job.connection, &job.intent.source_type, calls);
+        outcome
+    }
+
+    /// Runs the pipeline like [`Attempt::run`], and returns its calls. If this is dropped before its end, the calls that were
+    /// made are left to [`Egress::background`].
+    pub async fn run_recorded(self) -> (Outcome, RecordedCalls) {
+        let (egress, job) = (&self.env.egress, self.job);
+        let recording = async {
+            let unfinished = UnfinishedCalls { recorder: CallRecorder::new(), egress, job };
+            let outcome = unfinished.recorder.run(self.run_steps()).await;
+            (outcome, unfinished.recorder.take())
+        };
         // The secrets of the attempt are forgotten at its end.
-        AttemptSecrets::new(&self.job.intent.texts()).run(self.run_steps()).await
+        AttemptSecrets::new(&job.intent.texts()).run(recording).await
     }
 
     async fn run_steps(self) -> Outcome {
@@ -129,6 +145,20 @@ impl<'a> Attempt<'a> {
             latency_ms: output.latency_ms,
         };
         run::scrubbed(remedy::adapt(outcome, job))
+    }
+}
+
+/// The calls of an attempt that may not reach its end.
+struct UnfinishedCalls<'a> {
+    recorder: Arc<CallRecorder>,
+    egress: &'a Egress,
+    job: &'a Job,
+}
+
+impl Drop for UnfinishedCalls<'_> {
+    /// After the end of the attempt, its calls are taken already.
+    fn drop(&mut self) {
+        self.egress.background.add(self.job.connection, &self.job.intent.source_type, self.recorder.take());
     }
 }
 

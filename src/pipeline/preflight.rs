@@ -265,6 +265,7 @@ fn caller(job: &Job, family: &Family, account: &str, posts: Posts) -> Caller {
     Caller {
         connection: job.connection,
         family: Arc::clone(&family.id),
+        purpose: crate::model::CallPurpose::Source,
         account: account.to_string(),
         cap: job.policy.cap(&family.id, Some(&family.cap)).clone(),
         policy: Arc::clone(&job.policy),

@@ -183,6 +183,7 @@ fn a_superseded_document_is_kept_until_an_attempt_with_the_new_one() {
             warnings: Vec::new(),
             credential_ends_at: None,
             ending_secret: None,
+            calls: None,
         })
     };
     let change =

@@ -4,7 +4,10 @@ mod credentials;
 
 use super::duration_text::format as duration;
 use super::grants::{HostPattern, LocatorPattern};
-use super::{ApiRate, Cap, FamilyPolicy, Handoff, Policy, ServiceAuth, ServicePolicy, Token, Webhook, WebhookAddress, size_text};
+use super::{
+    ApiRate, Cap, EvidencePolicy, FamilyPolicy, Handoff, Policy, ServiceAuth, ServicePolicy, Token, Webhook, WebhookAddress,
+    size_text,
+};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -65,6 +68,7 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     line(credentials::credentials(&policy.credentials));
     line(handoff(&policy.handoff));
     line(notify(policy));
+    line(evidence(&policy.evidence));
     line(api(policy));
     out
 }
@@ -237,6 +241,12 @@ fn notify(policy: &Policy) -> String {
         )
     };
     policy.notify.iter().fold("notify:".to_string(), entry)
+}
+
+fn evidence(evidence: &EvidencePolicy) -> String {
+    let file = or_null(evidence.head_file.as_ref().map(|file| file.to_string_lossy().into_owned()).as_ref());
+    let webhook = or_null(evidence.head_webhook.as_ref());
+    format!("evidence: {{keep_calls: {}d, head_file: {file}, head_webhook: {webhook}}}", evidence.keep_calls)
 }
 
 fn api(policy: &Policy) -> String {

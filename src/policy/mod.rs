@@ -13,6 +13,7 @@ pub mod active;
 pub mod credentials;
 pub mod diff;
 pub mod effective;
+mod evidence;
 pub mod grants;
 pub mod handoff;
 mod listed_server;
@@ -29,6 +30,7 @@ pub use crate::model::Cap;
 use crate::model::{Digest, Risk};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
 pub use credentials::{Credentials, Principal};
+pub use evidence::EvidencePolicy;
 use grants::CredentialGrant;
 pub use handoff::{Handoff, HandoffVendor};
 use ipnet::IpNet;
@@ -66,6 +68,7 @@ pub struct Policy {
     pub handoff: Handoff,
     /// Who is notified of what.
     pub notify: Vec<Webhook>,
+    pub evidence: EvidencePolicy,
     pub api: Api,
     /// SHA-256 of the file's bytes.
     pub digest: Digest,

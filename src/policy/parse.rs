@@ -2,6 +2,7 @@
 
 mod consents;
 mod credentials;
+mod evidence;
 mod grants;
 mod handoff;
 mod listener;
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokens::api;
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "version",
     "namespace",
     "slo",
@@ -43,6 +44,7 @@ const KEYS: [&str; 19] = [
     "credentials",
     "handoff",
     "notify",
+    "evidence",
     "api",
 ];
 
@@ -100,6 +102,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         manifests,
         credentials,
         handoff: handoff::handoff(r, &fields),
+        evidence: evidence::evidence(r, &fields, &notify),
         notify,
         api: r.field(&fields, "api", Api::default(), api),
         digest,

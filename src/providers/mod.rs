@@ -19,10 +19,10 @@ mod vault;
 
 use crate::clock::Clock;
 use crate::credentials::{Credential, known_end, redact};
-use crate::egress::{Caller, Egress, Session};
+use crate::egress::{CallRecorder, Caller, Egress, Session};
 use crate::families::Family;
 use crate::model::locator_forms;
-use crate::model::{Class, ConnectionId, EndingSecret, Evidence, Failure, Locator, PlannedCall, Posts, Timestamp};
+use crate::model::{CallPurpose, Class, ConnectionId, EndingSecret, Evidence, Failure, Locator, PlannedCall, Posts, Timestamp};
 use crate::policy::Policy;
 pub use env::{Process, ReadEnv};
 use futures_util::future::BoxFuture;
@@ -302,13 +302,14 @@ impl Providers {
     #[must_use]
     pub fn session(&self, request: &CredentialRequest, endpoint: Endpoint, origin: &str, posts: Posts) -> Session {
         let caps = &request.policy.credentials.caps;
-        let (family, cap) = match endpoint {
-            Endpoint::Vault => ("vault", caps.vault.clone()),
-            Endpoint::Tokens => ("token", caps.tokens.clone()),
+        let (purpose, cap) = match endpoint {
+            Endpoint::Vault => (CallPurpose::Vault, caps.vault.clone()),
+            Endpoint::Tokens => (CallPurpose::Token, caps.tokens.clone()),
         };
         self.egress.session(Caller {
             connection: request.connection,
-            family: family.into(),
+            family: purpose.as_str().into(),
+            purpose,
             account: origin.to_string(),
             cap,
             policy: Arc::clone(&request.policy),
@@ -327,7 +328,14 @@ impl Providers {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         let ended = || Failure::new(Class::Interrupted, "the process ended before a credential was read", "start AAM again");
-        let work = work(self.this.upgrade().ok_or_else(ended)?);
+        let (work, recorder) = (work(self.this.upgrade().ok_or_else(ended)?), CallRecorder::current());
+        // The calls of this work belong to the attempt that waits for it, like its secrets.
+        let work = async move {
+            match recorder {
+                Some(recorder) => recorder.run(work).await,
+                None => work.await,
+            }
+        };
         let task = match redact::attempt() {
             Some(attempt) => tokio::spawn(attempt.run(work)),
             None => tokio::spawn(work),

@@ -46,12 +46,12 @@ pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<Ending, R
     // The catalog stays in memory until it is recorded.
     let _memory = attempt.memory();
     let started = Instant::now();
-    let outcome = attempt.run().await;
+    let (outcome, calls) = attempt.run_recorded().await;
     log(&job, &outcome);
     count(&job, &outcome, started.elapsed());
     fault::boundary("before_finish");
     loop {
-        match handle.registry.finish(&ticket, &outcome).await {
+        match handle.registry.finish_with_calls(&ticket, &outcome, &calls).await {
             Ok(_) => {
                 fault::boundary("after_finish");
                 return Ok(Ending::Recorded);

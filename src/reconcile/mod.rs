@@ -3,6 +3,7 @@
 
 pub mod attempt;
 pub mod departures;
+pub mod evidence;
 pub mod folder_sync;
 pub mod handle;
 pub mod in_flight;

@@ -2,10 +2,11 @@
 
 use super::RegistryError;
 use super::answers::{AnswerKey, StoredAnswer};
+use super::calls::LedgerHead;
 use crate::egress::BudgetReservation;
 use crate::model::ending::Nearness;
 use crate::model::ledger::{AttemptContext, Fact, Finished, HandoffFacts, RecordedProblems};
-use crate::model::{ConnectionId, Digest, Intent, Origin, Outcome, Timestamp};
+use crate::model::{ConnectionId, Digest, Intent, NewCallBatch, Origin, Outcome, RecordedCalls, Timestamp};
 use tokio::sync::oneshot;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
@@ -84,6 +85,17 @@ pub(super) enum Command {
         key: AnswerKey,
         answer: Box<StoredAnswer>,
         reply: Reply<()>,
+    },
+    RecordCalls {
+        batches: Vec<NewCallBatch>,
+        reply: Reply<()>,
+    },
+    AnchorCalls {
+        reply: Reply<LedgerHead>,
+    },
+    DropCalls {
+        before: Timestamp,
+        reply: Reply<bool>,
     },
     Probe {
         reply: Reply<()>,
@@ -236,6 +248,7 @@ pub(super) struct Finish {
     pub facts: Finished,
     pub steps: String,
     pub catalog: Option<FinishCatalog>,
+    pub calls: RecordedCalls,
 }
 
 pub(super) struct FinishCatalog {
@@ -264,6 +277,7 @@ impl Finish {
             facts: Finished::new(outcome, catalog.as_ref().map(|catalog| catalog.digest), &ticket.context),
             steps: serde_json::to_string(&outcome.steps).unwrap_or_default(),
             catalog,
+            calls: RecordedCalls::default(),
         }
     }
 }

@@ -1,15 +1,18 @@
 //! What each command writes. Decisions are based on the snapshot and on the changes of the open transaction.
 
+use super::calls::BatchContext;
 use super::command::{Acceptance, Finish, IntentChange, Recorded, ScanFindings, Ticket};
 use super::writer::Writer;
 use super::{RegistryError, reader};
 use crate::egress::BudgetReservation;
 use crate::model::ledger::{AttemptContext, Fact, Finished, Why};
 use crate::model::{
-    Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport, StepStatus, Timestamp,
+    CallAttempt, CallsAnchor, Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport,
+    StepStatus, Timestamp,
 };
 use crate::snapshot::{Checked, Connection};
 use rusqlite::params;
+use std::sync::Arc;
 
 impl Writer {
     pub(super) fn accept(&mut self, documents: Vec<(Intent, Origin)>) -> Result<Vec<Acceptance>, RegistryError> {
@@ -151,7 +154,9 @@ impl Writer {
 
     /// `in_ledger` is true if the ledger has a row for the beginning of the attempt; the outcome then always gets a row, too.
     /// A re-check without such a row gets both rows if it finds something new, and otherwise none.
-    fn finish_ticket(&mut self, finish: Finish, in_ledger: Option<bool>) -> Result<Recorded, RegistryError> {
+    ///
+    /// The calls are recorded in any case.
+    fn finish_ticket(&mut self, mut finish: Finish, in_ledger: Option<bool>) -> Result<Recorded, RegistryError> {
         let connection = finish.connection;
         let (nothing_new, catalog, retired) = self.with_known(connection, |known| {
             (
@@ -163,6 +168,7 @@ impl Writer {
         let namespace = self.namespace_of(connection);
         let in_ledger = in_ledger.unwrap_or(false);
         if retired || self.closed(&namespace) || (nothing_new && !in_ledger) {
+            self.record_attempt_calls(&finish, None)?;
             if nothing_new && !retired {
                 self.record_unchanged(connection, &finish.facts)?;
             }
@@ -171,7 +177,7 @@ impl Writer {
         if !in_ledger {
             self.append(&namespace, Some(connection), begun(&finish.context), None)?;
         }
-        if let Some(new) = finish.catalog.filter(|new| catalog.is_none_or(|(_, _, known)| known != new.digest)) {
+        if let Some(new) = finish.catalog.take().filter(|new| catalog.is_none_or(|(_, _, known)| known != new.digest)) {
             let fact = Fact::CatalogRegistered {
                 version: catalog.map_or(1, |(version, _, _)| version.saturating_add(1)),
                 digest: new.digest,
@@ -181,10 +187,22 @@ impl Writer {
             };
             self.append(&namespace, Some(connection), fact, Some(new.text))?;
         }
+        // The next entry is the one that ends the attempt.
+        finish.facts.calls = self.record_attempt_calls(&finish, Some(self.head.seq + 1))?;
+        self.calls_head.anchored = finish.facts.calls.map_or(self.calls_head.anchored, |calls| calls.batch);
         let fact = Fact::AttemptFinished(finish.facts.clone());
         self.append(&namespace, Some(connection), fact, Some(finish.steps))?;
         self.store_checked(connection)?;
         Ok(Recorded { appended: true, facts: finish.facts })
+    }
+
+    /// Records the calls of an attempt, which the entry `seq` ends.
+    fn record_attempt_calls(&mut self, finish: &Finish, seq: Option<u64>) -> Result<Option<CallsAnchor>, RegistryError> {
+        let connection = finish.connection;
+        let family = self.with_known(connection, |known| known.map(|known| Arc::clone(&known.source_type))).unwrap_or_default();
+        let AttemptContext { begun_at, why, policy, .. } = finish.context;
+        let attempt = Some(CallAttempt { begun_at, policy, why: why.as_str() });
+        self.record_batch(&BatchContext { connection, family: &family, attempt, seq }, &finish.calls)
     }
 
     /// Records the time of a re-check that found nothing new.

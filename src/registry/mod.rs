@@ -5,6 +5,9 @@
 //! applies the new entries to the shared [`Snapshot`], which therefore never contains anything that is not on disk.
 
 mod answers;
+mod call_chain;
+mod call_reader;
+mod calls;
 mod chain;
 mod command;
 mod commands;
@@ -23,10 +26,13 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod verify_calls;
 pub mod views;
 mod writer;
 
 pub use answers::{AnswerKey, StoredAnswer};
+pub use call_reader::CallFilter;
+pub use calls::LedgerHead;
 pub use command::{
     Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Notice, Recorded, ScanFindings, Ticket, WebhookMessage,
 };
@@ -34,11 +40,12 @@ pub use drifts::Acknowledgement;
 pub use error::RegistryError;
 pub use reader::{Reader, Version};
 pub use verify::Verdict;
+pub use verify_calls::CallsVerdict;
 
 use crate::clock::Clock;
 use crate::egress::{BudgetReservation, DayBudget};
 use crate::model::ledger::AttemptContext;
-use crate::model::{ConnectionId, Digest, Intent, Origin, Outcome};
+use crate::model::{ConnectionId, Digest, Intent, NewCallBatch, Origin, Outcome, RecordedCalls, Timestamp};
 use crate::snapshot::Snapshot;
 use command::{Command, Reply};
 use futures_util::future::BoxFuture;
@@ -242,8 +249,48 @@ impl Registry {
     /// # Errors
     /// If the registry cannot write. The ticket remains and counts as an interrupted attempt after a restart.
     pub async fn finish(&self, ticket: &Ticket, outcome: &Outcome) -> Result<Recorded, RegistryError> {
-        let finish = Box::new(command::Finish::new(ticket, outcome));
+        self.finish_with_calls(ticket, outcome, &RecordedCalls::default()).await
+    }
+
+    /// As [`Registry::finish`], and records the calls of the attempt in the same transaction, also if the outcome adds nothing
+    /// new.
+    ///
+    /// # Errors
+    /// As [`Registry::finish`].
+    pub async fn finish_with_calls(
+        &self,
+        ticket: &Ticket,
+        outcome: &Outcome,
+        calls: &RecordedCalls,
+    ) -> Result<Recorded, RegistryError> {
+        let finish = Box::new(command::Finish { calls: calls.clone(), ..command::Finish::new(ticket, outcome) });
         self.send(|reply| Command::Finish { finish, reply }).await
+    }
+
+    /// Records calls that no attempt recorded.
+    ///
+    /// # Errors
+    /// If the registry cannot write.
+    pub async fn record_calls(&self, batches: Vec<NewCallBatch>) -> Result<(), RegistryError> {
+        self.send(|reply| Command::RecordCalls { batches, reply }).await
+    }
+
+    /// Names the last recorded calls in the ledger, unless an entry names them already, and returns the last entry. A copy of it
+    /// that is kept elsewhere proves later that nothing was removed from the end of the registry.
+    ///
+    /// # Errors
+    /// If the registry cannot write.
+    pub async fn anchor_calls(&self) -> Result<LedgerHead, RegistryError> {
+        self.send(|reply| Command::AnchorCalls { reply }).await
+    }
+
+    /// Drops the calls that were recorded before the UTC day of `before`. Returns whether there are more to delete; the caller
+    /// then calls this again.
+    ///
+    /// # Errors
+    /// If the registry cannot write.
+    pub async fn drop_calls(&self, before: Timestamp) -> Result<bool, RegistryError> {
+        self.send(|reply| Command::DropCalls { before, reply }).await
     }
 
     /// Records the policy in force and the names of its webhooks. Appends nothing if both were recorded already.

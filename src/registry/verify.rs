@@ -1,7 +1,7 @@
 //! Verifies the hash chain of the ledger.
 
 use super::chain::{self, GENESIS, LedgerRow};
-use super::{Reader, RegistryError, schema};
+use super::{CallsVerdict, Reader, RegistryError, schema, verify_calls};
 use crate::model::Digest;
 
 /// The result of verifying the ledger.
@@ -15,6 +15,8 @@ pub struct Verdict {
     pub broken: Option<(i64, String)>,
     /// What is wrong with the file itself: damaged pages, or triggers that were dropped or changed.
     pub damage: Vec<String>,
+    /// What verifying the recorded calls found. They are verified only if the ledger is intact.
+    pub calls: CallsVerdict,
 }
 
 /// The maximum number of problems of the file that are listed.
@@ -27,12 +29,16 @@ impl Reader {
     /// If the registry cannot be read.
     pub fn verify(&self) -> Result<Verdict, RegistryError> {
         self.with(|db| {
+            // One transaction, so that the ledger and the calls are those of one moment.
+            let transaction = db.unchecked_transaction()?;
+            let db = &*transaction;
+            let mut anchors = Vec::new();
             let mut damage = damaged_pages(db);
             damage.extend(schema::differences(db)?);
             let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger ORDER BY seq";
             let mut statement = db.prepare(sql)?;
             let mut rows = statement.query([])?;
-            let mut verdict = Verdict { rows: 0, head: GENESIS, broken: None, damage };
+            let mut verdict = Verdict { rows: 0, head: GENESIS, broken: None, damage, calls: CallsVerdict::default() };
             loop {
                 let row = match rows.next() {
                     Ok(Some(row)) => row,
@@ -48,12 +54,18 @@ impl Reader {
                     Ok(head) => {
                         verdict.rows += 1;
                         verdict.head = head;
+                        let (kind, facts) =
+                            (row.get_ref(2)?.as_str().unwrap_or_default(), row.get_ref(5)?.as_str().unwrap_or_default());
+                        anchors.extend(verify_calls::anchor(kind, facts).map(|anchor| (verdict.rows, anchor)));
                     }
                     Err(why) => {
                         verdict.broken = Some((seq, why));
                         break;
                     }
                 }
+            }
+            if verdict.broken.is_none() {
+                verdict.calls = verify_calls::verify(db, &anchors)?;
             }
             Ok(verdict)
         })

@@ -39,7 +39,7 @@ const SOURCE_TYPE: Column = column("source_type", "text", "the family or custom 
 const VERSION: Column = column("version", "integer", "the version of the catalog, counted from 1");
 
 /// All views, those that are computed first.
-pub const VIEWS: [View; 20] = [
+pub const VIEWS: [View; 21] = [
     computed(
         "connections",
         "the connections as aam status lists them",
@@ -113,6 +113,33 @@ pub const VIEWS: [View; 20] = [
             CONNECTION,
             column("facts", "text", "JSON: class and title of the failure, rows, latency, warnings"),
             column("steps", "text", "JSON array: the reports of the steps with their evidence"),
+        ],
+    ),
+    view(
+        "calls",
+        "the calls that AAM made, as aam calls lists them; kept as long as the policy says",
+        &[
+            column("batch", "integer", "the batch: the calls of one attempt, or others that were recorded together"),
+            column("call", "integer", "the number of the call in its batch"),
+            column("at", "integer", "when it began, milliseconds since 1970 UTC"),
+            column("connection", "text", "the connection"),
+            NAMESPACE,
+            column("family", "text", "the family or custom source"),
+            column("attempt", "integer", "the entry attempt_finished; NULL if the attempt found nothing new"),
+            column("begun_at", "integer", "when the attempt began; NULL outside of attempts"),
+            column("why", "text", "why the attempt was due"),
+            column("policy", "text", "the digest of the policy in force, in hex"),
+            column("purpose", "text", "source, vault, token or webhook"),
+            column("method", "text", "the HTTP method, or the protocol, for example postgres"),
+            column("host", "text", "the host"),
+            column("path", "text", "the path, without a query"),
+            column("statement", "text", "the text of a statement, without values"),
+            column("rule", "text", "the rule that allowed the call"),
+            column("status", "integer", "the HTTP status; NULL if there was no response"),
+            column("sent", "integer", "the bytes that were sent; NULL if they are not known"),
+            column("bytes", "integer", "the bytes of the response"),
+            column("ms", "integer", "the duration in milliseconds"),
+            column("error", "text", "why it failed; empty if it did not"),
         ],
     ),
     view(

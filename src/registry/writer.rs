@@ -3,6 +3,7 @@
 //! A command sees the committed snapshot and the changes of the open transaction, so that several commands for one
 //! connection can share a transaction. `commands.rs` implements the commands.
 
+use super::calls::{self, CallsHead};
 use super::chain::{self, LedgerRow};
 use super::command::Command;
 use super::files::OpenFiles;
@@ -48,6 +49,7 @@ pub(super) struct Writer {
     pub(super) clock: Arc<dyn Clock>,
     shared: Shared,
     pub(super) head: Head,
+    pub(super) calls_head: CallsHead,
     batch: Batch,
     /// The number of rows written since the last checkpoint.
     rows_in_wal: usize,
@@ -61,9 +63,9 @@ pub(super) struct Writer {
 /// The last row of the ledger, which the next row is chained to.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
-    seq: u64,
+    pub(super) seq: u64,
     pub(super) at: Timestamp,
-    hash: Digest,
+    pub(super) hash: Digest,
 }
 
 /// The changes of the open transaction.
@@ -98,13 +100,23 @@ impl Writer {
         schema::migrate(&mut db)?;
         let mut folded = reader::fold(&db, i64::MAX)?;
         reader::checked(&db, &mut folded)?;
-        let head = head(&db)?;
+        let (head, calls_head) = (head(&db)?, calls::head(&db)?);
         let clock: Arc<dyn Clock> = Arc::new(LedgerClock::new(clock, head.at));
         let files = OpenFiles::new(path)?;
         shared.announce.send_replace(folded.seq);
         *shared.snapshot.write().unwrap_or_else(PoisonError::into_inner) = folded;
-        let mut writer =
-            Writer { db, clock, shared, head, batch: Batch::default(), rows_in_wal: 0, page_limit, files, _lock: lock };
+        let mut writer = Writer {
+            db,
+            clock,
+            shared,
+            head,
+            calls_head,
+            batch: Batch::default(),
+            rows_in_wal: 0,
+            page_limit,
+            files,
+            _lock: lock,
+        };
         writer.record_interrupted()?;
         Ok(writer)
     }
@@ -168,7 +180,7 @@ impl Writer {
 
     /// Executes `commands` up to the next `Close` in one transaction and replies to them.
     fn transact(&mut self, commands: &mut VecDeque<Command>) {
-        let (before, started) = (self.head, Instant::now());
+        let (before, started) = ((self.head, self.calls_head), Instant::now());
         let mut replies: Vec<PendingReply> = Vec::new();
         let mut result = self.start();
         while let Some(command) = commands.pop_front() {
@@ -195,7 +207,7 @@ impl Writer {
             Err(error) => {
                 self.batch = Batch::default();
                 tracing::error!(target: "aam::registry", error = %error, "the transaction failed and was rolled back");
-                self.head = before;
+                (self.head, self.calls_head) = before;
                 let _ = self.db.execute_batch("ROLLBACK");
             }
         }
@@ -325,6 +337,9 @@ impl Writer {
             }
             Command::RecordScan { findings, reply } => reply_later(self.record_scan(*findings), reply, batch),
             Command::StoreAnswer { key, answer, reply } => reply_later(self.store_answer(&key, &answer), reply, batch),
+            Command::RecordCalls { batches, reply } => reply_later(self.record_calls(&batches), reply, batch),
+            Command::AnchorCalls { reply } => reply_later(self.anchor_calls(), reply, batch),
+            Command::DropCalls { before, reply } => reply_later(self.drop_calls(before), reply, batch),
             Command::Probe { reply } => reply_later(self.probe(), reply, batch),
             Command::RecordStopped { reply } => reply_later(self.record_stopped(), reply, batch),
             Command::Close { done } => Box::new(move |_| drop(done)),
@@ -411,12 +426,14 @@ fn reject(command: Command, error: &RegistryError) -> PendingReply {
         | Command::StoreAnswer { reply, .. }
         | Command::RecordNotices { reply, .. }
         | Command::StoreMessage { reply, .. }
+        | Command::RecordCalls { reply, .. }
         | Command::Probe { reply }
         | Command::RecordStopped { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Handoff { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Begin { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Finish { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::Seal { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
+        Command::AnchorCalls { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
+        Command::DropCalls { reply, .. } | Command::Seal { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::TakeBudget { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Close { done } => Box::new(move |_| drop(done)),
     }

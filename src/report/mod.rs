@@ -1,6 +1,7 @@
 //! Renders values as text and JSON. The CLI, the API and the dashboard share it, so they cannot differ.
 
 pub mod attempt;
+pub mod calls;
 pub mod drift;
 pub mod history;
 pub mod holds;

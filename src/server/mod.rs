@@ -17,6 +17,7 @@
 pub mod app;
 pub mod auth;
 pub mod bounded;
+pub mod calls;
 pub mod catalogs;
 pub mod connections;
 pub mod consent;

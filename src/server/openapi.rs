@@ -17,8 +17,8 @@ use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
 use super::routes::{QueryParam, QueryValue};
 use super::{
-    ServerInfo, catalogs, dashboard, drift, families, handoff, heal, health, history, holds, meta, onboard, plan, privileges,
-    read,
+    ServerInfo, calls, catalogs, dashboard, drift, families, handoff, heal, health, history, holds, meta, onboard, plan,
+    privileges, read,
 };
 use crate::family_guide::FamilyGuide;
 use crate::funnel::Funnel;
@@ -308,6 +308,7 @@ fn derived_schemas() -> Map<String, Value> {
     add::<meta::ServiceHealth>(&mut all);
     add::<history::VersionPage>(&mut all);
     add::<history::CatalogAnswer>(&mut all);
+    add::<calls::CallPage>(&mut all);
     add::<heal::HealRequest>(&mut all);
     add::<heal::HealAnswer>(&mut all);
     add::<onboard::BatchAnswer>(&mut all);

@@ -99,6 +99,11 @@ const NEXT: &str = "next_cursor of the previous page";
 const CURSOR: QueryParam = param("cursor", "string", NEXT).with(QueryValue::Pattern("[A-Za-z0-9_-]{21}[AQgw]"));
 const SEQ_CURSOR: QueryParam = param("cursor", "string", NEXT).with(QueryValue::Pattern("[0-9]{1,19}"));
 const STREAM_CURSOR: QueryParam = param("cursor", "string", NEXT).with(QueryValue::Pattern("[0-9]{1,9}[.][0-9]{1,9}"));
+const CALL_CURSOR: QueryParam = param("cursor", "string", NEXT).with(QueryValue::Pattern("[0-9]{1,19}[.][0-9]{1,9}"));
+const PURPOSE: QueryParam = param("purpose", "string", "only calls that were made for this; default: all")
+    .with(QueryValue::Pattern("(source|vault|token|webhook)"));
+const CALLS_SINCE: QueryParam = param("since", "string", "only calls that began at or after it").with(QueryValue::Timestamp);
+const CALLS_UNTIL: QueryParam = param("until", "string", "only calls that began before it").with(QueryValue::Timestamp);
 const AT: QueryParam = param("at", "string", "the funnel as of that instant; default: now").with(QueryValue::Timestamp);
 const STATE: QueryParam = param("state", "string", "only connections in this state").with(QueryValue::State);
 const ENFORCE: QueryParam = param(

@@ -45,6 +45,7 @@ pub fn finished() -> impl Strategy<Value = Finished> {
         Finished {
             credential_ends_at: None,
             ending_secret: None,
+            calls: None,
             begun_at: Timestamp(0),
             generation,
             scope: if full { Scope::Full } else { Scope::Health },

@@ -126,6 +126,7 @@ fn a_retired_connection_that_is_desired_again_must_be_proven_again() {
     let passed = Finished {
         credential_ends_at: None,
         ending_secret: None,
+        calls: None,
         begun_at: Timestamp(1),
         generation: 1,
         scope: crate::model::Scope::Full,

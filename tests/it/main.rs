@@ -11,6 +11,7 @@ mod api_fixes;
 mod aws_metadata;
 mod aws_roles;
 mod call_counts;
+mod calls;
 mod cli_output;
 mod consent_command;
 mod consent_kills;

@@ -289,6 +289,7 @@ impl EngineFixture {
         let account = bound.account().to_string();
         let authorized = bound.authorize(credential)?;
         let session = self.egress.session(Caller {
+            purpose: aam::model::CallPurpose::Source,
             connection: ConnectionId::derive("autonomy", source_type, &[resource_id.to_string()]),
             family: Arc::clone(&self.sources.family(source_type).expect("a family").id),
             account,

@@ -54,6 +54,7 @@ pub async fn open_with(id: &str, credential: Option<&Credential>, policy: Policy
     cap.concurrency = 1;
     let egress = Egress::with(Arc::new(UnlimitedBudget), Arc::new(SystemClock), names);
     let session = egress.session(Caller {
+        purpose: aam::model::CallPurpose::Source,
         connection: ConnectionId::derive("autonomy", "mongo", &["a test".to_string()]),
         family: "mongo".into(),
         account: "a test".to_string(),

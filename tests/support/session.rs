@@ -39,6 +39,7 @@ pub fn policy(step: Duration, ca_file: Option<&Path>) -> Policy {
 pub fn session(family: &'static str, policy: Arc<Policy>) -> Session {
     let egress = Egress::with(Arc::new(UnlimitedBudget), Arc::new(SystemClock), Arc::new(SystemLookup));
     egress.session(Caller {
+        purpose: aam::model::CallPurpose::Source,
         connection: ConnectionId::derive("autonomy", family, &["a test".to_string()]),
         family: family.into(),
         account: "a test".to_string(),

@@ -136,6 +136,7 @@ async fn online(
     let caller = Caller {
         connection: ConnectionId::derive(&policy.namespace, FAMILY, &[name]),
         family: FAMILY.into(),
+        purpose: crate::model::CallPurpose::Source,
         account: account.clone(),
         cap: policy.caps.families.get(FAMILY).unwrap_or(&policy.caps.default).clone(),
         policy,

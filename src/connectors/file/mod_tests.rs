@@ -75,6 +75,7 @@ async fn open(id: &str, calls: u64) -> Result<Opened, Failure> {
     let session = crate::egress::Egress::new(Arc::new(Budget(calls.into()))).session(crate::egress::Caller {
         connection: crate::model::ConnectionId::derive("autonomy", "filesource", &[id.to_owned()]),
         family: Arc::clone(&family.id),
+        purpose: crate::model::CallPurpose::Source,
         account: bound.account().to_owned(),
         cap: family.cap.clone(),
         policy: policy(),

@@ -59,6 +59,7 @@ async fn open_family(name: &str, keys: &str, id: &str, credential: Credential) -
     let session = egress.session(Caller {
         connection: ConnectionId::derive("autonomy", name, &[id.to_string()]),
         family: Arc::clone(&family.id),
+        purpose: crate::model::CallPurpose::Source,
         account,
         cap: policy.caps.default.clone(),
         policy: Arc::clone(&policy),

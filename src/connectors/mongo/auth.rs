@@ -232,7 +232,10 @@ async fn try_scram(
 }
 
 async fn exchange(link: &mut Link, parties: &Parties, command: &Command<'_>) -> Result<Reply, Failure> {
-    link.connection.exchange(command, None).await.map_err(|error| match error {
+    let recorded = link.call.statement(command.name());
+    let reply = link.connection.exchange(command, None).await;
+    recorded.ended(if reply.is_ok() { "" } else { Class::Network.as_str() });
+    reply.map_err(|error| match error {
         ExchangeError::Io(_) | ExchangeError::Broken(_) => errors::exchange_failure(parties, Stage::LogIn, &error),
         error => errors::exchange_failure(parties, Stage::Work("log in"), &error),
     })

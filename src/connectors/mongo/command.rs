@@ -123,6 +123,23 @@ impl Command<'_> {
         Ok(message::encode_message(request, &document))
     }
 
+    /// Returns the name of the command, with the database and the collection that it reads: `find shop.orders`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let document = self.document();
+        let first = document.iter().next().and_then(Result::ok);
+        let name = first.map(|(key, _)| key.to_string()).unwrap_or_default();
+        let database = self.database();
+        match self {
+            Command::FieldTypes { collection, .. }
+            | Command::Documents { collection, .. }
+            | Command::Ids { collection, .. }
+            | Command::EstimatedCount { collection, .. }
+            | Command::KillCursors { collection, .. } => format!("{name} {database}.{collection}"),
+            _ => format!("{name} {database}"),
+        }
+    }
+
     fn database(&self) -> &str {
         match self {
             Command::SaslStart { database, .. }

@@ -105,7 +105,7 @@ impl Dialer<'_> {
         let memory = call.memory();
         let work = async {
             let mut connection = self.open(&call, &mut parties).await?;
-            let (hello, legacy) = self.greet(&mut connection, &parties, legacy).await?;
+            let (hello, legacy) = self.greet((&call, &mut connection), &parties, legacy).await?;
             Ok::<_, DialFailure>((connection, hello, legacy))
         };
         let outcome = memory.timeout(limit, work).await;
@@ -151,14 +151,14 @@ impl Dialer<'_> {
     /// The handshake. A server before 4.4.2 does not know `hello`, and then answers `isMaster`. Returns whether that was so.
     async fn greet(
         &self,
-        connection: &mut Connection,
+        (call, connection): (&Call, &mut Connection),
         parties: &Parties,
         mut legacy: bool,
     ) -> Result<(Hello, bool), DialFailure> {
-        let mut reply = self.ask_hello(connection, parties, legacy, &self.auth_source).await?;
+        let mut reply = self.ask_hello((call, &mut *connection), parties, legacy, &self.auth_source).await?;
         if !legacy && reply.error().is_some_and(|error| error.code == COMMAND_NOT_FOUND || error.message.contains("no such c")) {
             legacy = true;
-            reply = self.ask_hello(connection, parties, legacy, &self.auth_source).await?;
+            reply = self.ask_hello((call, &mut *connection), parties, legacy, &self.auth_source).await?;
         }
         if let Some(error) = reply.error() {
             return Err(errors::server_failure(parties, Stage::Connect, &error).into());
@@ -183,7 +183,7 @@ impl Dialer<'_> {
 
     async fn ask_hello(
         &self,
-        connection: &mut Connection,
+        (call, connection): (&Call, &mut Connection),
         parties: &Parties,
         legacy: bool,
         source: &str,
@@ -196,7 +196,10 @@ impl Dialer<'_> {
             user: user.as_deref(),
             application: options.application.as_deref(),
         };
-        connection.exchange(&command, None).await.map_err(|error| DialFailure {
+        let recorded = call.statement(command.name());
+        let reply = connection.exchange(&command, None).await;
+        recorded.ended(if reply.is_ok() { "" } else { Class::Network.as_str() });
+        reply.map_err(|error| DialFailure {
             may_be_old: matches!(&error, ExchangeError::Io(io) if is_closed(io.kind())),
             failure: errors::exchange_failure(parties, Stage::Connect, &error),
         })
@@ -206,7 +209,7 @@ impl Dialer<'_> {
     pub async fn mechanisms_in(&self, link: &mut Link, source: &str) -> Option<Vec<String>> {
         let parties = self.parties(&link.member);
         let limit = limits::answer_timeout(&self.location.options);
-        let asked = self.ask_hello(&mut link.connection, &parties, link.legacy, source);
+        let asked = self.ask_hello((&link.call, &mut link.connection), &parties, link.legacy, source);
         let reply = link.call.memory().timeout(limit, asked).await?.ok()?;
         Hello::parse(reply.document(), false).ok()?.mechanisms.filter(|mechanisms| !mechanisms.is_empty())
     }

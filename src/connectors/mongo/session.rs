@@ -115,9 +115,11 @@ impl MongoSession {
         let mut connection = self.connection.lock().await;
         let limit = limits::answer_timeout(&self.location.options);
         self.call.begin();
+        let recorded = self.call.statement(command.name());
         let outcome = self.call.memory().timeout(limit, connection.exchange(&command, self.mode)).await;
         let failed = match outcome {
             Some(Ok(reply)) => {
+                recorded.ended(if reply.error().is_some() { "refused" } else { "" });
                 // A server that refuses a command is healthy, so the circuit breaker counts only what ends the session.
                 let _ = self.call.note(Ok(()));
                 return match reply.error() {
@@ -131,6 +133,7 @@ impl MongoSession {
             Some(Err(error)) => self.exchange_failure(what, &error),
             None => errors::late(&self.parties, Stage::Work(what), limit),
         };
+        recorded.ended(failed.class.as_str());
         let failed = self.call.note(Err::<(), _>(failed)).err();
         let failure = failed.unwrap_or_else(|| Failure::new(Class::Remote, "the connection ended", ""));
         Err(CommandFailure { failure, error: None })

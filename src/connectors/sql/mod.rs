@@ -159,6 +159,7 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
         credentials: Default::default(),
         handoff: Default::default(),
         notify: Vec::new(),
+        evidence: Default::default(),
         api: Api::default(),
         digest: crate::model::Digest::default(),
     }

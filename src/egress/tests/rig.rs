@@ -133,6 +133,7 @@ impl World {
         self.egress.session(Caller {
             connection: ConnectionId::derive("autonomy", "openapi", &["x".to_string()]),
             family: "openapi".into(),
+            purpose: crate::model::CallPurpose::Source,
             account: "acme".to_string(),
             cap: self.cap.clone(),
             policy: Arc::new(self.policy.clone()),
@@ -180,6 +181,7 @@ fn policy() -> Policy {
         manifests: Manifests::default(),
         credentials: Default::default(),
         notify: Vec::new(),
+        evidence: Default::default(),
         api: Api::default(),
         handoff: Default::default(),
         digest: Digest::default(),

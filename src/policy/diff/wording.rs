@@ -8,6 +8,7 @@ use crate::model::text::counted;
 use crate::model::{DEMO_NAMESPACE, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::path::PathBuf;
 
 /// The number of connections that are listed by name; the rest is only counted.
 const MAX_LISTED: usize = 10;
@@ -103,6 +104,12 @@ pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     };
     put("reconcile.max_retire", &limit(old.reconcile.max_retire), &limit(new.reconcile.max_retire));
     put("reconcile.confirm", &listed(&old.reconcile.confirm), &listed(&new.reconcile.confirm));
+    let (was, is) = (&old.evidence, &new.evidence);
+    put("evidence.keep_calls", &format!("{}d", was.keep_calls), &format!("{}d", is.keep_calls));
+    let path = |file: &Option<PathBuf>| file.as_ref().map_or("none".to_string(), |file| file.display().to_string());
+    put("evidence.head_file", &path(&was.head_file), &path(&is.head_file));
+    let name = |webhook: &Option<String>| webhook.clone().unwrap_or_else(|| "none".to_string());
+    put("evidence.head_webhook", &name(&was.head_webhook), &name(&is.head_webhook));
     handoff(&old.handoff, &new.handoff, &mut put);
     let (was, is) = (&old.api, &new.api);
     put("api.hosts", &listed(&was.hosts), &listed(&is.hosts));

@@ -353,6 +353,11 @@ prop_compose! {
         bound in btree_map(name(), locators(), 0..3),
         credentials in credentials(),
         handoff in handoff(),
+        evidence in (1u32..=3650, proptest::option::of("/[a-z]{1,8}")).prop_map(|(keep_calls, file)| EvidencePolicy {
+            keep_calls,
+            head_file: file.map(Into::into),
+            head_webhook: None,
+        }),
         retire in (
             proptest::option::of((0usize..=1_000_000, 0u8..=100).prop_map(|(connections, percent)| MaxRetire { connections, percent })),
             unique("[0-9a-f]{12,64}"),
@@ -381,6 +386,7 @@ prop_compose! {
             credentials: Credentials { namespaces: bound, ..credentials },
             handoff,
             notify: Vec::new(),
+            evidence,
             api,
             digest: Digest::default(),
         }

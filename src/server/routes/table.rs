@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::server::{
-    catalogs, consent, dashboard, drift, events, families, handoff, heal, health, history, holds, mcp, meta, onboard, plan,
-    privileges, read, withdraw,
+    calls, catalogs, consent, dashboard, drift, events, families, handoff, heal, health, history, holds, mcp, meta, onboard,
+    plan, privileges, read, withdraw,
 };
 
 /// All routes.
-pub static ROUTES: [Route; 42] = [
+pub static ROUTES: [Route; 43] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -124,6 +124,17 @@ pub static ROUTES: [Route; 42] = [
             "Get the append-only history of a connection, newest first",
             &[(200, JSON, "VersionPage")],
             |request| Box::pin(history::versions(request)),
+        )
+    },
+    Route {
+        query: &[PURPOSE, CALLS_SINCE, CALLS_UNTIL, LIMIT, CALL_CURSOR],
+        problems: &[400, 404, 503],
+        ..get(
+            "/connections/{id}/calls",
+            READ,
+            "List the calls that were made for a connection, the newest first",
+            &[(200, JSON, "CallPage")],
+            |request| Box::pin(calls::calls(request)),
         )
     },
     Route {

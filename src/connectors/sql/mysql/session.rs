@@ -6,11 +6,12 @@
 use super::client::{Client, ClientError, LoginPlan, ResultSet};
 use super::errors::{self, Stage};
 use super::packets::PacketError;
-use crate::connectors::sql::driver_session::{Call, DriverSession};
+use crate::connectors::sql::driver_session::{Call, DriverSession, StatementInFlight};
 use crate::connectors::sql::login::Login;
 use crate::connectors::sql::server::{Tls, unreachable};
 use crate::connectors::sql::uri::DatabaseServer;
 use crate::connectors::sql::{limits, tls};
+use crate::egress::statement::{Language, without_values};
 use crate::egress::tls as trust;
 use crate::memory_budget::AttemptMemory;
 use crate::model::{Class, Failure};
@@ -113,10 +114,12 @@ impl MysqlSession {
                 return Err(refused);
             }
         };
+        let recorded = call.statement(RESTRICTING.to_string());
         let restricted = within(&memory, limits::batch_timeout(server), server, errors::READ_ONLY, restrict(&mut client)).await;
         let restricted = restricted.and_then(|outcome| {
             outcome.map_err(|(what, error)| errors::classify(server, &login.user, Stage::Work(what), &error.into()))
         });
+        recorded.ended(restricted.as_ref().err().map(|failure| failure.class.as_str()).unwrap_or_default());
         let (mariadb, missing_limits) = call.note(restricted)?;
         Ok(MysqlSession {
             client: Mutex::new(client),
@@ -139,6 +142,8 @@ impl MysqlSession {
     pub async fn ask(&self, what: &str, statements: &[(&str, usize)]) -> Result<Vec<ResultSet>, Failure> {
         let mut client = self.client.lock().await;
         self.call.begin();
+        let texts: Vec<&str> = statements.iter().map(|(statement, _)| *statement).collect();
+        let recorded = self.recorded(&[], &texts);
         let batch = async {
             client.query("START TRANSACTION READ ONLY", true).await?;
             let mut sets = Vec::with_capacity(statements.len());
@@ -153,7 +158,9 @@ impl MysqlSession {
             Ok(sets)
         };
         let outcome = within(&self.memory, limits::batch_timeout(&self.server), &self.server, what, batch).await;
-        self.ended(&mut client, what, outcome).await
+        let outcome = self.ended(&mut client, what, outcome).await;
+        recorded.ended(outcome.as_ref().err().map(|failure| failure.class.as_str()).unwrap_or_default());
+        outcome
     }
 
     /// Counts the rows of a constant statement without keeping them. The server stops the statement after `limit`.
@@ -163,6 +170,7 @@ impl MysqlSession {
     pub async fn count(&self, what: &str, statement: &str, limit: Duration) -> Result<u64, Failure> {
         let mut client = self.client.lock().await;
         self.call.begin();
+        let recorded = self.recorded(&[&self.statement_limit(limit)], &[statement]);
         let batch = async {
             for sql in [self.statement_limit(limit).as_str(), "START TRANSACTION READ ONLY"] {
                 client.query(sql, true).await?;
@@ -177,7 +185,15 @@ impl MysqlSession {
         // The server gets time to report its own limit first.
         let patience = (limit + limits::LOCK_TIMEOUT * 2).min(limits::batch_timeout(&self.server));
         let outcome = within(&self.memory, patience, &self.server, what, batch).await;
-        self.ended(&mut client, what, outcome).await
+        let outcome = self.ended(&mut client, what, outcome).await;
+        recorded.ended(outcome.as_ref().err().map(|failure| failure.class.as_str()).unwrap_or_default());
+        outcome
+    }
+
+    /// The record of statements in one read-only transaction, with those before it.
+    fn recorded(&self, before: &[&str], statements: &[&str]) -> StatementInFlight {
+        let all = [before, &["START TRANSACTION READ ONLY"], statements, &["ROLLBACK"]].concat().join("; ");
+        self.call.statement(without_values(&all, Language::Mysql))
     }
 
     /// The statement that limits the time of the following statements. Without such a limit it changes nothing.
@@ -233,6 +249,10 @@ const STATEMENT_LIMITS: [&str; 2] = ["max_statement_time", "max_execution_time"]
 
 /// The error for a system variable that the server does not have.
 const UNKNOWN_SYSTEM_VARIABLE: u16 = 1193;
+
+/// What [`restrict`] sends, for the record of calls.
+const RESTRICTING: &str = "SET SESSION TRANSACTION READ ONLY; SELECT VERSION(); SET SESSION lock_wait_timeout, max_execution_time or \
+    max_statement_time";
 
 /// Makes the session read-only and sets its limits. Returns whether the server is MariaDB, and the limits that it does not
 /// have. An error comes with what was attempted.

@@ -13,6 +13,7 @@ use crate::connectors::sql::login::Login;
 use crate::connectors::sql::server::unreachable;
 use crate::connectors::sql::uri::{DatabaseServer, Dialect};
 use crate::connectors::sql::{limits, tls};
+use crate::egress::statement::{Language, without_values};
 use crate::egress::tls as trust;
 use crate::model::{Class, Evidence, Failure};
 use crate::policy::Network;
@@ -291,11 +292,13 @@ impl PostgresSession {
             Ok::<(), tokio_postgres::Error>(())
         };
         self.call.begin();
+        let statement = self.call.statement(without_values(&batch, Language::Sql));
         let failed = match within(limit, &self.server, &stage.action(), work).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(self.failed(stage, &error).await),
             Err(late) => Some(StatementFailure { failure: late, ends_session: true, code: None }),
         };
+        statement.ended(failed.as_ref().map(|failed| failed.failure.class.as_str()).unwrap_or_default());
         // A server that refuses a statement is healthy, so the circuit breaker counts only what ends the session.
         let ended = failed.as_ref().filter(|failed| failed.ends_session).map(|failed| failed.failure.clone());
         self.call.note(ended.map_or(Ok(()), Err)).ok();

@@ -10,6 +10,7 @@ use crate::model::{Class, Failure};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,12 @@ pub struct File {
     /// Limit on the computation of one call into SQLite.
     pub limit: Duration,
     deadline: Arc<Deadline>,
+    /// The statements that were run, until they are taken.
+    statements: Arc<Mutex<Vec<String>>>,
 }
+
+/// The number of statements that are remembered until they are taken.
+const MAX_STATEMENTS: usize = 20_000;
 
 /// When the current statement must end, in milliseconds since `origin`.
 struct Deadline {
@@ -87,8 +93,9 @@ pub fn open(real: &Path, written: &str) -> Result<File, Failure> {
     };
     let deadline = Arc::new(Deadline { origin: Instant::now(), at: AtomicU64::new(u64::MAX) });
     let opened = connect(real, query).and_then(|base| guard(base, Arc::clone(&deadline)));
-    let base = opened.map_err(|error| errors::classify(written, "open it", &error))?;
-    Ok(File { base, mode, written: written.to_string(), limit: CALL_TIMEOUT, deadline })
+    let traced = opened.and_then(trace);
+    let (base, statements) = traced.map_err(|error| errors::classify(written, "open it", &error))?;
+    Ok(File { base, mode, written: written.to_string(), limit: CALL_TIMEOUT, deadline, statements })
 }
 
 /// Chooses the mode from the files beside the database and from its header.
@@ -180,6 +187,23 @@ fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Conn
     Ok(base)
 }
 
+/// Remembers the statements that are run from now on.
+fn trace(mut base: Connection) -> rusqlite::Result<(Connection, Arc<Mutex<Vec<String>>>)> {
+    let statements: Arc<Mutex<Vec<String>>> = Arc::default();
+    let run = Arc::clone(&statements);
+    let remember = move |event: TraceEvent<'_>| {
+        if let TraceEvent::Stmt(_, text) = event {
+            let mut run = run.lock().unwrap_or_else(PoisonError::into_inner);
+            // Texts that begin like a comment are those of triggers.
+            if run.len() < MAX_STATEMENTS && !text.starts_with("--") {
+                run.push(text.to_string());
+            }
+        }
+    };
+    base.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(remember))?;
+    Ok((base, statements))
+}
+
 /// The tables in which the R*Tree tables of the file keep their nodes. When SQLite connects an R*Tree table, it prepares
 /// statements that write to them (`rtreeSqlInit`), and refusing those would make the table unreadable. They cannot be run,
 /// because the file is open for reading only and `query_only` is on.
@@ -213,6 +237,12 @@ fn allow(context: AuthContext<'_>) -> Authorization {
 }
 
 impl File {
+    /// Returns the statements that were run since the last time.
+    #[must_use]
+    pub fn take_statements(&self) -> Vec<String> {
+        std::mem::take(&mut *self.statements.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Sets the limit on values to what the memory allows. SQLite refuses larger values before it reads them.
     pub fn set_memory(&self, memory: &MemoryMeter) {
         let bytes = if memory.limit() >= LARGE_MEMORY_BYTES { MAX_VALUE_BYTES } else { SMALL_VALUE_BYTES };

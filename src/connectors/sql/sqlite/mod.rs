@@ -9,7 +9,8 @@ mod unread;
 use super::driver_session::DriverSession;
 use crate::connectors::local_reads::LocalReads;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
-use crate::egress::Traffic;
+use crate::egress::statement::{Language, without_values};
+use crate::egress::{DriverStatement, Traffic};
 use crate::memory_budget::MemoryMeter;
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
 use crate::policy::Policy;
@@ -17,9 +18,10 @@ use file::{File, LARGE_MEMORY_BYTES, Mode, SMALL_MEMORY_BYTES};
 use futures_util::future::BoxFuture;
 use rustix::fs::{Access, access};
 use serde_json::json;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Queries for the identity of a database. These are several short statements in one transaction, because one combined
 /// statement takes ten times as long to compile. Counting the schema objects proves that the file is a database.
@@ -47,11 +49,11 @@ pub async fn open(session: Arc<dyn DriverSession>, path: &str, policy: Arc<Polic
     let reads = LocalReads::for_path(Path::new(path), &policy.files.roots);
     let memory = session.memory();
     let work = |meter: MemoryMeter| {
-        let (written, policy) = (written.clone(), Arc::clone(&policy));
+        let (written, policy, session) = (written.clone(), Arc::clone(&policy), Arc::clone(&session));
         reads.run(move || {
             let real = place::locate(&written, &policy.files.roots)?;
             let file = file::open(&real, &written)?;
-            let identity = metered(&file, &meter, prove)?;
+            let identity = recorded(session.as_ref(), &file, |file| metered(file, &meter, prove))?;
             let privilege = privilege(&real);
             Ok((file, identity, privilege))
         })
@@ -71,6 +73,21 @@ fn metered<T>(file: &File, memory: &MemoryMeter, work: impl FnOnce(&File) -> Res
     if result.as_ref().err().is_some_and(errors::is_too_large) {
         // The meter remembers the refusal, if it refuses.
         let _ = memory.take(LARGE_MEMORY_BYTES);
+    }
+    result
+}
+
+/// Runs `work`, and records the statements that it ran, each different one once.
+fn recorded<T>(session: &dyn DriverSession, file: &File, work: impl FnOnce(&File) -> Result<T, Failure>) -> Result<T, Failure> {
+    let started = Instant::now();
+    let result = work(file);
+    let (took, error) = (started.elapsed(), result.as_ref().err().map(|failure| failure.class.as_str()).unwrap_or_default());
+    let mut seen = HashSet::new();
+    for text in file.take_statements() {
+        let text = without_values(&text, Language::Sql);
+        if seen.insert(text.clone()) {
+            session.statement(&DriverStatement { protocol: "sqlite", host: "local", text: &text, bytes: 0, took, error });
+        }
     }
     result
 }
@@ -119,10 +136,10 @@ impl Database {
     ) -> Result<T, Failure> {
         let work = Arc::new(work);
         let run = |memory: MemoryMeter| {
-            let (file, work) = (Arc::clone(&self.file), Arc::clone(&work));
+            let (file, work, session) = (Arc::clone(&self.file), Arc::clone(&work), Arc::clone(&self.session));
             self.reads.run(move || {
                 let file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                metered(&file, &memory, |file| work(file))
+                recorded(session.as_ref(), &file, |file| metered(file, &memory, |file| work(file)))
             })
         };
         self.session.memory().metered(&self.path, SMALL_MEMORY_BYTES, run).await

@@ -1,0 +1,170 @@
+//! The calls of drivers that open their own connections, and of readers of local files.
+
+use super::client::connect_timeout;
+use super::{Session, admission, breaker, locked, log, records, resolve, transport};
+use crate::model::{CallTarget, Class, Failure, RecordedCall};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// An address that passed the guard, with permission to connect to it. It is for drivers that open their own
+/// connections. Dropping it frees the concurrency slot.
+pub struct AdmittedConnection {
+    pub address: SocketAddr,
+    /// The concurrency slot, which is freed on drop.
+    pub slot: Option<tokio::sync::OwnedSemaphorePermit>,
+    /// Returns the probe to the breaker on drop if the call was never settled.
+    _admission: Option<admission::Admission>,
+}
+
+/// A statement or command that a driver sent over an admitted connection.
+#[derive(Clone, Copy, Debug)]
+pub struct DriverStatement<'a> {
+    /// The protocol, for example `postgres`.
+    pub protocol: &'a str,
+    pub host: &'a str,
+    /// The text without values.
+    pub text: &'a str,
+    /// The bytes in both directions.
+    pub bytes: u64,
+    pub took: Duration,
+    /// The class of the failure, or an empty string.
+    pub error: &'a str,
+}
+
+/// The rule that allows what a driver of `protocol` does.
+fn rule(protocol: &str) -> &'static str {
+    match protocol {
+        "mongodb" => "commands that only read",
+        "sqlite" | "file" => "files.roots",
+        _ => "read-only session",
+    }
+}
+
+impl Session {
+    /// Admits one connection of a SQL driver. Takes one call from the budgets, resolves `host` and checks the address.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Session::http`].
+    pub async fn admit(&self, host: &str, port: u16) -> Result<AdmittedConnection, Failure> {
+        let (mut admission, slot) = self.request_admission(host, port).await?;
+        let allowed = &self.caller.policy.network.allow_private;
+        let resolving = tokio::time::timeout(
+            connect_timeout(&self.caller.policy.safe_mode),
+            resolve::resolve(self.egress.lookup.as_ref(), host, allowed),
+        );
+        let found = match resolving.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                let failure = transport::no_address(&error);
+                admission.leave(health_signal(Some(&failure)), &failure.title);
+                return Err(failure);
+            }
+            Err(_) => {
+                let failure = transport::Cause::NoSuchName.failure(host, "the resolver did not answer in time");
+                admission.leave(breaker::HealthSignal::Failing, &failure.title);
+                return Err(failure);
+            }
+        };
+        self.charge().await?;
+        self.counters.call();
+        locked(&self.passes).insert(host.to_string(), (admission.key.clone(), admission.pass));
+        // The drivers try only one address. Prefer IPv4, because some networks do not route IPv6.
+        match found.iter().find(|ip| ip.is_ipv4()).or(found.first()) {
+            Some(ip) => {
+                Ok(AdmittedConnection { address: SocketAddr::new(*ip, port), slot: Some(slot), _admission: Some(admission) })
+            }
+            None => Err(transport::Cause::NoSuchName.failure(host, "the name has no address")),
+        }
+    }
+
+    /// Looks up the SRV and TXT records of a service: `_SERVICE._tcp.HOST` and `HOST`. Only names are resolved; each host that
+    /// is returned has to be admitted before it is called. A lookup takes no call from the budgets, like that of an address.
+    ///
+    /// # Errors
+    /// Returns `Network` if the name has no SRV record or the resolver does not answer.
+    pub async fn service_records(&self, service: &str, host: &str) -> Result<records::ServiceRecords, Failure> {
+        let limit = connect_timeout(&self.caller.policy.safe_mode);
+        records::look_up(self, (service, host), limit).await
+    }
+
+    /// Reports the outcome of an admitted call to the breaker and the call log. `protocol` is, for example, `postgres`.
+    pub fn settle(&self, protocol: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
+        let now = self.egress.clock.now();
+        let pass = locked(&self.passes).get(host).cloned();
+        if let Some((key, pass)) = pass {
+            let reason = failure.map(|failure| failure.title.as_str()).unwrap_or_default();
+            self.egress.breakers.leave(&key, pass, health_signal(failure), reason, now, &self.caller.policy.breaker);
+        }
+        self.counters.bytes(bytes);
+        let error = failure.map(|failure| failure.class.as_str()).unwrap_or_default();
+        let statements = locked(&self.statement_bytes).remove(host).unwrap_or_default();
+        let rule = rule(protocol);
+        let event = log::CallEvent { method: protocol, host, bytes, took, error, rule, ..log::CallEvent::default() };
+        log::write(&self.caller, &event);
+        self.record(&log::CallEvent { bytes: bytes.saturating_sub(statements), ..event });
+    }
+
+    /// Takes one call from the budgets for a local file and logs it.
+    ///
+    /// # Errors
+    /// Returns `Throttled` if the file's budget for the day is used up or the registry cannot record the call.
+    pub async fn local(&self, path: &str) -> Result<(), Failure> {
+        self.account.free(&self.caller, self.egress.clock.now())?;
+        let slot = self.account.enter(&self.caller).await?;
+        self.charge().await?;
+        self.counters.call();
+        let event = log::CallEvent { method: "READ FILE", path, rule: "files.roots", ..log::CallEvent::default() };
+        log::write(&self.caller, &event);
+        self.record(&log::CallEvent { host: "local", ..event });
+        drop(slot);
+        Ok(())
+    }
+
+    /// Records a statement in the record of the attempt. The statement is part of the connection that was admitted, which is
+    /// counted and logged.
+    pub fn statement(&self, statement: &DriverStatement<'_>) {
+        let DriverStatement { protocol, host, text, bytes, took, error } = *statement;
+        *locked(&self.statement_bytes).entry(host.to_string()).or_default() += bytes;
+        let rule = match rule(protocol) {
+            "read-only session" => "read-only transaction",
+            other => other,
+        };
+        let method = protocol;
+        self.record(&log::CallEvent { method, host, bytes, took, error, rule, statement: text, ..log::CallEvent::default() });
+    }
+
+    /// Adds a call to the record of the attempt, or to that of the calls outside of attempts.
+    pub(super) fn record(&self, event: &log::CallEvent<'_>) {
+        let ms = u64::try_from(event.took.as_millis()).unwrap_or(u64::MAX);
+        let now = self.egress.clock.now();
+        let target = CallTarget {
+            purpose: self.caller.purpose,
+            method: event.method.to_string(),
+            host: event.host.to_string(),
+            path: event.path.to_string(),
+            statement: event.statement.to_string(),
+            rule: event.rule.to_string(),
+        };
+        let call = RecordedCall {
+            at: crate::model::Timestamp(now.0.saturating_sub(i64::try_from(ms).unwrap_or(0))),
+            target,
+            status: Some(event.status).filter(|status| *status != 0),
+            sent: event.sent,
+            bytes: event.bytes.saturating_add(event.sent.unwrap_or_default()),
+            ms,
+            error: event.error.to_string(),
+        };
+        super::recorder::record(self.recorder.as_ref(), &self.egress.background, &self.caller, call);
+    }
+}
+
+/// Returns what a failure says about the health of the host.
+pub(super) fn health_signal(failure: Option<&Failure>) -> breaker::HealthSignal {
+    match failure.map(|failure| failure.class) {
+        Some(Class::Network | Class::Remote) => breaker::HealthSignal::Failing,
+        Some(
+            Class::Throttled | Class::BreakerOpen | Class::EgressRefused | Class::Interrupted | Class::CrashLoop | Class::Bug,
+        ) => breaker::HealthSignal::Unknown,
+        _ => breaker::HealthSignal::Alive,
+    }
+}

@@ -1,0 +1,139 @@
+//! Reads the recorded calls.
+
+use super::{Reader, RegistryError};
+use crate::model::{CallPosition, CallPurpose, CallTarget, ConnectionId, Digest, StoredCall, Timestamp};
+use rusqlite::types::Value;
+use rusqlite::{Row, params_from_iter};
+
+/// Which calls to read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallFilter {
+    pub connections: Vec<ConnectionId>,
+    /// Empty for all.
+    pub families: Vec<String>,
+    /// The host, with or without its port. Empty for all.
+    pub hosts: Vec<String>,
+    pub purpose: Option<CallPurpose>,
+    pub since: Option<Timestamp>,
+    /// Only calls that began before this instant.
+    pub until: Option<Timestamp>,
+}
+
+const COLUMNS: &str = "b.batch, c.call, c.at, b.connection, b.namespace, b.family, b.attempt, b.begun_at, b.why, b.policy, \
+    t.purpose, t.method, t.host, t.path, t.statement, t.rule, c.status, c.sent, c.bytes, c.ms, c.error, b.cut";
+
+impl Reader {
+    /// Passes the calls that `filter` selects to `take`, the newest first, until it returns false. With `before`, only those
+    /// before this place.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn calls(
+        &self,
+        filter: &CallFilter,
+        before: Option<CallPosition>,
+        mut take: impl FnMut(StoredCall) -> bool,
+    ) -> Result<(), RegistryError> {
+        self.with(|db| {
+            let (condition, values) = condition(filter, before);
+            let sql = format!(
+                "SELECT {COLUMNS} FROM call_batches b CROSS JOIN call_rows c ON c.batch = b.batch
+                 CROSS JOIN call_targets t ON t.target = c.target{condition} ORDER BY b.batch DESC, c.call DESC"
+            );
+            let mut statement = db.prepare_cached(&sql)?;
+            let mut rows = statement.query(params_from_iter(values))?;
+            while let Some(row) = rows.next()? {
+                if !take(call(row)?) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The number of calls that `filter` selects.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn count_calls(&self, filter: &CallFilter) -> Result<u64, RegistryError> {
+        self.with(|db| {
+            let (condition, values) = condition(filter, None);
+            let sql = format!(
+                "SELECT count(*) FROM call_batches b CROSS JOIN call_rows c ON c.batch = b.batch
+                 CROSS JOIN call_targets t ON t.target = c.target{condition}"
+            );
+            Ok(db.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0))?)
+        })
+    }
+}
+
+/// The condition of `filter` as SQL with its values.
+fn condition(filter: &CallFilter, before: Option<CallPosition>) -> (String, Vec<Value>) {
+    let (mut parts, mut values): (Vec<String>, Vec<Value>) = (Vec::new(), Vec::new());
+    let mut one_of = |column: &str, texts: Vec<String>| {
+        if !texts.is_empty() {
+            parts.push(format!("{column} IN ({})", vec!["?"; texts.len()].join(", ")));
+            values.extend(texts.into_iter().map(Value::Text));
+        }
+    };
+    one_of("b.connection", filter.connections.iter().map(ToString::to_string).collect());
+    one_of("b.family", filter.families.iter().map(|family| family.to_lowercase()).collect());
+    one_of("t.purpose", filter.purpose.iter().map(|purpose| purpose.as_str().to_string()).collect());
+    if !filter.hosts.is_empty() {
+        // A port is written after the last colon.
+        let host = "(t.host = ? OR t.host GLOB ? || ':[0-9]*')";
+        parts.push(format!("({})", vec![host; filter.hosts.len()].join(" OR ")));
+        for host in &filter.hosts {
+            let host = host.to_lowercase();
+            values.push(Value::Text(host.clone()));
+            values.push(Value::Text(host.replace('[', "[[]").replace('*', "[*]").replace('?', "[?]")));
+        }
+    }
+    let mut time = |condition: &str, at: Option<Timestamp>| {
+        if let Some(at) = at {
+            parts.push(condition.to_string());
+            values.extend(vec![Value::Integer(at.0); condition.matches('?').count()]);
+        }
+    };
+    // A batch is recorded after its calls, so the index on its time finds all that are new enough.
+    time("b.at >= ? AND c.at >= ?", filter.since);
+    time("c.at < ?", filter.until);
+    if let Some(before) = before {
+        parts.push("(b.batch, c.call) < (?, ?) AND b.batch <= ?".to_string());
+        values.extend(
+            [before.batch, before.call, before.batch].map(|number| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))),
+        );
+    }
+    let condition = if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) };
+    (condition, values)
+}
+
+fn call(row: &Row<'_>) -> Result<StoredCall, RegistryError> {
+    let position = CallPosition { batch: row.get(0)?, call: row.get(1)? };
+    let purpose: String = row.get(10)?;
+    Ok(StoredCall {
+        position,
+        at: Timestamp(row.get(2)?),
+        connection: row.get(3)?,
+        namespace: row.get(4)?,
+        family: row.get(5)?,
+        attempt: row.get(6)?,
+        begun_at: row.get::<_, Option<i64>>(7)?.map(Timestamp),
+        why: row.get(8)?,
+        policy: row.get::<_, Option<[u8; 32]>>(9)?.map(Digest),
+        target: CallTarget {
+            purpose: CallPurpose::parse(&purpose).unwrap_or(CallPurpose::Source),
+            method: row.get(11)?,
+            host: row.get(12)?,
+            path: row.get(13)?,
+            statement: row.get(14)?,
+            rule: row.get(15)?,
+        },
+        status: row.get(16)?,
+        sent: row.get(17)?,
+        bytes: row.get(18)?,
+        ms: row.get(19)?,
+        error: row.get(20)?,
+        cut: row.get(21)?,
+    })
+}
