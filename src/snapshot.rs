@@ -285,6 +285,13 @@ impl Snapshot {
     pub fn of_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (ConnectionId, &'a Connection)> {
         self.connections.iter().filter(move |(_, c)| &*c.namespace == namespace).map(|(id, c)| (*id, &**c))
     }
+
+    /// Returns the connections of a namespace as they are now, for work that takes longer than the snapshot may be held.
+    #[must_use]
+    pub fn shared(&self, namespace: &str) -> Vec<(ConnectionId, Connection)> {
+        let of_namespace = self.of_namespace(namespace);
+        of_namespace.map(|(id, connection)| (id, connection.clone())).collect()
+    }
 }
 
 impl Connection {

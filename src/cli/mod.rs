@@ -5,12 +5,15 @@
 mod backup;
 mod budget;
 mod calls;
+mod catalog;
 mod check;
 mod completion;
 mod confirm;
+mod connection;
 mod consent;
 mod control;
 mod daemon_request;
+mod drift;
 mod evidence;
 mod examples;
 pub(crate) mod families;
@@ -26,8 +29,10 @@ mod mcp;
 mod once;
 mod plan;
 mod policy;
+mod privileges;
 mod problems;
 mod progress;
+mod query;
 mod report;
 mod secret;
 mod serve;
@@ -117,6 +122,9 @@ pub enum Format {
     /// Only for `aam policy diff`.
     #[value(hide = true)]
     Markdown,
+    /// Only `aam query` prints it.
+    #[value(skip)]
+    Csv,
 }
 
 #[derive(Subcommand)]
@@ -137,6 +145,14 @@ enum Command {
     Check(check::CheckOptions),
     /// List connections, or show one with its steps
     Status(status::StatusOptions),
+    /// List the connections whose credential can do more than read, and what takes the excess away
+    Privileges(privileges::PrivilegesOptions),
+    /// List schema changes: what changed between which versions, what breaks, and who took note
+    Drift(drift::DriftOptions),
+    /// List catalogs and their versions, show one, or compare two
+    Catalog(catalog::CatalogOptions),
+    /// Run a query on the views of the registry, or list the views
+    Query(query::QueryOptions),
     /// Print the exec summary from the registry; no server needed
     Report(report::ReportOptions),
     /// Ask the running daemon to check connections at once
@@ -211,10 +227,16 @@ impl CommonOptions {
         }
     }
 
+    /// Returns the options with JSON as the format, if a command got `--json`.
+    #[must_use]
+    pub fn with_json(&self, json: bool) -> CommonOptions {
+        CommonOptions { format: if json { Format::Json } else { self.format }, ..self.clone() }
+    }
+
     /// Prints `text`, or `value` as JSON, depending on `--format`.
     pub fn print(&self, text: &str, value: &impl serde::Serialize) {
         match self.format {
-            Format::Text | Format::Markdown => terminal::print(text),
+            Format::Text | Format::Markdown | Format::Csv => terminal::print(text),
             Format::Json => terminal::print_json(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n")),
         }
     }
@@ -357,6 +379,10 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Plan(options) => plan::run(&common, &options).await,
         Command::Check(options) => check::run(&common, &options),
         Command::Status(options) => status::run(&common, &options).await,
+        Command::Privileges(options) => privileges::run(&common, &options),
+        Command::Drift(options) => drift::run(&common, &options).await,
+        Command::Catalog(options) => catalog::run(&common, &options),
+        Command::Query(options) => query::run(&common, &options),
         Command::Report(options) => report::run(&common, &options),
         Command::Heal(options) => heal::run(&common, &options).await,
         Command::Confirm(options) => confirm::run(&common, &options).await,

@@ -51,7 +51,7 @@ pub fn run(common: &CommonOptions, command: &PolicyCommand) -> CommandResult {
     let verdict = Verdict::over(&changes);
     match common.format {
         Format::Markdown => terminal::print(&diff::markdown(&changes, note.as_deref())),
-        Format::Text | Format::Json => {
+        Format::Text | Format::Json | Format::Csv => {
             let value = serde_json::json!({
                 "verdict": verdict,
                 "connections": if note.is_none() { "known" } else { "unknown" },

@@ -1,10 +1,10 @@
 //! `aam status [ID]`: lists connections, or shows one with its steps and its history.
 
 use super::report::policy_in_force;
-use super::{CommandError, CommandResult, CommonOptions, Format, problems, since, terminal};
+use super::{CommandError, CommandResult, CommonOptions, Format, connection, problems, since, terminal};
 use crate::clock;
 use crate::daemon;
-use crate::model::{ConnectionId, Intent, State, StepReport, Timestamp};
+use crate::model::{Intent, State, StepReport, Timestamp};
 use crate::plan::PlanContext;
 use crate::plan::departures::Holds;
 use crate::policy::LoadedPolicy;
@@ -59,7 +59,8 @@ pub struct StatusOptions {
     watch: bool,
 }
 
-fn state(text: &str) -> Result<State, String> {
+/// Parses a state in any case, with `-` or `_`.
+pub(super) fn state(text: &str) -> Result<State, String> {
     let names = || State::ALL.map(State::as_str).join(", ").to_lowercase();
     State::parse(&text.trim().replace('-', "_")).ok_or_else(|| format!("the states are {}", names()))
 }
@@ -147,14 +148,7 @@ fn document(reader: &Reader, seq: u64) -> Option<Intent> {
 
 fn one(common: &CommonOptions, reader: &Reader, start: &str) -> Result<(String, serde_json::Value), CommandError> {
     let snapshot = reader.snapshot()?;
-    let matches: Vec<ConnectionId> =
-        snapshot.connections.keys().filter(|id| id.to_string().starts_with(start)).copied().collect();
-    let [id] = matches.as_slice() else {
-        return Err(CommandError::new(match matches.len() {
-            0 => format!("no connection has an id that starts with {start}; aam status lists the connections"),
-            many => format!("{many} connections have an id that starts with {start}; give more of the id"),
-        }));
-    };
+    let id = &connection::find(&snapshot, start)?;
     let Some(known) = snapshot.connections.get(id) else {
         return Err(CommandError::new(format!("connection {id} was not found")));
     };

@@ -132,6 +132,9 @@ pub struct Opened {
     /// How the source identifies itself: server version, database, user, bucket, title.
     pub identity: Evidence,
     pub privilege: Privilege,
+    /// Statements that take the excess privileges away, for an administrator of the source. Empty if there is no excess, or
+    /// if the source does not show what to write; the family's `removal` says it then.
+    pub removal: Vec<String>,
 }
 
 /// An open resource. Every call is read-only and may be repeated.

@@ -9,6 +9,7 @@
 pub mod aliases;
 mod custom;
 mod login;
+pub mod removal;
 mod transport;
 
 use crate::model::{Cap, Risk};
@@ -47,6 +48,8 @@ pub struct Family {
     pub login_source: String,
     /// How an administrator of the source grants the least privilege, step by step.
     pub how_to_grant: Vec<String>,
+    /// How excess permissions are taken away, by the names under which they are reported.
+    pub removal: Vec<removal::RemovalRule>,
     /// Why a field may be missing although it exists, and what to do then. Messages of schema changes show it.
     pub hidden_fields: Option<String>,
     /// What was run to prove that the family works, each with the name of the test.
@@ -208,6 +211,7 @@ impl Family {
             login: Vec::new(),
             login_source: "[-] the spec of the manifest names the fields".to_string(),
             how_to_grant: Vec::new(),
+            removal: Vec::new(),
             hidden_fields: None,
             proof: Vec::new(),
             risk: None,
@@ -301,6 +305,8 @@ struct File {
     #[serde(default)]
     how_to_grant: Vec<String>,
     #[serde(default)]
+    removal: Vec<removal::RemovalRule>,
+    #[serde(default)]
     hidden_fields: Option<String>,
     #[serde(default)]
     proof: Vec<String>,
@@ -371,6 +377,7 @@ pub fn parse(text: &str) -> Result<Family, String> {
         login: file.login,
         login_source: file.login_source,
         how_to_grant: file.how_to_grant,
+        removal: file.removal,
         hidden_fields: file.hidden_fields,
         proof: file.proof,
         risk: file.risk,

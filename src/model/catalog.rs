@@ -2,6 +2,7 @@
 
 use super::failure::Class;
 use super::ids::Digest;
+use super::schema_change::{ChangeKind, SchemaChange};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -150,32 +151,40 @@ impl Catalog {
             && self.streams.is_sorted_by(|a, b| (&a.namespace, &a.name) < (&b.namespace, &b.name))
     }
 
+    /// Returns the differences from `earlier` to `self` as texts.
+    #[must_use]
+    pub fn drift_from(&self, earlier: &Catalog) -> Drift {
+        let mut drift = Drift::default();
+        for change in self.changes_from(earlier) {
+            let list = if change.kind.is_breaking() { &mut drift.breaking } else { &mut drift.additive };
+            list.push(change.message());
+        }
+        drift
+    }
+
     /// Returns the differences from `earlier` to `self`.
     ///
     /// A missing stream does not count as removed if it was skipped or if this catalog is truncated, because it may
     /// still exist.
     #[must_use]
-    pub fn drift_from(&self, earlier: &Catalog) -> Drift {
+    pub fn changes_from(&self, earlier: &Catalog) -> Vec<SchemaChange> {
         let before = by_name(earlier);
         let after = by_name(self);
-        let mut drift = Drift::default();
+        let mut changes = Vec::new();
+        let of_stream =
+            |kind, stream| SchemaChange { kind, stream: full_name(stream), field: None, from: Value::Null, to: Value::Null };
         for (key, stream) in &before {
-            let name = full_name(stream);
             match after.get(key) {
-                Some(now) => columns(&name, stream, now, &mut drift),
+                Some(now) => columns(stream, now, &mut changes),
                 None if self.truncated || self.skips(stream) => {}
-                None => drift.breaking.push(format!("stream {name} is gone")),
+                None => changes.push(of_stream(ChangeKind::StreamRemoved, stream)),
             }
         }
         if !earlier.truncated {
-            drift.additive.extend(
-                after
-                    .iter()
-                    .filter(|(key, _)| !before.contains_key(*key))
-                    .map(|(_, stream)| format!("stream {} is new", full_name(stream))),
-            );
+            let new = after.iter().filter(|(key, _)| !before.contains_key(*key));
+            changes.extend(new.map(|(_, stream)| of_stream(ChangeKind::StreamAdded, stream)));
         }
-        drift
+        changes
     }
 }
 
@@ -192,24 +201,28 @@ fn full_name(stream: &Stream) -> String {
     }
 }
 
-fn columns(name: &str, before: &Stream, now: &Stream, drift: &mut Drift) {
+fn columns(before: &Stream, now: &Stream, changes: &mut Vec<SchemaChange>) {
     let empty = serde_json::Map::new();
+    let name = full_name(now);
     let old = before.json_schema["properties"].as_object().unwrap_or(&empty);
     let new = now.json_schema["properties"].as_object().unwrap_or(&empty);
+    let mut add = |kind, field: Option<&String>, from: Value, to: Value| {
+        changes.push(SchemaChange { kind, stream: name.clone(), field: field.cloned(), from, to });
+    };
     for (column, schema) in old {
-        match new.get(column) {
-            None => drift.breaking.push(format!("column {name}.{column} is gone")),
-            Some(other) if other["type"] != schema["type"] => {
-                drift.breaking.push(format!("column {name}.{column} changed from {} to {}", schema["type"], other["type"]));
-            }
+        let from = &schema["type"];
+        match new.get(column).map(|other| &other["type"]) {
+            None => add(ChangeKind::FieldRemoved, Some(column), from.clone(), Value::Null),
+            Some(to) if to != from => add(ChangeKind::TypeChanged, Some(column), from.clone(), to.clone()),
             Some(_) => {}
         }
     }
-    drift
-        .additive
-        .extend(new.keys().filter(|column| !old.contains_key(*column)).map(|column| format!("column {name}.{column} is new")));
-    if before.source_defined_primary_key != now.source_defined_primary_key && !before.source_defined_primary_key.is_empty() {
-        drift.breaking.push(format!("the primary key of {name} changed"));
+    for (column, schema) in new.iter().filter(|(column, _)| !old.contains_key(*column)) {
+        add(ChangeKind::FieldAdded, Some(column), Value::Null, schema["type"].clone());
+    }
+    let (from, to) = (&before.source_defined_primary_key, &now.source_defined_primary_key);
+    if from != to && !from.is_empty() {
+        add(ChangeKind::KeyChanged, None, from.clone().into(), to.clone().into());
     }
 }
 

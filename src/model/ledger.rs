@@ -45,6 +45,8 @@ pub enum Fact {
     AttemptFinished(Finished),
     /// The schema of the source is new or changed. Body: the catalog.
     CatalogRegistered { version: u32, digest: Digest, streams: u32, breaking: Vec<String>, additive: Vec<String> },
+    /// A person took note of the changes that a version of the catalog brought. `by` names who.
+    DriftAcknowledged { version: u32, by: String, note: String },
     /// No origin asks for the connection any longer.
     ConnectionRetired,
     /// A person or the policy confirmed that the connection leaves although its departure was held. `cause` identifies the
@@ -307,12 +309,13 @@ impl Fact {
     }
 
     /// The kinds of the facts about a connection, which its history consists of.
-    pub const CONNECTION_KINDS: [&'static str; 7] = [
+    pub const CONNECTION_KINDS: [&'static str; 8] = [
         "intent_accepted",
         "intent_withdrawn",
         "attempt_begun",
         "attempt_finished",
         "catalog_registered",
+        "drift_acknowledged",
         "connection_retired",
         "departure_confirmed",
     ];
@@ -326,6 +329,7 @@ impl Fact {
             Fact::AttemptBegun { .. } => "attempt_begun",
             Fact::AttemptFinished(_) => "attempt_finished",
             Fact::CatalogRegistered { .. } => "catalog_registered",
+            Fact::DriftAcknowledged { .. } => "drift_acknowledged",
             Fact::ConnectionRetired => "connection_retired",
             Fact::DepartureConfirmed { .. } => "departure_confirmed",
             Fact::PolicyAccepted { .. } => "policy_accepted",

@@ -18,6 +18,7 @@ pub mod locator_forms;
 pub mod post;
 pub mod problem;
 pub mod recipient;
+pub mod schema_change;
 pub mod state;
 pub mod step;
 pub mod text;

@@ -187,7 +187,7 @@ impl BoundResource for Part {
             Box::pin(async move {
                 self.script.act("open", &self.resource_id, &self.script.open).await?;
                 let (identity, privilege) = (self.script.evidence.clone(), self.script.privilege.clone());
-                Ok(Opened { connector: self, identity, privilege })
+                Ok(Opened { connector: self, identity, privilege, removal: Vec::new() })
             })
         }))
     }

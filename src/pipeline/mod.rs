@@ -255,7 +255,7 @@ async fn upsert(
     let mut warning = None;
     for (resource_id, opened) in job.intent.resource_ids.iter().zip(opened) {
         let mut identity = opened.identity;
-        identity.insert("privilege".to_string(), serde_json::json!(opened.privilege));
+        identity.insert("privilege".to_string(), preflight::privilege_evidence(&opened.privilege, &opened.removal));
         warning = warning.or_else(|| opened.connector.warning());
         warning = warning.or_else(|| preflight::over_privileged(family, resource_id, &opened.privilege, credential.is_some()));
         run::note_traffic(&mut identity, opened.connector.traffic());

@@ -341,6 +341,15 @@ pub(super) fn authorize(
     Ok((authorized, caller))
 }
 
+/// Returns the verdict as evidence, with the statements that take the excess away.
+pub(super) fn privilege_evidence(privilege: &Privilege, removal: &[String]) -> serde_json::Value {
+    let mut evidence = serde_json::json!(privilege);
+    if let (Privilege::Over { .. }, Some(evidence), false) = (privilege, evidence.as_object_mut(), removal.is_empty()) {
+        evidence.insert("statements".to_string(), removal.into());
+    }
+    evidence
+}
+
 /// Returns a warning if the credential can do more than read. Without a credential, for example for a local file, the
 /// permissions are those of the AAM process: the evidence shows them, and there is no credential to replace.
 pub(super) fn over_privileged(family: &Family, resource_id: &str, privilege: &Privilege, credential: bool) -> Option<Failure> {
@@ -349,7 +358,10 @@ pub(super) fn over_privileged(family: &Family, resource_id: &str, privilege: &Pr
         return None;
     }
     let title = format!("the credential of {resource_id} can do more than read");
-    let fix = format!("give aam a credential with least privilege: {}", family.least_privilege);
+    let fix = format!(
+        "give aam a credential with least privilege: {}; or take the excess away, aam privileges shows how",
+        family.least_privilege.trim()
+    );
     Some(Failure::new(Class::OverPrivileged, title, fix).detail(grants.join("; ")))
 }
 

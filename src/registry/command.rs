@@ -171,6 +171,8 @@ pub enum Notice {
     IntentProblems { file: String, problems: RecordedProblems },
     /// See [`Fact::CredentialExpiring`].
     CredentialExpiring { connection: ConnectionId, ends_at: Timestamp, nearness: Nearness, title: String, fix: String },
+    /// See [`Fact::DriftAcknowledged`].
+    DriftAcknowledged { connection: ConnectionId, version: u32, by: String, note: String },
     /// See [`Fact::WebhookDelivered`].
     WebhookDelivered { webhook: String, message: String, up_to: u64, events: u32, tries: u32 },
     /// See [`Fact::WebhookStopped`].
@@ -198,6 +200,9 @@ impl Notice {
             Notice::IntentProblems { file, problems } => (None, Fact::IntentProblems { file, problems }),
             Notice::CredentialExpiring { connection, ends_at, nearness, title, fix } => {
                 (Some(connection), Fact::CredentialExpiring { ends_at, nearness, title, fix })
+            }
+            Notice::DriftAcknowledged { connection, version, by, note } => {
+                (Some(connection), Fact::DriftAcknowledged { version, by, note })
             }
             Notice::WebhookDelivered { webhook, message, up_to, events, tries } => {
                 (None, Fact::WebhookDelivered { webhook, message, up_to, events, tries })

@@ -12,6 +12,7 @@ mod chain;
 mod command;
 mod commands;
 mod copy;
+mod drifts;
 mod error;
 mod evidence_reader;
 mod files;
@@ -19,6 +20,7 @@ mod handoffs;
 mod lock;
 mod notices;
 pub(crate) mod private_files;
+pub mod query;
 mod reader;
 mod retirements;
 pub mod schema;
@@ -27,6 +29,7 @@ mod state;
 mod tests;
 mod verify;
 mod verify_calls;
+pub mod views;
 mod writer;
 
 pub use answers::{AnswerKey, StoredAnswer};
@@ -36,6 +39,7 @@ pub use command::{
     Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Notice, Recorded, ScanFindings, Ticket, WebhookMessage,
 };
 pub use copy::{CopySummary, backup, restore};
+pub use drifts::Acknowledgement;
 pub use error::RegistryError;
 pub use evidence_reader::{CallBatch, LedgerLine};
 pub use lock::{WriterLock, take as hold};

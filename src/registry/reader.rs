@@ -33,7 +33,7 @@ pub struct Version {
 }
 
 /// The columns of an [`Entry`], in the order in which `entry` reads them.
-const COLUMNS: &str = "seq, at, namespace, connection, facts, kind";
+pub(super) const COLUMNS: &str = "seq, at, namespace, connection, facts, kind";
 
 impl Reader {
     /// Opens the registry at `path` for reading. A daemon may be writing to it at the same time.
@@ -56,6 +56,11 @@ impl Reader {
         let reader = Reader { path: path.to_path_buf(), earlier, idle: Arc::default() };
         reader.with(|_| Ok(()))?;
         Ok(reader)
+    }
+
+    /// The path of the registry file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The body of entry `seq`.
@@ -289,7 +294,7 @@ impl Reader {
     }
 }
 
-fn connect(path: &Path, earlier: bool) -> Result<Connection, RegistryError> {
+pub(super) fn connect(path: &Path, earlier: bool) -> Result<Connection, RegistryError> {
     // Not by opening the file: closing it again would release the locks that SQLite holds on it in this process.
     match rustix::fs::access(path, Access::READ_OK) {
         Ok(()) => {}
@@ -355,7 +360,7 @@ pub(super) fn tickets(db: &Connection) -> Result<Vec<(ConnectionId, AttemptConte
     Ok(tickets)
 }
 
-fn entry(row: &Row<'_>) -> Result<Entry, RegistryError> {
+pub(super) fn entry(row: &Row<'_>) -> Result<Entry, RegistryError> {
     let seq: u64 = row.get(0)?;
     let broken = |why: String| RegistryError::Row { seq, why };
     let connection = match row.get_ref(3)?.as_str_or_null().map_err(|error| broken(error.to_string()))? {

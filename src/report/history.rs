@@ -41,6 +41,10 @@ pub fn event(entry: &Entry) -> Option<Event> {
             }
             text
         }
+        Fact::DriftAcknowledged { version, by, note } => {
+            let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+            format!("changes of catalog version {version} acknowledged by {by}{note}")
+        }
         Fact::ConnectionRetired => "retired, because no intent asks for it any more".to_string(),
         _ => return None,
     };

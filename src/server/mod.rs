@@ -8,7 +8,7 @@
 //! - [`idempotency`]: gives the answer to a request again
 //! - [`representation`]: compressed responses, and 304 for clients that have the response already
 //! - [`onboard`], [`withdraw`], [`handoff`], [`holds`], [`heal`], [`read`], [`health`], [`history`], [`events`], [`drift`], [`catalogs`],
-//!   [`plan`], [`families`], [`meta`], [`dashboard`], [`consent`]: the handlers
+//!   [`plan`], [`privileges`], [`families`], [`meta`], [`dashboard`], [`consent`]: the handlers
 //! - [`openapi`]: the OpenAPI document
 //! - [`mcp`]: the API as tools of assistants
 //! - [`bounded`]: keeps the size of responses within bounds
@@ -45,6 +45,7 @@ pub mod past_funnels;
 mod peer;
 pub mod plan;
 pub mod prefer;
+pub mod privileges;
 pub mod probe;
 pub mod problem;
 pub mod problem_code;

@@ -17,7 +17,8 @@ use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
 use super::routes::{QueryParam, QueryValue};
 use super::{
-    ServerInfo, calls, catalogs, dashboard, drift, families, handoff, heal, health, history, holds, meta, onboard, plan, read,
+    ServerInfo, calls, catalogs, dashboard, drift, families, handoff, heal, health, history, holds, meta, onboard, plan,
+    privileges, read,
 };
 use crate::family_guide::FamilyGuide;
 use crate::funnel::Funnel;
@@ -320,7 +321,10 @@ fn derived_schemas() -> Map<String, Value> {
     add::<dashboard::Dashboard>(&mut all);
     add::<catalogs::CatalogLine>(&mut all);
     add::<drift::DriftAnswer>(&mut all);
+    add::<drift::DriftPage>(&mut all);
+    add::<drift::AcknowledgeRequest>(&mut all);
     add::<plan::PlanAnswer>(&mut all);
+    add::<privileges::PrivilegeList>(&mut all);
     add::<families::FamilyList>(&mut all);
     add::<FamilyGuide>(&mut all);
     add::<TokenScope>(&mut all);

@@ -124,7 +124,7 @@ pub async fn list(request: ApiRequest) -> ApiResult {
 }
 
 /// Returns the source type that a caller means by a name, as intake reads it.
-fn source_type(name: &str) -> String {
+pub fn source_type(name: &str) -> String {
     aliases::alias(name).map_or_else(|| name.to_string(), str::to_string)
 }
 

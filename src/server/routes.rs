@@ -122,6 +122,20 @@ const UPDATED_SINCE: QueryParam = param(
     "RFC 3339 timestamp: only connections that were changed or checked at or after it; or a registry_seq of an earlier answer: only connections with a later entry in the ledger",
 );
 const SOURCE_TYPE: QueryParam = param("source_type", "string", "only connections of this type");
+const VERDICT: QueryParam =
+    param("verdict", "string", "over, unknown, not_checked or ok, or several separated by commas; default: over")
+        .with(QueryValue::Pattern("(over|unknown|not_checked|ok)(,(over|unknown|not_checked|ok))*"));
+const OWNER: QueryParam = param("owner", "string", "only connections whose owner contains this text");
+const FOUND_SINCE: QueryParam = param("since", "string", "only what was found at or after it").with(QueryValue::Timestamp);
+const FROM_VERSION: QueryParam =
+    param("from", "integer", "the earlier catalog_version to compare with; default: the one before version")
+        .with(QueryValue::Integer { min: 1, max: u32::MAX as u64 });
+const BREAKING: QueryParam =
+    param("breaking", "string", "true: only changes that break consumers; false: only the others").with(FLAG);
+const ACKNOWLEDGED: QueryParam =
+    param("acknowledged", "string", "true: only changes that somebody took note of; false: only the others").with(FLAG);
+const CONNECTION: QueryParam = param("connection", "string", "only changes of the connection with this id");
+const FLAG: QueryValue = QueryValue::Pattern("(true|false)");
 const EVENT_NAMESPACES: QueryParam =
     param("namespace", "string", "namespaces, separated by commas; default: all that the token may see, and the whole registry");
 const EVENT_TYPES: QueryParam = param("type", "string", "types of events, separated by commas; default: all");

@@ -93,6 +93,7 @@ mod principals_refresh;
 mod principals_shared;
 mod private_files;
 mod retry_counts;
+mod review_commands;
 mod rotation;
 mod secrets_command;
 mod signed_requests;

@@ -70,7 +70,7 @@ async fn an_assistant_reads_the_registry_with_and_without_a_daemon_and_verifies_
         ("verify_connection", json!({"connection_id": id})),
     ];
     let seen = session(&workspace, &["--port", &port], &calls);
-    assert_eq!(names(&seen[0]).len(), 9, "{}", seen[0]);
+    assert_eq!(names(&seen[0]).len(), 10, "{}", seen[0]);
     for tool in seen[0].as_array().into_iter().flatten() {
         let is_read = tool["name"] != "verify_connection";
         assert_eq!(tool["annotations"]["readOnlyHint"], is_read, "{tool}");

@@ -62,6 +62,7 @@ fn main() -> std::process::ExitCode {
         daemon::changes::tests(),
         daemon::failures::tests(),
         daemon::read_only::tests(),
+        daemon::removal::tests(),
         dashboard::tests(),
         datadog::tests(),
         deploy::tests(),

@@ -100,7 +100,7 @@ impl BoundFile {
         session.settle(WIRE, HOST, bytes, begun.elapsed(), None);
         let (resource, identity, privilege) = opened?;
         let connector = Box::new(FileConnector { resource: Arc::new(resource), reads, session, path });
-        Ok(Opened { connector, identity, privilege })
+        Ok(Opened { connector, identity, privilege, removal: Vec::new() })
     }
 }
 

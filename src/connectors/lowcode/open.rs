@@ -135,7 +135,7 @@ pub async fn open(
         }
         introduced => introduced?,
     };
-    Ok(Opened { connector: Box::new(resource), identity, privilege })
+    Ok(Opened { connector: Box::new(resource), identity, privilege, removal: Vec::new() })
 }
 
 impl Resource {

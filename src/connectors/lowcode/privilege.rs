@@ -1,6 +1,7 @@
 //! Turns the grants that a vendor names into a verdict. Pure.
 
 use super::family_spec::{self, GrantSource, UnlistedGrant};
+use crate::families::removal;
 use crate::model::Privilege;
 use serde_json::Value as Json;
 
@@ -116,17 +117,7 @@ pub fn verdict(rules: &family_spec::Privilege, grants: &[String]) -> Privilege {
 /// Returns true if `text` matches `glob`. `*` matches any text; everything else is compared literally.
 #[must_use]
 pub fn fits(glob: &str, text: &str) -> bool {
-    let mut pieces = glob.split('*');
-    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else { return false };
-    let mut pieces: Vec<&str> = pieces.collect();
-    let Some(last) = pieces.pop() else { return rest.is_empty() };
-    for piece in pieces {
-        match rest.split_once(piece) {
-            Some((_, behind)) => rest = behind,
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
+    removal::matched(glob, text).is_some()
 }
 
 /// Cuts a grant so that it fits on one line.

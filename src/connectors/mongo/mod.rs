@@ -18,6 +18,7 @@ pub mod login;
 mod message;
 mod options;
 mod privileges;
+mod removal;
 mod reply;
 mod sample;
 mod scram;
@@ -93,8 +94,12 @@ impl BoundDeployment {
         let status = session.status().await?;
         session.prove_database(&status).await?;
         let (identity, privilege) = (session.identity(), privilege(&session.logged_in, &status));
+        let removal = match privilege {
+            Privilege::Over { .. } => removal::statements(&status, &self.location.database),
+            _ => Vec::new(),
+        };
         let sample_time = session::usable(self.policy.safe_mode.step_timeout);
-        Ok(Opened { connector: Box::new(Database { session, sample_time }), identity, privilege })
+        Ok(Opened { connector: Box::new(Database { session, sample_time }), identity, privilege, removal })
     }
 }
 

@@ -142,7 +142,7 @@ const CHANGING: [&str; 72] = [
 ];
 
 /// Built-in roles that only read.
-const READING_ROLES: [&str; 3] = ["read", "readAnyDatabase", "clusterMonitor"];
+pub(super) const READING_ROLES: [&str; 3] = ["read", "readAnyDatabase", "clusterMonitor"];
 /// Built-in roles that can do more, also of Atlas.
 const CHANGING_ROLES: [&str; 20] = [
     "readWrite",

@@ -103,7 +103,7 @@ impl BoundBucket {
         let identity = identity(&store.place, &met);
         let head_works = connector::speaks_s3(&met.head);
         let privilege = privilege(credential);
-        Ok(Opened { connector: Box::new(Bucket { store, head_works }), identity, privilege })
+        Ok(Opened { connector: Box::new(Bucket { store, head_works }), identity, privilege, removal: Vec::new() })
     }
 }
 

@@ -112,7 +112,7 @@ impl Service {
         identity.insert("get_operations".into(), service.operations.reading.into());
         identity.insert("writing_operations".into(), service.operations.writing.len().into());
         let privilege = privilege::assess(&auth, &service.operations, service.credential.is_some());
-        Ok(Opened { connector: Box::new(service), identity, privilege })
+        Ok(Opened { connector: Box::new(service), identity, privilege, removal: Vec::new() })
     }
 
     pub(super) fn health_candidates(&self) -> Result<Candidates<'_>, Failure> {

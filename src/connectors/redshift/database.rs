@@ -35,7 +35,7 @@ pub async fn open(
     let mut identity = prove(&wire).await?;
     wire.note_login(&mut identity);
     let privilege = verdict(&wire).await;
-    Ok(Opened { connector: Box::new(Database { wire }), identity, privilege })
+    Ok(Opened { connector: Box::new(Database { wire }), identity, privilege, removal: Vec::new() })
 }
 
 /// Adds what a host that does not answer can mean at Redshift.

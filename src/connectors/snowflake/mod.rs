@@ -136,7 +136,12 @@ impl BoundAccount {
             evidence.insert("reads_content".into(), verdict.content.into());
         }
         evidence.insert("cost".into(), "only SHOW and context functions are sent, which wake no warehouse".into());
-        Ok(Opened { connector: Box::new(OpenAccount { api }), identity: evidence, privilege: verdict.privilege })
+        Ok(Opened {
+            connector: Box::new(OpenAccount { api }),
+            identity: evidence,
+            privilege: verdict.privilege,
+            removal: verdict.removal,
+        })
     }
 }
 

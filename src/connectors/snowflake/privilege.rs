@@ -7,7 +7,7 @@
 use super::api::SqlApi;
 use super::identity::SessionValues;
 use super::spec::{Allows, SnowflakeSpec};
-use super::statements::{MAX_GRANTS, grants};
+use super::statements::{MAX_GRANTS, grants, quoted};
 use crate::credentials::redact;
 use crate::model::{Class, Failure, Privilege};
 use std::collections::{BTreeSet, VecDeque};
@@ -16,11 +16,15 @@ use std::collections::{BTreeSet, VecDeque};
 const MAX_ROLES: usize = 4;
 /// The maximum number of privileges that a verdict names.
 const MAX_NAMED: usize = 10;
+/// The maximum number of statements that take privileges away.
+const MAX_STATEMENTS: usize = 50;
 
 /// The verdict, and the privileges that read rows.
 pub struct Verdict {
     pub privilege: Privilege,
     pub content: Vec<String>,
+    /// The statements that take the excess away.
+    pub removal: Vec<String>,
 }
 
 /// What was found so far.
@@ -28,6 +32,8 @@ pub struct Verdict {
 struct Findings {
     over: BTreeSet<String>,
     content: BTreeSet<String>,
+    /// Statements for an administrator; AAM never runs them.
+    removal: BTreeSet<String>,
     /// Why the verdict cannot be `ok`.
     gaps: Vec<String>,
 }
@@ -46,6 +52,9 @@ pub async fn judge(api: &SqlApi, spec: &SnowflakeSpec, values: &SessionValues) -
     let mut open: VecDeque<String> = current.into_iter().cloned().chain(available.unwrap_or_default()).collect();
     for role in open.iter().filter(|role| spec.privilege.admin_roles.contains(role)) {
         findings.over.insert(format!("role {role}"));
+        if let Some(user) = values.get("CURRENT_USER").filter(|user| !user.is_empty()) {
+            findings.removal.insert(format!("REVOKE ROLE {} FROM USER {};", quoted(role), quoted(user)));
+        }
     }
     // An administrator's role settles the question without a call.
     let mut judged: Vec<String> = Vec::new();
@@ -93,9 +102,12 @@ async fn read(api: &SqlApi, spec: &SnowflakeSpec, role: &str, findings: &mut Fin
             }
             _ => findings.add(spec, &format!("{privilege} ON {on}")),
         }
-        if row.get("grant_option").is_some_and(|option| option.eq_ignore_ascii_case("true")) {
+        let can_grant = row.get("grant_option").is_some_and(|option| option.eq_ignore_ascii_case("true"));
+        if can_grant {
             findings.over.insert(format!("{privilege} ON {on} WITH GRANT OPTION"));
         }
+        findings
+            .remove(spec, &Held { privilege: &privilege, on: &on, name: row.get("name").unwrap_or_default(), role, can_grant });
     }
     if result.truncated || result.len() >= MAX_GRANTS {
         findings.gaps.push(format!("the role {role} has too many privileges to read all of them"));
@@ -111,7 +123,33 @@ fn unquoted(name: &str) -> String {
     }
 }
 
+/// One row of SHOW GRANTS.
+struct Held<'a> {
+    privilege: &'a str,
+    on: &'a str,
+    name: &'a str,
+    role: &'a str,
+    can_grant: bool,
+}
+
 impl Findings {
+    /// Adds the statement that takes the privilege away from the role (docs.snowflake.com, "REVOKE privileges" \[V\]: the name
+    /// of the account is not written). Ownership can only be transferred.
+    fn remove(&mut self, spec: &SnowflakeSpec, held: &Held<'_>) {
+        let Held { privilege, on, name, role, can_grant } = held;
+        let is_over = spec.privilege.judge(&format!("{privilege} ON {on}")) == Allows::MoreThanReading;
+        if (!is_over && !can_grant) || self.removal.len() >= MAX_STATEMENTS {
+            return;
+        }
+        let object = if *on == "ACCOUNT" { "ACCOUNT".to_string() } else { format!("{on} {name}") };
+        let role = quoted(role);
+        self.removal.insert(match *privilege {
+            "OWNERSHIP" => format!("GRANT OWNERSHIP ON {object} TO ROLE SYSADMIN COPY CURRENT GRANTS;"),
+            _ if is_over => format!("REVOKE {privilege} ON {object} FROM ROLE {role};"),
+            _ => format!("REVOKE GRANT OPTION FOR {privilege} ON {object} FROM ROLE {role};"),
+        });
+    }
+
     fn add(&mut self, spec: &SnowflakeSpec, grant: &str) {
         let shown = redact::scrub_and_cut(grant, 60);
         match spec.privilege.judge(grant) {
@@ -134,6 +172,10 @@ impl Findings {
             () if !self.gaps.is_empty() => Privilege::Unknown { reason: self.gaps.join("; ") },
             () => Privilege::Ok,
         };
-        Verdict { privilege, content: named(self.content) }
+        let removal = match privilege {
+            Privilege::Over { .. } => self.removal.into_iter().take(MAX_STATEMENTS).collect(),
+            _ => Vec::new(),
+        };
+        Verdict { privilege, content: named(self.content), removal }
     }
 }

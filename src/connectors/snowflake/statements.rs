@@ -84,6 +84,6 @@ pub fn columns_of_relation(database: &str, schema: &str, name: &str) -> String {
 }
 
 /// Writes an identifier in double quotes. Inside them, a double quote is written twice.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

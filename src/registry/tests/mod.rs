@@ -8,3 +8,4 @@ mod limits;
 mod migrate;
 mod rig;
 mod tamper;
+mod views;

@@ -24,7 +24,7 @@ const fn read(name: &'static str, path: &'static str, title: &'static str, descr
     Tool { name, title, description, method: Method::Get, path }
 }
 
-static TOOLS: [Tool; 9] = [
+static TOOLS: [Tool; 10] = [
     read(
         "list_connections",
         "/connections",
@@ -60,6 +60,12 @@ static TOOLS: [Tool; 9] = [
         "/plan",
         "Get the next checks",
         "List the next checks of the connections of a namespace, why they are due, and the calls that they may make.",
+    ),
+    read(
+        "list_privileges",
+        "/privileges",
+        "List excess privileges",
+        "List the connections whose credential can do more than read, with the excess and what takes it away; also how many verdicts are unknown, and why.",
     ),
     read("list_families", "/families", "List families", "List the kinds of systems that can be connected."),
     read(

@@ -4,6 +4,7 @@
 use crate::families::Transport;
 use crate::funnel::{RETIRED, Stage};
 use crate::model::ledger::{Fact, Why};
+use crate::model::schema_change::ChangeKind;
 use crate::model::{Class, Scope, State, Step, StepStatus, SyncMode};
 use crate::policy::TokenScope;
 use crate::server::problem_code::ProblemCode;
@@ -47,6 +48,7 @@ text_enums! {
         Step::ALL.iter().map(|step| step.as_str());
     StepStatus as "StepStatus", "How a step ended.": StepStatus::NAMES.into_iter();
     Fact as "EntryKind", "The kind of an entry in the history of a connection.": Fact::CONNECTION_KINDS.into_iter();
+    ChangeKind as "SchemaChangeKind", "What changed in a catalog.": ChangeKind::ALL.iter().map(|kind| kind.as_str());
     Why as "CheckReason", "Why a check is due.": Why::ALL.iter().map(|why| why.as_str());
     Scope as "CheckScope", "How much of the pipeline a check runs.": Scope::ALL.iter().map(|scope| scope.as_str());
     SyncMode as "SyncMode", "A sync mode of Airbyte.": SyncMode::ALL.iter().map(|mode| mode.as_str());

@@ -47,6 +47,7 @@ pub fn request(schema: &str) -> Value {
             }],
         }),
         "McpMessage" => json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}),
+        "AcknowledgeRequest" => json!({"catalog_version": 3, "note": "the nightly load reads the new column"}),
         "HealRequest" => json!({"namespace": "autonomy", "state": "AWAITING_CREDENTIALS"}),
         _ => Value::Null,
     }

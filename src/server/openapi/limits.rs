@@ -1,10 +1,11 @@
 //! The limits and formats of single fields, which the derived schemas do not have. Numbers are the constants that the
 //! handlers use.
 
+use crate::report::drift::MAX_CHANGES;
+use crate::report::privileges::MAX_REASONS;
 use crate::report::result::bounds::{MAX_ITEMS, MAX_TEXT_CHARS, MAX_WARNINGS};
 use crate::server::bounded::MAX_BLOCKERS;
 use crate::server::dashboard::{MAX_CONNECTIONS, MAX_PROBLEMS};
-use crate::server::drift::MAX_CHANGES;
 use crate::server::heal::MAX_RESULTS;
 use crate::server::plan::MAX_CALLS;
 use crate::server::read::MAX_PAGE_SIZE;
@@ -54,8 +55,18 @@ fn limits() -> Vec<Limit> {
         limit("Problem", "status", "maximum", 599),
         limit("DriftAnswer", "additive", "maxItems", MAX_CHANGES),
         limit("DriftAnswer", "breaking", "maxItems", MAX_CHANGES),
+        limit("DriftAnswer", "changes", "maxItems", MAX_CHANGES),
+        limit("DriftEntry", "changes", "maxItems", MAX_CHANGES),
+        limit("DriftEntry", "at", "format", TIME),
+        limit("DriftEntry", "connection_id", "format", "uuid"),
+        limit("DriftPage", "drift", "maxItems", MAX_PAGE_SIZE),
+        limit("AcknowledgedBody", "at", "format", TIME),
         limit("PlanAnswer", "checks", "maxItems", MAX_PAGE_SIZE),
         limit("PlanAnswer", "as_of", "format", TIME),
+        limit("PrivilegeList", "unknown", "maxItems", MAX_REASONS),
+        limit("ConnectionPrivilege", "found_at", "format", TIME),
+        limit("ConnectionPrivilege", "checked_at", "format", TIME),
+        limit("ConnectionPrivilege", "connection_id", "format", "uuid"),
         limit("PlannedCheck", "calls", "maxItems", MAX_CALLS),
         limit("PlannedCheck", "due_at", "format", TIME),
         limit("CatalogLine", "catalog", "const", "v1"),

@@ -3,7 +3,7 @@
 use crate::server::routes::{Method, Route};
 
 /// The operation ids that are not made from the method and the path by [`operation_id`].
-const IDS: [(Method, &str, &str); 29] = [
+const IDS: [(Method, &str, &str); 32] = [
     (Method::Post, "/connections/onboard", "onboard_connection"),
     (Method::Post, "/connections/onboard/batch", "onboard_connections"),
     (Method::Get, "/connections", "list_connections"),
@@ -16,6 +16,9 @@ const IDS: [(Method, &str, &str); 29] = [
     (Method::Get, "/families/{name}", "get_family"),
     (Method::Get, "/catalogs", "export_catalogs"),
     (Method::Get, "/plan", "get_plan"),
+    (Method::Get, "/drift", "list_drift"),
+    (Method::Post, "/connections/{id}/drift/acknowledge", "acknowledge_drift"),
+    (Method::Get, "/privileges", "list_privileges"),
     (Method::Get, "/events", "stream_events"),
     (Method::Get, "/consent/{id}", "get_consent_page"),
     (Method::Post, "/consent/{id}", "begin_consent"),
@@ -71,8 +74,8 @@ pub fn operation_id(route: &Route, method: &str) -> String {
 pub fn tag(path: &str) -> &'static str {
     match path.split('/').nth(1).unwrap_or_default() {
         _ if path.ends_with("/catalog") => "catalogs",
-        "connections" | "events" | "holds" | "plan" => "connections",
-        "catalogs" => "catalogs",
+        "connections" | "events" | "holds" | "plan" | "privileges" => "connections",
+        "catalogs" | "drift" => "catalogs",
         "metrics" => "metrics",
         "families" => "families",
         "" | "dashboard.json" => "dashboard",

@@ -3,11 +3,11 @@
 use super::*;
 use crate::server::{
     calls, catalogs, consent, dashboard, drift, events, families, handoff, heal, health, history, holds, mcp, meta, onboard,
-    plan, read, withdraw,
+    plan, privileges, read, withdraw,
 };
 
 /// All routes.
-pub static ROUTES: [Route; 40] = [
+pub static ROUTES: [Route; 43] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -160,14 +160,37 @@ pub static ROUTES: [Route; 40] = [
         )
     },
     Route {
-        query: &[VERSION],
+        query: &[VERSION, FROM_VERSION],
         problems: &[400, 404, 503],
         ..get(
             "/connections/{id}/drift",
             READ,
-            "Get what changed between a version of the catalog and the one before it",
+            "Get what changed between two versions of the catalog, by default the latest and the one before it",
             &[(200, JSON, "DriftAnswer")],
             |request| Box::pin(drift::drift(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE, SOURCE_TYPE, OWNER, CONNECTION, FOUND_SINCE, BREAKING, ACKNOWLEDGED, LIMIT, SEQ_CURSOR],
+        problems: &[400, 503],
+        ..get(
+            "/drift",
+            READ,
+            "List the schema changes of a namespace, newest first, and who took note of them",
+            &[(200, JSON, "DriftPage")],
+            |request| Box::pin(drift::list(request)),
+        )
+    },
+    Route {
+        waits: false,
+        problems: &[400, 404, 408, 409, 413, 415, 422, 503],
+        ..post(
+            "/connections/{id}/drift/acknowledge",
+            CONFIRM,
+            "Record that the changes of a catalog version were taken note of; the state does not change",
+            Some(("AcknowledgeRequest", true)),
+            &[(200, JSON, "DriftEntry")],
+            |request| Box::pin(drift::acknowledge(request)),
         )
     },
     Route {
@@ -179,6 +202,17 @@ pub static ROUTES: [Route; 40] = [
             "Export the catalogs of all ACTIVE connections as JSON lines, one line for each stream",
             &[(200, catalogs::LINES, "CatalogLine")],
             |request| Box::pin(catalogs::export(request)),
+        )
+    },
+    Route {
+        query: &[NAMESPACE, VERDICT, STATE, STATUS, SOURCE_TYPE, OWNER, FOUND_SINCE],
+        problems: &[400, 503],
+        ..get(
+            "/privileges",
+            READ,
+            "List the connections whose credential can do more than read, with what takes the excess away",
+            &[(200, JSON, "PrivilegeList")],
+            |request| Box::pin(privileges::list(request)),
         )
     },
     Route {

@@ -67,8 +67,8 @@ async fn answers_have_the_documented_form() {
     let openapi = crate::server::openapi::document();
     for route in &ROUTES {
         let reply = examples::call(&server, route, &id).await;
-        if route.path == "/holds/{digest}/confirm" {
-            assert_eq!((reply.status, reply.code().as_str()), (404, "NOT_FOUND"), "nothing is held here");
+        if ["/holds/{digest}/confirm", "/connections/{id}/drift/acknowledge"].contains(&route.path) {
+            assert_eq!((reply.status, reply.code().as_str()), (404, "NOT_FOUND"), "nothing is held and nothing changed here");
             continue;
         }
         let Some((_, kind, schema)) = route.answers.iter().find(|(status, _, _)| *status == reply.status) else {

@@ -4,6 +4,7 @@ mod cases;
 pub mod changes;
 pub mod failures;
 pub mod read_only;
+pub mod removal;
 pub mod sources;
 
 use crate::harness::variable;

@@ -35,7 +35,7 @@ pub fn parse(line: &str) -> Option<Grant> {
 }
 
 /// Splits at the first `separator` that is not inside backticks.
-fn split_outside<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
+pub(super) fn split_outside<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
     let mut quoted = false;
     for (at, c) in text.char_indices() {
         match c {
@@ -73,9 +73,11 @@ fn split_list(text: &str) -> Vec<String> {
     list.into_iter().map(|privilege| privilege.trim().to_string()).filter(|privilege| !privilege.is_empty()).collect()
 }
 
-/// The name of a privilege without its column list.
-fn without_columns(privilege: &str) -> &str {
-    privilege.split(" (").next().unwrap_or(privilege).trim()
+/// Whether a privilege, with or without a list of columns, does more than read.
+#[must_use]
+pub fn is_excess(privilege: &str) -> bool {
+    let name = privilege.split(" (").next().unwrap_or(privilege).trim();
+    !READING.contains(&name)
 }
 
 /// Whether a line that is not a grant says something else that takes no verdict: it limits what others grant.
@@ -94,11 +96,8 @@ pub fn verdict(lines: &[String], truncated: bool, mariadb: bool) -> Privilege {
             Grant::Role(role) => roles.push(role),
             Grant::On { privileges, object, grant_option } => {
                 // PROXY is granted on accounts and not on data.
-                let mut over: Vec<&str> = privileges
-                    .iter()
-                    .map(String::as_str)
-                    .filter(|privilege| !READING.contains(&without_columns(privilege)))
-                    .collect();
+                let mut over: Vec<&str> =
+                    privileges.iter().map(String::as_str).filter(|privilege| is_excess(privilege)).collect();
                 if *grant_option {
                     over.push("GRANT OPTION");
                 }

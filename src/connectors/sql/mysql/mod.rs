@@ -11,6 +11,7 @@ mod fields;
 pub mod grants;
 mod greeting;
 mod packets;
+pub mod removal;
 mod rsa;
 pub mod session;
 
@@ -58,17 +59,18 @@ pub async fn open(
     if !session.missing_limits.is_empty() {
         identity.insert("missing_limits".into(), json!(session.missing_limits));
     }
-    let (privilege, sees_all) = match session.ask("read the grants of the account", &[("SHOW GRANTS", 1)]).await {
+    let (privilege, sees_all, removal) = match session.ask("read the grants of the account", &[("SHOW GRANTS", 1)]).await {
         Ok(sets) => {
             let truncated = sets.iter().any(|set| set.truncated);
             let lines: Vec<String> =
                 sets.into_iter().flat_map(|set| set.rows).map(|row| row.into_iter().flatten().collect()).collect();
-            (grants::verdict(&lines, truncated, session.mariadb), grants::sees_all(&lines, &server.database))
+            let verdict = grants::verdict(&lines, truncated, session.mariadb);
+            (verdict, grants::sees_all(&lines, &server.database), removal::statements(&lines, &server.database))
         }
-        Err(failure) => (Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) }, false),
+        Err(failure) => (Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) }, false, Vec::new()),
     };
     let step_timeout = policy.safe_mode.step_timeout;
-    Ok(Opened { connector: Box::new(Database { session, step_timeout, sees_all }), identity, privilege })
+    Ok(Opened { connector: Box::new(Database { session, step_timeout, sees_all }), identity, privilege, removal })
 }
 
 /// Asks the server for its identity and proves that it is the database of the resource id.

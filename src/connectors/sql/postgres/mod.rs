@@ -7,6 +7,7 @@ mod login_errors;
 pub mod login_guard;
 pub mod meter;
 mod relation_errors;
+pub mod removal;
 pub mod rights;
 pub mod sample;
 pub mod wire;
@@ -55,8 +56,10 @@ pub async fn open(
         identity.insert("pooler".into(), json!("the pooler refused the startup options; only the transactions are read-only"));
     }
     let privilege = rights::verdict(&wire).await;
+    let role = identity.get("user").and_then(|user| user.as_str()).unwrap_or(&wire.user);
+    let removal = removal::of_verdict(&wire, role, &privilege).await;
     let sample_time = policy.safe_mode.step_timeout.mul_f32(0.75);
-    Ok(Opened { connector: Box::new(Database { wire, sample_time }), identity, privilege })
+    Ok(Opened { connector: Box::new(Database { wire, sample_time }), identity, privilege, removal })
 }
 
 /// Asks the server for its identity and proves that it is the database of the resource id.

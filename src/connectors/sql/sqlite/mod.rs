@@ -62,7 +62,7 @@ pub async fn open(session: Arc<dyn DriverSession>, path: &str, policy: Arc<Polic
     let file = Arc::new(Mutex::new(file));
     let connector =
         Box::new(Database { file, reads, session, path: path.to_string(), step_timeout: policy.safe_mode.step_timeout });
-    Ok(Opened { connector, identity, privilege })
+    Ok(Opened { connector, identity, privilege, removal: Vec::new() })
 }
 
 /// Runs `work` with the limit on values that the memory allows. If a value is larger than the small limit, the work runs
