@@ -4,7 +4,7 @@ use super::{Cli, examples};
 use clap::{Arg, Command, CommandFactory};
 
 /// The common flags that each command uses. Commands of two words, such as `token new`, use those of their first word.
-const USED: [(&str, &[&str]); 30] = [
+const USED: [(&str, &[&str]); 34] = [
     ("stop", &["registry", "port", "bind"]),
     ("restart", &["intents", "policy", "registry", "port", "bind"]),
     ("reload", &["registry", "port", "bind"]),

@@ -56,7 +56,7 @@ fn a_family_that_enters_splits_the_eligible_from_the_refused() {
     shadow.evidence_status = "Unsanctioned".to_string();
     let found =
         diff(&policy("allowlist: [github]"), &policy("allowlist: [github, slack]"), Some(&[line("slack", "acme"), shadow]));
-    assert!(found[0].starts_with("slack added to the allowlist; 1 connection would be tried: "), "{found:?}");
+    assert!(found[0].starts_with("slack added to the allowlist (wider); 1 connection would be tried: "), "{found:?}");
     assert!(
         found[0].contains("; 1 connection would be REJECTED: ") && found[0].ends_with("(autonomy/slack/shadow)"),
         "{found:?}"
@@ -86,7 +86,7 @@ fn a_stricter_rule_names_who_is_refused_and_a_wider_one_who_is_tried() {
     );
     assert!(found[0].contains("slack/risky") && !found[0].contains("github"), "{found:?}");
     let back = diff(&strict, &wide, Some(&lines));
-    assert!(back[0].starts_with("max_risk changes from med to high; 1 connection would be tried: "), "{back:?}");
+    assert!(back[0].starts_with("max_risk changes from med to high (wider); 1 connection would be tried: "), "{back:?}");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn who_stays_refused_for_another_reason_is_not_promised_a_try() {
     (line.risk, line.confidence) = (Risk::High, 0.1);
     let strict = policy(&format!("{ALL}\neligibility: {{max_risk: med, min_confidence: 0.5}}"));
     let found = diff(&strict, &policy(&format!("{ALL}\neligibility: {{min_confidence: 0.5}}")), Some(&[line]));
-    assert_eq!(found[0], "max_risk changes from med to high; affects 0 connections");
+    assert_eq!(found[0], "max_risk changes from med to high (wider); affects 0 connections");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn ranges_are_told_apart_from_what_still_covers_them() {
     );
     assert_eq!(
         diff(&net(""), &net("127.0.0.0/8"), Some(&[])),
-        ["127.0.0.0/8 added to network.allow_private; all addresses in it are allowed, including private ones"]
+        ["127.0.0.0/8 added to network.allow_private; all addresses in it are allowed, including private ones (wider)"]
     );
 }
 
@@ -132,8 +132,8 @@ fn a_weaker_login_is_named_as_what_it_allows() {
     assert_eq!(
         diff(&weak(""), &weak("db.example, \"old.example:5432\""), Some(&[])),
         [
-            "db.example added to network.allow_weak_login; it may receive database passwords in clear text or as an MD5 digest without verified TLS",
-            "old.example:5432 added to network.allow_weak_login; it may receive database passwords in clear text or as an MD5 digest without verified TLS"
+            "db.example added to network.allow_weak_login; it may receive database passwords in clear text or as an MD5 digest without verified TLS (wider)",
+            "old.example:5432 added to network.allow_weak_login; it may receive database passwords in clear text or as an MD5 digest without verified TLS (wider)"
         ]
     );
     assert_eq!(
@@ -202,7 +202,7 @@ fn a_service_names_what_changes_and_whom_it_concerns() {
     let is = services("{match: \"https://a.example/*\", health_path: /y, auth: {header: X-Key}}");
     let found = diff(&was, &is, Some(&lines));
     let expected = format!(
-        "openapi: service https://a.example/*: health_path changes from /x to /y, auth changes from (not set) to header X-Key; \
+        "openapi: service https://a.example/*: health_path changes from /x to /y (wider), auth changes from (not set) to header X-Key (wider); \
          1 connection is concerned: {} (autonomy/openapi/https://a.example/openapi.json)",
         lines[0].id
     );
