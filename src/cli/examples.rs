@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-/// The words of a command, and its examples. Commands that have more to explain keep their examples beside their flags.
+/// Commands as they are typed, each with its examples. A command that has more to explain keeps its examples beside its flags.
 const EXAMPLES: &[(&str, &str)] = &[
     (
         "serve",
@@ -99,7 +99,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("lowcode explain", "  aam lowcode explain acme.yaml"),
 ];
 
-/// Adds the examples to `command`, whose words before are `path`, and to its subcommands. Help that a command has itself stays.
+/// Adds the examples to `command`, which is typed as `path`, and to its subcommands. A command that has a text of its own at the
+/// end of its help keeps it.
 #[must_use]
 pub fn add(command: Command, path: &str) -> Command {
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_string()).collect();
@@ -118,8 +119,8 @@ pub fn add(command: Command, path: &str) -> Command {
 mod tests {
     use super::super::help;
 
-    /// The words of a line of examples, without its remark and without what only a shell reads.
-    fn words(line: &str) -> Vec<&str> {
+    /// The arguments of a line of examples, without its remark and without what only a shell reads.
+    fn arguments(line: &str) -> Vec<&str> {
         let line = line.trim();
         let line = line.split_once("  ").map_or(line, |(line, _)| line);
         let shell = |word: &&str| matches!(*word, "<" | ">" | "|" | "&&" | ">>");
@@ -132,7 +133,7 @@ mod tests {
             missing.push(path.to_string());
         }
         let examples = help.split("Examples:\n").nth(1).unwrap_or_default();
-        for line in examples.lines().map(words).take_while(|words| words.first() == Some(&"aam")) {
+        for line in examples.lines().map(arguments).take_while(|arguments| arguments.first() == Some(&"aam")) {
             let parsed = help::command().try_get_matches_from(&line);
             assert!(parsed.is_ok(), "{path}: {line:?}: {}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
         }

@@ -14,8 +14,8 @@ fn workspace(interval: u32) -> Workspace {
     workspace
 }
 
-#[test]
-fn two_thousand_intents_are_a_summary_and_not_thousands_of_lines() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_intents_are_a_summary_and_not_thousands_of_lines() {
     let workspace = workspace(1);
     let intents = |kind: &str, count: usize, name: &str| -> Vec<Value> {
         (0..count).map(|n| intent(kind, &workspace.path(&format!("data/{name}{n}.csv")).display().to_string())).collect()
@@ -42,6 +42,16 @@ fn two_thousand_intents_are_a_summary_and_not_thousands_of_lines() {
     let lines = stderr(&verify);
     assert!(!lines.is_empty() && lines.lines().all(|line| line.starts_with("verifying, ")), "{lines}");
     assert!(stderr(&workspace.run(&["verify", "-q"])).is_empty());
+    let daemon = workspace.serve().await;
+    let mut heal = workspace.command(&["heal", "--port", &daemon.port.to_string()]);
+    heal.env("AAM_TEST_PROGRESS_MS", "200");
+    let heal = tokio::task::spawn_blocking(move || heal.output().expect("it runs")).await.expect("an end");
+    assert!(
+        heal.status.code() == Some(2) && stdout(&heal).ends_with("and 1000 more; aam status shows them\n"),
+        "{}",
+        stderr(&heal)
+    );
+    assert!(stderr(&heal).lines().any(|line| line.starts_with("healing, ") && line.contains(" of 2000 connections; ")));
 }
 
 #[test]
@@ -97,7 +107,7 @@ fn on_terminal(mut command: Command) -> String {
     // The copy of the other side that `command` holds would keep the terminal open.
     drop(command);
     let (mut terminal, mut shown, mut bytes) = (std::fs::File::from(terminal), Vec::new(), [0; 4096]);
-    // Linux answers EIO once nobody has the other side open.
+    // Linux answers EIO once the other side is closed.
     while let Ok(length @ 1..) = terminal.read(&mut bytes) {
         shown.extend_from_slice(&bytes[..length]);
     }
