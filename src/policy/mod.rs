@@ -273,7 +273,7 @@ pub struct Token {
     pub sha256: Digest,
     pub scopes: BTreeSet<TokenScope>,
     pub namespaces: BTreeSet<String>,
-    /// From when on the token is no longer accepted; `None` if never.
+    /// When the token ends; `None` if never.
     pub expires: Option<Timestamp>,
     /// The credentials that intents which are pushed with the token may name.
     #[serde(flatten)]

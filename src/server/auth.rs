@@ -49,7 +49,7 @@ impl Caller {
         token.map_or(ADMIN_TOKEN, |token| &token.name)
     }
 
-    /// Returns from when on the token is no longer accepted, or `None` if never.
+    /// Returns when the token ends, or `None` if never.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
         self.token.and_then(|index| self.policy.api.tokens.get(index)).and_then(|token| token.expires)
