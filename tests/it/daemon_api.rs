@@ -17,7 +17,7 @@ fn token(workspace: &Workspace, name: &str, scopes: &str, namespace: &str) -> (S
 }
 
 /// The scope that each endpoint requires; `None` if the endpoint does not require a token.
-const ENDPOINTS: [(&str, &str, Option<&str>); 34] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 35] = [
     ("post", "/connections/onboard", Some("intents:write")),
     ("post", "/connections/onboard/batch", Some("intents:write")),
     ("get", "/connections", Some("registry:read")),
@@ -29,6 +29,7 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 34] = [
     ("get", "/connections/{id}", Some("registry:read")),
     ("get", "/connections/{id}/health", Some("registry:read")),
     ("get", "/connections/{id}/versions", Some("registry:read")),
+    ("get", "/connections/{id}/calls", Some("registry:read")),
     ("get", "/connections/{id}/catalog", Some("registry:read")),
     ("get", "/connections/{id}/drift", Some("registry:read")),
     ("get", "/catalogs", Some("registry:read")),
