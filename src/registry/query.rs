@@ -71,7 +71,7 @@ impl Reader {
         }
         let mut db = reader::connect(self.path())?;
         add(&db, tables).map_err(RegistryError::from)?;
-        let refused = restrict(&mut db, limits.time).map_err(RegistryError::from)?;
+        let refused = restrict(&mut db, sql, limits.time).map_err(RegistryError::from)?;
         run(&db, sql, limits.rows).map_err(|error| explain(&error, sql, &refused, limits.time))
     }
 }
@@ -96,7 +96,7 @@ fn add(db: &Connection, tables: &[ComputedTable]) -> rusqlite::Result<()> {
 type Refused = Arc<Mutex<Option<String>>>;
 
 /// Restricts the connection to reading the views within `time`.
-fn restrict(db: &mut Connection, time: Duration) -> rusqlite::Result<Refused> {
+fn restrict(db: &mut Connection, sql: &str, time: Duration) -> rusqlite::Result<Refused> {
     let bytes = i32::try_from(MAX_BYTES).unwrap_or(i32::MAX);
     db.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes)?;
     db.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, i32::try_from(MAX_SQL_BYTES).unwrap_or(i32::MAX))?;
@@ -105,10 +105,10 @@ fn restrict(db: &mut Connection, time: Duration) -> rusqlite::Result<Refused> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     let deadline = Instant::now() + time;
     db.progress_handler(STEPS, Some(move || Instant::now() >= deadline))?;
-    let tables = tables(db)?;
+    let (tables, sql) = (tables(db)?, sql.to_ascii_lowercase());
     let refused = Refused::default();
     let first = Arc::clone(&refused);
-    db.authorizer(Some(move |context: AuthContext<'_>| match refusal(&context, &tables) {
+    db.authorizer(Some(move |context: AuthContext<'_>| match refusal(&context, &tables, &sql) {
         None => Authorization::Allow,
         Some(what) => {
             first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
@@ -126,7 +126,10 @@ fn tables(db: &Connection) -> rusqlite::Result<BTreeSet<String>> {
 }
 
 /// Returns what a query is not allowed to do, or `None` if it is allowed. `tables` are those behind the views.
-fn refusal(context: &AuthContext<'_>, tables: &BTreeSet<String>) -> Option<String> {
+/// `sql` is the query in lower case.
+fn refusal(context: &AuthContext<'_>, tables: &BTreeSet<String>, sql: &str) -> Option<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_named = |name: &str| sql.split(|c: char| !is_part(c)).any(|part| part == name);
     let is_view = |name: &str| views::find(name).is_some();
     match context.action {
         AuthAction::Select | AuthAction::Recursive => None,
@@ -137,6 +140,8 @@ fn refusal(context: &AuthContext<'_>, tables: &BTreeSet<String>) -> Option<Strin
         AuthAction::Read { table_name, .. } if is_view(table_name) || matches!(table_name, "json_each" | "json_tree") => None,
         // The tables behind a view are read on its behalf.
         AuthAction::Read { .. } if context.accessor.is_some_and(is_view) => None,
+        // count(*) of a view reads no column of the table behind it, and not on behalf of the view.
+        AuthAction::Read { table_name, column_name: "" } if !is_named(table_name) => None,
         // A query reads its own recursive part under the name that it gave it.
         AuthAction::Read { table_name, .. }
             if !tables.contains(table_name) && !table_name.starts_with("sqlite_") && !table_name.starts_with("pragma_") =>
