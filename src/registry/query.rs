@@ -11,6 +11,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -70,7 +71,7 @@ impl Reader {
         }
         let mut db = reader::connect(self.path(), false)?;
         add(&db, tables).map_err(RegistryError::from)?;
-        let refused = restrict(&mut db, limits.time).map_err(RegistryError::from)?;
+        let refused = restrict(&mut db, sql, limits.time).map_err(RegistryError::from)?;
         run(&db, sql, limits.rows).map_err(|error| explain(&error, sql, &refused, limits.time))
     }
 }
@@ -95,7 +96,7 @@ fn add(db: &Connection, tables: &[ComputedTable]) -> rusqlite::Result<()> {
 type Refused = Arc<Mutex<Option<String>>>;
 
 /// Restricts the connection to reading the views within `time`.
-fn restrict(db: &mut Connection, time: Duration) -> rusqlite::Result<Refused> {
+fn restrict(db: &mut Connection, sql: &str, time: Duration) -> rusqlite::Result<Refused> {
     let bytes = i32::try_from(MAX_BYTES).unwrap_or(i32::MAX);
     db.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes)?;
     db.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, i32::try_from(MAX_SQL_BYTES).unwrap_or(i32::MAX))?;
@@ -104,9 +105,10 @@ fn restrict(db: &mut Connection, time: Duration) -> rusqlite::Result<Refused> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     let deadline = Instant::now() + time;
     db.progress_handler(STEPS, Some(move || Instant::now() >= deadline))?;
+    let (tables, sql) = (tables(db)?, sql.to_ascii_lowercase());
     let refused = Refused::default();
     let first = Arc::clone(&refused);
-    db.authorizer(Some(move |context: AuthContext<'_>| match refusal(&context) {
+    db.authorizer(Some(move |context: AuthContext<'_>| match refusal(&context, &tables, &sql) {
         None => Authorization::Allow,
         Some(what) => {
             first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
@@ -116,8 +118,18 @@ fn restrict(db: &mut Connection, time: Duration) -> rusqlite::Result<Refused> {
     Ok(refused)
 }
 
-/// Returns what a query is not allowed to do, or `None` if it is allowed.
-fn refusal(context: &AuthContext<'_>) -> Option<String> {
+/// The names of the tables behind the views.
+fn tables(db: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    let mut statement = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    let names: BTreeSet<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(names)
+}
+
+/// Returns what a query is not allowed to do, or `None` if it is allowed. `tables` are those behind the views.
+/// `sql` is the query in lower case.
+fn refusal(context: &AuthContext<'_>, tables: &BTreeSet<String>, sql: &str) -> Option<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_named = |name: &str| sql.split(|c: char| !is_part(c)).any(|part| part == name);
     let is_view = |name: &str| views::find(name).is_some();
     match context.action {
         AuthAction::Select | AuthAction::Recursive => None,
@@ -128,6 +140,14 @@ fn refusal(context: &AuthContext<'_>) -> Option<String> {
         AuthAction::Read { table_name, .. } if is_view(table_name) || matches!(table_name, "json_each" | "json_tree") => None,
         // The tables behind a view are read on its behalf.
         AuthAction::Read { .. } if context.accessor.is_some_and(is_view) => None,
+        // count(*) of a view reads no column of the table behind it, and not on behalf of the view.
+        AuthAction::Read { table_name, column_name: "" } if !is_named(table_name) => None,
+        // A query reads its own recursive part under the name that it gave it.
+        AuthAction::Read { table_name, .. }
+            if !tables.contains(table_name) && !table_name.starts_with("sqlite_") && !table_name.starts_with("pragma_") =>
+        {
+            None
+        }
         AuthAction::Read { table_name, .. } => Some(format!("reads {table_name}, which is not a view")),
         AuthAction::Attach { .. } => Some("attaches another file".to_string()),
         AuthAction::Pragma { pragma_name, .. } => Some(format!("uses PRAGMA {pragma_name}")),

@@ -218,6 +218,7 @@ async fn queries_read_the_views_while_the_daemon_runs() {
         json!([{"breaking": 0, "n": 1}, {"breaking": 1, "n": 1}])
     );
     assert_eq!(query("select count(*) as n from steps where status = 'failed'"), json!([{"n": 1}]));
+    assert_eq!(query("select count(*) as n from catalogs"), json!([{"n": 2}]));
     assert_eq!(query("with v as (select version from catalogs) select max(version) as v from v"), json!([{"v": 2}]));
     let table = stdout(&workspace.run(&["query", "select step, status from steps limit 1"]));
     assert_eq!(table, "STEP       STATUS\nallowlist  passed\n");
