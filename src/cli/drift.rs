@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
     after_help = "Examples:
   aam drift --since 7d                        what changed in the last week
   aam drift --breaking --unacknowledged       what was not acknowledged yet
-  aam drift acknowledge 3f2a --note 'the nightly load is adapted'
+  aam drift acknowledge 3f2a --note TICKET-4711
   aam catalog diff 3f2a 1 4                   the same between any two versions"
 )]
 pub struct DriftOptions {

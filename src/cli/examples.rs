@@ -120,11 +120,24 @@ mod tests {
     use super::super::help;
 
     /// The arguments of a line of examples, without its remark and without what only a shell reads.
-    fn arguments(line: &str) -> Vec<&str> {
+    fn arguments(line: &str) -> Vec<String> {
         let line = line.trim();
         let line = line.split_once("  ").map_or(line, |(line, _)| line);
-        let shell = |word: &&str| matches!(*word, "<" | ">" | "|" | "&&" | ">>");
-        line.split_whitespace().take_while(|word| !shell(word)).collect()
+        let shell = |word: &str| matches!(word, "<" | ">" | "|" | "&&" | ">>");
+        let mut words: Vec<String> = Vec::new();
+        let mut quote = None;
+        for word in line.split(' ') {
+            if quote.is_none() && shell(word) {
+                break;
+            }
+            let (first, last) = (word.chars().next(), word.chars().last());
+            match quote {
+                Some(_) => words.last_mut().expect("a quoted argument has begun").push_str(&format!(" {word}")),
+                None => words.push(word.to_string()),
+            }
+            quote = quote.or(first.filter(|first| matches!(first, '\'' | '"'))).filter(|quote| last != Some(*quote));
+        }
+        words.iter().map(|word| word.trim_matches(['\'', '"']).to_string()).collect()
     }
 
     fn check(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
@@ -133,7 +146,8 @@ mod tests {
             missing.push(path.to_string());
         }
         let examples = help.split("Examples:\n").nth(1).unwrap_or_default();
-        for line in examples.lines().map(arguments).take_while(|arguments| arguments.first() == Some(&"aam")) {
+        for line in examples.lines().map(arguments).take_while(|arguments| arguments.first().is_some_and(|first| first == "aam"))
+        {
             let parsed = help::command().try_get_matches_from(&line);
             assert!(parsed.is_ok(), "{path}: {line:?}: {}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
         }

@@ -27,8 +27,9 @@ async fn verdict(common: &CommonOptions) -> Result<Verdict, CommandError> {
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   aam verify                                  the registry
-  aam verify --expect 4711:SHA256             whether a head that was kept elsewhere is still part of it
   aam verify --bundle october --key KEY.pub   a bundle of `aam evidence`, on any machine
+  aam verify --expect 29:9f63f0133dc9bb67e6e67de10b3155acf3470b6c15d6cc8ef50cea6018daada6
+                                              whether a head that was kept elsewhere is still part of it
 
 AAM writes the head of the ledger (SEQ:SHA256) to the log at every start, stop and hour, and to evidence.head_file and
 evidence.head_webhook of the policy. Without such a head, a registry whose end was cut off looks intact.")]

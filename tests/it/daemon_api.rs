@@ -17,7 +17,7 @@ fn token(workspace: &Workspace, name: &str, scopes: &str, namespace: &str) -> (S
 }
 
 /// The scope that each endpoint requires; `None` if the endpoint does not require a token.
-const ENDPOINTS: [(&str, &str, Option<&str>); 35] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 38] = [
     ("post", "/connections/onboard", Some("intents:write")),
     ("post", "/connections/onboard/batch", Some("intents:write")),
     ("get", "/connections", Some("registry:read")),
@@ -32,6 +32,9 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 35] = [
     ("get", "/connections/{id}/calls", Some("registry:read")),
     ("get", "/connections/{id}/catalog", Some("registry:read")),
     ("get", "/connections/{id}/drift", Some("registry:read")),
+    ("post", "/connections/{id}/drift/acknowledge", Some("ops:confirm")),
+    ("get", "/drift", Some("registry:read")),
+    ("get", "/privileges", Some("registry:read")),
     ("get", "/catalogs", Some("registry:read")),
     ("get", "/plan", Some("registry:read")),
     ("delete", "/connections/{id}", Some("intents:write")),

@@ -103,9 +103,8 @@ fn check_reports_a_ca_file_as_the_daemon_fails_on_it() {
 fn a_file_to_test_that_cannot_be_read_is_a_bad_file() {
     let workspace = Workspace::new();
     make_fifo(&workspace.path("fifo.json"));
-    std::fs::create_dir(workspace.path("folder.json")).expect("a folder");
     let file = |name: &str| workspace.path(name).display().to_string();
-    for name in [file("fifo.json"), file("folder.json"), file("missing.json"), "/dev/zero".to_string()] {
+    for name in [file("fifo.json"), file("missing.json"), "/dev/zero".to_string()] {
         let output = workspace.run(&["test", &name]);
         assert_eq!(output.status.code(), Some(78), "{name}: {}", stderr(&output));
         assert!(stderr(&output).contains(&format!("cannot read {name}")), "{name}: {}", stderr(&output));

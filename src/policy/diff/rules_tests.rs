@@ -28,6 +28,7 @@ credentials:
   consents: {c: {family: github, client_id: i, redirect: "https://aam.example/consent/callback"}}
   consent_store: {file: c.json}
   caps: {vault: {per_second: 1, burst: 1, per_day: 1, concurrency: 1}, tokens: {per_second: 1, burst: 1, per_day: 1, concurrency: 1}}
+evidence: {keep_calls: 90d}
 handoff: {vendors: {v: {source_type: github, resource_ids: [a], owner: {user: a@b.example}}}, statuses: {x: y}, namespaces: {t: n}}
 notify: [{url: "https://w.example/x", secret: "env:W", on: [drift]}]
 api: {rate: {burst: 1}, cors: {origins: []}, tokens: [{name: t, sha256: "0000000000000000000000000000000000000000000000000000000000000000", scopes: [registry:read], namespaces: [a]}]}
@@ -173,13 +174,6 @@ fn examples() -> Vec<(&'static str, String, String, Back)> {
         ("reconcile.max_retire.percent", "reconcile: {max_retire: {percent: X}}", "1", "2"),
         ("reconcile.confirm", "reconcile: {confirm: [X]}", "", "\"3f2a9c1b7d20\""),
         ("evidence.keep_calls", "evidence: {keep_calls: X}", "90d", "30d"),
-        ("evidence.head_file", "evidence: {head_file: X}", "/var/log/a", "/var/log/b"),
-        (
-            "evidence.head_webhook",
-            "notify: [{name: a, url: \"https://a.example/x\", secret: \"env:S\", on: [drift]}]\nevidence: {X}",
-            "",
-            "head_webhook: a",
-        ),
         ("families.*.hosts", "families: {gitlab: {hosts: [X]}}", "", "gitlab.acme.example"),
         ("families.*.health_path", "families: {openapi: {health_path: X}}", "null", "/x"),
         ("families.*.deny_operations", "families: {openapi: {deny_operations: [X]}}", "purge", ""),
@@ -277,6 +271,13 @@ fn examples() -> Vec<(&'static str, String, String, Back)> {
     ];
     let both = [
         ("namespace", "namespace: X\ncredentials: {namespaces: {a: [\"env:A\"], b: [\"env:B\"]}}", "a", "b"),
+        ("evidence.head_file", "evidence: {head_file: X}", "/var/log/a", "/var/log/b"),
+        (
+            "evidence.head_webhook",
+            "notify: [{name: a, url: \"https://a.example/x\", secret: \"env:S\", on: [drift]}]\nevidence: {X}",
+            "",
+            "head_webhook: a",
+        ),
         ("network.proxy", "network: {proxy: X}", "null", "\"http://p.example:3128\""),
         ("families.*.base_url", "families: {github: {base_url: X}}", "null", "\"https://ghe.example\""),
         ("families.*.region", "families: {s3: {region: X}}", "null", "eu-west-1"),
