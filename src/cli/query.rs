@@ -36,7 +36,7 @@ const MAX_SQL_BYTES: u64 = 1 << 20;
   aam query                                    the views and their columns
   aam query 'select status, count(*) from connections group by 1'
   aam query \"select datetime(at/1000,'unixepoch') as at, acknowledged_by from drift_acknowledgements\" --format csv
-  aam query - <report.sql                      the query comes from stdin
+  aam query - < report.sql                     the query comes from stdin
 
 Only views can be read, never changed; docs/sql.md describes them. A daemon may run at the same time.")]
 pub struct QueryOptions {

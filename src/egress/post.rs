@@ -128,7 +128,7 @@ const STATEMENT_KEYS: [&str; 4] = ["statement", "Sql", "sql", "query"];
 /// Returns the statement of a body that a rule with `shape` allows. A text that the rule does not fix is a value.
 fn statement(shape: &Shape, body: &[u8]) -> Option<String> {
     let fixed = |key: &&str| matches!(shape.get(*key), Some(Allowed::Is(_) | Allowed::OneOf(_) | Allowed::Sql(_)));
-    let key = STATEMENT_KEYS.into_iter().find(|key| fixed(&key))?;
+    let key = STATEMENT_KEYS.into_iter().find(fixed)?;
     let value: Value = serde_json::from_slice(body).ok()?;
     let text = value.get(key)?.as_str()?;
     let language = if text.trim_start().starts_with(['{', 'q']) { Language::GraphQl } else { Language::Sql };

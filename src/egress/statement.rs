@@ -88,11 +88,7 @@ fn skip_quoted(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, quote: char
             '\\' if backslashes => {
                 chars.next();
             }
-            c if c == quote => {
-                if chars.next_if_eq(&quote).is_none() {
-                    return;
-                }
-            }
+            c if c == quote && chars.next_if_eq(&quote).is_none() => return,
             _ => {}
         }
     }

@@ -145,7 +145,7 @@ async fn each_file_that_was_changed_removed_or_added_is_named() {
 /// The last `SEQ:HASH` in a text.
 fn last_head(text: &str) -> String {
     let is_head = |word: &&str| word.split_once(':').is_some_and(|(seq, hash)| seq.parse::<u64>().is_ok() && hash.len() == 64);
-    text.split(|c: char| c.is_whitespace() || c == '"' || c == '=').filter(is_head).next_back().expect("a head").to_owned()
+    text.split(|c: char| c.is_whitespace() || c == '"' || c == '=').rfind(is_head).expect("a head").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -74,10 +74,11 @@ fn handoff(old: &Handoff, new: &Handoff, out: &mut Changes) {
     let text = |value: Option<String>| value.unwrap_or("none".to_string());
     let vendor = |entry: &HandoffVendor| serde_json::to_string(entry).unwrap_or_default();
     let vendors = |handoff: &Handoff| handoff.vendors.iter().map(|(name, entry)| (name.clone(), vendor(entry))).collect();
-    let maps: [(&str, BTreeMap<String, String>, BTreeMap<String, String>); 3] = [
-        ("vendors", vendors(old), vendors(new)),
-        ("statuses", old.statuses.clone(), new.statuses.clone()),
-        ("namespaces", old.namespaces.clone(), new.namespaces.clone()),
+    let (was_vendors, is_vendors): (BTreeMap<String, String>, BTreeMap<String, String>) = (vendors(old), vendors(new));
+    let maps = [
+        ("vendors", &was_vendors, &is_vendors),
+        ("statuses", &old.statuses, &new.statuses),
+        ("namespaces", &old.namespaces, &new.namespaces),
     ];
     for (list, was, is) in maps {
         for name in was.keys().chain(is.keys()).collect::<BTreeSet<_>>() {

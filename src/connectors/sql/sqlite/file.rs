@@ -187,9 +187,12 @@ fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Conn
     Ok(base)
 }
 
+/// Statements that were run, each with its duration.
+type TracedStatements = Arc<Mutex<Vec<(String, Duration)>>>;
+
 /// Remembers the statements that are run from now on.
-fn trace(mut base: Connection) -> rusqlite::Result<(Connection, Arc<Mutex<Vec<(String, Duration)>>>)> {
-    let statements: Arc<Mutex<Vec<(String, Duration)>>> = Arc::default();
+fn trace(mut base: Connection) -> rusqlite::Result<(Connection, TracedStatements)> {
+    let statements = TracedStatements::default();
     let run = Arc::clone(&statements);
     let remember = move |event: TraceEvent<'_>| {
         if let TraceEvent::Profile(statement, took) = event {
