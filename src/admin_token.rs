@@ -117,19 +117,38 @@ pub struct EndedAdminToken {
     missing: Vec<&'static str>,
 }
 
-/// Returns the admin token of the registry file `registry` if it exists and `policy` does not accept it.
+/// Returns the scopes of the operator's commands that no token of the policy has.
+fn missing_scopes(policy: &Policy) -> Vec<&'static str> {
+    let scopes = [TokenScope::OpsHeal, TokenScope::OpsConfirm].into_iter();
+    let missing = scopes.filter(|scope| !policy.api.tokens.iter().any(|token| token.scopes.contains(scope)));
+    missing.map(TokenScope::as_str).collect()
+}
+
+/// Returns what no token may do, and the fix, if the policy lists tokens and there is no admin token that could be kept.
 #[must_use]
-pub fn ended(policy: &Policy, registry: &Path) -> Option<EndedAdminToken> {
+pub fn without_operator(policy: &Policy, registry: &Path) -> Option<(String, &'static str)> {
+    let missing = missing_scopes(policy);
+    let locked_out = !policy.api.tokens.is_empty() && !missing.is_empty() && !admin_path(registry).exists();
+    locked_out.then(|| {
+        (
+            format!("no token of the policy has the scope {}, so nobody can use it", missing.join(" or ")),
+            "add a token for the operator: aam token new --name operator --scopes registry:read,ops:heal,ops:confirm",
+        )
+    })
+}
+
+/// Returns the admin token of the registry file `registry` if it exists and `policy` does not accept it. `in_use` are the
+/// namespaces that have connections.
+#[must_use]
+pub fn ended(policy: &Policy, registry: &Path, in_use: BTreeSet<String>) -> Option<EndedAdminToken> {
     let tokens = &policy.api.tokens;
     let admin = if tokens.is_empty() { None } else { read_admin(registry).ok() }?;
     if tokens.iter().any(|token| token.sha256 == admin.digest) {
         return None;
     }
-    let missing = [TokenScope::OpsHeal, TokenScope::OpsConfirm].into_iter();
-    let missing = missing.filter(|scope| !tokens.iter().any(|token| token.scopes.contains(scope)));
-    let missing = missing.map(TokenScope::as_str).collect();
-    let namespaces = tokens.iter().flat_map(|token| token.namespaces.iter().cloned()).collect();
-    Some(EndedAdminToken { entry: entry(policy, &admin, namespaces), path: admin.path, missing })
+    let mut namespaces = in_use;
+    namespaces.extend(tokens.iter().flat_map(|token| token.namespaces.iter().cloned()));
+    Some(EndedAdminToken { entry: entry(policy, &admin, namespaces), path: admin.path, missing: missing_scopes(policy) })
 }
 
 impl EndedAdminToken {
@@ -197,16 +216,19 @@ mod tests {
             |tokens: &str| parse(&format!("version: 1\nallowlist: []\napi: {{tokens: [{tokens}]}}\n"), "p").expect(tokens);
         let first =
             format!("{{name: operator, sha256: \"{}\", scopes: [registry:read, ops:heal], namespaces: [b]}}", "0".repeat(64));
-        assert!(ended(&policy(&first), &registry).is_none(), "there is no admin token");
+        assert!(ended(&policy(&first), &registry, BTreeSet::new()).is_none(), "there is no admin token");
+        let (message, _) = without_operator(&policy(&first), &registry).expect("nobody may confirm");
+        assert!(message.contains("the scope ops:confirm, so"), "{message}");
+        assert!(without_operator(&policy(""), &registry).is_none(), "an admin token is created");
         admin_token(&registry).expect("made");
-        assert!(ended(&policy(""), &registry).is_none(), "it is accepted");
-        let found = ended(&policy(&first), &registry).expect("ended");
+        assert!(ended(&policy(""), &registry, BTreeSet::new()).is_none(), "it is accepted");
+        let found = ended(&policy(&first), &registry, ["team_a".to_string()].into()).expect("ended");
         assert!(found.message().ends_with("none of them has the scope ops:confirm"), "{}", found.message());
         assert!(
-            found.entry.starts_with("{name: operator-2, ") && found.entry.ends_with("namespaces: [autonomy, b]}"),
+            found.entry.starts_with("{name: operator-2, ") && found.entry.ends_with("namespaces: [autonomy, b, team_a]}"),
             "{}",
             found.entry
         );
-        assert!(ended(&policy(&format!("{first}, {}", found.entry)), &registry).is_none(), "the fix works");
+        assert!(ended(&policy(&format!("{first}, {}", found.entry)), &registry, BTreeSet::new()).is_none(), "the fix works");
     }
 }

@@ -281,6 +281,13 @@ impl Snapshot {
         namespace == DEMO_NAMESPACE || self.sealed.contains(namespace)
     }
 
+    /// The namespaces that have connections and accept entries.
+    #[must_use]
+    pub fn open_namespaces(&self) -> BTreeSet<String> {
+        let open = self.connections.values().filter(|known| !self.is_closed(&known.namespace));
+        open.map(|known| known.namespace.to_string()).collect()
+    }
+
     /// The connections of `namespace`, in order of id.
     pub fn of_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (ConnectionId, &'a Connection)> {
         self.connections.iter().filter(move |(_, c)| &*c.namespace == namespace).map(|(id, c)| (*id, &**c))

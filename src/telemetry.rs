@@ -1,9 +1,9 @@
 //! Logging. Logs go to stderr or to a file, and every known secret is removed by value. AAM does not send telemetry anywhere.
 
 use crate::credentials::redact::ScrubbingWriter;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::IsTerminal;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, PoisonError, RwLock};
 use tracing_subscriber::EnvFilter;
@@ -57,7 +57,30 @@ pub fn start<W: std::io::Write + 'static>(
     Ok(())
 }
 
+/// Checks a filter as it is typed. The library takes any word for the name of a part of the program, so that a misspelled level
+/// would switch the log off.
+///
+/// # Errors
+/// Returns what is wrong with it.
+pub fn check_filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let unknown = text.split(',').map(str::trim).find(|part| {
+        let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part));
+        !part.is_empty() && !is_level && !part.starts_with("aam") && !part.contains(['=', ':', '['])
+    });
+    let problem = match (unknown, EnvFilter::try_new(text)) {
+        (Some(part), _) => format!("{part:?} is not a level"),
+        (None, Err(error)) => error.to_string(),
+        (None, Ok(_)) => return Ok(text.to_string()),
+    };
+    Err(format!("{problem}; write one of {}, or a filter such as aam::egress=debug,warn", LEVELS.join(", ")))
+}
+
 fn open(path: &Path) -> Result<File, String> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        // If this fails, opening the file says why.
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    }
     OpenOptions::new()
         .create(true)
         .append(true)

@@ -1,14 +1,27 @@
 //! `aam calls`: lists the calls that AAM made.
 
-use super::{CommandError, CommandResult, CommonOptions, Format, since};
+use super::query::limit;
+use super::report::policy_in_force;
+use super::{CommandError, CommandResult, CommonOptions, Format, since, terminal};
 use crate::clock;
-use crate::model::{CallPurpose, ConnectionId};
+use crate::families::{self, aliases};
+use crate::model::problem::nearest;
+use crate::model::text::counted;
+use crate::model::{CallPosition, CallPurpose, ConnectionId, StoredCall, Timestamp};
+use crate::registry::query::QueryLimits;
 use crate::registry::{CallFilter, Reader};
-use crate::report::calls::{CallBody, table};
+use crate::report::calls::{CallBody, InterruptedAttemptBody, table};
+use rusqlite::types::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The number of calls that are listed if `--limit` is not given.
 const DEFAULT_LIMIT: usize = 100;
+/// The names that calls outside of attempts have instead of a family.
+const BACKGROUND_FAMILIES: [&str; 3] = ["vault", "token", "webhook"];
+/// The bounds of the query for the families that were called once, but that this policy does not know.
+const FAMILY_LIMITS: QueryLimits = QueryLimits { rows: 1000, time: Duration::from_secs(30) };
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -23,6 +36,9 @@ pub struct CallsOptions {
     /// Only calls for this connection: its id, or the start of it
     #[arg(long)]
     connection: Option<String>,
+    /// Only calls for connections of this namespace; default: all
+    #[arg(long)]
+    namespace: Option<String>,
     /// Only calls for connections of these families
     #[arg(long, value_delimiter = ',')]
     family: Vec<String>,
@@ -39,7 +55,7 @@ pub struct CallsOptions {
     #[arg(long)]
     until: Option<String>,
     /// The number of calls at most, the newest first
-    #[arg(long, default_value_t = DEFAULT_LIMIT)]
+    #[arg(long, default_value_t = DEFAULT_LIMIT, value_parser = limit)]
     limit: usize,
     /// Print JSON, like --format json
     #[arg(long)]
@@ -60,27 +76,107 @@ pub fn run(common: &CommonOptions, options: &CallsOptions) -> CommandResult {
     };
     let filter = CallFilter {
         connections: options.connection.as_ref().map(|start| find(&reader, start)).transpose()?.into_iter().collect(),
-        families: options.family.clone(),
+        families: options.family.iter().map(|name| family(common, &reader, name)).collect::<Result<_, _>>()?,
         hosts: options.host.clone(),
         purpose: options.purpose,
         since: instant("--since", &options.since)?,
         until: instant("--until", &options.until)?,
     };
-    let total = reader.count_calls(&filter)?;
-    let mut calls = Vec::new();
-    reader.calls(&filter, None, |call| {
-        let wanted = calls.len() < options.limit;
-        if wanted {
-            calls.push(CallBody::new(call));
+    if let (Some(since), Some(until)) = (filter.since, filter.until)
+        && since >= until
+    {
+        return Err(CommandError::usage(format!(
+            "the period ends before it begins: --since {} is not before --until {}; give the earlier time to --since",
+            since.rfc3339(),
+            until.rfc3339()
+        )));
+    }
+    let (calls, total) = newest(&reader, &filter, options)?;
+    let interrupted = interrupted(&reader, &filter, options)?;
+    let common = common.with_json(options.json);
+    common.print(&table(&calls, total, &interrupted), &calls);
+    if common.format == Format::Json {
+        // The JSON is a list of calls, so what is not a call goes to stderr.
+        for attempt in &interrupted {
+            terminal::print_error(&format!("aam: {}\n", attempt.message));
         }
-        wanted
-    })?;
-    let common = match options.json {
-        true => &CommonOptions { format: Format::Json, ..common.clone() },
-        false => common,
-    };
-    common.print(&table(&calls, total), &calls);
+        if total > calls.len() as u64 {
+            let (shown, all) = (calls.len(), counted(usize::try_from(total).unwrap_or(usize::MAX), "call"));
+            terminal::print_error(&format!("aam: only the newest {shown} of {all} are printed; --limit {total} prints all\n"));
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the newest calls that `filter` selects by the time at which they began, and the number of all of them. Calls are
+/// stored in the order in which their attempts ended, so all that match are read.
+fn newest(reader: &Reader, filter: &CallFilter, options: &CallsOptions) -> Result<(Vec<CallBody>, u64), CommandError> {
+    let (mut kept, mut total) = (BTreeMap::<(Timestamp, CallPosition), StoredCall>::new(), 0_u64);
+    reader.calls(filter, None, |call| {
+        if options.namespace.as_ref().is_none_or(|namespace| *namespace == call.namespace) {
+            total += 1;
+            kept.insert((call.at, call.position), call);
+            if kept.len() > options.limit {
+                kept.pop_first();
+            }
+        }
+        true
+    })?;
+    Ok((kept.into_values().rev().map(CallBody::new).collect(), total))
+}
+
+/// Returns the attempts whose calls are not recorded, unless the options select calls that no attempt makes.
+fn interrupted(
+    reader: &Reader,
+    filter: &CallFilter,
+    options: &CallsOptions,
+) -> Result<Vec<InterruptedAttemptBody>, CommandError> {
+    let mut found = Vec::new();
+    if filter.purpose == Some(CallPurpose::Webhook) {
+        return Ok(found);
+    }
+    let snapshot = reader.snapshot()?;
+    let selected = |id: ConnectionId| {
+        let family = snapshot.connections.get(&id).map(|known| known.source_type.to_string()).unwrap_or_default();
+        filter.families.is_empty() || filter.families.contains(&family)
+    };
+    reader.interrupted_attempts(filter, |attempt| {
+        let in_namespace = options.namespace.as_ref().is_none_or(|namespace| *namespace == attempt.namespace);
+        if in_namespace && selected(attempt.connection) {
+            found.push(InterruptedAttemptBody::new(&attempt));
+        }
+        found.len() < options.limit
+    })?;
+    Ok(found)
+}
+
+/// Returns the name of the family that `name` means: one that AAM ships, a custom source, or one that was called once.
+fn family(common: &CommonOptions, reader: &Reader, name: &str) -> Result<String, CommandError> {
+    let name = name.trim().to_lowercase();
+    let name = aliases::alias(&name).map_or(name, str::to_string);
+    if families::find(&name).is_some()
+        || BACKGROUND_FAMILIES.contains(&name.as_str())
+        || policy_in_force(common, reader).is_ok_and(|policy| policy.family(&name).is_some())
+    {
+        return Ok(name);
+    }
+    let called = reader.query("SELECT DISTINCT family FROM calls", &[], FAMILY_LIMITS);
+    let called: BTreeSet<String> =
+        called.map(|result| result.rows).unwrap_or_default().into_iter().flatten().filter_map(text).collect();
+    if called.contains(&name) {
+        return Ok(name);
+    }
+    let all =
+        families::all().iter().map(|family| &*family.id).chain(BACKGROUND_FAMILIES).chain(called.iter().map(String::as_str));
+    let meant = nearest(&name, all).map(|near| format!("did you mean {near}? ")).unwrap_or_default();
+    Err(CommandError::usage(format!("--family {name} is not known: {meant}aam families lists the families")))
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text),
+        Value::Null | Value::Integer(_) | Value::Real(_) | Value::Blob(_) => None,
+    }
 }
 
 /// Returns the connection whose id starts with `start`.

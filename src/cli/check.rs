@@ -14,6 +14,7 @@ use crate::model::{Origin, Problem, State, Timestamp};
 use crate::pipeline;
 use crate::policy::{LoadedPolicy, Policy, Principal, Webhook, WebhookAddress, effective, grants::summary};
 use crate::policy_loader;
+use crate::registry::Reader;
 use crate::report::holds;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -113,14 +114,18 @@ fn ended_principals(policy: &Policy, now: Timestamp) -> Vec<Problem> {
 /// An admin token that the policy does not accept, and tokens that have ended.
 fn token_warnings(policy: &Policy, common: &CommonOptions) -> Vec<Problem> {
     let (file, now) = (common.policy.display().to_string(), clock::from_env().now());
-    let admin = admin_token::ended(policy, &common.registry);
+    let snapshot = Reader::open(&common.registry).and_then(|reader| reader.snapshot());
+    let in_use = snapshot.map(|snapshot| snapshot.open_namespaces()).unwrap_or_default();
+    let admin = admin_token::ended(policy, &common.registry, in_use);
     let admin = admin.map(|ended| Problem::new("/api/tokens", ended.message()).hint(ended.fix()));
+    let locked_out = admin_token::without_operator(policy, &common.registry);
+    let locked_out = locked_out.map(|(message, fix)| Problem::new("/api/tokens", message).hint(fix));
     let ended = policy.api.tokens.iter().enumerate().filter_map(|(index, token)| {
         let end = token.expires.filter(|end| *end <= now)?;
         let hint = format!("remove the entry, or replace it with a new one: aam token new --name {} --expires 90d", token.name);
         Some(Problem::new(format!("/api/tokens/{index}/expires"), format!("token {} ended at {end}", token.name)).hint(hint))
     });
-    admin.into_iter().chain(ended).map(|problem| problem.in_file(&file)).collect()
+    admin.into_iter().chain(locked_out).chain(ended).map(|problem| problem.in_file(&file)).collect()
 }
 
 /// The webhooks that would not be called, because their address is private and the policy does not allow it.

@@ -2,7 +2,7 @@
 
 use super::daemon_request::DaemonRequest;
 use super::report::policy_in_force;
-use super::{CommandError, CommandResult, CommonOptions, connection, since};
+use super::{CommandError, CommandResult, CommonOptions, connection, query, since};
 use crate::clock;
 use crate::daemon;
 use crate::model::ConnectionId;
@@ -10,6 +10,7 @@ use crate::registry::{Notice, Reader};
 use crate::report::drift::{self, DriftEntry, DriftFilter};
 use crate::server::drift as api;
 use crate::server::probe::{self, Listener};
+use crate::snapshot::Snapshot;
 use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,7 +56,7 @@ pub struct DriftOptions {
     #[arg(long)]
     acknowledged: bool,
     /// The number of entries at most
-    #[arg(long, default_value_t = DEFAULT_LIMIT)]
+    #[arg(long, default_value_t = DEFAULT_LIMIT, value_parser = query::limit)]
     limit: usize,
     /// The same as --format json
     #[arg(long)]
@@ -127,8 +128,10 @@ fn list(common: &CommonOptions, options: &DriftOptions) -> CommandResult {
 
 async fn acknowledge(common: &CommonOptions, options: &AcknowledgeOptions) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
-    let id = connection::find(&reader.snapshot()?, &options.id)?;
-    drop(reader);
+    let snapshot = reader.snapshot()?;
+    let id = connection::find(&snapshot, &options.id)?;
+    let earlier = earlier(&reader, &snapshot, options, id)?;
+    drop((reader, snapshot));
     let running = !matches!(probe::listener(common.listener()).await, Listener::Absent);
     let entry: DriftEntry = if running {
         let daemon = DaemonRequest { common, scope: "ops:confirm", without_token: "", timeout: TIMEOUT, prefer: "respond-async" };
@@ -139,6 +142,13 @@ async fn acknowledge(common: &CommonOptions, options: &AcknowledgeOptions) -> Co
         offline(common, options, id).await?
     };
     let text = match &entry.acknowledged {
+        Some(known) if earlier => format!(
+            "the changes of catalog version {} of {id} were acknowledged before, by {} at {}{}; nothing was recorded now\n",
+            entry.catalog_version,
+            known.by,
+            known.at,
+            if known.note.is_empty() { String::new() } else { format!(" with the note {:?}", known.note) }
+        ),
         Some(known) => format!(
             "the changes of catalog version {} of {id} are acknowledged by {} at {}\n",
             entry.catalog_version, known.by, known.at
@@ -147,6 +157,13 @@ async fn acknowledge(common: &CommonOptions, options: &AcknowledgeOptions) -> Co
     };
     common.print(&text, &entry);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether somebody acknowledged the changes before this command. Only the first acknowledgement is recorded.
+fn earlier(reader: &Reader, snapshot: &Snapshot, options: &AcknowledgeOptions, id: ConnectionId) -> Result<bool, CommandError> {
+    let latest = snapshot.connections.get(&id).and_then(|known| known.catalog).map(|(version, ..)| version);
+    let version = options.version.or(latest).unwrap_or_default();
+    Ok(reader.acknowledgement(id, version)?.is_some())
 }
 
 /// Records without a daemon.

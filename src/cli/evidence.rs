@@ -3,12 +3,8 @@
 use super::{CommandError, CommandResult, CommonOptions, since};
 use crate::clock;
 use crate::evidence::{self, BundleKey, BundlePeriod};
-use crate::model::Timestamp;
 use crate::model::text::counted;
-use crate::registry::Reader;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use crate::registry::{Reader, Verdict};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,7 +17,8 @@ use std::process::ExitCode;
   aam verify --bundle october --key evidence.key.pub     on the machine of the auditor
 
 The bundle has the policies, intents, attempts, calls and verdicts of privilege of the period, the entries of the
-ledger with their hashes, a summary (SUMMARY.md), checksums and the signature. It holds no credential."
+ledger with their hashes, a summary (SUMMARY.md), checksums and the signature. It holds no credential. The registry
+is verified first, as aam verify does; no bundle is written if it is not intact."
 )]
 pub struct EvidenceOptions {
     #[command(subcommand)]
@@ -59,13 +56,17 @@ pub fn run(common: &CommonOptions, options: &EvidenceOptions) -> CommandResult {
     };
     let now = clock::from_env().now();
     let instant = |option: &str, text: &String| since::parse(option, text, now).map_err(CommandError::usage);
-    let until = options.until.as_ref().map_or(Ok(Timestamp(now.0 + 1)), |until| instant("--until", until))?;
-    let period = BundlePeriod { since: instant("--since", since)?, until: until.min(Timestamp(now.0 + 1)), now };
-    if period.since >= period.until {
-        return Err(CommandError::usage(format!("the period ends before it begins: --since {since} is not before its end")));
-    }
+    let until = options.until.as_ref().map(|until| instant("--until", until)).transpose()?;
+    let period = BundlePeriod::new(instant("--since", since)?, until, now).map_err(CommandError::usage)?;
     let key = options.key.as_ref().map(|path| BundleKey::read(path)).transpose().map_err(CommandError::new)?;
     let reader = Reader::open(&common.registry)?;
+    // A signature of the operator must not stand under rows that somebody else changed.
+    if let Some(problem) = problem(&reader.verify()?) {
+        return Err(CommandError::new(format!(
+            "the registry {} is not intact, so no bundle was written: {problem}\nrun aam verify; restore the file from an earlier backup with aam restore FILE, and find out who changed it",
+            common.registry.display()
+        )));
+    }
     let written = evidence::write(&reader, period, out, key.as_ref()).map_err(CommandError::new)?;
     let mut text = format!(
         "{}: {} with {} of the ledger and {} of calls, head {}:{}\n",
@@ -88,30 +89,25 @@ pub fn run(common: &CommonOptions, options: &EvidenceOptions) -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
-fn keygen(common: &CommonOptions, file: &Path) -> CommandResult {
-    let (private, public) = evidence::generate().map_err(CommandError::new)?;
-    let mut name = file.as_os_str().to_owned();
-    name.push(".pub");
-    let public_file = PathBuf::from(name);
-    write_new(file, 0o600, private.expose())?;
-    write_new(&public_file, 0o644, &public)?;
-    let fingerprint = evidence::PublicKey::parse(&public).map(|key| key.fingerprint()).unwrap_or_default();
-    let text = format!(
-        "{}: the private key; keep it where only the operator can read it\n{}: the public key, for the auditor\n{fingerprint}\n",
-        file.display(),
-        public_file.display()
-    );
-    let value = serde_json::json!({ "private_key": file.display().to_string(), "public_key": public_file.display().to_string(), "fingerprint": fingerprint });
-    common.print(&text, &value);
-    Ok(ExitCode::SUCCESS)
+/// What is wrong with the registry, or `None` if it is intact.
+fn problem(verdict: &Verdict) -> Option<String> {
+    if let Some((seq, why)) = &verdict.broken {
+        return Some(format!("row {seq} of the ledger does not match the hash chain: {why}"));
+    }
+    if let Some((batch, why)) = &verdict.calls.broken {
+        return Some(format!("batch {batch} of the recorded calls does not match the hash chain: {why}"));
+    }
+    (!verdict.damage.is_empty()).then(|| verdict.damage.join("; "))
 }
 
-fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), CommandError> {
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| CommandError::new(format!("could not write {}: {error}", path.display())))
+fn keygen(common: &CommonOptions, file: &Path) -> CommandResult {
+    let key = evidence::write_new_key(file).map_err(CommandError::new)?;
+    let (private, public) = (key.private_file.display().to_string(), key.public_file.display().to_string());
+    let text = format!(
+        "{private}: the private key; keep it where only the operator can read it\n{public}: the public key, for the auditor\n{}\n",
+        key.fingerprint
+    );
+    let value = serde_json::json!({ "private_key": private, "public_key": public, "fingerprint": key.fingerprint });
+    common.print(&text, &value);
+    Ok(ExitCode::SUCCESS)
 }

@@ -75,7 +75,8 @@ fn text(answer: &Value, results: &[Value], skipped: &[Value]) -> String {
         let _ = writeln!(text, "{settled} of {total} were checked within {WAIT_SECONDS} s; the daemon goes on with the rest");
     }
     if results.is_empty() && skipped.is_empty() {
-        text.push_str("nothing to heal: every connection is ACTIVE\n");
+        let namespace = answer["namespace"].as_str().unwrap_or_default();
+        let _ = writeln!(text, "nothing to heal: the namespace {namespace} has no connection that is not ACTIVE");
     }
     text
 }

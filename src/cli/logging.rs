@@ -16,7 +16,7 @@ pub struct LoggingOptions {
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", global = true)]
     verbose: u8,
     /// What to log: error, warn, info, debug, trace, or a filter such as aam::egress=debug,warn
-    #[arg(long, env = "AAM_LOG", value_name = "FILTER", conflicts_with_all = ["quiet", "verbose"], global = true)]
+    #[arg(long, env = "AAM_LOG", value_name = "FILTER", value_parser = telemetry::check_filter, conflicts_with_all = ["quiet", "verbose"], global = true)]
     log_level: Option<String>,
     /// The form of a line of the log
     #[arg(long, env = "AAM_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]

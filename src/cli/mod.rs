@@ -329,10 +329,17 @@ pub fn main() -> ExitCode {
         Command::Lowcode(command) => lowcode::run(&cli.common, command),
         _ => run_on_thread_pool(cli),
     };
-    result.unwrap_or_else(|error| {
+    let code = result.unwrap_or_else(|error| {
         terminal::print_error(&format!("aam: {}\n", error.message));
         ExitCode::from(error.code)
-    })
+    });
+    match terminal::output_error() {
+        Some(error) => {
+            terminal::print_error(&format!("aam: the output could not be written: {error}; write it to another place\n"));
+            ExitCode::FAILURE
+        }
+        None => code,
+    }
 }
 
 /// In a debug build, family files in the folder `AAM_DRAFT_FAMILIES` replace the built-in ones, so that a family can be

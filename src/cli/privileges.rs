@@ -1,5 +1,6 @@
 //! `aam privileges`: the connections whose credential can do more than read, and what takes the excess away.
 
+use super::query;
 use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions, since, status};
 use crate::clock;
@@ -36,7 +37,7 @@ pub struct PrivilegesOptions {
     #[arg(long)]
     since: Option<String>,
     /// The number of connections at most
-    #[arg(long)]
+    #[arg(long, value_parser = query::limit)]
     limit: Option<usize>,
     /// The same as --format json
     #[arg(long)]
@@ -63,8 +64,11 @@ pub fn run(common: &CommonOptions, options: &PrivilegesOptions) -> CommandResult
     let limit = options.limit.unwrap_or(usize::MAX);
     let text = privileges_text::text(&found, limit, now);
     let Privileges { totals, unknown, mut connections } = found;
+    let truncated = connections.len() > limit;
     connections.truncate(limit);
-    let value = serde_json::json!({ "namespace": namespace, "totals": totals, "unknown": unknown, "connections": connections });
+    let value = serde_json::json!({
+        "namespace": namespace, "totals": totals, "unknown": unknown, "connections": connections, "truncated": truncated,
+    });
     common.with_json(options.json).print(&text, &value);
     Ok(ExitCode::SUCCESS)
 }

@@ -41,12 +41,13 @@ const MAX_SQL_BYTES: u64 = 1 << 20;
 Only views can be read, never changed; docs/sql.md describes them. A daemon may run at the same time.")]
 pub struct QueryOptions {
     /// One SELECT on the views; - reads it from stdin; without one, the views are listed
+    #[arg(allow_hyphen_values = true)]
     sql: Option<String>,
     /// Output format
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = format())]
     format: Format,
     /// The number of rows at most
-    #[arg(long, default_value_t = DEFAULT_LIMIT)]
+    #[arg(long, default_value_t = DEFAULT_LIMIT, value_parser = limit)]
     limit: usize,
     /// The seconds that the query may take
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_SECONDS)]
@@ -54,6 +55,17 @@ pub struct QueryOptions {
     /// The same as --format json
     #[arg(long)]
     json: bool,
+}
+
+/// Parses the value of `--limit`.
+///
+/// # Errors
+/// Returns what to write instead.
+pub fn limit(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(limit) if limit > 0 => Ok(limit),
+        _ => Err("write a whole number from 1, for example --limit 100".to_string()),
+    }
 }
 
 /// The formats of this command, as the format that all commands share.
@@ -74,6 +86,10 @@ pub fn run(common: &CommonOptions, options: &QueryOptions) -> CommandResult {
     };
     let sql = match sql.as_str() {
         "-" => from_stdin()?,
+        // A query may begin with a comment, which looks like an option.
+        option if option.starts_with('-') && !option.contains(char::is_whitespace) => {
+            return Err(CommandError::usage(format!("{option} is not an option of aam query; aam query --help lists them")));
+        }
         sql => sql.to_string(),
     };
     let limits = QueryLimits { rows: options.limit.min(MAX_LIMIT), time: Duration::from_secs(options.timeout) };

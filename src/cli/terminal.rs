@@ -8,17 +8,38 @@ use crate::model::text::{printable, printable_json};
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
 /// The control characters that texts of several lines contain.
 const LINES: [char; 1] = ['\n'];
 
 /// Prints `text`, which ends with a line feed, to stdout.
 pub fn print(text: &str) {
-    // It is not an error if the reader has closed the pipe (`| head`).
     let text = redact::scrub_all(text);
     let text = printable(&text, &LINES);
     let text = if has_colour(&std::io::stdout()) { coloured(&text) } else { text };
-    progress::above_bar(|| drop(std::io::stdout().lock().write_all(text.as_bytes())));
+    write_stdout(&text);
+}
+
+/// Why a text could not be written to stdout.
+static OUTPUT_ERROR: OnceLock<String> = OnceLock::new();
+
+fn write_stdout(text: &str) {
+    let written = progress::above_bar(|| {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    });
+    // It is not an error if the reader has closed the pipe (`| head`).
+    if let Err(error) = written
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        let _ = OUTPUT_ERROR.set(error.to_string());
+    }
+}
+
+/// Why the output of the command is not complete, if it could not be written.
+pub fn output_error() -> Option<&'static str> {
+    OUTPUT_ERROR.get().map(String::as_str)
 }
 
 /// Whether `stream` is a terminal on which colours are wanted; see https://no-color.org.
@@ -84,8 +105,7 @@ pub fn print_line(line: &str) {
 /// Prints a JSON text to stdout.
 pub fn print_json(json: &str) {
     let json = redact::scrub_all(json);
-    let json = printable_json(&json);
-    progress::above_bar(|| drop(std::io::stdout().lock().write_all(json.as_bytes())));
+    write_stdout(&printable_json(&json));
 }
 
 /// Prints `text`, which ends with a line feed, to stderr.

@@ -221,10 +221,7 @@ fn known(common: &CommonOptions, policy: &Policy, namespaces: &[String]) -> BTre
     let mut names: BTreeSet<String> = namespaces.iter().cloned().collect();
     names.extend(policy.api.tokens.iter().flat_map(|token| token.namespaces.iter().cloned()));
     let snapshot = Reader::open(&common.registry).and_then(|reader| reader.snapshot()).ok();
-    if let Some(snapshot) = snapshot {
-        let open = snapshot.connections.values().filter(|known| !snapshot.is_closed(&known.namespace));
-        names.extend(open.map(|known| known.namespace.to_string()));
-    }
+    names.extend(snapshot.map(|snapshot| snapshot.open_namespaces()).unwrap_or_default());
     names
 }
 

@@ -2,7 +2,7 @@
 
 use super::progress::{Progress, Reading};
 use super::{CommandError, CommandResult, CommonOptions};
-use crate::evidence::{self, BundleVerdict, PublicKey, SignedBy};
+use crate::evidence::{self, BundleVerdict, ExpectedHead, PublicKey, SignedBy};
 use crate::model::Digest;
 use crate::model::text::counted;
 use crate::registry::{LedgerHead, Reader, Verdict, VerifyProgress};
@@ -129,8 +129,30 @@ fn bundle(common: &CommonOptions, folder: &Path, options: &VerifyOptions) -> Com
             verdict.problems.join("\n  ")
         )));
     }
+    if let (Some(head), Some(ExpectedHead::Outside { first, last })) = (options.expect, verdict.expected_head) {
+        common.print("", &verdict);
+        return Err(CommandError::new(outside(folder, head, (first, last), &verdict)));
+    }
     common.print(&intact(folder, &verdict, options.expect), &verdict);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says that a head that was kept elsewhere cannot be compared with a bundle, in which nothing is wrong.
+fn outside(folder: &Path, head: LedgerHead, (first, last): (u64, u64), verdict: &BundleVerdict) -> String {
+    let rows = match (first, last) {
+        (0, _) => "has no rows of the ledger".to_string(),
+        (first, last) if first == last => format!("has only row {first} of the ledger"),
+        (first, last) => format!("has the rows {first} to {last} of the ledger"),
+    };
+    format!(
+        "row {} is outside of the period of the bundle {}, which {rows}, so the expected head cannot be compared with it; nothing in the bundle was found to be wrong\n\
+         expect a head that was written from {} until {}, or ask the operator for a bundle of the period in which row {} was written",
+        head.seq,
+        folder.display(),
+        verdict.since,
+        verdict.until,
+        head.seq
+    )
 }
 
 fn intact(folder: &Path, verdict: &BundleVerdict, expected: Option<LedgerHead>) -> String {
@@ -151,8 +173,18 @@ fn intact(folder: &Path, verdict: &BundleVerdict, expected: Option<LedgerHead>) 
         ),
         SignedBy::Unsigned | SignedBy::Invalid => "not signed, so the files say nothing about who wrote them\n".to_string(),
     });
-    if let Some(head) = expected {
-        text.push_str(&format!("row {} has the expected hash\n", head.seq));
+    if let Some(row) = verdict.calls_dropped_by_later_row {
+        text.push_str(&format!(
+            "calls of the period were dropped because of their age before the bundle was written; manifest.json names row {row} of the ledger for it, which is after the rows of the bundle, so this was not verified\n"
+        ));
+    }
+    match (expected, verdict.expected_head) {
+        (Some(head), Some(ExpectedHead::Named)) => text.push_str(&format!(
+            "manifest.json names row {} with the expected hash as the head of the ledger; this row is after the rows of the bundle, so its hash was not computed: expect a head of the period to verify the rows\n",
+            head.seq
+        )),
+        (Some(head), Some(_)) => text.push_str(&format!("row {} has the expected hash\n", head.seq)),
+        _ => {}
     }
     text
 }

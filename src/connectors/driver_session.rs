@@ -4,7 +4,7 @@
 //! plain address resolution. A driver asks for an address and reports how the connection ended; the data itself
 //! does not pass through here.
 
-use crate::egress::{AdmittedConnection, DriverStatement, ServiceRecords, Session, Traffic};
+use crate::egress::{AdmittedConnection, ConnectionTarget, DriverStatement, ServiceRecords, Session, Traffic};
 use crate::memory_budget::AttemptMemory;
 use crate::model::{Class, Failure};
 use futures_util::future::BoxFuture;
@@ -28,6 +28,14 @@ pub trait DriverServer: Display {
     /// The host. An IPv6 address has no brackets here.
     fn host(&self) -> &str;
     fn port(&self) -> u16;
+
+    /// The port of the protocol. Records of calls leave it out.
+    fn default_port(&self) -> u16;
+
+    /// The name of the database; empty if a connection is to the server as a whole.
+    fn database(&self) -> &str {
+        ""
+    }
 }
 
 /// The part of a [`Session`] that a driver uses.
@@ -40,6 +48,21 @@ pub trait DriverSession: Send + Sync {
 
     /// See [`Session::settle`].
     fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>);
+
+    /// See [`Session::settle_connection`].
+    fn settle_connection(
+        &self,
+        wire: &str,
+        target: &ConnectionTarget<'_>,
+        bytes: u64,
+        took: Duration,
+        failure: Option<&Failure>,
+    ) {
+        self.settle(wire, target.host, bytes, took, failure);
+    }
+
+    /// See [`Session::statement_begins`].
+    fn statement_begins(&self, _wire: &str, _target: &ConnectionTarget<'_>, _text: &str) {}
 
     /// See [`Session::statement`].
     fn statement(&self, _statement: &DriverStatement<'_>) {}
@@ -69,6 +92,21 @@ impl DriverSession for Session {
         Session::settle(self, wire, host, bytes, took, failure);
     }
 
+    fn settle_connection(
+        &self,
+        wire: &str,
+        target: &ConnectionTarget<'_>,
+        bytes: u64,
+        took: Duration,
+        failure: Option<&Failure>,
+    ) {
+        Session::settle_connection(self, wire, target, bytes, took, failure);
+    }
+
+    fn statement_begins(&self, wire: &str, target: &ConnectionTarget<'_>, text: &str) {
+        Session::statement_begins(self, wire, target, text);
+    }
+
     fn statement(&self, statement: &DriverStatement<'_>) {
         Session::statement(self, statement);
     }
@@ -86,13 +124,32 @@ impl DriverSession for Session {
     }
 }
 
+/// A [`ConnectionTarget`] that owns its texts.
+#[derive(Clone, Debug)]
+struct OwnedTarget {
+    host: String,
+    port: Option<u16>,
+    database: String,
+}
+
+impl OwnedTarget {
+    fn new(server: &impl DriverServer) -> OwnedTarget {
+        let port = Some(server.port()).filter(|port| *port != server.default_port());
+        OwnedTarget { host: server.host().to_string(), port, database: server.database().to_string() }
+    }
+
+    fn as_target(&self) -> ConnectionTarget<'_> {
+        ConnectionTarget { host: &self.host, port: self.port, database: &self.database }
+    }
+}
+
 /// One admitted connection. When it is dropped, it reports its bytes and its last failure exactly once, even if the attempt
 /// is cancelled during the login.
 pub struct Call {
     session: Arc<dyn DriverSession>,
     admitted: AdmittedConnection,
     wire: &'static str,
-    host: String,
+    target: OwnedTarget,
     started: Instant,
     bytes: Arc<AtomicU64>,
     last: Mutex<Option<Failure>>,
@@ -112,7 +169,7 @@ impl Call {
             session: Arc::clone(session),
             admitted,
             wire: server.protocol(),
-            host: server.host().to_string(),
+            target: OwnedTarget::new(server),
             started: Instant::now(),
             bytes: Arc::new(AtomicU64::new(0)),
             last: Mutex::new(Some(unfinished.clone())),
@@ -158,12 +215,13 @@ impl Call {
         outcome
     }
 
-    /// Begins a statement, which is recorded when the result is dropped. `text` has no values.
+    /// Begins a statement, which is logged now and recorded when the result is dropped. `text` has no values.
     pub fn statement(&self, text: String) -> StatementInFlight {
+        self.session.statement_begins(self.wire, &self.target.as_target(), &text);
         StatementInFlight {
             session: Arc::clone(&self.session),
             wire: self.wire,
-            host: self.host.clone(),
+            target: self.target.clone(),
             text,
             started: Instant::now(),
             bytes: Arc::clone(&self.bytes),
@@ -184,7 +242,7 @@ impl Call {
 pub struct StatementInFlight {
     session: Arc<dyn DriverSession>,
     wire: &'static str,
-    host: String,
+    target: OwnedTarget,
     text: String,
     started: Instant,
     bytes: Arc<AtomicU64>,
@@ -205,7 +263,7 @@ impl Drop for StatementInFlight {
         let bytes = self.bytes.load(Ordering::Relaxed).saturating_sub(self.before);
         self.session.statement(&DriverStatement {
             protocol: self.wire,
-            host: &self.host,
+            target: self.target.as_target(),
             text: &self.text,
             bytes,
             took: self.started.elapsed(),
@@ -217,6 +275,7 @@ impl Drop for StatementInFlight {
 impl Drop for Call {
     fn drop(&mut self) {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.session.settle(self.wire, &self.host, self.bytes.load(Ordering::Relaxed), self.started.elapsed(), last.as_ref());
+        let (target, bytes) = (self.target.as_target(), self.bytes.load(Ordering::Relaxed));
+        self.session.settle_connection(self.wire, &target, bytes, self.started.elapsed(), last.as_ref());
     }
 }

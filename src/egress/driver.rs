@@ -16,12 +16,39 @@ pub struct AdmittedConnection {
     _admission: Option<admission::Admission>,
 }
 
-/// A statement or command that a driver sent over an admitted connection.
+/// The server and the database that a driver connects to, for the log and the record of calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectionTarget<'a> {
+    /// The host. An IPv6 address has no brackets here.
+    pub host: &'a str,
+    /// The port if it is not the default of the protocol.
+    pub port: Option<u16>,
+    /// The name of the database; empty if there is none.
+    pub database: &'a str,
+}
+
+impl ConnectionTarget<'_> {
+    /// Returns the host with the port, if there is one, as a URL writes them.
+    fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
+        match self.port {
+            Some(port) => format!("{host}:{port}"),
+            None => host,
+        }
+    }
+
+    /// Returns the database as the path of a URL.
+    fn path(&self) -> String {
+        if self.database.is_empty() { String::new() } else { format!("/{}", self.database) }
+    }
+}
+
+/// A statement or command that a driver sends over an admitted connection.
 #[derive(Clone, Copy, Debug)]
 pub struct DriverStatement<'a> {
     /// The protocol, for example `postgres`.
     pub protocol: &'a str,
-    pub host: &'a str,
+    pub target: ConnectionTarget<'a>,
     /// The text without values.
     pub text: &'a str,
     /// The bytes in both directions.
@@ -34,7 +61,7 @@ pub struct DriverStatement<'a> {
 /// The rule for files of this machine.
 const FILE_RULE: &str = "files.roots";
 
-/// The rule that allows what a driver of `protocol` does.
+/// The rule that allows what a driver of `protocol` does on its connection.
 fn rule(protocol: &str) -> &'static str {
     match protocol {
         "mongodb" => "commands that only read",
@@ -70,6 +97,8 @@ impl Session {
         };
         self.charge().await?;
         self.counters.call();
+        let authority = ConnectionTarget { host, port: Some(port), database: "" }.authority();
+        log::begun(&self.caller, &log::CallEvent { method: "CONNECT", host: &authority, ..log::CallEvent::default() });
         locked(&self.passes).insert(host.to_string(), (admission.key.clone(), admission.pass));
         // The drivers try only one address. Prefer IPv4, because some networks do not route IPv6.
         match found.iter().find(|ip| ip.is_ipv4()).or(found.first()) {
@@ -92,6 +121,19 @@ impl Session {
 
     /// Reports the outcome of an admitted call to the breaker and the call log. `protocol` is, for example, `postgres`.
     pub fn settle(&self, protocol: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
+        self.settle_connection(protocol, &ConnectionTarget { host, ..ConnectionTarget::default() }, bytes, took, failure);
+    }
+
+    /// As [`Session::settle`], for a connection whose port and database are recorded, too.
+    pub fn settle_connection(
+        &self,
+        protocol: &str,
+        target: &ConnectionTarget<'_>,
+        bytes: u64,
+        took: Duration,
+        failure: Option<&Failure>,
+    ) {
+        let host = target.host;
         let now = self.egress.clock.now();
         let pass = locked(&self.passes).get(host).cloned();
         if let Some((key, pass)) = pass {
@@ -100,12 +142,26 @@ impl Session {
         }
         self.counters.bytes(bytes);
         let error = failure.map(|failure| failure.class.as_str()).unwrap_or_default();
-        let statements = locked(&self.statement_bytes).remove(host).unwrap_or_default();
-        let rule = rule(protocol);
-        let event = log::CallEvent { method: protocol, host, bytes, took, error, rule, ..log::CallEvent::default() };
+        let (authority, rule) = (target.authority(), rule(protocol));
+        let statements = locked(&self.statement_bytes).remove(&authority).unwrap_or_default();
+        let path = self.driver_path(rule, target);
+        let event = log::CallEvent {
+            method: protocol,
+            host: &authority,
+            path: &path,
+            bytes,
+            took,
+            error,
+            rule,
+            ..log::CallEvent::default()
+        };
         log::write(&self.caller, &event);
-        let path = if rule == FILE_RULE { locked(&self.local_path).clone() } else { String::new() };
-        self.record(&log::CallEvent { bytes: bytes.saturating_sub(statements), path: &path, ..event });
+        self.record(&log::CallEvent { bytes: bytes.saturating_sub(statements), ..event });
+    }
+
+    /// The path of what a driver reads: the file of this machine, or the database.
+    fn driver_path(&self, rule: &str, target: &ConnectionTarget<'_>) -> String {
+        if rule == FILE_RULE { locked(&self.local_path).clone() } else { target.path() }
     }
 
     /// Takes one call from the budgets for a local file and logs it.
@@ -118,24 +174,45 @@ impl Session {
         self.charge().await?;
         self.counters.call();
         *locked(&self.local_path) = path.to_string();
-        let event = log::CallEvent { method: "READ FILE", path, rule: FILE_RULE, ..log::CallEvent::default() };
+        let event = log::CallEvent { method: "READ FILE", host: "local", path, rule: FILE_RULE, ..log::CallEvent::default() };
         log::write(&self.caller, &event);
-        self.record(&log::CallEvent { host: "local", ..event });
+        self.record(&event);
         drop(slot);
         Ok(())
     }
 
-    /// Records a statement in the record of the attempt. The statement is part of the connection that was admitted, which is
-    /// counted and logged.
+    /// Writes to the log that a statement is about to be sent.
+    pub fn statement_begins(&self, protocol: &str, target: &ConnectionTarget<'_>, text: &str) {
+        let (authority, path) = (target.authority(), self.driver_path(rule(protocol), target));
+        let event =
+            log::CallEvent { method: protocol, host: &authority, path: &path, statement: text, ..log::CallEvent::default() };
+        log::begun(&self.caller, &event);
+    }
+
+    /// Writes a statement to the log and to the record of the attempt. It is not counted as a call, because it is part of the
+    /// connection that was admitted.
     pub fn statement(&self, statement: &DriverStatement<'_>) {
-        let DriverStatement { protocol, host, text, bytes, took, error } = *statement;
-        *locked(&self.statement_bytes).entry(host.to_string()).or_default() += bytes;
+        let DriverStatement { protocol, target, text, bytes, took, error } = *statement;
+        let authority = target.authority();
+        *locked(&self.statement_bytes).entry(authority.clone()).or_default() += bytes;
+        let path = self.driver_path(rule(protocol), &target);
         let rule = match rule(protocol) {
             "read-only session" => "read-only transaction",
             other => other,
         };
-        let method = protocol;
-        self.record(&log::CallEvent { method, host, bytes, took, error, rule, statement: text, ..log::CallEvent::default() });
+        let event = log::CallEvent {
+            method: protocol,
+            host: &authority,
+            path: &path,
+            bytes,
+            took,
+            error,
+            rule,
+            statement: text,
+            ..log::CallEvent::default()
+        };
+        log::ended(&self.caller, &event);
+        self.record(&event);
     }
 
     /// Adds a call to the record of the attempt, or to that of the calls outside of attempts.
@@ -155,7 +232,7 @@ impl Session {
             target,
             status: Some(event.status).filter(|status| *status != 0),
             sent: event.sent,
-            bytes: event.bytes.saturating_add(event.sent.unwrap_or_default()),
+            bytes: event.bytes,
             ms,
             error: event.error.to_string(),
         };

@@ -1,11 +1,13 @@
-//! The log event for each call, and the counters of a session.
+//! The log events for each call, and the counters of a session.
 //!
-//! An event contains method, host, path, status and size. It never contains a header or a query string. The path is
-//! scrubbed, because some services put keys into paths.
+//! One event is written before a call is sent, and one when it has ended, so that a call is in the log even if the process is
+//! killed while it waits for the response. The events contain method, host, path, statement, status and size. They never
+//! contain a header or a query string. Path and statement are scrubbed, because some services put keys into paths.
 
 use super::Caller;
 use crate::credentials::redact;
 use crate::meters::meters;
+use crate::model::text::printable;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -59,12 +61,13 @@ impl Counters {
 pub struct CallEvent<'a> {
     /// The HTTP method, protocol or operation, for example `GET`, `postgres` or `READ FILE`.
     pub method: &'a str,
+    /// The host, with the port if it is not the one of the scheme or protocol.
     pub host: &'a str,
     /// The path without the query string.
     pub path: &'a str,
     /// The HTTP status, or 0 if there was no response.
     pub status: u16,
-    /// The bytes that were received, or those in both directions.
+    /// The bytes of the response. For the connection of a database, the bytes in both directions.
     pub bytes: u64,
     /// The bytes that were sent, if they are not part of `bytes`.
     pub sent: Option<u64>,
@@ -77,9 +80,37 @@ pub struct CallEvent<'a> {
     pub statement: &'a str,
 }
 
+/// The number of characters of a statement in the log. The record of the attempt has more of it.
+const MAX_STATEMENT_CHARS: usize = 1000;
+
+/// Writes to the log that a call is about to be sent. `aam::begun` has a target of its own, so that a filter can leave it out.
+pub fn begun(caller: &Caller, event: &CallEvent<'_>) {
+    tracing::info!(
+        target: "aam::begun",
+        method = event.method,
+        host = event.host,
+        path = &*redact::scrub_all(event.path),
+        statement = statement(event),
+        connection = %caller.connection,
+        family = &*caller.family,
+        "call begins"
+    );
+}
+
 /// Writes the event to the log, and counts the call.
 pub fn write(caller: &Caller, event: &CallEvent<'_>) {
     meters().call(&caller.family, event.error);
+    ended(caller, event);
+}
+
+/// Returns the statement for the log; `None` leaves the field out.
+fn statement(event: &CallEvent<'_>) -> Option<String> {
+    let text = redact::shortened(event.statement, MAX_STATEMENT_CHARS);
+    (!text.is_empty()).then(|| printable(&text, &[]).into_owned())
+}
+
+/// Writes the event to the log without counting a call. It is for a statement on a connection that is counted itself.
+pub fn ended(caller: &Caller, event: &CallEvent<'_>) {
     let ms = u64::try_from(event.took.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
         target: "aam::egress",
@@ -92,6 +123,7 @@ pub fn write(caller: &Caller, event: &CallEvent<'_>) {
         connection = %caller.connection,
         family = &*caller.family,
         error = event.error,
+        statement = statement(event),
         "call"
     );
 }

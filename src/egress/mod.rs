@@ -47,7 +47,7 @@ mod webhook;
 
 pub use crate::model::PlannedCall;
 pub use body::{excerpt, is_too_long};
-pub use driver::{AdmittedConnection, DriverStatement};
+pub use driver::{AdmittedConnection, ConnectionTarget, DriverStatement};
 pub use log::Traffic;
 pub use method::Method;
 pub use post::encode_form;

@@ -115,24 +115,53 @@ fn apply(rule: &PostRule, request: &HttpRequest) -> Result<Permit, String> {
         (Some(media), [_, ..]) => return Err(format!("the entry requires the content type {media}")),
         (other, _) => other,
     };
-    let statement = match &rule.body {
-        BodyRule::Json(shape) => statement(shape, &body).unwrap_or_default(),
-        BodyRule::None | BodyRule::Null | BodyRule::Form(_) => String::new(),
-    };
+    let statement = statement(rule, &body).or_else(|| action(rule, &body, &pairs)).unwrap_or_default();
     Ok(Permit { body, content_type, idempotent: rule.idempotent, rule: String::new(), statement })
 }
 
-/// The keys of JSON bodies that hold a statement.
-const STATEMENT_KEYS: [&str; 4] = ["statement", "Sql", "sql", "query"];
+/// The keys of bodies that hold a statement: `q` is that of SuiteQL, `Sql` that of the Redshift Data API.
+const STATEMENT_KEYS: [&str; 6] = ["statement", "Sql", "sql", "query", "q", "soql"];
+/// The keys of forms, queries and JSON bodies that name the operation, where all operations have one address: `Action` in the
+/// query protocol of AWS, `method` in JSON-RPC.
+const ACTION_KEYS: [&str; 5] = ["Action", "action", "method", "operation", "operationName"];
+/// The headers that name the operation: the JSON protocol of AWS, and SOAP.
+const ACTION_HEADERS: [&str; 2] = ["x-amz-target", "soapaction"];
 
-/// Returns the statement of a body that a rule with `shape` allows. A text that the rule does not fix is a value.
-fn statement(shape: &Shape, body: &[u8]) -> Option<String> {
-    let fixed = |key: &&str| matches!(shape.get(*key), Some(Allowed::Is(_) | Allowed::OneOf(_) | Allowed::Sql(_)));
-    let key = STATEMENT_KEYS.into_iter().find(fixed)?;
-    let value: Value = serde_json::from_slice(body).ok()?;
-    let text = value.get(key)?.as_str()?;
+/// Whether `shape` fixes the text of `key`. A text that a rule does not fix is a value.
+fn is_fixed(shape: &Shape, key: &str) -> bool {
+    matches!(shape.get(key), Some(Allowed::Is(_) | Allowed::OneOf(_) | Allowed::Sql(_)))
+}
+
+/// Returns the text of `key` in a body that `rule` allows, if the rule fixes it.
+fn fixed_text(rule: &BodyRule, body: &[u8], key: &str) -> Option<String> {
+    match rule {
+        BodyRule::Json(shape) if is_fixed(shape, key) => {
+            let value: Value = serde_json::from_slice(body).ok()?;
+            Some(value.get(key)?.as_str()?.to_string())
+        }
+        BodyRule::Form(shape) if is_fixed(shape, key) => {
+            url::form_urlencoded::parse(body).find(|(name, _)| name == key).map(|(_, value)| value.into_owned())
+        }
+        BodyRule::None | BodyRule::Null | BodyRule::Form(_) | BodyRule::Json(_) => None,
+    }
+}
+
+/// Returns the statement of a body that `rule` allows, without its values.
+fn statement(rule: &PostRule, body: &[u8]) -> Option<String> {
+    let text = STATEMENT_KEYS.into_iter().find_map(|key| fixed_text(&rule.body, body, key))?;
     let language = if text.trim_start().starts_with(['{', 'q']) { Language::GraphQl } else { Language::Sql };
-    Some(without_values(text, language))
+    Some(without_values(&text, language))
+}
+
+/// Returns the name of the operation that `rule` allows: from a header, the body, or the query of the URL.
+fn action(rule: &PostRule, body: &[u8], query: &[(String, String)]) -> Option<String> {
+    let in_header = || ACTION_HEADERS.into_iter().find_map(|name| rule.headers.get(name).cloned());
+    let in_body = || ACTION_KEYS.into_iter().find_map(|key| fixed_text(&rule.body, body, key));
+    let in_query = || {
+        let fixed = |(name, _): &&(String, String)| ACTION_KEYS.contains(&name.as_str()) && is_fixed(&rule.query, name);
+        query.iter().find(fixed).map(|(_, value)| value.clone())
+    };
+    in_header().or_else(in_body).or_else(in_query)
 }
 
 fn header_values<'a>(request: &'a HttpRequest, name: &'a str) -> impl Iterator<Item = &'a Secret> {
@@ -280,6 +309,29 @@ mod tests {
     }
 
     use super::*;
+    use serde_json::json;
+
+    fn recorded(rule: Value, query: &str, body: &str) -> String {
+        let rule: PostRule = serde_json::from_value(rule).unwrap();
+        let pairs = pairs(query, "query").unwrap();
+        statement(&rule, body.as_bytes()).or_else(|| action(&rule, body.as_bytes(), &pairs)).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_statement_or_the_operation_of_a_post_is_recorded_without_values() {
+        let rule = |headers: Value, query: Value, body: Value| json!({"url": "https://a.example/", "why": "reads", "headers": headers, "query": query, "body": body});
+        let netsuite = rule(json!({}), json!({}), json!({"json": {"q": {"one_of": ["SELECT 'x' AS ok FROM DUAL"]}}}));
+        assert_eq!(recorded(netsuite, "", r#"{"q":"SELECT 'x' AS ok FROM DUAL"}"#), "SELECT ? AS ok FROM DUAL");
+        let target = json!({"x-amz-target": "AWSOrganizationsV20161128.ListAccounts"});
+        let aws = rule(target, json!({}), json!({"json": {"NextToken": "any"}}));
+        assert_eq!(recorded(aws, "", r#"{"NextToken":"secret"}"#), "AWSOrganizationsV20161128.ListAccounts");
+        let form = rule(json!({}), json!({}), json!({"form": {"Action": {"is": "GetCallerIdentity"}, "Token": "any"}}));
+        assert_eq!(recorded(form, "", "Token=secret&Action=GetCallerIdentity"), "GetCallerIdentity");
+        let in_query = rule(json!({}), json!({"Action": {"one_of": ["List", "Get"]}}), json!("none"));
+        assert_eq!(recorded(in_query, "Action=List", ""), "List");
+        let open = rule(json!({}), json!({"action": "any"}), json!({"json": {"q": "any", "method": "any"}}));
+        assert_eq!(recorded(open, "action=secret", r#"{"q":"secret","method":"secret"}"#), "", "values are not recorded");
+    }
 
     #[test]
     fn an_identifier_cannot_end_early_and_add_sql() {

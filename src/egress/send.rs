@@ -9,7 +9,7 @@ use super::webhook::{self, WebhookPost};
 use super::{HttpRequest, HttpResponse, Method, Session, WaitRequest, guard, log, post, redirect, retry};
 use crate::credentials::signer::UnsignedRequest;
 use crate::memory_budget::Reservation;
-use crate::model::{Class, Failure};
+use crate::model::{CallPurpose, Class, Failure};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -316,7 +316,13 @@ impl<'a> CallInFlight<'a> {
         session.counters.call();
         let (started, timeout) = (Instant::now(), response_timeout(session));
         let deadline = tokio::time::Instant::from_std(started) + timeout;
-        CallInFlight { session, admission, judged, url, started, timeout, deadline, head_received: false, ended: false }
+        let call =
+            CallInFlight { session, admission, judged, url, started, timeout, deadline, head_received: false, ended: false };
+        let (host, method, path, statement) = (call.host_and_port(), judged.method.as_str(), url.path(), &*judged.statement);
+        let path = if session.caller.purpose == CallPurpose::Webhook { "" } else { path };
+        let event = log::CallEvent { method, host: &host, path, statement, ..log::CallEvent::default() };
+        log::begun(&session.caller, &event);
+        call
     }
 
     fn host(&self) -> &str {
@@ -338,10 +344,10 @@ impl<'a> CallInFlight<'a> {
         self.session.counters.bytes(bytes);
         let (method, path, took) = (self.judged.method.as_str(), self.url.path(), self.started.elapsed());
         let (rule, statement, sent) = (self.judged.rule.as_str(), self.judged.statement.as_str(), self.judged.body.len() as u64);
-        let host = self.host();
+        let host = &self.host_and_port();
         let event = log::CallEvent { method, host, path, status, bytes, sent: Some(sent), took, error, rule, statement };
         log::write(&self.session.caller, &event);
-        self.session.record(&log::CallEvent { host: &self.host_and_port(), ..event });
+        self.session.record(&event);
     }
 
     fn without_response(&mut self, error: &NoResponse) -> Try {

@@ -1,17 +1,16 @@
 //! Writes a bundle from the registry.
 
+use super::folder::BundleFolder;
 use super::summary::{self, SummaryInput};
 use super::{
-    ATTEMPTS, BundleKey, CALLS, ChainBody, FORMAT, HeadBody, INTENTS, LEDGER, MANIFEST, Manifest, POLICIES, PRIVILEGES,
-    PUBLIC_KEY, SIGNATURE, SUMMARY, SUMS,
+    ATTEMPTS, BundleKey, CALLS, ChainBody, DroppedBody, FORMAT, HeadBody, INTENTS, LEDGER, MANIFEST, Manifest, PRIVILEGES,
+    PUBLIC_KEY, SUMMARY,
 };
+use crate::model::ledger::Fact;
 use crate::model::{ConnectionId, Digest, Intent, StepReport, Timestamp};
 use crate::registry::{CallBatch, LedgerHead, LedgerLine, Reader, RegistryError};
+use crate::snapshot::Snapshot;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The period of a bundle: from `since` until before `until`.
@@ -21,6 +20,32 @@ pub struct BundlePeriod {
     pub until: Timestamp,
     /// When the bundle is written.
     pub now: Timestamp,
+}
+
+impl BundlePeriod {
+    /// Creates the period from `since` until before `until`, or until `now` if that is earlier.
+    ///
+    /// # Errors
+    /// Returns a message if no instant of the period has passed.
+    pub fn new(since: Timestamp, until: Option<Timestamp>, now: Timestamp) -> Result<BundlePeriod, String> {
+        // What is recorded in this millisecond is part of the period.
+        let end = Timestamp(now.0.saturating_add(1));
+        if since >= end {
+            return Err(format!(
+                "the period begins in the future: --since is {}, and it is {} now",
+                since.rfc3339(),
+                now.rfc3339()
+            ));
+        }
+        match until {
+            Some(until) if until <= since => Err(format!(
+                "the period ends before it begins: --until is {}, which is not after --since, {}",
+                until.rfc3339(),
+                since.rfc3339()
+            )),
+            until => Ok(BundlePeriod { since, until: until.map_or(end, |until| until.min(end)), now }),
+        }
+    }
 }
 
 /// What was written.
@@ -40,16 +65,27 @@ pub struct BundleWritten {
 /// Returns a message if the registry cannot be read, or if `out` is not empty or cannot be written.
 pub fn write(reader: &Reader, period: BundlePeriod, out: &Path, key: Option<&BundleKey>) -> Result<BundleWritten, String> {
     let mut folder = BundleFolder::create(out)?;
+    for name in [LEDGER, CALLS, INTENTS, ATTEMPTS, PRIVILEGES] {
+        folder.touch(name)?;
+    }
     let head = reader.head().map_err(text)?;
-    let snapshot = reader.snapshot_at(Timestamp(period.until.0 - 1)).map_err(text)?;
+    let head_at = reader.entry_at(head.seq).map_err(text)?;
+    let snapshot = reader.snapshot_at(Timestamp(period.until.0.saturating_sub(1))).map_err(text)?;
     let mut summary = SummaryInput::new(&snapshot, period);
-    write_policy_at_start(reader, period, &mut folder, &mut summary)?;
-    write_intents_at_start(reader, period, &mut folder)?;
-    let ledger = write_ledger(reader, period, &mut folder, &mut summary)?;
+    write_start(reader, period, &mut folder, &mut summary)?;
+    let ledger = write_ledger(reader, period, head, &mut folder, &mut summary)?;
     let calls = write_calls(reader, period, &mut folder, &mut summary)?;
+    // Calls may be dropped while the bundle is written, so this is read after them.
+    let calls_dropped = calls_dropped(reader, period)?;
     for (id, known) in &snapshot.connections {
         let intent = reader.body(known.document).map_err(text)?.and_then(|body| serde_json::from_str::<Intent>(&body).ok());
         summary.describe(*id, known, intent.as_ref());
+    }
+    summary.dropped = calls_dropped.clone();
+    summary.signed_by = key.map(|key| key.public.fingerprint());
+    folder.write(SUMMARY, summary::text(&summary, head).as_bytes())?;
+    if let Some(key) = key {
+        folder.write(PUBLIC_KEY, key.public.to_pem().as_bytes())?;
     }
     let manifest = Manifest {
         format: FORMAT.to_string(),
@@ -57,18 +93,15 @@ pub fn write(reader: &Reader, period: BundlePeriod, out: &Path, key: Option<&Bun
         created_at: period.now.rfc3339(),
         since: period.since.rfc3339(),
         until: period.until.rfc3339(),
-        head: HeadBody { seq: head.seq, hash: head.hash },
+        head: HeadBody { seq: head.seq, hash: head.hash, at: head_at.map(Timestamp::rfc3339) },
         ledger,
         calls,
         calls_dropped_up_to: reader.calls_dropped_up_to().map_err(text)?,
+        calls_dropped,
+        files: folder.complete()?,
     };
     let text_of = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n";
     folder.write(MANIFEST, text_of.as_bytes())?;
-    summary.signed_by = key.map(|key| key.public.fingerprint());
-    folder.write(SUMMARY, summary::text(&summary, head).as_bytes())?;
-    if let Some(key) = key {
-        folder.write(PUBLIC_KEY, key.public.to_pem().as_bytes())?;
-    }
     let files = folder.finish(key)?;
     Ok(BundleWritten {
         files,
@@ -83,25 +116,19 @@ fn text(error: RegistryError) -> String {
     error.to_string()
 }
 
-/// The policy that was in force when the period began.
-fn write_policy_at_start(
+/// What was in force when the period began: the policy, the intents and the verdicts of privilege.
+fn write_start(
     reader: &Reader,
     period: BundlePeriod,
     folder: &mut BundleFolder<'_>,
     summary: &mut SummaryInput,
 ) -> Result<(), String> {
-    let before = reader.snapshot_at(Timestamp(period.since.0 - 1)).map_err(text)?;
+    let before = reader.snapshot_at(Timestamp(period.since.0.saturating_sub(1))).map_err(text)?;
     if let Some((digest, seq)) = before.policy {
         let body = reader.body(seq).map_err(text)?.unwrap_or_default();
         folder.policy(digest, &body)?;
         summary.policies.push((digest, before.policy_at));
     }
-    Ok(())
-}
-
-/// The intents that were in force when the period began.
-fn write_intents_at_start(reader: &Reader, period: BundlePeriod, folder: &mut BundleFolder<'_>) -> Result<(), String> {
-    let before = reader.snapshot_at(Timestamp(period.since.0 - 1)).map_err(text)?;
     for (id, known) in before.connections.iter().filter(|(_, known)| known.retired.is_none()) {
         let body = reader.body(known.document).map_err(text)?.unwrap_or_default();
         let document: Value = serde_json::from_str(&body).unwrap_or_default();
@@ -110,21 +137,69 @@ fn write_intents_at_start(reader: &Reader, period: BundlePeriod, folder: &mut Bu
             &json!({ "in_force_at_start": true, "seq": known.document, "connection_id": id, "namespace": known.namespace, "document": document }),
         )?;
     }
+    write_verdicts_at_start(reader, &before, folder, summary)
+}
+
+/// The verdicts of privilege of the connections that were desired when the period began. A credential that could write then
+/// may be used all the time without another verdict.
+fn write_verdicts_at_start(
+    reader: &Reader,
+    before: &Snapshot,
+    folder: &mut BundleFolder<'_>,
+    summary: &mut SummaryInput,
+) -> Result<(), String> {
+    for (id, known) in before.connections.iter().filter(|(_, known)| known.retired.is_none()) {
+        // The latest attempt may have ended before it asked the source.
+        for attempt in [&known.last, &known.conclusive, &known.proven].into_iter().flatten() {
+            let body = reader.body(attempt.seq).map_err(text)?.unwrap_or_default();
+            let verdicts = privileges(&serde_json::from_str(&body).unwrap_or_default());
+            if verdicts.is_empty() {
+                continue;
+            }
+            for (resource, privilege) in &verdicts {
+                let verdict = json!({ "in_force_at_start": true, "seq": attempt.seq, "at": attempt.at.rfc3339(), "connection_id": id,
+                    "namespace": known.namespace, "resource_id": resource, "privilege": privilege });
+                folder.line(PRIVILEGES, &verdict)?;
+            }
+            summary.privileges(*id, attempt.at, &verdicts);
+            break;
+        }
+    }
     Ok(())
+}
+
+/// The last entry since the start of the period that dropped calls. Entries before it cannot have dropped calls of the period.
+fn calls_dropped(reader: &Reader, period: BundlePeriod) -> Result<Option<DroppedBody>, String> {
+    let mut last = None;
+    reader
+        .ledger_lines(period.since, Timestamp(i64::MAX), |line| {
+            if line.kind == "calls_dropped"
+                && let Ok(Fact::CallsDropped { calls, before }) = Fact::read(&line.kind, &line.facts)
+            {
+                last = Some(DroppedBody { seq: line.seq, batch: calls.batch, hash: calls.hash, before: before.rfc3339() });
+            }
+            true
+        })
+        .map_err(text)?;
+    Ok(last)
 }
 
 /// The rows of the ledger, and what they say in files of their own.
 fn write_ledger(
     reader: &Reader,
     period: BundlePeriod,
+    head: LedgerHead,
     folder: &mut BundleFolder<'_>,
     summary: &mut SummaryInput,
 ) -> Result<ChainBody, String> {
-    folder.touch(LEDGER)?;
     let mut chain: Option<ChainBody> = None;
     let mut failed = Ok(());
     reader
         .ledger_lines(period.since, period.until, |line| {
+            // What was appended after the head was read is not part of the bundle.
+            if line.seq > head.seq {
+                return false;
+            }
             chain.get_or_insert_with(|| ChainBody::new(line.prev)).add(line.seq, line.hash);
             failed = write_line(&line, folder, summary);
             failed.is_ok()
@@ -162,8 +237,12 @@ fn write_line(line: &LedgerLine, folder: &mut BundleFolder<'_>, summary: &mut Su
             let steps = body();
             let connection = line.connection.as_deref().and_then(|id| ConnectionId::parse(id).ok());
             summary.attempt(connection, facts.get("class").is_none_or(Value::is_null));
-            for (resource, privilege) in privileges(&steps) {
-                summary.privilege(connection, &resource, &privilege);
+            summary.named_batches.extend(facts.pointer("/calls/batch").and_then(Value::as_u64));
+            let verdicts = privileges(&steps);
+            if let Some(id) = connection {
+                summary.privileges(id, at, &verdicts);
+            }
+            for (resource, privilege) in &verdicts {
                 let verdict = json!({ "seq": line.seq, "at": at.rfc3339(), "connection_id": line.connection, "namespace": line.namespace,
                     "resource_id": resource, "privilege": privilege });
                 folder.line(PRIVILEGES, &verdict)?;
@@ -195,7 +274,6 @@ fn write_calls(
     folder: &mut BundleFolder<'_>,
     summary: &mut SummaryInput,
 ) -> Result<ChainBody, String> {
-    folder.touch(CALLS)?;
     let mut chain: Option<ChainBody> = None;
     let mut failed = Ok(());
     reader
@@ -210,86 +288,22 @@ fn write_calls(
     Ok(chain.unwrap_or(ChainBody::new(Digest::default())))
 }
 
-/// The folder of a bundle that is being written.
-struct BundleFolder<'a> {
-    path: &'a Path,
-    open: BTreeMap<String, BufWriter<File>>,
-    /// The files that are complete.
-    written: Vec<String>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl BundleFolder<'_> {
-    fn create(path: &Path) -> Result<BundleFolder<'_>, String> {
-        let failed = |error: std::io::Error| format!("could not create the folder {}: {error}", path.display());
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        if std::fs::read_dir(path).map_err(failed)?.next().is_some() {
-            return Err(format!("the folder {} is not empty; name a new folder after --out", path.display()));
-        }
-        Ok(BundleFolder { path, open: BTreeMap::new(), written: Vec::new() })
-    }
-
-    fn new_file(&self, name: &str) -> Result<File, String> {
-        let path = self.path.join(name);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        file.map_err(|error| format!("could not write {}: {error}", path.display()))
-    }
-
-    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), String> {
-        let written = self.new_file(name)?.write_all(bytes);
-        written.map_err(|error| format!("could not write {}: {error}", self.path.join(name).display()))?;
-        self.written.push(name.to_string());
-        Ok(())
-    }
-
-    /// Creates a file that has no lines yet.
-    fn touch(&mut self, name: &str) -> Result<&mut BufWriter<File>, String> {
-        if !self.open.contains_key(name) {
-            let file = BufWriter::new(self.new_file(name)?);
-            self.open.insert(name.to_string(), file);
-        }
-        self.open.get_mut(name).ok_or_else(|| format!("could not open {name}"))
-    }
-
-    fn line(&mut self, name: &str, value: &Value) -> Result<(), String> {
-        let line = writeln!(self.touch(name)?, "{value}");
-        line.map_err(|error| format!("could not write {}: {error}", self.path.join(name).display()))
-    }
-
-    /// Writes a version of the policy, once.
-    fn policy(&mut self, digest: Digest, policy: &str) -> Result<(), String> {
-        let name = format!("{POLICIES}/{digest}.yaml");
-        if self.written.contains(&name) {
-            return Ok(());
-        }
-        let folder = self.path.join(POLICIES);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|error| format!("could not create the folder {}: {error}", folder.display()))?;
-        self.write(&name, policy.as_bytes())
-    }
-
-    /// Writes the checksums of all files and their signature. Returns the number of files with checksums.
-    fn finish(mut self, key: Option<&BundleKey>) -> Result<usize, String> {
-        for (name, file) in std::mem::take(&mut self.open) {
-            let path = self.path.join(&name);
-            file.into_inner().map_err(|error| format!("could not write {}: {error}", path.display()))?;
-            self.written.push(name);
-        }
-        self.written.sort();
-        let mut sums = String::new();
-        for name in &self.written {
-            let path = self.path.join(name);
-            let digest = super::check::digest(&path).map_err(|error| format!("could not read {}: {error}", path.display()))?;
-            sums.push_str(&format!("{digest}  {name}\n"));
-        }
-        let files = self.written.len();
-        self.write(SUMS, sums.as_bytes())?;
-        if let Some(key) = key {
-            let signature = key.sign(sums.as_bytes())?;
-            self.write(SIGNATURE, &signature)?;
-        }
-        Ok(files)
+    #[test]
+    fn a_period_begins_in_the_past_and_ends_after_its_beginning() {
+        let new = |since, until: Option<i64>| BundlePeriod::new(Timestamp(since), until.map(Timestamp), Timestamp(1000));
+        let end = |since, until| new(since, until).map(|period| period.until);
+        assert_eq!(end(1, None), Ok(Timestamp(1001)));
+        assert_eq!(end(1000, None), Ok(Timestamp(1001)));
+        assert_eq!(end(1, Some(500)), Ok(Timestamp(500)));
+        assert_eq!(end(1, Some(5000)), Ok(Timestamp(1001)));
+        let future = new(1001, None).expect_err("in the future");
+        assert!(future.contains("begins in the future: --since is 1970-01-01T00:00:01.001Z"), "{future}");
+        assert!(new(5000, Some(6000)).expect_err("in the future").contains("begins in the future"));
+        let backwards = new(500, Some(500)).expect_err("empty");
+        assert!(backwards.contains("--until is 1970-01-01T00:00:00.500Z, which is not after --since"), "{backwards}");
     }
 }

@@ -1,19 +1,14 @@
 //! Verifies a bundle. Nothing but the folder is needed: no registry, no policy and no daemon.
 
-use super::{CALLS, ChainBody, FORMAT, LEDGER, MANIFEST, Manifest, POLICIES, PUBLIC_KEY, PublicKey, SIGNATURE, SUMS};
-use crate::model::Digest;
-use crate::operator_file;
-use crate::registry::{CallBatch, LedgerHead, LedgerLine};
+use super::chains::{BundleChains, ExpectedHead};
+use super::files::{self, BundleFiles};
+use super::{FORMAT, PUBLIC_KEY, PublicKey, SIGNATURE, SUMS};
+use crate::registry::LedgerHead;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// The maximum size of the list of checksums, of the manifest and of a key, in bytes.
-const MAX_LIST_BYTES: u64 = 64 << 20;
-const CHUNK_BYTES: usize = 64 << 10;
+/// The number of problems that are listed. The others are only counted.
+const MAX_PROBLEMS: usize = 100;
 
 /// What verifying a bundle found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -24,6 +19,10 @@ pub struct BundleVerdict {
     pub ledger_rows: u64,
     pub call_batches: u64,
     pub signature: SignedBy,
+    /// What the bundle says about the expected head. `None` if no head is expected, or if the bundle has no usable manifest.
+    pub expected_head: Option<ExpectedHead>,
+    /// A row after those of the bundle that dropped calls of the period because of their age. Only the manifest names it.
+    pub calls_dropped_by_later_row: Option<u64>,
     /// What is wrong, one sentence each. Empty if the bundle is intact.
     pub problems: Vec<String>,
 }
@@ -48,138 +47,62 @@ pub enum SignedBy {
 /// # Errors
 /// Returns a message if the folder is not a bundle or cannot be read.
 pub fn verify(folder: &Path, key: Option<&PublicKey>, expected: Option<LedgerHead>) -> Result<BundleVerdict, String> {
-    let sums = read(folder, SUMS)
+    let sums = files::read(folder, SUMS)
         .map_err(|error| format!("{} is not a bundle of evidence: {SUMS} could not be read: {error}", folder.display()))?;
     let mut verdict = BundleVerdict::default();
-    let changed = check_files(folder, &sums, &mut verdict)?;
+    check_content(folder, &sums, expected, &mut verdict)?;
     verdict.signature = check_signature(folder, &sums, key, &mut verdict.problems);
-    if changed.contains(MANIFEST) {
-        return Ok(verdict);
-    }
-    let manifest: Manifest = match read(folder, MANIFEST).map(|text| serde_json::from_slice(&text)) {
-        Ok(Ok(manifest)) => manifest,
-        Ok(Err(error)) => {
-            verdict.problems.push(format!("{MANIFEST} is not valid: {error}"));
-            return Ok(verdict);
-        }
-        Err(_) => return Ok(verdict),
-    };
-    if manifest.format != FORMAT {
-        verdict.problems.push(format!("the format {:?} is not {FORMAT}; verify it with the AAM that wrote it", manifest.format));
-        return Ok(verdict);
-    }
-    (verdict.since, verdict.until) = (manifest.since.clone(), manifest.until.clone());
-    check_policies(folder, &mut verdict.problems);
-    let mut hashes = BTreeMap::new();
-    let ledger = check_chain(folder, LEDGER, &manifest.ledger, &mut verdict.problems, |line: &LedgerLine, prev: &Digest| {
-        hashes.insert(line.seq, line.hash);
-        Link { number: line.seq, named: line.hash, computed: line.computed_hash(prev) }
-    })?;
-    let calls = check_chain(folder, CALLS, &manifest.calls, &mut verdict.problems, |batch: &CallBatch, prev: &Digest| Link {
-        number: batch.batch,
-        named: batch.hash,
-        computed: batch.computed_hash(prev),
-    })?;
-    (verdict.ledger_rows, verdict.call_batches) = (ledger, calls);
-    hashes.insert(manifest.head.seq, manifest.head.hash);
-    if let Some(head) = expected {
-        match hashes.get(&head.seq) {
-            Some(hash) if *hash == head.hash => {}
-            Some(_) => {
-                verdict.problems.push(format!("row {} of the ledger does not have the expected hash {}", head.seq, head.hash))
-            }
-            None => verdict
-                .problems
-                .push(format!("row {} of the ledger is not in this bundle, so its hash cannot be compared", head.seq)),
-        }
+    if verdict.problems.len() > MAX_PROBLEMS {
+        let more = verdict.problems.len() - MAX_PROBLEMS;
+        // The signature is the last problem, and it is always listed.
+        verdict.problems.drain(MAX_PROBLEMS - 1..verdict.problems.len() - 1);
+        verdict.problems.push(format!("and {more} more"));
     }
     Ok(verdict)
 }
 
-fn read(folder: &Path, name: &str) -> std::io::Result<Vec<u8>> {
-    operator_file::read(&folder.join(name), MAX_LIST_BYTES)
-}
-
-/// Computes the SHA-256 of a regular file.
-pub(super) fn digest(path: &Path) -> std::io::Result<Digest> {
-    if !std::fs::symlink_metadata(path)?.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
+/// Verifies everything but the signature.
+fn check_content(folder: &Path, sums: &[u8], expected: Option<LedgerHead>, verdict: &mut BundleVerdict) -> Result<(), String> {
+    let problems = &mut verdict.problems;
+    let mut files = BundleFiles::list(folder, sums, problems)?;
+    verdict.files = files.count();
+    let manifest = files.manifest(folder, problems);
+    if let Some(manifest) = manifest.as_ref().filter(|manifest| manifest.format != FORMAT) {
+        problems.push(format!("the format {:?} is not {FORMAT}; verify it with the AAM that wrote it", manifest.format));
+        return Ok(());
     }
-    let (mut file, mut context) = (File::open(path)?, ring::digest::Context::new(&ring::digest::SHA256));
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        match file.read(&mut chunk)? {
-            0 => break,
-            length => context.update(chunk.get(..length).unwrap_or_default()),
+    files.check(folder, manifest.as_ref(), problems);
+    files.check_policies(problems);
+    let Some(manifest) = manifest else { return Ok(()) };
+    (verdict.since, verdict.until) = (manifest.since.clone(), manifest.until.clone());
+    let chains = BundleChains::check(folder, &manifest, &files, problems);
+    verdict.ledger_rows = chains.ledger.map_or(0, |chain| chain.count);
+    verdict.call_batches = chains.calls.map_or(0, |chain| chain.count);
+    verdict.calls_dropped_by_later_row = chains.dropped_by_later_row;
+    if let Some(head) = expected {
+        let found = chains.compare(head, &manifest);
+        if found == ExpectedHead::Differs {
+            problems.push(format!("row {} of the ledger does not have the expected hash {}", head.seq, head.hash));
         }
-    }
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    Ok(Digest(out))
-}
-
-/// Compares all files with the checksums. Returns the names of those that do not match.
-fn check_files(folder: &Path, sums: &[u8], verdict: &mut BundleVerdict) -> Result<BTreeSet<String>, String> {
-    let mut listed: BTreeMap<String, Digest> = BTreeMap::new();
-    for line in String::from_utf8_lossy(sums).lines() {
-        match line.split_once("  ").and_then(|(digest, name)| Some((Digest::parse(digest)?, name))) {
-            Some((digest, name)) => drop(listed.insert(name.to_string(), digest)),
-            None => verdict.problems.push(format!("{SUMS} has a line that is not a checksum: {line:?}")),
-        }
-    }
-    let mut found = BTreeSet::new();
-    list(folder, PathBuf::new(), &mut found)?;
-    let mut wrong = BTreeSet::new();
-    for (name, expected) in &listed {
-        if !found.remove(name) {
-            verdict.problems.push(format!("{name} is missing"));
-            wrong.insert(name.clone());
-            continue;
-        }
-        match digest(&folder.join(name)) {
-            Ok(digest) if digest == *expected => {}
-            Ok(_) => {
-                verdict.problems.push(format!("{name} was changed: its SHA-256 is not the one in {SUMS}"));
-                wrong.insert(name.clone());
-            }
-            Err(error) => {
-                verdict.problems.push(format!("{name} could not be read: {error}"));
-                wrong.insert(name.clone());
-            }
-        }
-    }
-    found.retain(|name| name != SUMS && name != SIGNATURE);
-    verdict.problems.extend(found.iter().map(|name| format!("{name} was added: {SUMS} does not list it")));
-    verdict.files = listed.len();
-    Ok(wrong)
-}
-
-/// Lists the files below `folder`, with `/` between the parts of their names.
-fn list(folder: &Path, below: PathBuf, found: &mut BTreeSet<String>) -> Result<(), String> {
-    let path = folder.join(&below);
-    let failed = |error: std::io::Error| format!("could not read {}: {error}", path.display());
-    for entry in std::fs::read_dir(&path).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = below.join(entry.file_name());
-        if entry.file_type().map_err(failed)?.is_dir() {
-            list(folder, name, found)?;
-        } else {
-            found.insert(name.to_string_lossy().into_owned());
-        }
+        verdict.expected_head = Some(found);
     }
     Ok(())
 }
 
 fn check_signature(folder: &Path, sums: &[u8], key: Option<&PublicKey>, problems: &mut Vec<String>) -> SignedBy {
-    let signature = match read(folder, SIGNATURE) {
+    let signature = match files::read(folder, SIGNATURE) {
         Ok(signature) => signature,
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            problems.push(format!("{SIGNATURE} could not be read: {error}"));
+            return SignedBy::Invalid;
+        }
         Err(_) if key.is_some() => {
             problems.push(format!("{SIGNATURE} is missing: the bundle is not signed, and a key was given with --key"));
             return SignedBy::Unsigned;
         }
         Err(_) => return SignedBy::Unsigned,
     };
-    let own = read(folder, PUBLIC_KEY).ok().and_then(|text| PublicKey::parse(&String::from_utf8_lossy(&text)));
+    let own = files::read(folder, PUBLIC_KEY).ok().and_then(|text| PublicKey::parse(&String::from_utf8_lossy(&text)));
     match (key, own) {
         (Some(key), _) if key.verify(sums, &signature) => SignedBy::ExpectedKey(key.fingerprint()),
         (Some(key), own) => {
@@ -193,58 +116,4 @@ fn check_signature(folder: &Path, sums: &[u8], key: Option<&PublicKey>, problems
             SignedBy::Invalid
         }
     }
-}
-
-/// The names of the policies are the SHA-256 of their texts, which the ledger and the attempts name.
-fn check_policies(folder: &Path, problems: &mut Vec<String>) {
-    let Ok(files) = std::fs::read_dir(folder.join(POLICIES)) else { return };
-    for file in files.flatten() {
-        let named = file.path().file_stem().and_then(|stem| Digest::parse(&stem.to_string_lossy()));
-        if named.is_none() || digest(&file.path()).ok() != named {
-            problems.push(format!("{POLICIES}/{} does not have the digest in its name", file.file_name().to_string_lossy()));
-        }
-    }
-}
-
-/// A row or batch of a chain.
-struct Link {
-    number: u64,
-    named: Digest,
-    computed: Digest,
-}
-
-/// Verifies the lines of `name` as a chain, and returns their number.
-fn check_chain<T: DeserializeOwned>(
-    folder: &Path,
-    name: &str,
-    expected: &ChainBody,
-    problems: &mut Vec<String>,
-    mut link: impl FnMut(&T, &Digest) -> Link,
-) -> Result<u64, String> {
-    let Ok(file) = File::open(folder.join(name)) else { return Ok(0) };
-    let mut chain = ChainBody::new(expected.prev);
-    for line in BufReader::new(file).lines() {
-        let number = chain.count + 1;
-        let line = line.map_err(|error| format!("could not read {name}: {error}"))?;
-        let parsed: T = match serde_json::from_str(&line) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                problems.push(format!("line {number} of {name} is not valid: {error}"));
-                return Ok(chain.count);
-            }
-        };
-        let found = link(&parsed, &chain.last_hash);
-        if found.named != found.computed || chain.count > 0 && found.number != chain.first + chain.count {
-            problems.push(format!("line {number} of {name} (number {}) does not match the hash chain", found.number));
-            return Ok(chain.count);
-        }
-        chain.add(found.number, found.named);
-    }
-    if chain != *expected {
-        problems.push(format!(
-            "{name} does not end where {MANIFEST} says: it has {} lines instead of {}",
-            chain.count, expected.count
-        ));
-    }
-    Ok(chain.count)
 }

@@ -1,6 +1,6 @@
 //! The summary of a bundle, in Markdown.
 
-use super::{ATTEMPTS, BundlePeriod, CALLS, INTENTS, LEDGER, POLICIES, PRIVILEGES, PUBLIC_KEY, SIGNATURE, SUMS};
+use super::{ATTEMPTS, BundlePeriod, CALLS, DroppedBody, INTENTS, LEDGER, POLICIES, PRIVILEGES, PUBLIC_KEY, SIGNATURE, SUMS};
 use crate::model::text::{counted, printable};
 use crate::model::{ConnectionId, Digest, Intent, Privilege, Timestamp};
 use crate::registry::{CallBatch, LedgerHead};
@@ -20,6 +20,10 @@ pub struct SummaryInput {
     kinds: BTreeMap<String, u64>,
     connections: BTreeMap<String, Figures>,
     pub signed_by: Option<String>,
+    /// The last entry since the start of the period that dropped calls.
+    pub dropped: Option<DroppedBody>,
+    /// The batches of calls that the attempts of the period name.
+    pub named_batches: Vec<u64>,
     calls: u64,
     cut: u64,
 }
@@ -33,14 +37,24 @@ struct Figures {
     failed: u64,
     calls: u64,
     hosts: BTreeMap<String, u64>,
-    /// The last verdict for each resource id.
-    privileges: BTreeMap<String, Privilege>,
+    /// The last verdicts by resource id, and when they were found.
+    privileges: BTreeMap<String, (Privilege, Timestamp)>,
 }
 
 impl SummaryInput {
     pub fn new(snapshot: &Snapshot, period: BundlePeriod) -> SummaryInput {
         let connections = snapshot.connections.keys().map(|id| (id.to_string(), Figures::default())).collect();
-        SummaryInput { period, policies: Vec::new(), kinds: BTreeMap::new(), connections, signed_by: None, calls: 0, cut: 0 }
+        SummaryInput {
+            period,
+            policies: Vec::new(),
+            kinds: BTreeMap::new(),
+            connections,
+            signed_by: None,
+            dropped: None,
+            named_batches: Vec::new(),
+            calls: 0,
+            cut: 0,
+        }
     }
 
     /// Counts a row of the ledger.
@@ -54,10 +68,15 @@ impl SummaryInput {
         *if passed { &mut figures.passed } else { &mut figures.failed } += 1;
     }
 
-    pub fn privilege(&mut self, connection: Option<ConnectionId>, resource: &str, privilege: &Value) {
-        if let (Some(id), Ok(privilege)) = (connection, serde_json::from_value(privilege.clone())) {
-            self.connections.entry(id.to_string()).or_default().privileges.insert(resource.to_string(), privilege);
+    /// Adds the verdicts of an attempt, by resource id. They replace those of earlier attempts.
+    pub fn privileges(&mut self, id: ConnectionId, at: Timestamp, verdicts: &[(String, Value)]) {
+        if verdicts.is_empty() {
+            return;
         }
+        let found = verdicts
+            .iter()
+            .filter_map(|(resource, privilege)| Some((resource.clone(), (serde_json::from_value(privilege.clone()).ok()?, at))));
+        self.connections.entry(id.to_string()).or_default().privileges = found.collect();
     }
 
     pub fn calls(&mut self, batch: &CallBatch) {
@@ -132,22 +151,46 @@ fn rows(input: &SummaryInput) -> String {
     if input.cut > 0 {
         let _ = write!(text, ", and {} more only counted", input.cut);
     }
-    text + ".\n\n"
+    text + ".\n" + &dropped(input) + "\n"
 }
 
-/// The connections whose credential may do more than read, as their last verdict in the period says.
+/// Says which calls of the period were dropped before the bundle was written.
+fn dropped(input: &SummaryInput) -> String {
+    let since = input.period.since;
+    let recorded = |dropped: &&DroppedBody| Timestamp::parse(&dropped.before).is_ok_and(|before| before > since);
+    let Some(dropped) = input.dropped.as_ref().filter(recorded) else { return String::new() };
+    let mut text = format!(
+        "\nThe calls that were recorded before {} were dropped because of their age (`evidence.keep_calls`), as entry {} of the ledger says, and are not in this bundle.",
+        dropped.before, dropped.seq
+    );
+    let attempts = input.named_batches.iter().filter(|batch| **batch <= dropped.batch).count();
+    if attempts > 0 {
+        let _ = write!(text, " They include the calls of {} of the period.", counted(attempts, "attempt"));
+    }
+    text + " The calls that were dropped can no longer be counted.\n"
+}
+
+/// The connections whose credential may do more than read, as the last verdict until the end of the period says.
 fn over_privileged(input: &SummaryInput) -> String {
     let mut text = "## Credentials that may do more than read\n\n".to_string();
     let before = text.len();
     for (id, figures) in &input.connections {
-        for (resource, privilege) in &figures.privileges {
+        for (resource, (privilege, at)) in &figures.privileges {
             let Privilege::Over { grants } = privilege else { continue };
             let resource = if resource.is_empty() { String::new() } else { format!(" {resource}") };
-            let _ = writeln!(text, "- {} ({id}){}: {}", cell(&figures.title), cell(&resource), cell(&grants.join("; ")));
+            let earlier = if *at < input.period.since { ", before the period" } else { "" };
+            let _ = writeln!(
+                text,
+                "- {} ({id}){}: {} (found on {}{earlier})",
+                cell(&figures.title),
+                cell(&resource),
+                cell(&grants.join("; ")),
+                at.rfc3339()
+            );
         }
     }
     if text.len() == before {
-        text.push_str("No verdict of this period says so.\n");
+        text.push_str("No verdict that was in force in this period says so.\n");
     }
     text + "\n"
 }
@@ -184,7 +227,7 @@ fn files(signed: bool) -> String {
         "## Files\n\n\
          - `{LEDGER}`: the entries of the ledger with their hashes. Each covers the one before it.\n\
          - `{CALLS}`: the calls in batches with their hashes. Entries of the ledger name batches.\n\
-         - `{INTENTS}`, `{ATTEMPTS}`, `{PRIVILEGES}`: what the entries say, one JSON object per line. `{INTENTS}` begins with the intents that were in force at the start.\n\
+         - `{INTENTS}`, `{ATTEMPTS}`, `{PRIVILEGES}`: what the entries say, one JSON object per line. `{INTENTS}` and `{PRIVILEGES}` begin with what was in force at the start.\n\
          - `{POLICIES}`: the versions of the policy. The name of each is its SHA-256.\n\
          - `{SUMS}`: the SHA-256 of every file.\n"
     );
@@ -205,4 +248,48 @@ fn files(signed: bool) -> String {
 /// A text in a cell of a table or in a list.
 fn cell(text: &str) -> String {
     printable(text, &[]).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace('`', "\\`").replace('[', "\\[")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn input() -> SummaryInput {
+        let period = BundlePeriod::new(Timestamp(10 * DAY_MS), None, Timestamp(20 * DAY_MS)).expect("a period");
+        SummaryInput::new(&Snapshot::default(), period)
+    }
+
+    #[test]
+    fn the_last_verdict_counts_also_if_it_is_older_than_the_period() {
+        let over = json!({"verdict": "over", "grants": ["INSERT"]});
+        let mut summary = input();
+        summary.privileges(ConnectionId::FIRST, Timestamp(DAY_MS), &[("shop".to_string(), over.clone())]);
+        let text = over_privileged(&summary);
+        assert!(text.contains("shop: INSERT (found on 1970-01-02T00:00:00.000Z, before the period)"), "{text}");
+        summary.privileges(ConnectionId::FIRST, Timestamp(11 * DAY_MS), &[("shop".to_string(), over)]);
+        let text = over_privileged(&summary);
+        assert!(text.contains("INSERT (found on 1970-01-12T00:00:00.000Z)"), "{text}");
+        // An attempt that did not come to ask the source changes nothing.
+        summary.privileges(ConnectionId::FIRST, Timestamp(12 * DAY_MS), &[]);
+        assert_eq!(over_privileged(&summary), text);
+        summary.privileges(ConnectionId::FIRST, Timestamp(13 * DAY_MS), &[(String::new(), json!({"verdict": "ok"}))]);
+        let text = over_privileged(&summary);
+        assert!(text.contains("No verdict that was in force in this period says so."), "{text}");
+    }
+
+    #[test]
+    fn calls_of_the_period_that_were_dropped_are_named() {
+        let dropped_before = |day: i64| {
+            let before = Timestamp(day * DAY_MS).rfc3339();
+            let dropped = Some(DroppedBody { seq: 190, batch: 38, hash: Digest::default(), before });
+            rows(&SummaryInput { dropped, named_batches: vec![37, 38, 39], ..input() })
+        };
+        let text = dropped_before(15);
+        assert!(text.contains("recorded before 1970-01-16T00:00:00.000Z were dropped") && text.contains("entry 190"), "{text}");
+        assert!(text.contains("the calls of 2 attempts of the period"), "{text}");
+        assert!(!dropped_before(10).contains("dropped"), "only calls from before the period");
+    }
 }

@@ -54,11 +54,12 @@ pub struct CallTarget {
     pub purpose: CallPurpose,
     /// The HTTP method, or the protocol: `postgres`, `mysql`, `mongodb`, `sqlite`, `READ FILE`, `DNS SRV`.
     pub method: String,
-    /// The host, with the port if the URL names one. Empty for a file of this machine.
+    /// The host, with the port if it is not the default of the scheme or protocol; `local` for a file of this machine.
     pub host: String,
-    /// The path of a URL without its query, or the path of a file.
+    /// The path of a URL without its query, the path of a file, or the database of a connection with a slash before it.
     pub path: String,
-    /// The SQL statement without values, or the command of MongoDB with its collection. Empty for other calls.
+    /// The SQL statement without values, the command of MongoDB with its collection, or the operation that a POST names. Empty
+    /// for other calls.
     pub statement: String,
     /// The rule that allowed the call.
     pub rule: String,
@@ -75,7 +76,7 @@ pub struct RecordedCall {
     pub status: Option<u16>,
     /// The bytes that were sent, if they are known on their own.
     pub sent: Option<u64>,
-    /// The bytes in both directions, as far as known: the bodies of HTTP, and everything on the connection of a database.
+    /// The bytes of the response, after decompression. For the connection of a database, the bytes in both directions.
     pub bytes: u64,
     /// How long it took, in milliseconds.
     pub ms: u64,
@@ -147,6 +148,16 @@ pub struct StoredCall {
     pub error: String,
     /// The number of further calls of the same attempt that were only counted.
     pub cut: u64,
+}
+
+/// An attempt that ended with the process. Its calls were only in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterruptedAttempt {
+    /// The entry that records the end of the attempt, which was written at the next start.
+    pub seq: u64,
+    pub connection: ConnectionId,
+    pub namespace: String,
+    pub begun_at: Timestamp,
 }
 
 /// The place of a call: its batch and its number in the batch.

@@ -25,8 +25,8 @@ pub mod text;
 
 pub use attempt::{EndingSecret, Outcome, Scope};
 pub use call::{
-    CallAttempt, CallPosition, CallPurpose, CallTarget, CallsAnchor, NewCallBatch, PlannedCall, RecordedCall, RecordedCalls,
-    StoredCall,
+    CallAttempt, CallPosition, CallPurpose, CallTarget, CallsAnchor, InterruptedAttempt, NewCallBatch, PlannedCall, RecordedCall,
+    RecordedCalls, StoredCall,
 };
 pub use cap::Cap;
 pub use catalog::{Catalog, Drift, Stream, SyncMode};

@@ -344,7 +344,8 @@ fn log_change(before: &ActivePolicy, after: &ActivePolicy) {
 
 /// Says that the admin token ends with the first token of the policy, which otherwise only the next caller notices.
 fn log_admin_token(handle: &Handle, before: &ActivePolicy, after: &ActivePolicy) {
-    let ended = admin_token::ended(&after.policy, handle.registry.path()).filter(|_| before.policy.api.tokens.is_empty());
+    let in_use = handle.registry.snapshot().open_namespaces();
+    let ended = admin_token::ended(&after.policy, handle.registry.path(), in_use).filter(|_| before.policy.api.tokens.is_empty());
     if let Some(ended) = ended {
         tracing::warn!(target: "aam::policy", "{}; {}", ended.message(), ended.fix());
     }

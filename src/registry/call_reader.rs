@@ -1,9 +1,9 @@
 //! Reads the recorded calls.
 
-use super::{Reader, RegistryError};
+use super::{Reader, RegistryError, calls};
 use crate::model::{CallPosition, CallPurpose, CallTarget, ConnectionId, Digest, StoredCall, Timestamp};
 use rusqlite::types::Value;
-use rusqlite::{Row, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 
 /// Which calls to read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,6 +18,9 @@ pub struct CallFilter {
     /// Only calls that began before this instant.
     pub until: Option<Timestamp>,
 }
+
+/// The number of batches up to which a list reads all of them instead of an index: about 25 MB.
+const MAX_SCANNED_BATCHES: i64 = 100_000;
 
 const COLUMNS: &str = "b.batch, c.call, c.at, b.connection, b.namespace, b.family, b.attempt, b.begun_at, b.why, b.policy, \
     t.purpose, t.method, t.host, t.path, t.statement, t.rule, c.status, c.sent, c.bytes, c.ms, c.error, b.cut";
@@ -35,11 +38,8 @@ impl Reader {
         mut take: impl FnMut(StoredCall) -> bool,
     ) -> Result<(), RegistryError> {
         self.with(|db| {
-            let (condition, values) = condition(filter, before);
-            let sql = format!(
-                "SELECT {COLUMNS} FROM call_batches b CROSS JOIN call_rows c ON c.batch = b.batch
-                 CROSS JOIN call_targets t ON t.target = c.target{condition} ORDER BY b.batch DESC, c.call DESC"
-            );
+            let (source, values) = source(db, filter, before)?;
+            let sql = format!("SELECT {COLUMNS} {source} ORDER BY b.batch DESC, c.call DESC");
             let mut statement = db.prepare_cached(&sql)?;
             let mut rows = statement.query(params_from_iter(values))?;
             while let Some(row) = rows.next()? {
@@ -57,19 +57,34 @@ impl Reader {
     /// If the registry cannot be read.
     pub fn count_calls(&self, filter: &CallFilter) -> Result<u64, RegistryError> {
         self.with(|db| {
-            let (condition, values) = condition(filter, None);
-            let sql = format!(
-                "SELECT count(*) FROM call_batches b CROSS JOIN call_rows c ON c.batch = b.batch
-                 CROSS JOIN call_targets t ON t.target = c.target{condition}"
-            );
+            let (source, values) = source(db, filter, None)?;
+            let sql = format!("SELECT count(*) {source}");
             Ok(db.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0))?)
         })
     }
 }
 
-/// The condition of `filter` as SQL with its values.
-fn condition(filter: &CallFilter, before: Option<CallPosition>) -> (String, Vec<Value>) {
-    let (mut parts, mut values): (Vec<String>, Vec<Value>) = (Vec::new(), Vec::new());
+/// The tables and the condition of `filter` as SQL, with its values.
+fn source(db: &Connection, filter: &CallFilter, before: Option<CallPosition>) -> Result<(String, Vec<Value>), RegistryError> {
+    let dropped = calls::dropped_up_to(db)?;
+    let last: Option<i64> = db.query_row("SELECT max(batch) FROM call_batches", [], |row| row.get(0))?;
+    let first = i64::try_from(dropped).unwrap_or(i64::MAX);
+    // An index may have been made to leave batches out, which only `aam verify` finds. The table itself cannot.
+    let indexed = match last.unwrap_or_default().saturating_sub(first) > MAX_SCANNED_BATCHES {
+        true => "",
+        false => " NOT INDEXED",
+    };
+    let (condition, values) = condition(filter, before, first);
+    let source = format!(
+        "FROM call_batches AS b{indexed} CROSS JOIN call_rows AS c ON c.batch = b.batch
+         CROSS JOIN call_targets AS t ON t.target = c.target WHERE {condition}"
+    );
+    Ok((source, values))
+}
+
+/// The condition of `filter` as SQL with its values. `dropped` is the last batch that was dropped.
+fn condition(filter: &CallFilter, before: Option<CallPosition>, dropped: i64) -> (String, Vec<Value>) {
+    let (mut parts, mut values) = (vec![calls::EXISTING.to_string()], vec![Value::Integer(dropped)]);
     let mut one_of = |column: &str, texts: Vec<String>| {
         if !texts.is_empty() {
             parts.push(format!("{column} IN ({})", vec!["?"; texts.len()].join(", ")));
@@ -104,8 +119,7 @@ fn condition(filter: &CallFilter, before: Option<CallPosition>) -> (String, Vec<
             [before.batch, before.call, before.batch].map(|number| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))),
         );
     }
-    let condition = if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) };
-    (condition, values)
+    (parts.join(" AND "), values)
 }
 
 fn call(row: &Row<'_>) -> Result<StoredCall, RegistryError> {

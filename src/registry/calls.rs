@@ -71,8 +71,18 @@ pub(super) fn dropped(db: &Connection) -> Result<Option<CallsAnchor>, RegistryEr
     }
 }
 
+/// The last batch that was dropped, or 0. Readers list only later batches: rows of earlier ones wait to be deleted, or were not
+/// written by AAM.
+pub(super) fn dropped_up_to(db: &Connection) -> Result<u64, RegistryError> {
+    Ok(dropped(db)?.map_or(0, |dropped| dropped.batch))
+}
+
+/// The condition on a batch `b` and a call `c` that every reader of calls uses. Its parameter is [`dropped_up_to`]. Verification
+/// refuses what it leaves out, except batches that wait to be deleted.
+pub(super) const EXISTING: &str = "b.batch > ? AND c.call BETWEEN 1 AND b.calls";
+
 /// The number of the month of `at`, counted from January 1970.
-fn month(at: Timestamp) -> i64 {
+pub(super) fn month(at: Timestamp) -> i64 {
     // Months of 31 days are exact enough: a target is stored once more, or dropped a little later.
     at.0.div_euclid(31 * DAY_MS)
 }

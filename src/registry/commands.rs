@@ -325,7 +325,7 @@ fn begun(context: &AttemptContext) -> Fact {
 }
 
 /// The title if the process ended without recording the outcome.
-const CRASHED: &str = "AAM ended while this attempt was running";
+pub(super) const CRASHED: &str = "AAM ended while this attempt was running";
 /// The title if AAM was asked to stop, or gave up an attempt itself.
 const STOPPED: &str = "AAM stopped while this attempt was running";
 

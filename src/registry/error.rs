@@ -35,6 +35,8 @@ pub enum RegistryError {
     Denied(PathBuf),
     #[error("row {seq} of the ledger cannot be read: {why}; run aam verify")]
     Row { seq: u64, why: String },
+    #[error("the registry has a value that AAM does not write: {0}; run aam verify")]
+    Value(rusqlite::Error),
     #[error("registry: {0}")]
     Sqlite(rusqlite::Error),
     #[error("registry {path}: {error}")]
@@ -57,7 +59,12 @@ impl From<rusqlite::Error> for RegistryError {
             Some(rusqlite::ErrorCode::NotADatabase) => RegistryError::Foreign,
             // On some file systems, a write that fails because the disk is full is reported as an I/O error.
             Some(rusqlite::ErrorCode::SystemIoFailure) if error.to_string().contains("full") => RegistryError::Full,
-            _ => RegistryError::Sqlite(error),
+            _ => match error {
+                rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::InvalidColumnType(..) => RegistryError::Value(error),
+                _ => RegistryError::Sqlite(error),
+            },
         }
     }
 }

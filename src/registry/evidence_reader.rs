@@ -120,10 +120,11 @@ impl Reader {
     /// # Errors
     /// If the registry cannot be read.
     pub fn calls_dropped_up_to(&self) -> Result<u64, RegistryError> {
-        self.with(|db| Ok(calls::dropped(db)?.map_or(0, |dropped| dropped.batch)))
+        self.with(calls::dropped_up_to)
     }
 
-    /// Passes the rows that were appended from `since` until before `until` to `take`, in order, until it returns false.
+    /// Passes the rows that were appended from `since` until before `until` to `take`, in order, until it returns false. All rows
+    /// are read in the order of the table, because an index could have been made to leave some out.
     ///
     /// # Errors
     /// If the registry cannot be read.
@@ -134,7 +135,7 @@ impl Reader {
         mut take: impl FnMut(LedgerLine) -> bool,
     ) -> Result<(), RegistryError> {
         self.with(|db| {
-            let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger
+            let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger NOT INDEXED
                        WHERE at >= ?1 AND at < ?2 ORDER BY seq";
             let mut statement = db.prepare(sql)?;
             let mut rows = statement.query([since.0, until.0])?;
@@ -159,7 +160,7 @@ impl Reader {
     }
 
     /// Passes the batches of calls that were recorded from `since` until before `until` to `take`, in order, until it returns
-    /// false.
+    /// false. As in [`Reader::ledger_lines`], no index is used.
     ///
     /// # Errors
     /// If the registry cannot be read.
@@ -171,9 +172,8 @@ impl Reader {
     ) -> Result<(), RegistryError> {
         self.with(|db| {
             let dropped = calls::dropped(db)?;
-            let sql =
-                "SELECT batch, at, connection, namespace, family, begun_at, why, policy, attempt, cut, hash FROM call_batches
-                       WHERE at >= ?1 AND at < ?2 AND batch > ?3 ORDER BY batch";
+            let sql = "SELECT batch, at, connection, namespace, family, begun_at, why, policy, attempt, cut, hash, calls
+                       FROM call_batches NOT INDEXED WHERE at >= ?1 AND at < ?2 AND batch > ?3 ORDER BY batch";
             let mut statement = db.prepare(sql)?;
             let mut rows = statement.query(params![since.0, until.0, dropped.map_or(0, |dropped| dropped.batch)])?;
             let mut prev: Option<Digest> = None;
@@ -204,9 +204,10 @@ fn hash_of_batch(db: &Connection, batch: u64) -> Result<Digest, RegistryError> {
 fn batch(db: &Connection, row: &Row<'_>, prev: Digest) -> Result<CallBatch, RegistryError> {
     let number: u64 = row.get(0)?;
     let sql = "SELECT c.at, c.status, c.sent, c.bytes, c.ms, c.error, t.purpose, t.method, t.host, t.path, t.statement, t.rule
-               FROM call_rows c JOIN call_targets t ON t.target = c.target WHERE c.batch = ?1 ORDER BY c.call";
+               FROM call_rows c JOIN call_targets t ON t.target = c.target
+               WHERE c.batch = ?1 AND c.call BETWEEN 1 AND ?2 ORDER BY c.call";
     let mut statement = db.prepare_cached(sql)?;
-    let calls = statement.query_map([number], |row| {
+    let calls = statement.query_map([number, row.get(11)?], |row| {
         let purpose: String = row.get(6)?;
         Ok(RecordedCall {
             at: Timestamp(row.get(0)?),

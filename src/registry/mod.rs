@@ -17,6 +17,7 @@ mod error;
 mod evidence_reader;
 mod files;
 mod handoffs;
+mod interrupted;
 mod lock;
 mod notices;
 pub(crate) mod private_files;

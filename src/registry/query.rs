@@ -65,14 +65,32 @@ impl Reader {
     /// # Errors
     /// If the query is not valid or takes too long, or if the registry cannot be read.
     pub fn query(&self, sql: &str, tables: &[ComputedTable], limits: QueryLimits) -> Result<QueryResult, QueryError> {
-        if sql.trim().is_empty() {
+        if is_blank(sql) {
             let hint = "write one SELECT; aam query without a query lists the views".to_string();
-            return Err(QueryError::Invalid { message: "the query is empty".to_string(), hint });
+            let message =
+                if sql.trim().is_empty() { "the query is empty" } else { "the query holds no statement, only comments" };
+            return Err(QueryError::Invalid { message: message.to_string(), hint });
         }
         let mut db = reader::connect(self.path(), false)?;
         add(&db, tables).map_err(RegistryError::from)?;
         let refused = restrict(&mut db, sql, limits.time).map_err(RegistryError::from)?;
         run(&db, sql, limits.rows).map_err(|error| explain(&error, sql, &refused, limits.time))
+    }
+}
+
+/// Whether `sql` holds nothing but blanks, semicolons and comments.
+fn is_blank(sql: &str) -> bool {
+    let mut rest = sql;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
+        rest = if let Some(comment) = rest.strip_prefix("--") {
+            comment.split_once('\n').map_or("", |(_, after)| after)
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            // SQLite ends an open comment at the end of the query.
+            comment.split_once("*/").map_or("", |(_, after)| after)
+        } else {
+            return rest.is_empty();
+        };
     }
 }
 

@@ -1,7 +1,8 @@
 //! Verifies the hash chain of the ledger.
 
 use super::chain::{self, GENESIS, LedgerRow};
-use super::{CallsVerdict, Reader, RegistryError, schema, verify_calls};
+use super::verify_calls::{self, CallEntries};
+use super::{CallsVerdict, Reader, RegistryError, schema};
 use crate::model::Digest;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +15,8 @@ pub struct Verdict {
     pub head: Digest,
     /// The `seq` of the first row that does not match the chain, and why.
     pub broken: Option<(i64, String)>,
-    /// What is wrong with the file itself: damaged pages, or triggers that were dropped or changed.
+    /// What is wrong with the file itself: damaged pages and indexes, triggers that were dropped or changed, and rows in the tables
+    /// of calls that AAM did not write.
     pub damage: Vec<String>,
     /// What verifying the recorded calls found. They are verified only if the ledger is intact.
     pub calls: CallsVerdict,
@@ -38,7 +40,7 @@ pub struct VerifyProgress {
 }
 
 /// The maximum number of problems of the file that are listed.
-const MAX_DAMAGE: usize = 20;
+pub(super) const MAX_DAMAGE: usize = 20;
 
 impl Reader {
     /// Verifies the pages and the schema of the file, and the ledger from the first row.
@@ -58,7 +60,7 @@ impl Reader {
             // One transaction, so that the ledger and the calls are those of one moment.
             let transaction = db.unchecked_transaction()?;
             let db = &*transaction;
-            let mut anchors = Vec::new();
+            let mut entries = CallEntries::default();
             let mut damage = damaged_pages(db);
             damage.extend(schema::differences(db)?);
             // A ledger whose last page is damaged is reported below.
@@ -86,7 +88,10 @@ impl Reader {
                         verdict.head = head;
                         let (kind, facts) =
                             (row.get_ref(2)?.as_str().unwrap_or_default(), row.get_ref(5)?.as_str().unwrap_or_default());
-                        anchors.extend(verify_calls::anchor(kind, facts).map(|anchor| (verdict.rows, anchor)));
+                        if let Err(why) = entries.add(verdict.rows, row.get(1)?, kind, facts) {
+                            verdict.broken = Some((seq, why));
+                            break;
+                        }
                     }
                     Err(why) => {
                         verdict.broken = Some((seq, why));
@@ -95,17 +100,20 @@ impl Reader {
                 }
             }
             if verdict.broken.is_none() && schema::version(db)? >= verify_calls::SINCE_SCHEMA_VERSION {
-                verdict.calls = verify_calls::verify(db, &anchors)?;
+                let (calls, other_rows) = verify_calls::verify(db, &entries)?;
+                verdict.calls = calls;
+                verdict.damage.extend(other_rows);
             }
             Ok(verdict)
         })
     }
 }
 
-/// Returns what SQLite finds wrong with the pages of the file.
+/// Returns what SQLite finds wrong with the pages of the file, and which indexes do not have the content of their tables. An
+/// index that leaves rows out would hide them from everything that reads by it.
 fn damaged_pages(db: &rusqlite::Connection) -> Vec<String> {
     let found = || -> rusqlite::Result<Vec<String>> {
-        let mut statement = db.prepare(&format!("PRAGMA quick_check({MAX_DAMAGE})"))?;
+        let mut statement = db.prepare(&format!("PRAGMA integrity_check({MAX_DAMAGE})"))?;
         statement.query_map([], |row| row.get(0))?.collect()
     };
     match found() {

@@ -1,7 +1,7 @@
 //! Recorded calls as text for people and as JSON for programs.
 
 use crate::model::text::{counted, printable};
-use crate::model::{CallPurpose, StoredCall};
+use crate::model::{CallPurpose, InterruptedAttempt, StoredCall};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use utoipa::ToSchema;
@@ -23,15 +23,15 @@ pub struct CallBody {
     pub purpose: CallPurpose,
     /// The HTTP method, or the protocol: `postgres`, `mysql`, `mongodb`, `sqlite`, `READ FILE`, `DNS SRV`.
     pub method: String,
-    /// The host, with the port if it is not that of the scheme; `local` for files.
+    /// The host, with the port if it is not that of the scheme or protocol; `local` for files.
     pub host: String,
-    /// The path without its query. It is empty for webhooks, because it may be a secret.
+    /// The path without its query, or the database with a slash before it. It is empty for webhooks, because it may be a secret.
     pub path: String,
-    /// The SQL statement with `?` for its values, or the command of MongoDB with its collection.
+    /// The SQL statement with `?` for its values, the command of MongoDB with its collection, or the operation that a POST names.
     pub statement: Option<String>,
     /// The status of the HTTP response; null if there was none.
     pub status: Option<u16>,
-    /// The bytes in both directions, as far as known: the bodies of HTTP, and everything on the connection of a database.
+    /// The bytes of the response, after decompression. For the connection of a database, the bytes in both directions.
     pub bytes: u64,
     /// The bytes that were sent, if they are known on their own.
     pub sent_bytes: Option<u64>,
@@ -54,6 +54,30 @@ pub struct CallAttemptBody {
     pub policy: String,
     /// The number of its calls that are not listed, because there were too many.
     pub calls_not_listed: u64,
+}
+
+/// An attempt whose calls are not recorded, because the process ended while it ran. The log has them at level `info`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InterruptedAttemptBody {
+    /// The entry of the ledger with its outcome.
+    pub seq: u64,
+    pub connection_id: String,
+    pub begun_at: String,
+    pub message: String,
+}
+
+impl InterruptedAttemptBody {
+    /// Formats an attempt.
+    #[must_use]
+    pub fn new(attempt: &InterruptedAttempt) -> InterruptedAttemptBody {
+        let InterruptedAttempt { seq, connection, begun_at, .. } = attempt;
+        let begun_at = begun_at.rfc3339();
+        let message = format!(
+            "attempt {seq} of {connection}, which began at {begun_at}, was interrupted: its calls are not recorded; look for them in \
+             the log of that time, which has them at level info"
+        );
+        InterruptedAttemptBody { seq: *seq, connection_id: connection.to_string(), begun_at, message }
+    }
 }
 
 impl CallBody {
@@ -105,9 +129,9 @@ const COLUMNS: [(&str, usize); 10] = [
 
 /// Formats calls as a table. `total` is the number of all that match.
 #[must_use]
-pub fn table(calls: &[CallBody], total: u64) -> String {
+pub fn table(calls: &[CallBody], total: u64, interrupted: &[InterruptedAttemptBody]) -> String {
     if calls.is_empty() {
-        return "no call is recorded that matches\n".to_string();
+        return format!("no call is recorded that matches\n{}", notes(interrupted));
     }
     let head = COLUMNS.map(|(name, _)| name.to_string());
     let rows: Vec<[String; 10]> = calls.iter().map(cells).collect();
@@ -129,6 +153,16 @@ pub fn table(calls: &[CallBody], total: u64) -> String {
         }
         total => writeln!(text, "\n{}; --json also shows the rule that allowed each", counted(total, "call")),
     };
+    text + &notes(interrupted)
+}
+
+/// Returns a line for each attempt whose calls are not recorded, after an empty line.
+fn notes(interrupted: &[InterruptedAttemptBody]) -> String {
+    let mut text = String::new();
+    for (index, attempt) in interrupted.iter().enumerate() {
+        let separator = if index == 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{separator}{}", printable(&attempt.message, &[]));
+    }
     text
 }
 

@@ -6,17 +6,22 @@ use super::read::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, invalid_cursor};
 use super::request::{ApiRequest, ApiResult, json};
 use crate::model::{CallPosition, CallPurpose};
 use crate::registry::CallFilter;
-use crate::report::calls::CallBody;
+use crate::report::calls::{CallBody, InterruptedAttemptBody};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The calls that were made for a connection, the newest first. A page ends at 4 MiB, even if it holds fewer calls than asked
-/// for. Calls are kept for `evidence.keep_calls` of the policy.
+/// The number of interrupted attempts that an answer names.
+const MAX_INTERRUPTED: usize = 100;
+
+/// The calls that were made for a connection, those of the latest attempt first. A page ends at 4 MiB, even if it holds fewer
+/// calls than asked for. Calls are kept for `evidence.keep_calls` of the policy.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CallPage {
     pub connection_id: String,
     pub calls: Vec<CallBody>,
+    /// Attempts within `since` and `until` that ended with the process, so that their calls are not recorded; the newest 100.
+    pub interrupted_attempts: Vec<InterruptedAttemptBody>,
     /// Send it as `cursor` for older calls; null on the last page.
     pub next_cursor: Option<String>,
 }
@@ -46,8 +51,13 @@ pub async fn calls(request: ApiRequest) -> ApiResult {
                 next = last;
                 false
             })?;
+            let mut interrupted_attempts = Vec::new();
+            app.handle.registry.reader().interrupted_attempts(&filter, |attempt| {
+                interrupted_attempts.push(InterruptedAttemptBody::new(&attempt));
+                interrupted_attempts.len() < MAX_INTERRUPTED
+            })?;
             let next_cursor = next.map(|CallPosition { batch, call }| format!("{batch}.{call}"));
-            Ok(CallPage { connection_id: id.to_string(), calls, next_cursor })
+            Ok(CallPage { connection_id: id.to_string(), calls, interrupted_attempts, next_cursor })
         })
         .await?;
     json(StatusCode::OK, &page)

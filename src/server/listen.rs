@@ -64,9 +64,7 @@ pub async fn serve_with(handle: Arc<Handle>, env: Arc<Env>, listener: TcpListene
     let app = App::new(Arc::clone(&handle), env, info, limits, key.ok(), listener.local_addr().ok());
     // Creates the admin token at the first start and logs its path.
     app.admin(&handle.policy());
-    if let Some(ended) = crate::admin_token::ended(&handle.policy(), handle.registry.path()) {
-        tracing::warn!(target: "aam::policy", "{}; {}", ended.message(), ended.fix());
-    }
+    warn_of_lockout(&handle);
     let router = TowerToHyperService::new(dispatch::router(&app));
     let table = ConnectionTable::new(limits.connections, limits.reserve);
     let mut open = JoinSet::new();
@@ -88,6 +86,17 @@ pub async fn serve_with(handle: Arc<Handle>, env: Arc<Env>, listener: TcpListene
     let all = async { while open.join_next().await.is_some() {} };
     if tokio::time::timeout(limits.drain, all).await.is_err() {
         tracing::warn!(target: "aam::http", seconds = limits.drain.as_secs(), "requests were still in flight after the grace period; closing their connections");
+    }
+}
+
+/// Logs that the operator's commands are refused, if the policy lists tokens and none of them is the operator's.
+fn warn_of_lockout(handle: &Handle) {
+    let (policy, in_use) = (handle.policy(), handle.registry.snapshot().open_namespaces());
+    if let Some(ended) = crate::admin_token::ended(&policy, handle.registry.path(), in_use) {
+        tracing::warn!(target: "aam::policy", "{}; {}", ended.message(), ended.fix());
+    }
+    if let Some((message, fix)) = crate::admin_token::without_operator(&policy, handle.registry.path()) {
+        tracing::warn!(target: "aam::policy", "{message}; {fix}");
     }
 }
 

@@ -216,3 +216,42 @@ async fn calls_are_dropped_by_age_and_the_chain_still_verifies() {
     let verified = workspace.run(&["verify"]);
     assert!(stderr(&verified).contains("is missing"), "what should still be there: {}", stderr(&verified));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evidence_is_written_only_from_an_intact_registry_and_forged_calls_are_not_listed() {
+    let workspace = Workspace::new();
+    for name in ["one", "two"] {
+        workspace.intent_file(&format!("{name}.json"), &intent("filesource", &workspace.csv(&format!("{name}.csv"), 2)));
+    }
+    workspace.run(&["once"]);
+    let (before, backup) = (calls(&workspace, &[]), workspace.path("backup.db").display().to_string());
+    assert!(workspace.run(&["backup", &backup]).status.success());
+    tamper(
+        &workspace,
+        "DROP TRIGGER call_batches_next;
+         INSERT INTO call_targets SELECT 777, x'00', month, purpose, 'DELETE', 'forged.example', path, statement, rule FROM call_targets LIMIT 1;
+         INSERT INTO call_batches SELECT 0, at, connection, namespace, family, begun_at, why, policy, attempt, calls, cut, hash
+         FROM call_batches WHERE batch = 1;
+         INSERT INTO call_rows SELECT 0, call, 777, at, status, sent, bytes, ms, error FROM call_rows WHERE batch = 1;",
+    )
+    .expect("tampering");
+    assert_eq!(calls(&workspace, &[]), before);
+    assert!(calls(&workspace, &["--host", "forged.example"]).is_empty());
+    let key = workspace.path("evidence.key").display().to_string();
+    assert!(workspace.run(&["evidence", "keygen", &key]).status.success());
+    let out = workspace.path("bundle");
+    let bundle = || workspace.run(&["evidence", "--since", "1d", "--out", &out.display().to_string(), "--key", &key]);
+    for refused in [workspace.run(&["verify"]), bundle()] {
+        let text = stderr(&refused);
+        assert!(
+            refused.status.code() == Some(1) && text.contains("batch 0 of the recorded calls was not written by AAM"),
+            "{text}"
+        );
+        assert!(text.contains("restore the file from an earlier backup"), "{text}");
+    }
+    assert!(stderr(&bundle()).contains("is not intact, so no bundle was written") && !out.exists());
+    let restored = workspace.run(&["restore", &backup]);
+    assert!(restored.status.success(), "{}", stderr(&restored));
+    let written = bundle();
+    assert!(written.status.success() && out.join("SHA256SUMS.sig").exists(), "{}", stderr(&written));
+}

@@ -161,3 +161,26 @@ fn a_help_shows_examples_and_only_flags_that_the_command_uses() {
         }
     }
 }
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let workspace = Workspace::new();
+    for command in ["version", "check"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux");
+        let output = workspace.command(&[command]).stdout(full).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert!(stderr(&output).contains("aam: the output could not be written: No space left on device"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_misspelled_level_is_refused_and_the_folder_of_the_log_is_created() {
+    let workspace = Workspace::new();
+    for level in ["inof", "[[", "aam=inof"] {
+        let output = workspace.run(&["check", "--log-level", level]);
+        assert_eq!(output.status.code(), Some(64), "{level}: {}", stderr(&output));
+    }
+    let log = workspace.path("new/folder/aam.log").display().to_string();
+    let output = workspace.run(&["check", "--log-level", "aam::egress=debug,warn", "--log-file", &log]);
+    assert!(output.status.success() && workspace.path("new/folder/aam.log").exists(), "{}", stderr(&output));
+}

@@ -144,7 +144,7 @@ async fn a_missing_source_and_a_changed_schema_are_distinguished_and_can_be_heal
     let healed = daemon.until_state(&path, "ACTIVE").await;
     assert_eq!(healed["catalog_version"], 2);
     let (code, output) = heal(&[]);
-    assert_eq!((code, output.trim()), (Some(0), "nothing to heal: every connection is ACTIVE"));
+    assert_eq!((code, output.trim()), (Some(0), "nothing to heal: the namespace autonomy has no connection that is not ACTIVE"));
 }
 
 #[tokio::test]

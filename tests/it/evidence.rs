@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 /// A workspace in which one connection was proven and another failed.
-fn audited() -> Workspace {
+pub fn audited() -> Workspace {
     let workspace = Workspace::new();
     workspace.intent_file("good.json", &intent("filesource", &workspace.csv("good.csv", 3)));
     workspace.intent_file("gone.json", &intent("filesource", &workspace.path("data/gone.csv").display().to_string()));
@@ -15,7 +15,7 @@ fn audited() -> Workspace {
 }
 
 /// Writes a bundle of the last day, signed if `key` is given.
-fn bundle(workspace: &Workspace, name: &str, key: Option<&Path>) -> PathBuf {
+pub fn bundle(workspace: &Workspace, name: &str, key: Option<&Path>) -> PathBuf {
     let out = workspace.path(name);
     let (folder, key) = (out.display().to_string(), key.map(|key| key.display().to_string()));
     let mut arguments = vec!["evidence", "--since", "1d", "--out", &folder];
@@ -28,13 +28,13 @@ fn bundle(workspace: &Workspace, name: &str, key: Option<&Path>) -> PathBuf {
 }
 
 /// Verifies a bundle where there is neither a registry nor a policy.
-fn verify(folder: &Path, more: &[&str]) -> Output {
+pub fn verify(folder: &Path, more: &[&str]) -> Output {
     let elsewhere = Workspace::new();
     std::fs::remove_file(elsewhere.path("policy/policy.yaml")).expect("removed");
     elsewhere.run(&[&["verify", "--bundle", &folder.display().to_string()], more].concat())
 }
 
-fn new_key(workspace: &Workspace, name: &str) -> (PathBuf, String) {
+pub fn new_key(workspace: &Workspace, name: &str) -> (PathBuf, String) {
     let file = workspace.path(name);
     let made = workspace.run(&["evidence", "keygen", &file.display().to_string()]);
     assert!(made.status.success() && stdout(&made).contains("SHA256:"), "{}", stderr(&made));
@@ -75,7 +75,15 @@ async fn a_signed_bundle_verifies_on_another_machine() {
     let again = workspace.run(&["evidence", "--since", "1d", "--out", &folder.display().to_string()]);
     assert!(again.status.code() == Some(1) && stderr(&again).contains("is not empty"), "{}", stderr(&again));
     let empty = workspace.run(&["evidence", "--since", "2999-01-01T00:00:00Z", "--out", "x"]);
-    assert_eq!(empty.status.code(), Some(64), "{}", stderr(&empty));
+    assert!(empty.status.code() == Some(64) && stderr(&empty).contains("begins in the future"), "{}", stderr(&empty));
+    let taken = workspace.path("taken.pub");
+    std::fs::write(&taken, "x").expect("written");
+    let keygen = || workspace.run(&["evidence", "keygen", &workspace.path("taken").display().to_string()]);
+    let refused = keygen();
+    assert!(refused.status.code() == Some(1) && stderr(&refused).contains("taken.pub exists already"), "{}", stderr(&refused));
+    assert!(!workspace.path("taken").exists(), "no private key is left behind");
+    std::fs::rename(&taken, workspace.path("away.pub")).expect("moved away");
+    assert!(keygen().status.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,6 +104,23 @@ async fn openssl_keys_sign_and_tools_of_the_system_verify() {
     let signature = run("openssl", &folder, &arguments);
     assert!(signature.status.success(), "{}{}", stdout(&signature), stderr(&signature));
     assert!(verify(&folder, &["--key", &public]).status.success());
+    // The other way round, openssl reads the key that AAM writes.
+    let (key, _) = new_key(&workspace, "evidence.key");
+    let read = run("openssl", workspace.dir.path(), &["pkey", "-in", "evidence.key", "-pubout"]);
+    assert!(read.status.success(), "{}", stderr(&read));
+    assert_eq!(stdout(&read), std::fs::read_to_string(workspace.path("evidence.key.pub")).expect("a public key"));
+    let sign = |name: &str| {
+        let (folder, key) = (workspace.path(name).display().to_string(), key.display().to_string());
+        let signed = workspace.run(&["evidence", "--since", "1d", "--out", &folder, "--key", &key]);
+        assert!(signed.status.success(), "{}", stderr(&signed));
+        stderr(&signed)
+    };
+    assert!(!sign("private").contains("has the mode"));
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("a mode");
+    let warned = sign("public");
+    assert!(warned.contains("has the mode 0644") && warned.contains("chmod 600"), "{warned}");
+    let fixed = run("chmod", workspace.dir.path(), &["600", "evidence.key"]);
+    assert!(fixed.status.success() && !sign("again").contains("has the mode"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,11 +143,18 @@ async fn each_file_that_was_changed_removed_or_added_is_named() {
         std::fs::write(folder.join(name), text.replacen(from, to, 1)).expect("written");
     };
     let changed = with("changed", &|folder| replace(folder, "calls.jsonl", "READ FILE", "READ NOTHING"));
-    assert!(changed.contains("calls.jsonl was changed") && changed.contains("line 1 of calls.jsonl"), "{changed}");
+    assert!(
+        changed.contains("calls.jsonl was changed") && !changed.contains("line 1 of"),
+        "what was changed is not parsed: {changed}"
+    );
+    let shorter = with("shorter", &|folder| replace(folder, "ledger.jsonl", "\n", ""));
+    assert!(shorter.contains("ledger.jsonl was changed: it has"), "{shorter}");
     let missing = with("missing", &|folder| std::fs::remove_file(folder.join("attempts.jsonl")).expect("removed"));
     assert!(missing.contains("attempts.jsonl is missing"), "{missing}");
     let added = with("added", &|folder| std::fs::write(folder.join("policies/note.yaml"), "x").expect("written"));
     assert!(added.contains("policies/note.yaml was added"), "{added}");
+    let empty = with("empty", &|folder| std::fs::create_dir(folder.join("more")).expect("a folder"));
+    assert!(empty.contains("more was added"), "{empty}");
     // Whoever also corrects the checksums breaks the signature.
     let forged = with("forged", &|folder| {
         replace(folder, "SUMMARY.md", "# Evidence", "# No evidence");

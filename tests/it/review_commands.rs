@@ -57,6 +57,13 @@ async fn privileges_lists_who_may_write_and_what_takes_it_away() {
     let served = daemon.get("/privileges").await;
     assert_eq!((served.status, &served.body["connections"]), (200, &listed["connections"]), "the same in one call");
     assert_eq!((&served.body["totals"], &served.body["truncated"]), (&listed["totals"], &json!(false)));
+    assert_eq!(listed["truncated"], false);
+    let cut = parsed(&workspace, &["privileges", "--json", "--limit", "1"]);
+    assert_eq!((cut["connections"].as_array().map(Vec::len), &cut["truncated"]), (Some(1), &json!(true)), "the cut is said");
+    for command in ["privileges", "drift"] {
+        let none = workspace.run(&[command, "--limit", "0"]);
+        assert!(none.status.code() == Some(64) && stderr(&none).contains("write a whole number from 1"), "{}", stderr(&none));
+    }
 
     let postgres = parsed(&workspace, &["privileges", "--family", "postgres", "--json"]);
     assert_eq!(postgres["connections"].as_array().map(Vec::len), Some(1), "{postgres}");
@@ -151,6 +158,12 @@ async fn drift_says_what_changed_and_who_took_note() {
     assert_eq!(parsed(&workspace, &["drift", "--unacknowledged", "--json"])["drift"], json!([]));
     let again = daemon.post(&format!("/connections/{id}/drift/acknowledge"), &json!({"by": "bob"})).await;
     assert_eq!((again.status, &again.body["acknowledged"]["by"]), (200, &json!("ann (token admin)")), "the first one counts");
+    let second = stdout(&workspace.run(&["drift", "acknowledge", &id[..8], "--note", "again", "--by", "bob", "--port", &port]));
+    assert!(
+        second.contains("were acknowledged before, by ann (token admin) at ")
+            && second.contains(" with the note \"the load is adapted\"; nothing was recorded now\n"),
+        "{second}"
+    );
     let first = daemon.post(&format!("/connections/{id}/drift/acknowledge"), &json!({"catalog_version": 1})).await;
     assert_eq!(first.status, 404, "{}", first.body);
     let history = stdout(&workspace.run(&["status", &id]));
@@ -169,6 +182,8 @@ async fn changes_are_acknowledged_without_a_daemon_too() {
     let noted = workspace.run(&["drift", "acknowledge", &id, "--by", "ann", "--port", &port]);
     assert!(noted.status.success(), "{}", stderr(&noted));
     assert_eq!(parsed(&workspace, &["drift", &id, "--json"])["drift"][0]["acknowledged"]["by"], "ann");
+    let again = stdout(&workspace.run(&["drift", "acknowledge", &id, "--by", "bob", "--port", &port]));
+    assert!(again.contains("were acknowledged before, by ann at ") && again.contains("; nothing was recorded now"), "{again}");
     let wrong = workspace.run(&["drift", "acknowledge", &id, "--version", "7", "--port", &port]);
     assert!(wrong.status.code() == Some(1) && stderr(&wrong).contains("no schema changes to take note of"), "{}", stderr(&wrong));
     assert!(workspace.run(&["verify"]).status.success());
@@ -255,7 +270,10 @@ async fn queries_cannot_do_anything_but_read_the_views() {
         ("select load_extension('x')", ""),
         ("select 1; select 2", "more than one statement"),
         ("select writefile('x', 'y')", "no such function"),
-        ("", ""),
+        ("", "the query is empty"),
+        ("  -- comment only", "the query holds no statement, only comments"),
+        ("-- comment only", "the query holds no statement, only comments"),
+        ("/* a */ ; -- b\n /* open", "the query holds no statement, only comments"),
     ] {
         let output = workspace.run(&["query", sql]);
         assert_eq!(output.status.code(), Some(64), "{sql}: {}{}", stdout(&output), stderr(&output));
@@ -288,6 +306,12 @@ async fn a_wrong_column_a_long_query_and_a_hostile_value_are_answered() {
     let bounded = workspace.run(&["query", many, "--limit", "3"]);
     assert_eq!(stdout(&bounded), "X\n1\n2\n3\n");
     assert!(stderr(&bounded).contains("only the first 3 rows are printed"), "{}", stderr(&bounded));
+    let none = workspace.run(&["query", many, "--limit", "0"]);
+    assert!(none.status.code() == Some(64) && stderr(&none).contains("write a whole number from 1"), "{}", stderr(&none));
+    let commented = workspace.run(&["query", "-- what\n select /* 1 */ 7 as seven -- end"]);
+    assert_eq!(stdout(&commented), "SEVEN\n7\n", "comments beside a statement are fine");
+    let option = workspace.run(&["query", "--limt"]);
+    assert!(option.status.code() == Some(64) && stderr(&option).contains("--limt is not an option"), "{}", stderr(&option));
     for format in ["table", "csv", "json"] {
         let hostile = stdout(&workspace.run(&["query", "select char(27) || '[2J' || char(8238) as x", "--format", format]));
         assert!(!hostile.contains('\u{1b}') && !hostile.contains('\u{202e}') && hostile.contains("[2J"), "{hostile:?}");

@@ -65,6 +65,10 @@ impl DriverServer for Member {
     fn port(&self) -> u16 {
         self.port
     }
+
+    fn default_port(&self) -> u16 {
+        DEFAULT_PORT
+    }
 }
 
 impl Location {

@@ -99,6 +99,14 @@ impl DriverServer for DatabaseServer {
     fn port(&self) -> u16 {
         self.port
     }
+
+    fn default_port(&self) -> u16 {
+        self.wire.default_port()
+    }
+
+    fn database(&self) -> &str {
+        &self.database
+    }
 }
 
 impl DatabaseServer {

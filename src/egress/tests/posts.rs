@@ -3,7 +3,7 @@
 
 use super::rig::{Captured, Reply, Server, World, answer};
 use crate::credentials::Secret;
-use crate::egress::{HttpRequest, Method};
+use crate::egress::{CallRecorder, HttpRequest, Method};
 use crate::model::{Class, Failure, PostRule, Posts};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
@@ -193,6 +193,24 @@ async fn the_log_names_the_post_and_nothing_of_its_body() {
     world.session().http(post(&server.url("/token"), &[], Some(FORM))).await.unwrap();
     let failure = refused(&world, &server, "/token", &[], Some("grant_type=x&client_secret=of-the-canary-7777")).await;
     let text = String::from_utf8(out.lock().unwrap().clone()).unwrap();
-    assert!(text.contains(r#""method":"POST","host":"127.0.0.1","path":"/token","status":200"#), "{text}");
+    let port = url::Url::parse(&server.url("/")).unwrap().port().unwrap();
+    let call = format!(r#""method":"POST","host":"127.0.0.1:{port}","path":"/token","status":200"#);
+    assert!(text.contains(&call), "{text}");
     assert!(!text.contains("canary-7777") && !format!("{failure:?}").contains("canary-7777"), "{text}");
+}
+
+#[tokio::test]
+async fn the_record_of_a_post_counts_the_response_and_the_request_apart() {
+    let server = Server::start(vec![answer(200, &[], b"{}")]).await;
+    let (world, recorder) = (world(&server), CallRecorder::new());
+    let target = [("X-Amz-Target", "Org.List"), ("content-type", "application/x-amz-json-1.1")];
+    let work = async {
+        world.session().http(post(&server.url("/aws"), &target, Some("{\"MaxResults\":20}"))).await.unwrap();
+    };
+    recorder.run(work).await;
+    let calls = recorder.take().calls;
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    assert_eq!((calls[0].bytes, calls[0].sent), (2, Some(17)), "{calls:?}");
+    let host = server.url("").replace("http://", "");
+    assert_eq!((calls[0].target.host.as_str(), calls[0].target.statement.as_str()), (host.as_str(), "Org.List"));
 }

@@ -8,4 +8,5 @@ mod limits;
 mod migrate;
 mod rig;
 mod tamper;
+mod tamper_calls;
 mod views;

@@ -3,6 +3,7 @@
 pub mod faults;
 pub mod mariadb;
 pub mod poolers;
+pub mod privileges;
 pub mod record;
 pub mod relations;
 pub mod server;
@@ -13,6 +14,10 @@ use aam::connectors::sql::SqlEngine;
 use aam::connectors::{Bounds, Sample};
 use aam::credentials::{Credential, Secret};
 use aam::model::{Catalog, Class, Failure, Privilege};
+use privileges::{
+    a_role_that_can_be_chosen_is_not_only_reading, every_privilege_of_new_versions_is_found_and_taken_away,
+    every_privilege_that_writes_is_found_and_taken_away,
+};
 use serde_json::json;
 use server::*;
 use std::path::PathBuf;
@@ -22,7 +27,10 @@ peer_tests! {
     [Postgres, Mariadb]: a_reader_passes_every_step, bounds_are_respected_and_reported, every_failure_has_its_class_and_its_fix,
         an_empty_database_is_distinguished_from_an_unreadable_one, excess_privileges_are_named,
         nothing_is_written_even_with_an_account_that_may_write;
-    [Postgres]: a_database_behind_a_pooler_is_read, the_server_logs_only_read_only_transactions;
+    [Postgres]: a_database_behind_a_pooler_is_read, the_server_logs_only_read_only_transactions,
+        every_privilege_that_writes_is_found_and_taken_away;
+    [Postgres18]: every_privilege_of_new_versions_is_found_and_taken_away;
+    [Mariadb]: a_role_that_can_be_chosen_is_not_only_reading;
 }
 
 async fn a_reader_passes_every_step() {

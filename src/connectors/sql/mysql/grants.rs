@@ -14,8 +14,8 @@ const READING: [&str; 4] = ["USAGE", "SELECT", "SHOW VIEW", "SHOW DATABASES"];
 pub enum Grant {
     /// Privileges on an object. The object is kept as printed: `*.*`, `` `shop`.* `` or `` `shop`.`orders` ``.
     On { privileges: Vec<String>, object: String, grant_option: bool },
-    /// A role. Its privileges may be missing from the output.
-    Role(String),
+    /// A role, and whether the account may grant it to others. Its privileges may be missing from the output.
+    Role { role: String, admin_option: bool },
 }
 
 /// Parses one line. Returns `None` if it does not grant anything, for example `SET DEFAULT ROLE`, or does not have a form that AAM
@@ -25,7 +25,7 @@ pub fn parse(line: &str) -> Option<Grant> {
     let rest = line.strip_prefix("GRANT ")?;
     let (head, tail) = split_outside(rest, " TO ")?;
     match split_outside(head, " ON ") {
-        None => Some(Grant::Role(head.trim().to_string())),
+        None => Some(Grant::Role { role: head.trim().to_string(), admin_option: tail.contains("WITH ADMIN OPTION") }),
         Some((privileges, object)) => Some(Grant::On {
             privileges: split_list(privileges),
             object: object.strip_prefix("TABLE ").unwrap_or(object).trim().to_string(),
@@ -80,6 +80,21 @@ pub fn is_excess(privilege: &str) -> bool {
     !READING.contains(&name)
 }
 
+/// The account or role after `TO`. What follows it, for example the hash of a password, is left out.
+pub(super) fn grantee(line: &str) -> Option<&str> {
+    let (_, tail) = split_outside(line.strip_prefix("GRANT ")?, " TO ")?;
+    let mut quote = None;
+    for (at, c) in tail.char_indices() {
+        match quote {
+            None if c == ' ' => return tail.get(..at),
+            None if matches!(c, '`' | '\'' | '"') => quote = Some(c),
+            Some(open) if open == c => quote = None,
+            _ => {}
+        }
+    }
+    Some(tail).filter(|tail| !tail.is_empty() && quote.is_none())
+}
+
 /// Whether a line that is not a grant says something else that takes no verdict: it limits what others grant.
 fn grants_nothing(line: &str) -> bool {
     line.starts_with("SET DEFAULT ROLE ") || line.starts_with("REVOKE ")
@@ -93,7 +108,12 @@ pub fn verdict(lines: &[String], truncated: bool, mariadb: bool) -> Privilege {
     let mut roles: Vec<&str> = Vec::new();
     for grant in &parsed {
         match grant {
-            Grant::Role(role) => roles.push(role),
+            Grant::Role { role, admin_option } => {
+                roles.push(role);
+                if *admin_option {
+                    excess.push(format!("{role} WITH ADMIN OPTION"));
+                }
+            }
             Grant::On { privileges, object, grant_option } => {
                 // PROXY is granted on accounts and not on data.
                 let mut over: Vec<&str> =
@@ -126,10 +146,16 @@ pub fn verdict(lines: &[String], truncated: bool, mariadb: bool) -> Privilege {
     if parsed.is_empty() {
         return Privilege::Unknown { reason: "SHOW GRANTS did not return any grant".to_string() };
     }
-    // MariaDB lists the privileges of the active role; MySQL lists only its name.
-    if !roles.is_empty() && !mariadb {
+    // MariaDB lists the privileges of the active role and of PUBLIC. The account can choose each other role with SET ROLE. MySQL lists
+    // only the names.
+    let is_listed = |role: &str| mariadb && lines.iter().any(|line| grantee(line) == Some(role));
+    roles.retain(|role| !is_listed(role));
+    if !roles.is_empty() {
         return Privilege::Unknown {
-            reason: format!("SHOW GRANTS does not list the privileges of the roles {}", roles.join(", ")),
+            reason: format!(
+                "SHOW GRANTS does not list the privileges of the roles {}, which the account can choose with SET ROLE",
+                roles.join(", ")
+            ),
         };
     }
     Privilege::Ok
@@ -139,7 +165,7 @@ pub fn verdict(lines: &[String], truncated: bool, mariadb: bool) -> Privilege {
 #[must_use]
 pub fn sees_all(lines: &[String], database: &str) -> bool {
     lines.iter().filter_map(|line| parse(line)).any(|grant| match grant {
-        Grant::Role(_) => false,
+        Grant::Role { .. } => false,
         Grant::On { privileges, object, .. } => {
             let reads = privileges.iter().any(|privilege| privilege == "SELECT" || privilege.starts_with("ALL PRIVILEGES"));
             reads && (object == "*.*" || covers(&object, database))
@@ -200,7 +226,7 @@ mod tests {
     fn what_could_not_be_asked_is_unknown() {
         let roles = lines(&["GRANT USAGE ON *.* TO `r`@`%`", "GRANT `analyst`@`%` TO `r`@`%`"]);
         assert!(matches!(verdict(&roles, false, false), Privilege::Unknown { .. }));
-        assert_eq!(verdict(&roles, false, true), Privilege::Ok);
+        assert!(matches!(verdict(&roles, false, true), Privilege::Unknown { .. }));
         assert!(matches!(verdict(&[], false, true), Privilege::Unknown { .. }));
         let reader = lines(&["GRANT SELECT ON `shop`.* TO `r`@`%`"]);
         assert_eq!(verdict(&reader, false, true), Privilege::Ok);
@@ -211,6 +237,19 @@ mod tests {
         }
         let known = ["SET DEFAULT ROLE `analyst` FOR `r`@`%`", "REVOKE SELECT ON `hr`.* FROM `r`@`%`"];
         assert_eq!(verdict(&[reader, lines(&known)].concat(), false, true), Privilege::Ok);
+    }
+
+    /// The lines of MariaDB 10.11 for an account with a default role and one that it can choose.
+    #[test]
+    fn a_role_that_can_be_chosen_is_not_ok() {
+        let reader = ["GRANT `readers` TO `a`@`%`", "GRANT USAGE ON *.* TO `a`@`%`"];
+        let active = ["GRANT USAGE ON *.* TO `readers`", "GRANT SELECT ON `shop`.* TO `readers`"];
+        assert_eq!(verdict(&lines(&[reader, active].concat()), false, true), Privilege::Ok);
+        let other = [&reader[..], &active, &["GRANT `writers` TO `a`@`%`"]].concat();
+        let Privilege::Unknown { reason } = verdict(&lines(&other), false, true) else { panic!("known") };
+        assert!(reason.contains("the roles `writers`, which"), "{reason}");
+        let giver = [&["GRANT `readers` TO `a`@`%` WITH ADMIN OPTION"][..], &active].concat();
+        assert_eq!(verdict(&lines(&giver), false, true), Privilege::Over { grants: vec!["`readers` WITH ADMIN OPTION".into()] });
     }
 
     proptest! {

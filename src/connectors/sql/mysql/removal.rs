@@ -13,7 +13,7 @@ const MAX_STATEMENTS: usize = 100;
 /// Returns the statements for the lines of `SHOW GRANTS`. `database` is the one that AAM reads.
 #[must_use]
 pub fn statements(lines: &[String], database: &str) -> Vec<String> {
-    let account = lines.iter().filter_map(|line| grantee(line)).find(|grantee| grantee.contains('@'));
+    let account = lines.iter().filter_map(|line| grants::grantee(line)).find(|grantee| grantee.contains('@'));
     let mut all: Vec<String> = Vec::new();
     let mut add = |statement: String| {
         if all.len() < MAX_STATEMENTS && !all.contains(&statement) {
@@ -21,15 +21,25 @@ pub fn statements(lines: &[String], database: &str) -> Vec<String> {
         }
     };
     for line in lines {
-        let (Some(Grant::On { privileges, object, grant_option }), Some(grantee)) = (grants::parse(line), grantee(line)) else {
+        let (Some(grant), Some(grantee)) = (grants::parse(line), grants::grantee(line)) else {
             continue;
+        };
+        let (privileges, object, grant_option) = match grant {
+            Grant::On { privileges, object, grant_option } => (privileges, object, grant_option),
+            Grant::Role { role, admin_option } => {
+                if admin_option && grantee.contains('@') {
+                    add(format!("REVOKE {role} FROM {grantee};"));
+                }
+                continue;
+            }
         };
         let excess: Vec<&str> = privileges.iter().map(String::as_str).filter(|privilege| grants::is_excess(privilege)).collect();
         if excess.is_empty() && !grant_option {
             continue;
         }
-        // MariaDB also lists what the active role may do. Others may need the role, so the account loses it as a whole.
-        if !grantee.contains('@') {
+        // MariaDB also lists what the active role and every account (PUBLIC) may do. Others may need the role, so the account loses it as
+        // a whole.
+        if !grantee.contains('@') && grantee != "PUBLIC" {
             if let Some(account) = account {
                 add(format!("REVOKE {grantee} FROM {account};"));
             }
@@ -46,21 +56,6 @@ pub fn statements(lines: &[String], database: &str) -> Vec<String> {
         }
     }
     all
-}
-
-/// The account or role after `TO`. What follows it, for example the hash of a password, is left out.
-fn grantee(line: &str) -> Option<&str> {
-    let (_, tail) = grants::split_outside(line.strip_prefix("GRANT ")?, " TO ")?;
-    let mut quote = None;
-    for (at, c) in tail.char_indices() {
-        match quote {
-            None if c == ' ' => return tail.get(..at),
-            None if matches!(c, '`' | '\'' | '"') => quote = Some(c),
-            Some(open) if open == c => quote = None,
-            _ => {}
-        }
-    }
-    Some(tail).filter(|tail| !tail.is_empty() && quote.is_none())
 }
 
 #[cfg(test)]
@@ -97,6 +92,9 @@ mod tests {
     fn a_role_that_writes_is_taken_from_the_account() {
         let lines = ["GRANT `writers` TO `w`@`%`", "GRANT USAGE ON *.* TO `w`@`%`", "GRANT INSERT ON `shop`.* TO `writers`"];
         assert_eq!(of(&lines), ["REVOKE `writers` FROM `w`@`%`;"]);
+        assert_eq!(of(&["GRANT `r` TO `w`@`%` WITH ADMIN OPTION"]), ["REVOKE `r` FROM `w`@`%`;"]);
+        let public = ["GRANT USAGE ON *.* TO `w`@`%`", "GRANT INSERT ON `shop`.* TO PUBLIC"];
+        assert_eq!(of(&public), ["REVOKE INSERT ON `shop`.* FROM PUBLIC;"]);
         assert!(of(&["GRANT SELECT ON `shop`.* TO `w`@`%`", "SET DEFAULT ROLE `r` FOR `w`@`%`", ""]).is_empty());
     }
 

@@ -8,7 +8,9 @@ pub mod login_guard;
 pub mod meter;
 mod relation_errors;
 pub mod removal;
+mod removal_sql;
 pub mod rights;
+mod rights_sql;
 pub mod sample;
 pub mod wire;
 
@@ -55,9 +57,10 @@ pub async fn open(
     if wire.pooled {
         identity.insert("pooler".into(), json!("the pooler refused the startup options; only the transactions are read-only"));
     }
-    let privilege = rights::verdict(&wire).await;
+    let version = identity.get("server_version").and_then(|version| version.as_str()).unwrap_or_default();
+    let privilege = rights::verdict(&wire, version).await;
     let role = identity.get("user").and_then(|user| user.as_str()).unwrap_or(&wire.user);
-    let removal = removal::of_verdict(&wire, role, &privilege).await;
+    let removal = removal::of_verdict(&wire, role, version, &privilege).await;
     let sample_time = policy.safe_mode.step_timeout.mul_f32(0.75);
     Ok(Opened { connector: Box::new(Database { wire, sample_time }), identity, privilege, removal })
 }

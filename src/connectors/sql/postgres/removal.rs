@@ -4,56 +4,22 @@
 //! role. Each needs another statement, so the access control lists are read (PostgreSQL manual, "Privileges"). The
 //! statements are only shown; AAM never runs them.
 
+use super::removal_sql::{COLUMNS, sources};
+use super::rights::major;
 use super::wire::{PostgresSession, Row};
 use crate::connectors::sql::quote;
 use crate::model::Privilege;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-/// The number of grants that are read at most.
-const MAX_GRANTS: usize = 1000;
 /// The number of tables that one statement names. A schema with more of them gets `ALL TABLES IN SCHEMA`.
 const MAX_NAMED_TABLES: usize = 20;
 /// The number of statements at most.
 const MAX_STATEMENTS: usize = 100;
-/// The columns of the statement that [`sources`] returns.
-const COLUMNS: usize = 6;
 
-/// Returns a statement for one result set: kind of object, schema, object, privileges, how they are held, role. Names are quoted by
-/// the server.
-fn sources() -> String {
-    let user_schema = "nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'";
-    format!(
-        "WITH me AS (SELECT oid FROM pg_roles WHERE rolname = current_user), \
-         objects AS ( \
-           SELECT 'TABLE' AS kind, n.nspname AS schema, c.relname AS object, c.relowner AS owner, coalesce(c.relacl, acldefault('r', c.relowner)) AS acl \
-             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE c.relkind IN ('r','p','v','f') AND NOT c.relispartition AND {user_schema} \
-             AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE') \
-           UNION ALL SELECT 'SCHEMA', nspname, nspname, nspowner, coalesce(nspacl, acldefault('n', nspowner)) FROM pg_namespace \
-             WHERE {user_schema} AND has_schema_privilege(oid, 'CREATE') \
-           UNION ALL SELECT 'DATABASE', '', datname, datdba, coalesce(datacl, acldefault('d', datdba)) FROM pg_database \
-             WHERE datname = current_database() AND has_database_privilege(oid, 'CREATE')), \
-         held AS ( \
-           SELECT o.kind, o.schema, o.object, a.privilege_type, a.grantee, CASE WHEN a.grantee = 0 THEN 'public' \
-               WHEN a.grantee <> me.oid THEN 'member' WHEN o.owner = me.oid THEN 'owner' ELSE 'role' END AS held_by \
-             FROM me, objects o, LATERAL aclexplode(o.acl) a \
-             WHERE a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'CREATE') \
-             AND (a.grantee = 0 OR pg_has_role(me.oid, a.grantee, 'USAGE'))) \
-         SELECT kind, quote_ident(schema), quote_ident(object), string_agg(DISTINCT privilege_type, ', '), held_by, '' FROM held \
-           WHERE held_by <> 'member' GROUP BY 1, 2, 3, 5 \
-         UNION ALL SELECT DISTINCT 'ROLE', '', '', '', 'member', quote_ident(r.rolname) \
-           FROM me JOIN pg_auth_members m ON m.member = me.oid JOIN pg_roles r ON r.oid = m.roleid \
-           WHERE EXISTS (SELECT 1 FROM held WHERE held.held_by = 'member' AND pg_has_role(r.oid, held.grantee, 'USAGE')) \
-           OR EXISTS (SELECT 1 FROM pg_roles d WHERE d.rolname IN ('pg_write_all_data', 'pg_write_server_files', \
-             'pg_execute_server_program', 'pg_read_server_files', 'pg_signal_backend') AND pg_has_role(r.oid, d.oid, 'MEMBER')) \
-         ORDER BY 1, 2, 3, 5, 6 LIMIT {MAX_GRANTS}"
-    )
-}
-
-/// Returns the statements for the excess that the role `name` has by `privilege`. Returns none if there is no excess, or if the server does not show its
-/// access control lists, as some compatible servers do not.
-pub async fn of_verdict(wire: &PostgresSession, name: &str, privilege: &Privilege) -> Vec<String> {
+/// Returns the statements for the excess that the role `name` has by `privilege`. `version` is the `server_version` of the server.
+/// Returns none if there is no excess, or if the server does not show its access control lists, as some compatible servers do not.
+pub async fn of_verdict(wire: &PostgresSession, name: &str, version: &str, privilege: &Privilege) -> Vec<String> {
     let Privilege::Over { grants } = privilege else { return Vec::new() };
     let role = quote::double(name);
     let attributes: Vec<&str> = ["SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS"]
@@ -64,7 +30,7 @@ pub async fn of_verdict(wire: &PostgresSession, name: &str, privilege: &Privileg
     if attributes.contains(&"SUPERUSER") {
         return vec![without(&role, &attributes)];
     }
-    match wire.ask("read where the privileges come from", &sources(), &[COLUMNS]).await {
+    match wire.ask("read where the privileges come from", &sources(major(version)), &[COLUMNS]).await {
         Ok(sets) => statements(&role, &attributes, &sets.concat()),
         Err(_) => Vec::new(),
     }
@@ -84,16 +50,13 @@ fn statements(role: &str, attributes: &[&str], rows: &[Row]) -> Vec<String> {
     let mut tables: BTreeMap<(&str, &str, &str), BTreeSet<&str>> = BTreeMap::new();
     let mut others = Vec::new();
     for row in rows {
-        let text = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
-        let (schema, object, privileges, held_by) = (text(1), text(2), text(3), text(4));
-        let grantee = if held_by == "public" { "PUBLIC" } else { role };
-        match (text(0), held_by) {
-            ("", _) => {}
-            ("ROLE", _) => others.push(format!("REVOKE {} FROM {role};", text(5))),
-            ("TABLE", "owner") => others.push(owned("TABLE", &format!("{schema}.{object}"), role)),
-            (kind, "owner") => others.push(owned(kind, object, role)),
-            ("TABLE", _) => drop(tables.entry((schema, privileges, grantee)).or_default().insert(object)),
-            (kind, _) => others.push(format!("REVOKE {privileges} ON {kind} {object} FROM {grantee};")),
+        match (text(row, 0), text(row, 4)) {
+            ("" | "OWNED", _) => {}
+            ("TABLE", held_by) if held_by != "owner" => {
+                let key = (text(row, 1), text(row, 3), grantee(held_by, role));
+                tables.entry(key).or_default().insert(text(row, 2));
+            }
+            _ => others.push(statement(row, role)),
         }
     }
     for ((schema, privileges, grantee), names) in tables {
@@ -108,8 +71,38 @@ fn statements(role: &str, attributes: &[&str], rows: &[Row]) -> Vec<String> {
         all.push(format!("REVOKE {privileges} ON {object} FROM {grantee};"));
     }
     all.extend(others);
+    if rows.iter().any(|row| text(row, 0) == "OWNED") {
+        // Functions, types, sequences and other objects: the role can no longer change or drop them.
+        all.push(format!("REASSIGN OWNED BY {role} TO CURRENT_USER;"));
+    }
     all.truncate(MAX_STATEMENTS);
     all
+}
+
+fn text(row: &Row, at: usize) -> &str {
+    row.get(at).and_then(Option::as_deref).unwrap_or_default()
+}
+
+fn grantee<'a>(held_by: &str, role: &'a str) -> &'a str {
+    if held_by == "public" { "PUBLIC" } else { role }
+}
+
+/// Writes the statement for one row. For a membership, the privileges of the row are the role that granted it, if it must be named.
+fn statement(row: &Row, role: &str) -> String {
+    let (schema, object, privileges, held_by, other) = (text(row, 1), text(row, 2), text(row, 3), text(row, 4), text(row, 5));
+    let grantee = grantee(held_by, role);
+    match (text(row, 0), held_by) {
+        ("ROLE", _) if privileges.is_empty() => format!("REVOKE {other} FROM {role};"),
+        ("ROLE", _) => format!("REVOKE {other} FROM {role} GRANTED BY {privileges};"),
+        ("TABLE", "owner") => owned("TABLE", &format!("{schema}.{object}"), role),
+        (kind, "owner") => owned(kind, object, role),
+        ("DEFAULT", _) => {
+            let place = if schema.is_empty() { String::new() } else { format!(" IN SCHEMA {schema}") };
+            format!("ALTER DEFAULT PRIVILEGES FOR ROLE {other}{place} REVOKE {privileges} ON {object} FROM {grantee};")
+        }
+        ("SEQUENCE", _) => format!("REVOKE {privileges} ON SEQUENCE {schema}.{object} FROM {grantee};"),
+        (kind, _) => format!("REVOKE {privileges} ON {kind} {object} FROM {grantee};"),
+    }
 }
 
 /// An owner can grant itself everything again, so the object gets another owner: the administrator who runs the statement.
@@ -134,8 +127,15 @@ mod tests {
     fn each_source_of_a_privilege_has_its_statement() {
         let rows = [
             row(["DATABASE", "", "shop", "CREATE", "role", ""]),
+            row(["DEFAULT", "", "SEQUENCES", "USAGE", "public", "admin"]),
+            row(["DEFAULT", "sales", "TABLES", "INSERT", "role", "admin"]),
+            row(["FOREIGN SERVER", "", "files", "USAGE", "role", ""]),
+            row(["LARGE OBJECT", "", "4711", "UPDATE", "role", ""]),
+            row(["OWNED", "", "", "", "owner", ""]),
             row(["ROLE", "", "", "", "member", "writers"]),
+            row(["ROLE", "", "", "admin", "member", "editors"]),
             row(["SCHEMA", "public", "public", "CREATE", "public", ""]),
+            row(["SEQUENCE", "sales", "ids", "UPDATE, USAGE", "role", ""]),
             row(["TABLE", "sales", "a", "INSERT, UPDATE", "role", ""]),
             row(["TABLE", "sales", "\"b c\"", "INSERT, UPDATE", "role", ""]),
             row(["TABLE", "sales", "own", "DELETE, INSERT", "owner", ""]),
@@ -146,9 +146,16 @@ mod tests {
                 "ALTER ROLE \"aam\" NOCREATEROLE NOCREATEDB;",
                 "REVOKE INSERT, UPDATE ON TABLE sales.\"b c\", sales.a FROM \"aam\";",
                 "REVOKE CREATE ON DATABASE shop FROM \"aam\";",
+                "ALTER DEFAULT PRIVILEGES FOR ROLE admin REVOKE USAGE ON SEQUENCES FROM PUBLIC;",
+                "ALTER DEFAULT PRIVILEGES FOR ROLE admin IN SCHEMA sales REVOKE INSERT ON TABLES FROM \"aam\";",
+                "REVOKE USAGE ON FOREIGN SERVER files FROM \"aam\";",
+                "REVOKE UPDATE ON LARGE OBJECT 4711 FROM \"aam\";",
                 "REVOKE writers FROM \"aam\";",
+                "REVOKE editors FROM \"aam\" GRANTED BY admin;",
                 "REVOKE CREATE ON SCHEMA public FROM PUBLIC;",
+                "REVOKE UPDATE, USAGE ON SEQUENCE sales.ids FROM \"aam\";",
                 "ALTER TABLE sales.own OWNER TO CURRENT_USER; GRANT SELECT ON TABLE sales.own TO \"aam\";",
+                "REASSIGN OWNED BY \"aam\" TO CURRENT_USER;",
             ]
         );
     }

@@ -1,31 +1,17 @@
 //! Determines what the role may do beyond reading. The catalog is the only source; nothing is tried out.
 
+use super::rights_sql::{DEFINER_FUNCTION, statements};
 use super::wire::{PostgresSession, Row};
 use crate::connectors::sql::{limits, quote};
 use crate::model::Privilege;
 
-/// Queries for four result sets: role attributes, memberships, CREATE privileges, and writable tables. The last contains
-/// one table more than the verdict names, and the total number.
-fn statements() -> String {
-    let more = limits::MAX_NAMED_GRANTS + 1;
-    format!(
-        "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user; \
-         SELECT rolname FROM pg_roles WHERE rolname IN ('pg_write_all_data','pg_write_server_files','pg_execute_server_program', \
-           'pg_read_server_files','pg_signal_backend') AND pg_has_role(current_user, oid, 'MEMBER') ORDER BY 1; \
-         SELECT 'database', current_database()::text WHERE has_database_privilege(current_database(), 'CREATE') \
-           UNION ALL (SELECT 'schema', nspname::text FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' \
-           AND has_schema_privilege(oid, 'CREATE') ORDER BY nspname LIMIT {more}); \
-         SELECT n.nspname, c.relname, has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'UPDATE'), \
-           has_table_privilege(c.oid, 'DELETE'), has_table_privilege(c.oid, 'TRUNCATE'), count(*) OVER () \
-           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-           WHERE c.relkind IN ('r','p','v','f') AND NOT c.relispartition AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' \
-           AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE') ORDER BY 1, 2 LIMIT {more}"
-    )
-}
+/// The number of functions that a reason names.
+const MAX_NAMED_FUNCTIONS: usize = 3;
 
-/// Determines the privilege of the role. Returns `Unknown` if the server does not answer.
-pub async fn verdict(wire: &PostgresSession) -> Privilege {
-    match wire.ask("read the privileges of the role", &statements(), &[5, 1, 2, 7]).await {
+/// Determines the privilege of the role. `version` is the `server_version` of the server. Returns `Unknown` if the server does not
+/// answer.
+pub async fn verdict(wire: &PostgresSession, version: &str) -> Privilege {
+    match wire.ask("read the privileges of the role", &statements(major(version)), &[5, 1, 2, 7]).await {
         Ok(sets) => judge(&sets),
         Err(failure) => Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) },
     }
@@ -34,7 +20,7 @@ pub async fn verdict(wire: &PostgresSession) -> Privilege {
 /// Determines the privilege from the four result sets.
 #[must_use]
 pub fn judge(sets: &[Vec<Row>]) -> Privilege {
-    let [attributes, memberships, create, tables] = sets else {
+    let [attributes, roles, objects, tables] = sets else {
         return Privilege::Unknown { reason: format!("the server returned {} of 4 result sets", sets.len()) };
     };
     let Some(own) = attributes.first() else {
@@ -48,8 +34,9 @@ pub fn judge(sets: &[Vec<Row>]) -> Privilege {
     if grants.first().is_some_and(|first| first == "SUPERUSER") {
         return Privilege::Over { grants };
     }
-    grants.extend(memberships.iter().filter_map(|row| text(row, 0)).map(|role| format!("member of {role}")));
-    grants.extend(create.iter().filter_map(|row| Some(format!("CREATE on {} {}", text(row, 0)?, quote::double(text(row, 1)?)))));
+    let (functions, objects): (Vec<&Row>, Vec<&Row>) = objects.iter().partition(|row| text(row, 0) == Some(DEFINER_FUNCTION));
+    grants.extend(named(roles.iter().map(|row| text(row, 0).map(str::to_string))));
+    grants.extend(named(objects.iter().map(|row| Some(format!("{} {}", text(row, 0)?, text(row, 1)?)))));
     grants.extend(tables.iter().take(limits::MAX_NAMED_GRANTS).filter_map(table));
     if let Some(total) = tables.first().and_then(|row| text(row, 6)).and_then(|total| total.parse::<usize>().ok())
         && total > limits::MAX_NAMED_GRANTS
@@ -64,20 +51,52 @@ pub fn judge(sets: &[Vec<Row>]) -> Privilege {
             Privilege::Unknown { reason: "pg_roles does not say which attributes the current role has".to_string() }
         }
         // A row without a name is a grant that cannot be named.
-        true if [memberships, create, tables].iter().any(|rows| !rows.is_empty()) => {
+        true if !(roles.is_empty() && objects.is_empty() && tables.is_empty()) => {
             Privilege::Unknown { reason: "the server lists privileges without the names of their objects".to_string() }
         }
+        true if !functions.is_empty() => Privilege::Unknown { reason: definer_functions(&functions) },
         true => Privilege::Ok,
     }
 }
 
+/// The major version of the server: 15 for `15.18 (Debian 15.18-0+deb12u1)`. Returns 0 if the text does not begin with a number.
+pub(super) fn major(version: &str) -> u32 {
+    version.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// The grants of one result set. A row without a name is left out.
+fn named(rows: impl Iterator<Item = Option<String>>) -> Vec<String> {
+    let mut grants: Vec<String> = rows.flatten().collect();
+    let more = grants.len().saturating_sub(limits::MAX_NAMED_GRANTS);
+    if more > 0 {
+        grants.truncate(limits::MAX_NAMED_GRANTS);
+        // The statements stop counting each kind of grant one row after the limit.
+        grants.push(format!("and at least {more} more of these grants"));
+    }
+    grants
+}
+
+/// The reason why nothing can be said of a role that may call these functions. A SECURITY DEFINER function has the privileges of its
+/// owner, and the catalog does not say what it does with them.
+fn definer_functions(rows: &[&Row]) -> String {
+    let names: Vec<&str> = rows.iter().take(MAX_NAMED_FUNCTIONS).filter_map(|row| text(row, 1)).collect();
+    let more = rows.len().saturating_sub(names.len());
+    let others = match rows.len() > limits::MAX_NAMED_GRANTS {
+        // The statement does not return more rows.
+        true => " and others".to_string(),
+        false if more > 0 => format!(" and {more} more"),
+        false => String::new(),
+    };
+    let example = names.first().copied().unwrap_or("NAME");
+    format!(
+        "the role may execute {}{others}; a SECURITY DEFINER function has the privileges of its owner, and AAM does not know whether \
+         it writes; to exclude this: REVOKE EXECUTE ON ROUTINE {example} FROM PUBLIC; and the same from the role and its groups",
+        names.join(", ")
+    )
+}
+
 fn table(row: &Row) -> Option<String> {
-    let has: Vec<&str> = ["INSERT", "UPDATE", "DELETE", "TRUNCATE"]
-        .into_iter()
-        .enumerate()
-        .filter(|(at, _)| text(row, at + 2) == Some("t"))
-        .map(|(_, name)| name)
-        .collect();
+    let has: Vec<&str> = (2..6).filter_map(|at| text(row, at)).filter(|privileges| !privileges.is_empty()).collect();
     Some(format!("{} on table {}.{}", has.join(", "), quote::double(text(row, 0)?), quote::double(text(row, 1)?)))
 }
 
@@ -119,11 +138,11 @@ mod tests {
 
     #[test]
     fn excess_is_named_as_grants_and_bounded() {
-        let table = |n: usize| row(&["sales", &format!("t{n:02}"), "t", "f", "t", "f", "30"]);
+        let table = |n: usize| row(&["sales", &format!("t{n:02}"), "INSERT", "", "", "DELETE", "30"]);
         let sets = [
             vec![row(&["f", "t", "f", "f", "f"])],
-            vec![row(&["pg_write_all_data"])],
-            vec![row(&["schema", "sales"])],
+            vec![row(&["member of pg_write_all_data"])],
+            vec![row(&["CREATE on schema", "\"sales\""])],
             (0..=limits::MAX_NAMED_GRANTS).map(table).collect(),
         ];
         let Privilege::Over { grants } = judge(&sets) else { panic!("not over") };
@@ -141,5 +160,49 @@ mod tests {
             judge(&[vec![row(&["t", "t", "f", "f", "f"])], vec![], vec![], vec![]]),
             Privilege::Over { grants: vec!["SUPERUSER".into(), "CREATEROLE".into()] }
         );
+    }
+
+    #[test]
+    fn a_privilege_on_a_column_is_excess() {
+        let mut column = row(&["sales", "t", "", "UPDATE (name, \"v w\")", "", "", "1"]);
+        column[2] = None;
+        assert_eq!(
+            judge(&[vec![row(&PLAIN)], vec![], vec![], vec![column]]),
+            Privilege::Over { grants: vec!["UPDATE (name, \"v w\") on table \"sales\".\"t\"".into()] }
+        );
+    }
+
+    #[test]
+    fn many_grants_of_roles_and_objects_are_bounded() {
+        let rows = |text: &[&str]| vec![row(text); limits::MAX_NAMED_GRANTS + 2];
+        let sets = [vec![row(&PLAIN)], rows(&["owner of type x"]), rows(&["UPDATE on sequence", "\"s\".\"q\""]), vec![]];
+        let Privilege::Over { grants } = judge(&sets) else { panic!("not over") };
+        assert_eq!(grants.len(), 2 * (limits::MAX_NAMED_GRANTS + 1));
+        assert_eq!(grants[limits::MAX_NAMED_GRANTS], "and at least 2 more of these grants");
+        assert_eq!(grants[limits::MAX_NAMED_GRANTS + 1], "UPDATE on sequence \"s\".\"q\"");
+    }
+
+    /// What such a function writes is not known, but a grant that is known counts.
+    #[test]
+    fn functions_with_the_privileges_of_their_owner_are_unknown() {
+        let functions = || (0..5).map(|n| row(&[DEFINER_FUNCTION, &format!("\"s\".\"f{n}\"(a integer)")])).collect::<Vec<Row>>();
+        let Privilege::Unknown { reason } = judge(&[vec![row(&PLAIN)], vec![], functions(), vec![]]) else { panic!("known") };
+        assert!(
+            reason.contains("execute \"s\".\"f0\"(a integer), \"s\".\"f1\"(a integer), ")
+                && reason.contains(" and 2 more;")
+                && reason.contains("REVOKE EXECUTE ON ROUTINE \"s\".\"f0\"(a integer) FROM PUBLIC;"),
+            "{reason}"
+        );
+        let owns = vec![row(&["owner of type x"])];
+        assert_eq!(
+            judge(&[vec![row(&PLAIN)], owns, functions(), vec![]]),
+            Privilege::Over { grants: vec!["owner of type x".into()] }
+        );
+    }
+
+    #[test]
+    fn the_major_version_is_the_first_number() {
+        let versions = ["15.18 (Debian 15.18-0+deb12u1)", "18beta1", "9.6.24", "", "unknown"];
+        assert_eq!(versions.map(major), [15, 18, 9, 0, 0]);
     }
 }

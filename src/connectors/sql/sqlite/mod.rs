@@ -10,7 +10,7 @@ use super::driver_session::DriverSession;
 use crate::connectors::local_reads::LocalReads;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::egress::statement::{Language, without_values};
-use crate::egress::{DriverStatement, Traffic};
+use crate::egress::{ConnectionTarget, DriverStatement, Traffic};
 use crate::memory_budget::MemoryMeter;
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
 use crate::policy::Policy;
@@ -96,7 +96,8 @@ fn recorded<T>(session: &dyn DriverSession, file: &File, work: impl FnOnce(&File
     for (index, (text, took)) in different.into_iter().enumerate() {
         // The last statement is the one that failed.
         let error = if index == last { error } else { "" };
-        session.statement(&DriverStatement { protocol: "sqlite", host: "local", text: &text, bytes: 0, took, error });
+        let target = ConnectionTarget { host: "local", ..ConnectionTarget::default() };
+        session.statement(&DriverStatement { protocol: "sqlite", target, text: &text, bytes: 0, took, error });
     }
     result
 }
