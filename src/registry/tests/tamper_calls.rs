@@ -5,8 +5,10 @@ use super::super::{CallFilter, Reader, Verdict};
 use super::rig::{Rig, accepted, context, outcome};
 use crate::model::ledger::{Fact, Why};
 use crate::model::{CallPurpose, CallTarget, CallsAnchor, ConnectionId, Digest, RecordedCall, RecordedCalls, Scope, Timestamp};
+use crate::registry::query::QueryLimits;
 use rusqlite::params;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const DAY_MS: i64 = 86_400_000;
 const POLICY: &str = "version: 1\nallowlist: [jdbc]\nevidence: {keep_calls: 30d}\n";
@@ -152,6 +154,9 @@ async fn rows_outside_of_the_batches_are_found_and_not_listed() {
         let found = found(&rig);
         assert!(found.contains(text), "{sql}: {found}");
         assert_eq!((paths(&rig, None), paths(&rig, Some(id))), (before.clone(), before), "{sql}");
+        let limits = QueryLimits { rows: 10, time: Duration::from_secs(10) };
+        let below = Reader::open(&rig.path()).unwrap().query("SELECT count(*) AS n FROM calls WHERE batch < 1", &[], limits);
+        assert_eq!(below.unwrap().rows, [[rusqlite::types::Value::Integer(0)]], "{sql}");
     }
 }
 
