@@ -131,7 +131,7 @@ pub fn without_operator(policy: &Policy, registry: &Path) -> Option<(String, &'s
     let locked_out = !policy.api.tokens.is_empty() && !missing.is_empty() && !admin_path(registry).exists();
     locked_out.then(|| {
         (
-            format!("no token of the policy has the scope {}, so nobody can use it", missing.join(" or ")),
+            format!("no token of the policy has the scope {}, so no caller can use it", missing.join(" or ")),
             "add a token for the operator: aam token new --name operator --scopes registry:read,ops:heal,ops:confirm",
         )
     })
@@ -217,7 +217,7 @@ mod tests {
         let first =
             format!("{{name: operator, sha256: \"{}\", scopes: [registry:read, ops:heal], namespaces: [b]}}", "0".repeat(64));
         assert!(ended(&policy(&first), &registry, BTreeSet::new()).is_none(), "there is no admin token");
-        let (message, _) = without_operator(&policy(&first), &registry).expect("nobody may confirm");
+        let (message, _) = without_operator(&policy(&first), &registry).expect("a missing scope");
         assert!(message.contains("the scope ops:confirm, so"), "{message}");
         assert!(without_operator(&policy(""), &registry).is_none(), "an admin token is created");
         admin_token(&registry).expect("made");

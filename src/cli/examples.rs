@@ -128,7 +128,7 @@ mod tests {
         let line = line.trim();
         let line = line.split_once("  ").map_or(line, |(line, _)| line);
         let shell = |word: &str| matches!(word, "<" | ">" | "|" | "&&" | ">>");
-        let mut words: Vec<String> = Vec::new();
+        let mut typed: Vec<String> = Vec::new();
         let mut quote = None;
         for word in line.split(' ') {
             if quote.is_none() && shell(word) {
@@ -136,12 +136,12 @@ mod tests {
             }
             let (first, last) = (word.chars().next(), word.chars().last());
             match quote {
-                Some(_) => words.last_mut().expect("a quoted argument has begun").push_str(&format!(" {word}")),
-                None => words.push(word.to_string()),
+                Some(_) => typed.last_mut().expect("a quoted argument has begun").push_str(&format!(" {word}")),
+                None => typed.push(word.to_string()),
             }
             quote = quote.or(first.filter(|first| matches!(first, '\'' | '"'))).filter(|quote| last != Some(*quote));
         }
-        words.iter().map(|word| word.trim_matches(['\'', '"']).to_string()).collect()
+        typed.iter().map(|word| word.trim_matches(['\'', '"']).to_string()).collect()
     }
 
     fn check(command: &clap::Command, path: &str, missing: &mut Vec<String>) {

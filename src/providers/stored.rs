@@ -40,7 +40,7 @@ pub struct FolderReads {
 /// The limit of one folder.
 struct ReadLimit {
     permits: Arc<Semaphore>,
-    /// The number of reads that have ended. While it grows, the folder answers, and waiting for a permit is no failure.
+    /// The number of reads that have ended. While it grows, the folder answers, and waiting for a permit is not a failure.
     ended: AtomicU64,
 }
 
@@ -284,7 +284,8 @@ mod tests {
         let folder = Path::new("folder");
         // A read of 50 ms: 40 reads, four at a time, take longer than the timeout of one.
         let slow = || {
-            std::thread::sleep(Duration::from_millis(50));
+            let (_open, silent) = std::sync::mpsc::channel::<()>();
+            let _ = silent.recv_timeout(Duration::from_millis(50));
             Err(std::io::Error::from(ErrorKind::NotFound))
         };
         let all = (0..40).map(|_| reads.read(folder, folder, "env:A", slow));
