@@ -1,16 +1,10 @@
 //! What the record of calls promises, and what the log has beyond it: calls of killed attempts, ports, bytes and the options of
 //! `aam calls`.
 
-use crate::support::daemon::{Workspace, intent, intent_with_locator, stderr, stdout, until};
+use crate::calls::{calls, with_warehouse};
+use crate::support::daemon::{Workspace, intent, stderr, stdout, until};
 use crate::support::described_service::{DescribedService, ServiceMode};
-use crate::support::fake_postgres::{Behavior, FakePostgres};
 use serde_json::{Value, json};
-
-fn calls(workspace: &Workspace, options: &[&str]) -> Vec<Value> {
-    let output = workspace.run(&[&["calls", "--json", "--limit", "10000"], options].concat());
-    assert!(output.status.success(), "{}", stderr(&output));
-    serde_json::from_str(&stdout(&output)).expect("a list")
-}
 
 fn host_of(service: &DescribedService) -> String {
     service.url.trim_start_matches("http://").split('/').next().expect("a host").to_owned()
@@ -46,14 +40,7 @@ async fn a_call_of_a_killed_attempt_is_in_the_log_and_the_list_says_that_it_is_n
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_is_recorded_and_logged_with_its_port_its_name_and_its_statements() {
-    let mut workspace = Workspace::new();
-    workspace.set("WAREHOUSE", r#"{"user":"aam","password":"hunter2-hunter2"}"#);
-    let server = FakePostgres::start(Behavior::redshift()).await;
-    let host = format!("127.0.0.1:{}", server.port);
-    workspace.write_policy(&format!(
-        "allowlist: [redshift]\nnetwork: {{allow_private: [127.0.0.0/8], allow_weak_login: [\"{host}\"]}}\n"
-    ));
-    workspace.intent_file("dev.json", &intent_with_locator("redshift", &format!("{host}/dev"), "env:WAREHOUSE"));
+    let (workspace, _server, host) = with_warehouse().await;
     let log = stderr(&workspace.run(&["once", "-v"]));
     let all = calls(&workspace, &["--host", &host]);
     assert!(all.len() > 3 && all.iter().all(|call| call["host"] == json!(host) && call["path"] == "/dev"), "{all:#?}");

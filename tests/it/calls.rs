@@ -10,10 +10,23 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 /// The calls that `aam calls` prints as JSON.
-fn calls(workspace: &Workspace, options: &[&str]) -> Vec<Value> {
+pub(crate) fn calls(workspace: &Workspace, options: &[&str]) -> Vec<Value> {
     let output = workspace.run(&[&["calls", "--json", "--limit", "10000"], options].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     serde_json::from_str(&stdout(&output)).expect("a list")
+}
+
+/// A workspace with an intent for a warehouse, the server that plays it, and its host with port.
+pub(crate) async fn with_warehouse() -> (Workspace, FakePostgres, String) {
+    let mut workspace = Workspace::new();
+    workspace.set("WAREHOUSE", r#"{"user":"aam","password":"hunter2-hunter2"}"#);
+    let server = FakePostgres::start(Behavior::redshift()).await;
+    let host = format!("127.0.0.1:{}", server.port);
+    workspace.write_policy(&format!(
+        "allowlist: [redshift]\nnetwork: {{allow_private: [127.0.0.0/8], allow_weak_login: [\"{host}\"]}}\n"
+    ));
+    workspace.intent_file("dev.json", &intent_with_locator("redshift", &format!("{host}/dev"), "env:WAREHOUSE"));
+    (workspace, server, host)
 }
 
 fn sqlite_file(workspace: &Workspace) -> String {
@@ -137,14 +150,7 @@ async fn requests_for_tokens_and_messages_to_webhooks_are_calls_with_their_purpo
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn statements_are_recorded_without_their_values() {
-    let mut workspace = Workspace::new();
-    workspace.set("WAREHOUSE", r#"{"user":"aam","password":"hunter2-hunter2"}"#);
-    let server = FakePostgres::start(Behavior::redshift()).await;
-    let host = format!("127.0.0.1:{}", server.port);
-    workspace.write_policy(&format!(
-        "allowlist: [redshift]\nnetwork: {{allow_private: [127.0.0.0/8], allow_weak_login: [\"{host}\"]}}\n"
-    ));
-    workspace.intent_file("dev.json", &intent_with_locator("redshift", &format!("{host}/dev"), "env:WAREHOUSE"));
+    let (workspace, _server, _host) = with_warehouse().await;
     workspace.run(&["once"]);
     let all = calls(&workspace, &["--family", "redshift"]);
     let statements: Vec<&str> = all.iter().filter_map(|call| call["statement"].as_str()).collect();
