@@ -52,20 +52,39 @@ start() {
     mariadb --no-defaults --protocol=tcp -h 127.0.0.1 -P "$port" -u root --default-character-set=utf8mb4 >/dev/null
 }
 
-# Unpacks the plugins of the full package into the folder of the server. They must have the version of the server.
+# Unpacks the plugins of the full package into the folder of the server. They must have the version of the server. Debian's
+# archives drop a version when a newer one appears, so an older server that is installed is upgraded first.
 plugins() {
-  local version cache
-  version=$(dpkg-query --showformat '${Version}' --show mariadb-server-core)
-  cache=${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers}/mariadb-$(tr -c 'a-zA-Z0-9.\n' _ <<<"$version")
+  local version
+  version=$(server_version)
+  if ! fetch_plugins "$version"; then
+    install mariadb-server-core mariadb-client-core
+    version=$(server_version)
+    fetch_plugins "$version" || { tail -n 5 "$dir/download.log" >&2; exit 1; }
+  fi
+  dpkg-deb -x "$(plugin_folder "$version")"/*.deb "$dir/plugins"
+}
+
+server_version() {
+  dpkg-query --showformat '${Version}' --show mariadb-server-core
+}
+
+plugin_folder() {
+  echo "${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers}/mariadb-$(tr -c 'a-zA-Z0-9.\n' _ <<<"$1")"
+}
+
+# fetch_plugins VERSION: downloads the full package of that version unless it was downloaded before. Fails if Debian no longer
+# has it; the lists of packages are new then.
+fetch_plugins() {
+  local cache
+  cache=$(plugin_folder "$1")
   mkdir -p "$cache"
   (
     flock 9
-    if ! ls "$cache"/*.deb >/dev/null 2>&1; then
-      (cd "$cache" && { apt-get download "mariadb-server=$version" || { apt-get update && apt-get download "mariadb-server=$version"; }; }) \
-        >"$dir/download.log" 2>&1 || { tail -n 5 "$dir/download.log" >&2; exit 1; }
-    fi
-    dpkg-deb -x "$cache"/*.deb "$dir/plugins"
-  ) 9>"$cache.lock"
+    cd "$cache"
+    ls ./*.deb >/dev/null 2>&1 || apt-get download "mariadb-server=$1" ||
+      { apt-get update && apt-get download "mariadb-server=$1"; }
+  ) 9>"$cache.lock" >"$dir/download.log" 2>&1
 }
 
 # Waits until the server answers on its port. Fails if its process ends, and after 30 s.
