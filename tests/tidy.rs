@@ -67,7 +67,7 @@ const LOWCODE_LAYERS: [&[&str]; 18] = [
     &["request", "errors", "decode", "cursor", "catalog"],
     &["auth", "extraction", "protocol"],
     // Records and streams.
-    &["pagination", "slicing", "requester"],
+    &["pagination", "slicing", "requester", "redaction"],
     &["retriever"],
     &["stream_schema"],
     &["stream"],

@@ -108,6 +108,12 @@ pub fn print_json(json: &str) {
     write_stdout(&printable_json(&json));
 }
 
+/// Prints a message of the Airbyte protocol to stdout. Its secrets are removed already: searching the whole line would
+/// also replace keys and the words of the protocol.
+pub fn print_protocol(line: &str) {
+    write_stdout(&printable_json(line));
+}
+
 /// Prints `text`, which ends with a line feed, to stderr.
 pub fn print_error(text: &str) {
     let text = redact::scrub_all(text);

@@ -36,7 +36,7 @@ tokio::task_local! {
 /// The secrets of one attempt. They are forgotten when this is dropped.
 pub struct AttemptSecrets {
     secrets: Mutex<Vec<Arc<KnownSecret>>>,
-    /// What the caller wrote.
+    /// What the caller wrote, and what a manifest publishes.
     own_texts: Vec<String>,
     /// Finds what the caller wrote. It is built when a text with a secret is scrubbed for the first time, because that takes
     /// longer than everything else that an attempt without a credential does.
@@ -138,6 +138,11 @@ pub fn learn_value(value: &str) {
     }
 }
 
+/// As [`learn_value`], for values that count only from `min_bytes` bytes. Shorter parts of `value` are not learned.
+pub fn learn_long(value: &str, min_bytes: usize) {
+    forms::values(value).iter().filter(|value| value.len() >= min_bytes).for_each(remember);
+}
+
 fn remember(value: &Zeroizing<String>) {
     let lines = forms::many_lines(value).and_then(|lines| STORE.learn_lines(&lines));
     for secret in [STORE.learn(value), lines] {
@@ -159,6 +164,33 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn scrub_all(text: &str) -> Cow<'_, str> {
     replaced(text, STORE.find(text))
+}
+
+/// As [`scrub`], but returns `None` for a text that does not contain a secret.
+#[must_use]
+pub fn scrub_if_secret(text: &str) -> Option<String> {
+    match scrub(text) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(clean) => Some(clean),
+    }
+}
+
+/// The number of bytes from which a secret is removed from the name of a field.
+const MIN_NAME_BYTES: usize = 16;
+
+/// Scrubs the name of a field, or returns `None` if it stays as it is. Names are structure: readers look for them, and a
+/// secret such as `created_at` would rename a field. Only a long secret with a digit is removed, which is not a name.
+#[must_use]
+pub fn scrub_name(name: &str) -> Option<String> {
+    if name.len() < MIN_NAME_BYTES {
+        return None;
+    }
+    let is_token = |range: &Range<usize>| {
+        let secret = name.get(range.clone()).unwrap_or_default();
+        secret.len() >= MIN_NAME_BYTES && secret.bytes().any(|byte| byte.is_ascii_digit())
+    };
+    let found: Vec<Range<usize>> = find(name).into_iter().filter(is_token).collect();
+    (!found.is_empty()).then(|| replace(name, found))
 }
 
 /// Scrubs `text`, puts it on one line, and cuts it to at most `max_chars` characters. Control characters are left out.
@@ -214,7 +246,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Scrubs every string and every key in `value`.
+/// Scrubs every string in `value`, and every key as [`scrub_name`] does.
 pub fn scrub_json(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::String(text) => {
@@ -224,12 +256,18 @@ pub fn scrub_json(value: &mut serde_json::Value) {
         }
         serde_json::Value::Array(items) => items.iter_mut().for_each(scrub_json),
         serde_json::Value::Object(object) => {
-            if object.keys().any(|key| matches!(scrub(key), Cow::Owned(_))) {
-                *object = std::mem::take(object).into_iter().map(|(key, value)| (scrub(&key).into_owned(), value)).collect();
-            }
+            scrub_keys(object);
             object.values_mut().for_each(scrub_json);
         }
         serde_json::Value::Number(_) | serde_json::Value::Bool(_) | serde_json::Value::Null => {}
+    }
+}
+
+/// Scrubs the keys of `object` as [`scrub_name`] does.
+pub fn scrub_keys(object: &mut serde_json::Map<String, serde_json::Value>) {
+    if object.keys().any(|key| scrub_name(key).is_some()) {
+        let renamed = std::mem::take(object).into_iter();
+        *object = renamed.map(|(key, value)| (scrub_name(&key).unwrap_or(key), value)).collect();
     }
 }
 

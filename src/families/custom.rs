@@ -17,6 +17,16 @@ pub struct ManifestFile {
     pub manifest: Arc<SharedManifest>,
 }
 
+impl ManifestFile {
+    /// Returns the values that the manifest's specification contains as a default, constant, choice or example. They are not
+    /// secrets, even if a credential contains one.
+    #[must_use]
+    pub fn published_texts(&self) -> Vec<String> {
+        let spec = self.manifest.root.get("spec").and_then(|spec| spec.get("connection_specification"));
+        spec.map(::lowcode::secrets::published).unwrap_or_default().into_iter().filter(|text| !text.is_empty()).collect()
+    }
+}
+
 /// Two manifests are equal if their paths and bytes are equal.
 impl PartialEq for ManifestFile {
     fn eq(&self, other: &ManifestFile) -> bool {

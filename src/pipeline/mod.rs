@@ -63,6 +63,18 @@ pub struct Job {
     pub known: Option<Catalog>,
 }
 
+impl Job {
+    /// Returns the texts that are never removed as secrets: what the caller wrote, and what the manifest of a custom source
+    /// publishes as a default or an example.
+    #[must_use]
+    pub fn public_texts(&self) -> Vec<String> {
+        let family = self.sources.family(&self.intent.source_type);
+        let manifest = family.and_then(|family| family.manifest.as_ref());
+        let published = manifest.map(|manifest| manifest.published_texts()).unwrap_or_default();
+        self.intent.texts().into_iter().chain(published).collect()
+    }
+}
+
 /// An attempt whose resource ids are bound. Binding is pure, so nothing has been called or written yet.
 pub struct Attempt<'a> {
     env: &'a Env,
@@ -127,7 +139,7 @@ impl<'a> Attempt<'a> {
             (outcome, unfinished.recorder.take())
         };
         // The secrets of the attempt are forgotten at its end.
-        AttemptSecrets::new(&job.intent.texts()).run(recording).await
+        AttemptSecrets::new(&job.public_texts()).run(recording).await
     }
 
     async fn run_steps(self) -> Outcome {

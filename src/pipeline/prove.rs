@@ -18,7 +18,7 @@ use std::panic::AssertUnwindSafe;
 /// Returns the failure of the step, for example `WrongService` with the name of the account that the credential belongs to,
 /// `Misconfigured` if the source accepted no call with the credential, or the failure of [`provable`].
 pub async fn prove(env: &Env, job: &Job, credential: Credential) -> Result<Evidence, Failure> {
-    let secrets = redact::attempt().unwrap_or_else(|| AttemptSecrets::new(&job.intent.texts()));
+    let secrets = redact::attempt().unwrap_or_else(|| AttemptSecrets::new(&job.public_texts()));
     let proof = async {
         redact::learn(&credential);
         open(env, job, credential).await.map_err(|failure| run::clean_failure(remedy::adapted(failure, job)))

@@ -229,7 +229,7 @@ fn clean_catalog(mut catalog: Catalog) -> Catalog {
     for stream in &mut catalog.streams {
         stream.name = clean(std::mem::take(&mut stream.name));
         stream.namespace = stream.namespace.take().map(clean);
-        redact::scrub_json(&mut stream.json_schema);
+        clean_schema(&mut stream.json_schema);
         for path in &mut stream.source_defined_primary_key {
             *path = clean_all(std::mem::take(path));
         }
@@ -241,6 +241,24 @@ fn clean_catalog(mut catalog: Catalog) -> Catalog {
         skipped.fix = skipped.fix.take().map(clean);
     }
     catalog
+}
+
+/// The keywords of a JSON schema whose texts are types or names of fields.
+const STRUCTURE: [&str; 6] = ["type", "format", "required", "airbyte_type", "$schema", "$ref"];
+
+/// Removes secrets from what a JSON schema says. Its types and the names of its fields stay as they are.
+fn clean_schema(schema: &mut serde_json::Value) {
+    let serde_json::Value::Object(object) = schema else { return redact::scrub_json(schema) };
+    redact::scrub_keys(object);
+    for (key, value) in object {
+        match value {
+            serde_json::Value::String(_) if STRUCTURE.contains(&key.as_str()) => {}
+            serde_json::Value::Array(items) if STRUCTURE.contains(&key.as_str()) && items.iter().all(|item| item.is_string()) => {
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(clean_schema),
+            value => clean_schema(value),
+        }
+    }
 }
 
 /// Removes secrets, and escapes the line feeds that a source or a caller could have put into a text to make it look like

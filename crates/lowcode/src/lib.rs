@@ -33,7 +33,7 @@
 //! - requests and responses: `request`, `response`, `errors`, `decode`, `auth`, `requester`
 //! - records: `cursor`, `extraction`, `pagination`, `slicing`, `retriever`
 //! - streams: `stream_schema`, [`stream`], `dynamic`, [`source`]
-//! - commands: `check`, [`config_rules`], [`spec`], [`protocol`], `reading`, [`commands`], [`mod@explain`]
+//! - commands: `check`, [`config_rules`], [`spec`], [`protocol`], [`redaction`], `reading`, [`commands`], [`mod@explain`]
 
 mod auth;
 pub mod bounds;
@@ -67,6 +67,7 @@ pub mod protocol;
 mod rates;
 mod reading;
 mod recording;
+pub mod redaction;
 mod refs;
 mod refused;
 mod request;

@@ -1,15 +1,118 @@
-//! Determines which texts are secret: the config values that the spec marks with `airbyte_secret`.
+//! Determines which texts are secret: the config values that the spec marks with `airbyte_secret`, and those that the spec
+//! does not describe and whose name says that they are secret.
+//!
+//! What the spec itself contains as a default, constant, choice or example is published with the manifest. It is not a
+//! secret even if it is the value of a secret field: the default `common` of a secret tenant would otherwise be removed
+//! from every record.
 
 use super::url::{parse_qs, quote_plus, unquote};
-use super::value::Value;
+use super::value::{Dict, Value};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Secrets shorter than this many bytes count only as a whole value, because a text like `abc` occurs in many URLs by chance.
-const LONG: usize = 8;
+pub const MIN_SUBSTRING_BYTES: usize = 8;
 /// The text that replaces a secret.
 const MASK: &str = "****";
+
+/// Parts of a field name that indicate a secret, for fields that the spec does not describe.
+const SECRET_WORDS: [&str; 8] = ["pass", "secret", "token", "key", "pin", "pwd", "credential", "auth"];
+/// Names that contain such a part although the field is not a secret.
+const HARMLESS: [&str; 6] = ["auth_type", "auth_method", "credentials_title", "token_type", "primary_key", "keywords"];
+
+/// Returns the secret texts of `config`: the values that `spec` (a JSON schema) marks with `airbyte_secret`, and those of
+/// fields that `spec` does not describe and whose name indicates a secret. What `spec` publishes is left out.
+#[must_use]
+pub fn texts(spec: Option<&Value>, config: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    collect_named(spec, config, false, &mut found);
+    leave_out_published(spec, &mut found);
+    found
+}
+
+/// Adds the secrets of `value`. The recursion is as deep as the config, whose depth is bounded when it is read.
+fn collect_named(schema: Option<&Value>, value: &Value, secret: bool, out: &mut BTreeSet<String>) {
+    let secret = secret || schema.and_then(|schema| schema.get("airbyte_secret")).is_some_and(Value::truthy);
+    match value {
+        Value::Dict(dict) => {
+            for (name, value) in dict {
+                let described = described(schema, name);
+                if described.is_empty() {
+                    collect_named(None, value, secret || sounds_secret(name), out);
+                }
+                for schema in described {
+                    collect_named(Some(schema), value, secret, out);
+                }
+            }
+        }
+        Value::List(items) => {
+            let schema = schema.and_then(|schema| schema.get("items"));
+            items.iter().for_each(|item| collect_named(schema, item, secret, out));
+        }
+        Value::None | Value::Bool(_) => {}
+        scalar if secret => {
+            out.insert(scalar.to_str());
+        }
+        _ => {}
+    }
+}
+
+/// Returns all schemas of the field `name`, including those in variants of the schema.
+fn described<'a>(schema: Option<&'a Value>, name: &str) -> Vec<&'a Value> {
+    let Some(schema) = schema else { return Vec::new() };
+    let variants = VARIANTS.into_iter().filter_map(|key| schema.get(key)?.as_list()).flatten();
+    let found = std::iter::once(schema).chain(variants);
+    found.filter_map(|schema| schema.get("properties")?.get(name)).collect()
+}
+
+fn sounds_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    !HARMLESS.contains(&name.as_str()) && SECRET_WORDS.iter().any(|part| name.contains(part))
+}
+
+/// The keys of a JSON schema that list variants of it.
+const VARIANTS: [&str; 3] = ["oneOf", "anyOf", "allOf"];
+
+/// Returns what `spec` (a JSON schema) contains as a default, constant, choice or example. None of it is a secret.
+#[must_use]
+pub fn published(spec: &Value) -> BTreeSet<String> {
+    let mut published = BTreeSet::new();
+    collect_published(spec, &mut published);
+    published
+}
+
+/// Removes from `found` what the spec publishes, and texts that are empty.
+fn leave_out_published(spec: Option<&Value>, found: &mut BTreeSet<String>) {
+    if found.is_empty() {
+        return;
+    }
+    let published = spec.map(published).unwrap_or_default();
+    found.retain(|text| !text.trim().is_empty() && !published.contains(text.trim()));
+}
+
+/// Adds what a schema contains as a default, constant, choice or example. The recursion is as deep as the manifest.
+fn collect_published(schema: &Value, out: &mut BTreeSet<String>) {
+    for key in ["default", "const", "enum", "example", "examples"] {
+        schema.get(key).into_iter().for_each(|value| collect_scalars(value, out));
+    }
+    for property in schema.get("properties").and_then(Value::as_dict).into_iter().flat_map(Dict::values) {
+        collect_published(property, out);
+    }
+    let variants = VARIANTS.into_iter().filter_map(|key| schema.get(key)?.as_list()).flatten();
+    variants.chain(schema.get("items")).for_each(|schema| collect_published(schema, out));
+}
+
+fn collect_scalars(value: &Value, out: &mut BTreeSet<String>) {
+    match value {
+        Value::List(items) => items.iter().for_each(|item| collect_scalars(item, out)),
+        Value::Dict(dict) => dict.values().for_each(|item| collect_scalars(item, out)),
+        Value::None => {}
+        scalar => {
+            out.insert(scalar.to_str().trim().to_string());
+        }
+    }
+}
 
 /// The secrets of a config. They are never printed.
 #[derive(Clone, Default)]
@@ -37,8 +140,9 @@ impl Secrets {
         let mut secrets = Found::default();
         if let Some(schema) = manifest.get("spec").and_then(|it| it.get("connection_specification")) {
             secrets.collect(schema, config);
+            leave_out_published(Some(schema), &mut secrets.all);
         }
-        let long = secrets.all.iter().filter(|it| it.len() >= LONG);
+        let long = secrets.all.iter().filter(|it| it.len() >= MIN_SUBSTRING_BYTES);
         secrets.long = long.map(|secret| (secret.clone(), quote_plus(secret))).collect();
         secrets.shortest = secrets.all.iter().map(String::len).min().unwrap_or(0);
         Secrets(Arc::new(secrets))
@@ -95,8 +199,8 @@ impl Found {
                 }
             }
         }
-        for word in ["oneOf", "anyOf", "allOf"] {
-            for variant in schema.get(word).and_then(Value::as_list).unwrap_or_default() {
+        for key in VARIANTS {
+            for variant in schema.get(key).and_then(Value::as_list).unwrap_or_default() {
                 self.collect(variant, config);
             }
         }
@@ -147,6 +251,53 @@ mod tests {
         {
             assert!(!secrets.in_url(url), "{url}");
         }
+    }
+
+    const SPEC: &str = r#"{
+        "properties": {
+            "key_of_map": {"type": "string"},
+            "tenant": {"airbyte_secret": true, "default": "common"},
+            "mode": {"type": "string", "enum": ["published-mode", 12345678]},
+            "door": {"airbyte_secret": true, "examples": ["published-example"]},
+            "pin": {"airbyte_secret": true},
+            "credentials": {"oneOf": [
+                {"properties": {"auth_type": {"const": "published-const"}}},
+                {"properties": {"code": {"airbyte_secret": true}}}
+            ]}
+        }
+    }"#;
+
+    fn found(config: &str) -> (Vec<String>, Secrets) {
+        let spec = parse(SPEC, 20).unwrap();
+        let config = parse(config, 20).unwrap();
+        let manifest = parse(&format!(r#"{{"spec": {{"connection_specification": {SPEC}}}}}"#), 20).unwrap();
+        (texts(Some(&spec), &config).into_iter().collect(), Secrets::of(&manifest, &config))
+    }
+
+    #[test]
+    fn the_spec_decides_and_names_where_it_is_silent() {
+        let (found, _) = found(
+            r#"{"key_of_map": "visible-1", "door": "hidden-1", "api_token": "hidden-2", "region": "visible-2", "pin": 4711,
+                "credentials": {"auth_type": "visible-3", "code": "hidden-3"}, "more": {"password": ["hidden-4"]}}"#,
+        );
+        assert_eq!(found, ["4711", "hidden-1", "hidden-2", "hidden-3", "hidden-4"]);
+    }
+
+    #[test]
+    fn what_the_spec_publishes_is_not_a_secret() {
+        let (none, secrets) = found(
+            r#"{"tenant": "common", "door": "published-example", "pin": 12345678,
+                "credentials": {"code": "published-const"}, "more": {"password": "published-mode"}}"#,
+        );
+        assert_eq!(none, Vec::<String>::new());
+        for url in ["https://h/common/x", "https://h/published-example", "https://h/?q=12345678", "https://h/published-const"] {
+            assert!(!secrets.in_url(url), "{url}");
+        }
+        assert_eq!(secrets.mask("at published-example"), "at published-example");
+        let (other, secrets) = found(r#"{"tenant": "contoso-tenant", "door": "  "}"#);
+        assert_eq!(other, ["contoso-tenant"]);
+        assert!(secrets.in_url("https://h/xcontoso-tenantx"));
+        assert_eq!(secrets.mask("at contoso-tenant."), "at ****.");
     }
 
     proptest! {

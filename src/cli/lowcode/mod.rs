@@ -189,5 +189,5 @@ fn code(ended: commands::CommandResult) -> ExitCode {
 
 /// Prints one message. Secrets are removed from it first, because a source may echo a credential.
 fn print(message: Message<'_>) {
-    terminal::print_json(&format!("{}\n", message.line()));
+    terminal::print_protocol(&format!("{}\n", secrets::line(message)));
 }

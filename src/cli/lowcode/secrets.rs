@@ -1,81 +1,59 @@
-//! Finds the secrets of a config, so that the redactor removes them from all output.
+//! Finds the secrets of a config and removes them from what the commands print.
 
 use crate::credentials::redact;
+use ::lowcode::protocol::Message;
+use ::lowcode::redaction::{MIN_SUBSTRING_BYTES, Redactor};
+use ::lowcode::secrets;
 use ::lowcode::value::Value;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
-/// Parts of a field name that indicate a secret, for fields that the spec does not describe.
-const WORDS: [&str; 8] = ["pass", "secret", "token", "key", "pin", "pwd", "credential", "auth"];
-/// Names that contain such a part although the field is not a secret.
-const HARMLESS: [&str; 6] = ["auth_type", "auth_method", "credentials_title", "token_type", "primary_key", "keywords"];
+/// The short secrets of the command. They are removed only where they are the whole value.
+static SHORT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Registers secrets of `config` with the redactor: the values that `spec` (a JSON schema) marks with `airbyte_secret`,
-/// and those of fields that `spec` does not describe and whose name indicates a secret.
+/// Registers the secrets of `config`: the values that `spec` (a JSON schema) marks with `airbyte_secret`, and those of
+/// fields that `spec` does not describe and whose name indicates a secret. What `spec` publishes is not a secret.
 pub fn learn(spec: Option<&Value>, config: &Value) {
-    of(spec, config, false);
-}
-
-/// Recursive implementation of [`learn`]. Its depth is bounded, because the config was read with a depth limit.
-fn of(schema: Option<&Value>, value: &Value, secret: bool) {
-    let secret = secret || schema.and_then(|schema| schema.get("airbyte_secret")).is_some_and(Value::truthy);
-    match value {
-        Value::Dict(dict) => {
-            for (name, value) in dict {
-                let described = described(schema, name);
-                let sounds = described.is_empty() && sounds_secret(name);
-                if described.is_empty() {
-                    of(None, value, secret || sounds);
-                }
-                for schema in described {
-                    of(Some(schema), value, secret);
-                }
-            }
+    for text in secrets::texts(spec, config) {
+        redact::learn_long(&text, MIN_SUBSTRING_BYTES);
+        let text = text.trim();
+        if text.len() < MIN_SUBSTRING_BYTES {
+            SHORT.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_string());
         }
-        Value::List(items) => {
-            let schema = schema.and_then(|schema| schema.get("items"));
-            items.iter().for_each(|item| of(schema, item, secret));
-        }
-        Value::None | Value::Bool(_) => {}
-        scalar if secret => redact::learn_value(&scalar.to_str()),
-        _ => {}
     }
 }
 
-/// Returns all schemas of the field `name`, including those in variants of the schema.
-fn described<'a>(schema: Option<&'a Value>, name: &str) -> Vec<&'a Value> {
-    let Some(schema) = schema else { return Vec::new() };
-    let variants = ["oneOf", "anyOf", "allOf"].into_iter().filter_map(|word| schema.get(word)?.as_list()).flatten();
-    let found = std::iter::once(schema).chain(variants);
-    found.filter_map(|schema| schema.get("properties")?.get(name)).collect()
-}
-
-fn sounds_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    !HARMLESS.contains(&name.as_str()) && WORDS.iter().any(|word| name.contains(word))
+/// Returns the line of `message` without the secrets of the config, but with the structure of the message.
+pub fn line(mut message: Message<'_>) -> String {
+    let short = SHORT.lock().unwrap_or_else(PoisonError::into_inner);
+    let redactor = Redactor {
+        short: &short,
+        remove: &|text| redact::scrub_if_secret(text),
+        remove_from_name: &|name| redact::scrub_name(name),
+        mark: redact::MARK,
+    };
+    redactor.message(&mut message);
+    message.line()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::lowcode::protocol::Record;
 
     #[test]
-    fn the_spec_decides_and_names_where_it_is_silent() {
-        let spec = serde_json::json!({
-            "properties": {
-                "key_of_map": {"type": "string"},
-                "door": {"airbyte_secret": true},
-                "credentials": {"oneOf": [
-                    {"properties": {"auth_type": {"const": "a"}}},
-                    {"properties": {"code": {"airbyte_secret": true}}}
-                ]},
-            }
-        });
-        let config = serde_json::json!({
-            "key_of_map": "lc-visible-1", "door": "lc-hidden-1", "api_token": "lc-hidden-2", "region": "lc-visible-2",
-            "credentials": {"auth_type": "lc-visible-3", "code": "lc-hidden-3"}, "more": {"password": ["lc-hidden-4"]},
-        });
+    fn secrets_are_removed_and_the_structure_stays() {
+        let spec = serde_json::json!({"properties": {
+            "tenant": {"airbyte_secret": true, "default": "common"},
+            "door": {"airbyte_secret": true},
+            "mode": {"airbyte_secret": true},
+        }});
+        let config = serde_json::json!({"tenant": "common", "door": "lc-hidden-1", "mode": "sync", "api_token": "lc-hidden-2"});
         learn(Some(&spec.into()), &config.into());
-        let text = "lc-visible-1 lc-visible-2 lc-visible-3 lc-hidden-1 lc-hidden-2 lc-hidden-3 lc-hidden-4";
-        let mark = redact::MARK;
-        assert_eq!(redact::scrub(text), format!("lc-visible-1 lc-visible-2 lc-visible-3 {mark} {mark} {mark} {mark}"));
+        let data = serde_json::json!({"common": "common", "sync": "sync", "full_refresh sync": "lc-hidden-1, not a sync", "lc-hidden-2": 1});
+        let record = Record { stream: "sync".into(), data: data.into(), emitted_at: 1 };
+        let expected = r#"{"type":"RECORD","record":{"stream":"sync","data":{"common":"common","sync":"[redacted]","full_refresh sync":"[redacted], not a sync","lc-hidden-2":1},"emitted_at":1}}"#;
+        let sorted = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        assert_eq!(sorted(&line(Message::Record(record))), sorted(expected));
     }
 }
