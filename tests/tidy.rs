@@ -53,7 +53,7 @@ const PURE: [&str; 10] =
     ["model", "families", "policy", "snapshot", "funnel", "handoff", "plan", "events", "report", "debt_gate"];
 
 /// The layers of the crate `lowcode`, with the same rule as `LAYERS`.
-const LOWCODE_LAYERS: [&[&str]; 18] = [
+const LOWCODE_LAYERS: [&[&str]; 19] = [
     // Values and bounds.
     &["value", "bounds", "problem", "rates"],
     &["scalar", "literal", "config", "node", "host", "json", "json_schema", "refs"],
@@ -61,6 +61,7 @@ const LOWCODE_LAYERS: [&[&str]; 18] = [
     &["datetime", "component", "url", "slice", "inflate", "schema", "refused"],
     // Templates and manifests.
     &["interpolation", "parameters", "validate", "secrets"],
+    &["instead", "overlay"],
     &["load"],
     // One command; requests and responses.
     &["context", "response", "explain"],

@@ -3,6 +3,7 @@
 use super::context::{Context, Run};
 use super::error::Failed;
 use super::node::{field, flag, items, kind, set_field, text};
+use super::refused;
 use super::source::{Source, SourceBuilder};
 use super::stream::Stream;
 use super::value::Value;
@@ -106,11 +107,16 @@ async fn named_streams(node: &Value, ctx: &Context<'_>, run: &Run<'_>) -> Result
     generated_streams(configs, &source, ctx, run).await
 }
 
+/// Returns the streams to check. Those that the caller selects are never replaced by others.
 fn names(node: &Value, ctx: &Context<'_>) -> Result<Vec<String>, Failed> {
-    let texts = |list: &[Value]| list.iter().map(Value::to_str).collect();
+    let texts = |list: &[Value]| -> Vec<String> { list.iter().map(Value::to_str).collect() };
+    let of_manifest = || {
+        let named = texts(items(node, "stream_names"));
+        refused::to_check(ctx.manifest, &named.iter().map(String::as_str).collect::<Vec<_>>()).streams
+    };
     match set_field(ctx.config.value(), NAMES_KEY) {
-        None => Ok(texts(items(node, "stream_names"))),
-        Some(Value::List(list)) if list.is_empty() => Ok(texts(items(node, "stream_names"))),
+        None => Ok(of_manifest()),
+        Some(Value::List(list)) if list.is_empty() => Ok(of_manifest()),
         Some(Value::List(list)) if list.iter().all(|it| it.as_str().is_some()) => Ok(texts(list)),
         Some(_) => Err(Failed::system("ValueError", format!("{NAMES_KEY} must be a list of strings."))),
     }

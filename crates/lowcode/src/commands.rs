@@ -74,6 +74,12 @@ impl<'a> Commands<'a> {
             let reason = format!("Encountered an error while discovering streams. Error: {}", failed.message);
             return report(ConnectionStatus::Failed(Value::from(reason).repr()), out);
         }
+        let checked = self.manifest.checked_streams();
+        if !checked.left_out.is_empty() {
+            let (left_out, streams) = (checked.left_out.join(", "), checked.streams.join(", "));
+            let message = format!("the check reads {streams} and leaves out {left_out}, which cannot be read here");
+            out(Message::log(Level::Warn, message));
+        }
         match check::check(&self.context(), run).await {
             Ok(Ok(())) => {
                 out(Message::log(Level::Info, "Check succeeded"));

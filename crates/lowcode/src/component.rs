@@ -55,6 +55,8 @@ pub struct Component {
     pub closed: bool,
     /// Whether its behaviour is code that the manifest's author wrote.
     pub custom: bool,
+    /// What this engine does in place of its class: the type of a component, or `nothing`.
+    pub instead: Option<Arc<str>>,
     /// Whether this engine runs it.
     pub supported: bool,
     /// Fields that this engine does not run. With a value, the field is refused only if it has that value.
@@ -137,6 +139,7 @@ impl Names<'_> {
             any_value: flag("any_value").unwrap_or(false),
             closed: flag("closed").unwrap_or(false),
             custom: flag("custom").unwrap_or(false),
+            instead: row.get("instead").and_then(Value::as_str).map(Arc::from),
             supported: flag("support").unwrap_or(true),
             refused: refused.filter_map(Value::as_str).map(refusal).collect(),
         }

@@ -32,6 +32,9 @@ pub async fn nodes(ctx: &Context<'_>, run: &Run<'_>) -> Result<Vec<Made>, Failed
     let mut all: Vec<Made> = Vec::new();
     let mut names = HashSet::new();
     for (at, definition) in items(ctx.manifest, "dynamic_streams").iter().enumerate() {
+        if refused::is_marked(definition) {
+            continue;
+        }
         let of = text(definition, "name").map_or_else(|| format!("dynamic_stream_{at}"), str::to_owned);
         let resolver = field(definition, "components_resolver");
         let template = field(definition, "stream_template");

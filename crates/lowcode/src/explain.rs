@@ -3,7 +3,9 @@
 
 use super::load::Manifest;
 use super::problem::{Problem, cut};
+use super::refused::StreamProblems;
 use super::value::Value;
+use indexmap::IndexMap;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -22,9 +24,27 @@ pub struct Explained {
     pub checked: Vec<String>,
     /// The config fields that the spec marks as secret.
     pub secrets: Vec<String>,
+    /// The streams that the manifest names for its check but that this engine cannot read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_checked: Vec<String>,
+    /// The custom classes that the manifest uses, and what this engine does about them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ExplainedClass>,
     /// The features of the manifest that this engine does not run, one line each.
     pub unsupported: Vec<String>,
     pub warnings: Vec<String>,
+}
+
+/// A custom class, and what this engine does about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ExplainedClass {
+    pub class: String,
+    /// What happens where the class is used, in one sentence.
+    pub effect: String,
+    /// Where it is used: file, line and column.
+    pub places: BTreeSet<String>,
+    /// The streams that use it.
+    pub streams: Vec<String>,
 }
 
 /// What one stream would do.
@@ -38,6 +58,9 @@ pub struct ExplainedStream {
     pub pagination: String,
     pub slices: Vec<String>,
     pub cursor: Option<String>,
+    /// Where the stream is not read as the CDK reads it, one line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differs: Vec<String>,
     /// The reasons why this engine cannot read the stream, one line each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
@@ -54,7 +77,9 @@ pub fn explain(manifest: &Manifest) -> Explained {
             if kind(stream) == "ConditionalStreams" { items(stream.get("streams")) } else { std::slice::from_ref(stream) };
         for (inner, stream) in inner.iter().enumerate() {
             let mut explained = stream_of(stream.get("full_refresh_stream").unwrap_or(stream), &mut out);
-            explained.refused = refused(manifest, &[&at, &format!("{at}/streams/{inner}")]);
+            let paths = [at.as_str(), &format!("{at}/streams/{inner}")];
+            explained.refused = problems(manifest.refused_streams(), &paths);
+            explained.differs = problems(manifest.differing_streams(), &paths);
             out.streams.push(explained);
         }
     }
@@ -62,12 +87,16 @@ pub fn explain(manifest: &Manifest) -> Explained {
         let mut explained = stream_of(dynamic.get("stream_template").unwrap_or(&Value::None), &mut out);
         let resolver = dynamic.get("components_resolver").unwrap_or(&Value::None);
         explained.name = format!("made by {}", kind(resolver));
-        explained.refused = refused(manifest, &[&format!("/dynamic_streams/{number}/stream_template")]);
+        let at = format!("/dynamic_streams/{number}");
+        let paths = [at.as_str(), &format!("{at}/stream_template")];
+        explained.refused = problems(manifest.refused_streams(), &paths);
+        explained.differs = problems(manifest.differing_streams(), &paths);
         out.dynamic_streams.push(explained);
     }
     requests(root, &mut out, 0);
-    let check = root.get("check").unwrap_or(&Value::None);
-    out.checked = items(check.get("stream_names")).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let checked = manifest.checked_streams();
+    (out.checked, out.not_checked) = (checked.streams, checked.left_out);
+    out.classes = classes(manifest);
     if let Some(spec) = root.get("spec").and_then(|spec| spec.get("connection_specification")) {
         secrets(spec, "", &mut out.secrets, 0);
     }
@@ -76,9 +105,26 @@ pub fn explain(manifest: &Manifest) -> Explained {
     out
 }
 
-fn refused(manifest: &Manifest, paths: &[&str]) -> Vec<String> {
-    let streams = manifest.refused_streams().iter().filter(|it| paths.contains(&it.path.as_str()));
+fn problems(streams: &[StreamProblems], paths: &[&str]) -> Vec<String> {
+    let streams = streams.iter().filter(|it| paths.contains(&it.path.as_str()));
     streams.flat_map(|it| it.problems.iter().map(ToString::to_string)).collect()
+}
+
+/// Returns each class once for each thing that is done about it.
+fn classes(manifest: &Manifest) -> Vec<ExplainedClass> {
+    let mut all: IndexMap<(&str, &str), ExplainedClass> = IndexMap::new();
+    for found in manifest.classes() {
+        let (class, effect) = (found.class.as_str(), found.problem.message.as_str());
+        let new = || ExplainedClass { class: class.to_owned(), effect: effect.to_owned(), ..ExplainedClass::default() };
+        let explained = all.entry((class, effect)).or_insert_with(new);
+        let problem = &found.problem;
+        let place = problem.place.map(|at| format!("{}:{}:{}", problem.file, at.line, at.column));
+        explained.places.insert(place.unwrap_or_else(|| problem.path.clone()));
+        if let Some(stream) = found.stream.as_ref().filter(|name| !explained.streams.contains(name)) {
+            explained.streams.push(stream.clone());
+        }
+    }
+    all.into_values().collect()
 }
 
 fn items(value: Option<&Value>) -> &[Value] {
@@ -111,7 +157,7 @@ fn stream_of(stream: &Value, out: &mut Explained) -> ExplainedStream {
         pagination: pagination(retriever.get("paginator").unwrap_or(&Value::None)),
         slices: routers.iter().filter(|router| router.truthy()).map(slice).collect(),
         cursor: stream.get("incremental_sync").filter(|sync| sync.truthy()).map(|sync| text_of(sync, "cursor_field")),
-        refused: Vec::new(),
+        ..ExplainedStream::default()
     }
 }
 
@@ -237,6 +283,9 @@ impl Explained {
         let _ = writeln!(out, "auth:     {}", list(&self.authenticators));
         let _ = writeln!(out, "secrets:  {}", self.secrets.join(", "));
         let _ = writeln!(out, "check:    {}", self.checked.join(", "));
+        if !self.not_checked.is_empty() {
+            let _ = writeln!(out, "          not {}, which cannot be read here", self.not_checked.join(", "));
+        }
         let _ = writeln!(out, "streams:  {}", self.streams.len());
         for stream in self.streams.iter().chain(&self.dynamic_streams) {
             let _ = writeln!(out, "  {}", stream.name);
@@ -247,9 +296,22 @@ impl Explained {
             if let Some(cursor) = &stream.cursor {
                 let _ = writeln!(out, "    since: {cursor}");
             }
+            for line in &stream.differs {
+                let _ = writeln!(out, "    {line}");
+            }
             for reason in &stream.refused {
                 let _ = writeln!(out, "    cannot be read: {reason}");
             }
+        }
+        if !self.classes.is_empty() {
+            let _ = writeln!(out, "classes:  {}", self.classes.len());
+        }
+        for class in &self.classes {
+            let _ = writeln!(out, "  {}", class.class);
+            let _ = writeln!(out, "    {}", class.effect);
+            let _ = writeln!(out, "    at: {}", list(&class.places));
+            let streams = if class.streams.is_empty() { "outside of streams".to_owned() } else { class.streams.join(", ") };
+            let _ = writeln!(out, "    streams: {streams}");
         }
         for (title, lines) in [("not supported", &self.unsupported), ("warnings", &self.warnings)] {
             if !lines.is_empty() {

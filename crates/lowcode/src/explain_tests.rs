@@ -49,3 +49,47 @@ fn a_person_reads_what_would_be_called() {
          \x20   for each: records of users\n"
     );
 }
+
+#[test]
+fn classes_are_named_with_their_places_and_streams() {
+    let text = TEXT
+        .replace("{extractor: {field_path: []}}\n      paginator", "{extractor: {class_name: own.Take}}\n      paginator")
+        .replace(
+            "  - name: posts\n",
+            "  - name: posts\n    state_migrations: [{type: CustomStateMigration, class_name: own.Old}]\n",
+        )
+        + "  # end\n";
+    let manifest = load(&text, "m.yaml", &Bounds::default()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let more = load(
+        &text.replace(
+            "stream: '#/streams/0'",
+            "stream: {name: p, retriever: {requester: {url_base: https://p.example}, \
+        record_selector: {extractor: {field_path: []}}}}",
+        ),
+        "m.yaml",
+        &Bounds::default(),
+    )
+    .unwrap();
+    let named = |manifest: &_| -> Vec<(String, Vec<String>, Vec<String>)> {
+        let all = explain(manifest).classes.into_iter();
+        all.map(|it| (it.class, it.places.into_iter().collect(), it.streams)).collect()
+    };
+    let class = |name: &str, place: &str, streams: &[&str]| {
+        (name.to_owned(), vec![format!("m.yaml:{place}")], streams.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(named(&manifest), [class("own.Take", "12:25", &["users", "posts"]), class("own.Old", "15:24", &["posts"])]);
+    assert_eq!(named(&more), [class("own.Take", "12:25", &["users"]), class("own.Old", "15:24", &["posts"])]);
+    let explained = explain(&more);
+    assert_eq!(
+        (explained.checked.as_slice(), explained.not_checked.as_slice()),
+        (&["posts".to_owned()][..], &["users".to_owned()][..])
+    );
+    let rendered = explained.render();
+    for line in [
+        "check:    posts\n          not users, which cannot be read here\n",
+        "classes:  2\n  own.Take\n    `CustomRecordExtractor` runs the class `own.Take`, which only Python can run\n    at: m.yaml:12:25\n    streams: users\n",
+        "`CustomStateMigration` with the class `own.Old` is not used: a read without a state migrates nothing",
+    ] {
+        assert!(rendered.contains(line), "{line} in {rendered}");
+    }
+}

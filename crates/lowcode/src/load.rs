@@ -3,10 +3,12 @@
 #![expect(clippy::result_large_err, reason = "one problem ends the load; none is made where it would cost")]
 
 use super::bounds::Bounds;
+use super::instead;
+use super::overlay::{self, Overlay, Replaced};
 use super::parameters;
 use super::problem::{Place, Problem};
 use super::refs;
-use super::refused::{self, RefusedStream};
+use super::refused::{self, CheckedStreams, StreamProblems};
 use super::validate;
 use super::value::{Dict, Value};
 use super::yaml::{self, ChildPlaces, NodePlaces};
@@ -24,7 +26,9 @@ pub struct Manifest {
     pub unsupported: Vec<Problem>,
     /// Irregularities of the text that do not prevent the manifest from running.
     pub warnings: Vec<Problem>,
-    refused: Vec<RefusedStream>,
+    refused: Vec<StreamProblems>,
+    differing: Vec<StreamProblems>,
+    classes: Vec<ClassUse>,
     text: Arc<str>,
     file: Arc<str>,
 }
@@ -33,16 +37,42 @@ impl Manifest {
     /// Checks whether this engine can run the manifest. It may still be unable to read some of the streams.
     ///
     /// # Errors
-    /// Fails with the custom classes, and with the unsupported components outside of streams, each with its name and place.
+    /// Fails with the unsupported components and custom classes outside of streams, or with all of them if every stream has
+    /// one. Each problem has its name and place.
     pub fn runnable(&self) -> Result<(), Vec<Problem>> {
         let whole: Vec<Problem> = self.unsupported.iter().filter(|it| refused::whole_manifest(it)).cloned().collect();
-        if whole.is_empty() { Ok(()) } else { Err(whole) }
+        match whole.is_empty() {
+            true if !self.refused.is_empty() && refused::all_refused(&self.root) => Err(self.unsupported.clone()),
+            true => Ok(()),
+            false => Err(whole),
+        }
     }
 
     /// Returns the streams that are listed but cannot be read, each with the features that it would need.
     #[must_use]
-    pub fn refused_streams(&self) -> &[RefusedStream] {
+    pub fn refused_streams(&self) -> &[StreamProblems] {
         &self.refused
+    }
+
+    /// Returns the streams in which a default of the CDK takes the place of a custom class. Reading them can differ from
+    /// the CDK, for example in how often a request is repeated.
+    #[must_use]
+    pub fn differing_streams(&self) -> &[StreamProblems] {
+        &self.differing
+    }
+
+    /// Returns the uses of custom classes, and what this engine does about each.
+    #[must_use]
+    pub fn classes(&self) -> &[ClassUse] {
+        &self.classes
+    }
+
+    /// Returns the streams that a check reads: those that the manifest names, without those that this engine cannot read.
+    #[must_use]
+    pub fn checked_streams(&self) -> CheckedStreams {
+        let named = self.root.get("check").and_then(|check| check.get("stream_names")).and_then(Value::as_list);
+        let named: Vec<&str> = named.unwrap_or_default().iter().filter_map(Value::as_str).collect();
+        refused::to_check(&self.root, &named)
     }
 
     /// Returns the text as it was given, for a digest.
@@ -66,11 +96,29 @@ impl Manifest {
     }
 }
 
-/// Loads a manifest.
+/// The use of a custom class in a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassUse {
+    pub class: String,
+    /// What this engine does about the class, and the place.
+    pub problem: Problem,
+    /// The stream that uses it, unless it is outside of streams.
+    pub stream: Option<String>,
+}
+
+/// Loads a manifest. The overlays of this crate replace the classes that they know.
 ///
 /// # Errors
 /// Fails with all problems for which the CDK refuses the manifest, in the order of the text.
 pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Problem>> {
+    load_with(text, file, &[], bounds)
+}
+
+/// Loads a manifest. Classes are replaced as `overlays` say, and after them those of this crate.
+///
+/// # Errors
+/// Fails like [`load`].
+pub fn load_with(text: &str, file: &str, overlays: &[Overlay], bounds: &Bounds) -> Result<Manifest, Vec<Problem>> {
     let (root, mut warnings) = match parse(text, bounds) {
         Ok(parsed) => parsed,
         Err(mut problem) => {
@@ -78,10 +126,10 @@ pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Pro
             return Err(vec![problem]);
         }
     };
-    let resolved = refs::resolve(&root, &BY_REFERENCE, bounds);
+    let resolved = resolved(&root, text, overlays, bounds);
     drop(root);
-    let mut root = match resolved.and_then(|root| parameters::propagate(root, ("", ""), &Dict::default(), false, bounds)) {
-        Ok(root) => Value::Dict(root),
+    let (mut root, mut replaced) = match resolved {
+        Ok(resolved) => resolved,
         Err(problem) => return Err(placed(vec![problem], text, file, bounds)),
     };
     let found = validate::validate(&root);
@@ -91,14 +139,53 @@ pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Pro
     for problem in &mut warnings {
         problem.locate(file, text, None);
     }
-    let mut unsupported = found.unsupported;
+    let (mut unsupported, mut selectable) = (found.unsupported, found.selectable);
     if !unsupported.is_empty() {
         locate(&mut unsupported, text, file, bounds);
     }
     let refused = refused::mark(&mut root, &unsupported);
-    warnings.extend(refused.iter().map(RefusedStream::warning));
+    for problems in [&mut replaced.same, &mut replaced.differing, &mut selectable] {
+        if !problems.is_empty() {
+            locate(problems, text, file, bounds);
+        }
+    }
+    let differing = refused::by_stream(&root, &replaced.differing);
+    let mut classes = class_uses(&root, &unsupported);
+    for problems in [&selectable, &replaced.differing, &replaced.same] {
+        classes.extend(class_uses(&root, problems));
+    }
+    warnings.extend(ordered(replaced.differing));
+    warnings.extend(refused.iter().map(StreamProblems::warning));
     let (text, file) = (text.into(), file.into());
-    Ok(Manifest { root, unsupported: ordered(unsupported), warnings, refused, text, file })
+    Ok(Manifest { root, unsupported: ordered(unsupported), warnings, refused, differing, classes, text, file })
+}
+
+/// Resolves references, replaces classes and propagates parameters.
+fn resolved(root: &Dict, text: &str, own: &[Overlay], bounds: &Bounds) -> Result<(Value, Replaced), Problem> {
+    let mut root = refs::resolve(root, &BY_REFERENCE, bounds)?;
+    let has_classes = text.contains("class_name");
+    let mut found = Replaced::default();
+    if has_classes {
+        let shipped = overlay::shipped().iter().filter(|overlay| overlay.fits(text));
+        let overlays: Vec<&Overlay> = own.iter().filter(|overlay| overlay.fits(text)).chain(shipped).collect();
+        found = overlay::apply(&mut root, &overlays, bounds)?;
+    }
+    let mut root = Value::Dict(parameters::propagate(root, ("", ""), &Dict::default(), false, bounds)?);
+    if has_classes {
+        let replaced = instead::apply(&mut root);
+        found.same.extend(replaced.unused);
+        found.differing.extend(replaced.differing);
+    }
+    Ok((root, found))
+}
+
+/// Returns the uses of classes that the problems name.
+fn class_uses(root: &Value, problems: &[Problem]) -> Vec<ClassUse> {
+    let uses = problems.iter().filter_map(|problem| {
+        let class = problem.class.clone()?;
+        Some(ClassUse { class, problem: problem.clone(), stream: refused::stream_name(root, problem) })
+    });
+    uses.collect()
 }
 
 fn parse(text: &str, bounds: &Bounds) -> Result<(Dict, Vec<Problem>), Problem> {

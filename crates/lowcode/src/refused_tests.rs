@@ -1,4 +1,5 @@
 use crate::bounds::Bounds;
+use crate::commands::Commands;
 use crate::context::{Context, Run};
 use crate::load::{Manifest, load};
 use crate::script::{Script, json};
@@ -42,6 +43,10 @@ streams:
       page_size_reduction: {type: PageSizeReduction}
 "#;
 
+/// One more stream.
+const CLEAN: &str = "  - {type: DeclarativeStream, name: clean, retriever: {type: SimpleRetriever, requester: {type: HttpRequester, \
+    url_base: https://h.example, path: /c}, record_selector: {extractor: {field_path: []}}}}\n";
+
 fn manifest(text: &str) -> Manifest {
     load(text, "m.yaml", &Bounds::default()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
@@ -82,28 +87,113 @@ fn a_refused_stream_is_listed_and_the_others_are_read() {
 }
 
 #[test]
-fn a_check_of_a_refused_stream_makes_no_call() {
-    let (config, bounds) = (json("{}"), Bounds::default());
-    let checked = |names: &str| {
-        let manifest = manifest(&TEXT.replace("CHECKED", names));
+fn a_check_reads_clean_streams_in_place_of_refused_ones() {
+    let bounds = Bounds::default();
+    let checked = |names: &str, config: &str| {
+        let (manifest, config) = (manifest(&TEXT.replace("CHECKED", names)), json(config));
         let host = Script::new(&[("/a", r#"{"r": [{"id": 1}]}"#)]);
         let ctx = Context::new(&manifest.root, &config, &host, &bounds);
         let answer = check::check(&ctx, &Run::new(&ctx)).now_or_never().unwrap().unwrap();
-        (answer, host.urls().len())
+        let left_out = manifest.checked_streams().left_out;
+        (answer, host.urls().len(), left_out.join(" "))
     };
+    assert_eq!(checked("plain, report", "{}"), (Ok(()), 1, "report".to_owned()));
+    assert_eq!(checked("report, child", "{}"), (Ok(()), 1, "report child".to_owned()), "`plain` takes their place");
+    assert_eq!(checked("plain", "{}"), (Ok(()), 1, String::new()));
+    // A stream that the caller selects is never replaced, and its check makes no call.
     let reason = "Stream report is not available: `AsyncRetriever` is not supported (m.yaml:18:56)";
-    assert_eq!(checked("plain, report"), (Err(reason.to_owned()), 0));
-    assert_eq!(checked("plain"), (Ok(()), 1));
+    let selected = r#"{"__airbyte_check_stream_names": ["report"]}"#;
+    assert_eq!(checked("plain", selected), (Err(reason.to_owned()), 0, String::new()));
 }
 
 #[test]
-fn outside_of_streams_and_with_a_class_the_manifest_is_refused() {
-    let resolver = "\ndynamic_streams: [{type: DynamicDeclarativeStream, stream_template: '#/streams/0', components_resolver: \
+fn the_command_says_which_streams_its_check_leaves_out() {
+    let text = TEXT.replace("CHECKED", "report") + "spec: {connection_specification: {}}\n";
+    let (manifest, config, bounds) = (manifest(&text), json("{}"), Bounds::default());
+    let host = Script::new(&[("/a", r#"{"r": []}"#)]);
+    let commands = Commands { manifest: &manifest, config: &config, host: &host, bounds: &bounds };
+    let (run, mut lines) = (Run::new(&commands.context()), Vec::new());
+    commands.check(&run, &mut |message| lines.push(message.line())).now_or_never().unwrap();
+    assert!(lines[0].contains("the check reads plain and leaves out report"), "{lines:?}");
+    assert!(lines.last().unwrap().contains("SUCCEEDED"), "{lines:?}");
+}
+
+#[test]
+fn a_class_refuses_the_streams_that_use_it() {
+    let text = TEXT.replacen("'#/definitions/selector'}}", "{extractor: {class_name: a.B}}}}", 1);
+    assert!(manifest(&text).runnable().is_err(), "no stream is left");
+    let manifest = manifest(&(text + CLEAN));
+    assert!(manifest.runnable().is_ok());
+    let refused: Vec<(&str, Option<&str>)> =
+        manifest.refused_streams().iter().map(|it| (it.name.as_str(), it.problems[0].class.as_deref())).collect();
+    assert_eq!(refused, [("plain", Some("a.B")), ("report", None), ("child", None), ("sized", None)]);
+}
+
+/// Whatever a class replaces, building the other streams must not fail because of it.
+#[test]
+fn a_refused_stream_never_prevents_others_from_being_built() {
+    for (from, to) in [
+        (
+            "requester: '#/definitions/requester',\n      record_selector",
+            "requester: {type: CustomRequester, class_name: a.B},\n      record_selector",
+        ),
+        ("requester: {type: HttpRequester,", "requester: {type: HttpRequester, authenticator: {class_name: a.B},"),
+        (
+            "retriever: {type: SimpleRetriever, requester",
+            "transformations: [{class_name: a.B}], retriever: {type: SimpleRetriever, requester",
+        ),
+        (
+            "retriever: {type: SimpleRetriever, requester",
+            "schema_loader: {type: CustomSchemaLoader, class_name: a.B}, retriever: {type: SimpleRetriever, requester",
+        ),
+        (
+            "retriever: {type: SimpleRetriever, requester",
+            "retriever: {type: SimpleRetriever, decoder: {type: CustomDecoder, class_name: a.B}, requester",
+        ),
+        (
+            "retriever: {type: SimpleRetriever, requester",
+            "retriever: {type: SimpleRetriever, partition_router: {class_name: a.B}, requester",
+        ),
+        (
+            "retriever: {type: SimpleRetriever, requester",
+            "retriever: {type: SimpleRetriever, paginator: {type: DefaultPaginator, pagination_strategy: {class_name: a.B}}, requester",
+        ),
+    ] {
+        assert!(TEXT.contains(from), "{from}");
+        let (manifest, config, bounds) = (manifest(&(TEXT.replacen(from, to, 1) + CLEAN)), json("{}"), Bounds::default());
+        let host = Script::new(&[]);
+        let ctx = Context::new(&manifest.root, &config, &host, &bounds);
+        let source = SourceBuilder::new(ctx).all_streams(&Run::new(&ctx)).now_or_never().unwrap();
+        let source = source.unwrap_or_else(|failed| panic!("{to}: {failed}"));
+        let refused = |name: &str| source.stream(name).unwrap().refused().is_some();
+        assert!(refused("plain") && !refused("clean"), "{to}");
+    }
+}
+
+#[test]
+fn a_resolver_that_cannot_run_generates_nothing() {
+    let resolver = "\ndynamic_streams: [{type: DynamicDeclarativeStream, name: d, stream_template: '#/streams/0', components_resolver: \
         {type: HttpComponentsResolver, retriever: '#/definitions/job', components_mapping: []}}]\n";
-    let problems = manifest(&(TEXT.to_owned() + resolver)).runnable().unwrap_err();
-    assert_eq!(problems[0].message, "`AsyncRetriever` is not supported");
+    let (manifest, config, bounds) = (manifest(&(TEXT.to_owned() + resolver)), json("{}"), Bounds::default());
+    assert!(manifest.runnable().is_ok());
+    assert_eq!(manifest.refused_streams().last().map(|it| it.name.as_str()), Some("d"));
+    let host = Script::new(&[]);
+    let ctx = Context::new(&manifest.root, &config, &host, &bounds);
+    let source = SourceBuilder::new(ctx).all_streams(&Run::new(&ctx)).now_or_never().unwrap().unwrap();
+    assert_eq!(source.streams.len(), 4);
+}
+
+#[test]
+fn outside_of_streams_and_in_every_stream_the_manifest_is_refused() {
+    let spec = "\nspec: {connection_specification: {}, config_normalization_rules: {type: ConfigNormalizationRules, transformations: \
+        [{type: CustomConfigTransformation, class_name: a.C}]}}\n";
+    assert_eq!(manifest(&(TEXT.to_owned() + spec)).runnable().unwrap_err()[0].class.as_deref(), Some("a.C"));
     let class = TEXT.replace("extractor: {type: DpathExtractor, field_path: [r]}", "extractor: {class_name: a.B}");
-    assert_eq!(manifest(&class).runnable().unwrap_err()[0].class.as_deref(), Some("a.B"));
+    let problems = manifest(&class).runnable().unwrap_err();
+    assert!(problems.iter().any(|it| it.class.as_deref() == Some("a.B")), "{problems:?}");
+    // A group only says which streams are not synchronized at the same time.
+    let group = "\nstream_groups: {g: {action: {type: BlockSimultaneousSyncsAction}, streams: ['#/streams/1']}}\n";
+    assert!(manifest(&(TEXT.to_owned() + group)).runnable().is_ok());
 }
 
 #[test]

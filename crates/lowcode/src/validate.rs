@@ -18,6 +18,8 @@ pub struct Findings {
     pub errors: Vec<Problem>,
     /// What the CDK accepts but this engine does not run: custom classes and unsupported components.
     pub unsupported: Vec<Problem>,
+    /// Those of them that are used only if the config selects them.
+    pub selectable: Vec<Problem>,
 }
 
 /// Validates a manifest whose references and parameters have been resolved.
@@ -38,8 +40,8 @@ pub fn validate(root: &Value) -> Findings {
 }
 
 /// Validates one component.
-#[cfg(test)]
-fn validate_component(name: &str, value: &Value) -> Findings {
+#[must_use]
+pub fn validate_component(name: &str, value: &Value) -> Findings {
     let mut check = Check { table: table(), path: Vec::new(), found: Findings::default() };
     if let Some(component) = check.table.component(name) {
         check.component(component, value);
@@ -151,6 +153,7 @@ impl Check {
             let found = std::mem::replace(&mut self.found, before);
             if found.errors.is_empty() {
                 self.found.unsupported.extend(found.unsupported);
+                self.found.selectable.extend(found.selectable);
                 return;
             }
             // An error deeper inside is more informative than one at the top.
@@ -259,8 +262,13 @@ impl Check {
         let mut problem = self.problem(message);
         problem.severity = Severity::Unsupported;
         problem.class = class;
-        if self.found.unsupported.len() < UNSUPPORTED {
-            self.found.unsupported.push(problem);
+        let found = match self.path.as_slice() {
+            // One of several authenticators, of which the config selects one (`SelectiveAuthenticator`).
+            [.., Step::Key(list), Step::Key(_)] if &**list == "authenticators" => &mut self.found.selectable,
+            _ => &mut self.found.unsupported,
+        };
+        if found.len() < UNSUPPORTED {
+            found.push(problem);
         }
     }
 }

@@ -67,6 +67,11 @@ impl Authenticator {
                 Authenticator::LegacySession(Box::new(LegacySession::build(node, of.name, of.url_base)))
             }
             "SelectiveAuthenticator" => Authenticator::build(selected(node, ctx)?, of, ctx)?,
+            "CustomAuthenticator" => {
+                let class = node.get("class_name").map(Value::to_str).unwrap_or_default();
+                let message = format!("`CustomAuthenticator` runs the class `{class}`, which only Python can run");
+                return Err(Failed::config("UnsupportedComponent", message));
+            }
             other => return Err(Failed::system("ValueError", format!("Unknown authenticator {other}"))),
         })
     }

@@ -11,7 +11,7 @@ use super::context::{Context, EvalContext};
 use super::cursor::Cursor;
 use super::error::Failed;
 use super::interpolation::{InterpolatedBoolean, InterpolatedString};
-use super::node::{field, flag, items, kind, parameters, set_field, text, walk};
+use super::node::{field, flag, items, kind, pair, parameters, set_field, text, walk};
 use super::value::{Dict, Value};
 use expand::Expander;
 use std::collections::VecDeque;
@@ -20,7 +20,8 @@ use std::sync::Arc;
 /// Finds the records in the body of a response.
 pub enum Extractor {
     /// A path to the records. The empty path stands for the whole body.
-    Dpath { path: Vec<InterpolatedString>, expander: Option<Expander>, list: ListRule },
+    /// `aam_wrap`, if it is set, is the key under which each record is put, for records that are not objects.
+    Dpath { path: Vec<InterpolatedString>, expander: Option<Expander>, list: ListRule, wrap: Option<Arc<str>> },
     /// Several extractors that read the same response.
     Combined { extractors: Vec<Extractor>, first_match: bool, skip_empty: bool },
 }
@@ -42,6 +43,7 @@ impl Extractor {
                 path: transform::path_of(node, "field_path", parameters(node)),
                 expander: set_field(node, "record_expander").map(|it| Expander::build(it, ctx)).transpose()?,
                 list: ListRule::build(node),
+                wrap: text(node, "aam_wrap").map(Arc::from),
             }),
             "CombinedExtractor" => Ok(Extractor::Combined {
                 extractors: items(node, "extractors").iter().map(|it| Extractor::build(it, ctx)).collect::<Result<_, _>>()?,
@@ -56,11 +58,14 @@ impl Extractor {
     /// An error of a template or a path.
     pub fn extract(&self, bodies: &[Value], at: &EvalContext<'_>) -> Result<Extracted, Failed> {
         match self {
-            Extractor::Dpath { path, expander, .. } => {
+            Extractor::Dpath { path, expander, wrap, .. } => {
                 let mut records = VecDeque::new();
                 for body in bodies {
                     let path = transform::eval_path(path, &at.scope(Vec::new()))?;
                     extract_one(body, &path, expander.as_ref(), at, &mut records)?;
+                }
+                if let Some(key) = wrap {
+                    records.iter_mut().for_each(|record| *record = Value::Dict(pair(key.clone(), std::mem::take(record))));
                 }
                 Ok(Extracted { count: records.len(), records })
             }

@@ -3,7 +3,7 @@
 use super::substream::{BuildParent, ParentSlices, Substream};
 use crate::context::{Context, EvalContext, Run};
 use crate::error::Failed;
-use crate::interpolation::InterpolatedString;
+use crate::interpolation::{InterpolatedBoolean, InterpolatedString};
 use crate::node::{field, items, kind, pair, parameters, set_field, text};
 use crate::request::option::{OptionPlace, RequestOption};
 use crate::slice::Slice;
@@ -69,7 +69,10 @@ impl Router {
         match kind(node) {
             "" => Ok(Router::Single),
             "ListPartitionRouter" => Ok(Router::List(ListRouter::build(node, ctx)?)),
-            "SubstreamPartitionRouter" => Ok(Router::Substream(Substream::build(node, ctx, depth, parent)?)),
+            "SubstreamPartitionRouter" => match chosen(node, ctx)? {
+                Some(router) => Ok(router),
+                None => Ok(Router::Substream(Substream::build(node, ctx, depth, parent)?)),
+            },
             "GroupingPartitionRouter" => Grouping::build(node, ctx, depth, parent).map(Router::Grouping),
             "UnionPartitionRouter" => {
                 let routers = items(node, "partition_routers").iter().map(build).collect::<Result<Vec<_>, _>>()?;
@@ -161,6 +164,31 @@ impl Router {
             }
         })
     }
+}
+
+/// Returns the router that takes the place of a substream router with this config. With `aam_values`, a template of a list
+/// that is not empty, the values of the list are the partitions. With `aam_condition`, a template that is false, the stream is
+/// not divided. Only this engine has these fields.
+fn chosen(node: &Value, ctx: &Context<'_>) -> Result<Option<Router>, Failed> {
+    let at = ctx.eval_context();
+    if let Some(condition) = text(node, "aam_condition")
+        && !InterpolatedBoolean::new(condition, parameters(node)).eval(&at.scope(Vec::new()))?
+    {
+        return Ok(Some(Router::Single));
+    }
+    let Some(values) = text(node, "aam_values") else { return Ok(None) };
+    let values = InterpolatedString::new(values, parameters(node)).eval(&at.scope(Vec::new()), &[])?;
+    let values = match values {
+        Value::List(list) => list,
+        one if one.truthy() => vec![one],
+        _ => Vec::new(),
+    };
+    let Some(first) = items(node, "parent_stream_configs").first().filter(|_| !values.is_empty()) else { return Ok(None) };
+    Ok(Some(Router::List(ListRouter {
+        values: Value::List(values),
+        field: InterpolatedString::new(text(first, "partition_field").unwrap_or_default(), parameters(first)),
+        option: set_field(first, "request_option").map(|it| RequestOption::build(it, &Value::None)).transpose()?,
+    })))
 }
 
 impl ListRouter {

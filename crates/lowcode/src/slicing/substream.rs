@@ -4,8 +4,8 @@ use crate::context::{Context, EvalContext, Run};
 use crate::error::Failed;
 use crate::extraction::dpath;
 use crate::extraction::transform::{eval_path, path_of};
-use crate::interpolation::InterpolatedString;
-use crate::node::{field, items, pair, parameters, set_field};
+use crate::interpolation::{InterpolatedBoolean, InterpolatedString};
+use crate::node::{field, items, pair, parameters, set_field, text};
 use crate::request::option::{OptionPlace, RequestOption};
 use crate::slice::Slice;
 use crate::value::{Dict, Value};
@@ -56,8 +56,16 @@ impl Substream {
         if parents.is_empty() {
             return Err(Failed::system("ValueError", "SubstreamPartitionRouter needs at least 1 parent stream"));
         }
-        let parents = parents.iter().map(|parent| Parent::build(parent, ctx, depth, build)).collect::<Result<_, _>>()?;
-        Ok(Substream { parents })
+        let mut built = Vec::with_capacity(parents.len());
+        for parent in parents {
+            // `aam_condition`, which only this engine has, leaves out a parent with some configs.
+            let condition = text(parent, "aam_condition").map(|it| InterpolatedBoolean::new(it, parameters(parent)));
+            let is_read = condition.map(|it| it.eval(&ctx.eval_context().scope(Vec::new()))).transpose()?;
+            if is_read != Some(false) {
+                built.push(Parent::build(parent, ctx, depth, build)?);
+            }
+        }
+        Ok(Substream { parents: built })
     }
 
     /// Whether reading stores nothing in the parents.

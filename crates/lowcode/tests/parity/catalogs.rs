@@ -16,13 +16,19 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
-/// Compares all manifests of `data`. The rows are `specs`, `catalogs`, `configs` and `refusals`.
+/// How the error of the reference begins where it lacked the code of a class. That code is not part of a manifest.
+const NO_CODE: &str = "ValueError: Could not load";
+
+/// Compares all manifests of `data`. The rows are `specs`, `catalogs`, `configs`, `refusals`, `classes` and `clean`.
 pub fn run(data: &Path) -> Vec<Outcome> {
     let mut rows = Rows {
         specs: Outcome::new("specs"),
         catalogs: Outcome::new("catalogs"),
         configs: Outcome::new("configs"),
         refused: Outcome::new("refusals"),
+        classes: Outcome::new("classes"),
+        clean: Outcome::new("clean"),
+        coverage: Coverage::default(),
     };
     let mut files: Vec<_> =
         std::fs::read_dir(data.join("catalogs")).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
@@ -33,7 +39,8 @@ pub fn run(data: &Path) -> Vec<Outcome> {
         let text = std::fs::read_to_string(data.join("manifests").join(format!("{name}.yaml"))).unwrap();
         rows.manifest(&name, &text, &expected);
     }
-    vec![rows.specs, rows.catalogs, rows.configs, rows.refused]
+    println!("coverage: {}", rows.coverage);
+    vec![rows.specs, rows.catalogs, rows.configs, rows.refused, rows.classes, rows.clean]
 }
 
 struct Rows {
@@ -41,21 +48,64 @@ struct Rows {
     catalogs: Outcome,
     configs: Outcome,
     refused: Outcome,
+    /// The manifests with a class whose code the reference lacked: it must be named.
+    classes: Outcome,
+    /// The manifests that load and have a stream that can be read.
+    clean: Outcome,
+    coverage: Coverage,
+}
+
+/// How much of the corpus runs, to be printed.
+#[derive(Default)]
+struct Coverage {
+    manifests: usize,
+    loaded: usize,
+    whole: usize,
+    checked: usize,
+    streams: usize,
+    readable: usize,
+}
+
+impl std::fmt::Display for Coverage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Coverage { manifests, loaded, whole, checked, streams, readable } = self;
+        write!(f, "of {manifests} manifests, {loaded} have streams that can be read, {whole} have only such streams, and ")?;
+        write!(f, "{checked} check the streams that they name; of {streams} streams, {readable} can be read")
+    }
+}
+
+impl Coverage {
+    fn add(&mut self, manifest: &Manifest) {
+        let list = |key: &str| manifest.root.get(key).and_then(Value::as_list).unwrap_or_default();
+        let inner = list("streams").iter().map(|it| it.get("streams").and_then(Value::as_list).map_or(1, <[Value]>::len));
+        let streams = inner.sum::<usize>() + list("dynamic_streams").len();
+        let refused = manifest.refused_streams().len();
+        self.streams += streams;
+        if manifest.runnable().is_ok() {
+            self.loaded += 1;
+            self.readable += streams.saturating_sub(refused);
+            self.whole += usize::from(refused == 0);
+            self.checked += usize::from(manifest.checked_streams().left_out.is_empty());
+        }
+    }
 }
 
 impl Rows {
     fn manifest(&mut self, name: &str, text: &str, expected: &Json) {
         let bounds = Bounds::default();
         let loaded = load::load(text, name, &bounds);
-        let refused_by_cdk = expected.get("error").is_some();
+        let error = expected.get("error").and_then(Json::as_str).unwrap_or_default();
+        let (refused_by_cdk, no_code) = (!error.is_empty(), error.starts_with(NO_CODE));
+        self.coverage.manifests += 1;
         let manifest = match loaded {
             Ok(manifest) => manifest,
             Err(problems) => {
                 let reason = || format!("{name}: refused: {}", problems.first().map(ToString::to_string).unwrap_or_default());
-                if refused_by_cdk {
+                if refused_by_cdk && !no_code {
                     self.refused.case(true, String::new);
                 } else {
                     self.catalogs.case(false, reason);
+                    self.clean.case(false, reason);
                 }
                 if expected.get("spec").is_some() {
                     self.specs.case(false, reason);
@@ -63,6 +113,7 @@ impl Rows {
                 return;
             }
         };
+        self.coverage.add(&manifest);
         if let Some(spec) = expected.get("spec") {
             let ours = spec::message(&manifest).map(|value| serde_json::to_value(&value).unwrap());
             self.specs.case(ours.as_ref().ok() == Some(spec), || format!("{name}: {}", first_difference(&ours, spec)));
@@ -75,17 +126,24 @@ impl Rows {
             self.configs.case(ours.is_ok() == valid, || format!("{name}: expected {valid}, got {ours:?}"));
         }
         let ours = discover(&manifest, &config, &bounds);
-        if refused_by_cdk {
-            let error = expected.get("error").and_then(Json::as_str).unwrap_or_default();
+        if no_code {
+            let class = error.split('`').nth(1).unwrap_or_default();
+            let problems = manifest.unsupported.iter().chain(&manifest.warnings);
+            let mut classes = problems.filter_map(|problem| problem.class.as_deref());
+            self.classes.case(classes.any(|it| it.contains(class)), || format!("{name}: {class} is not named"));
+        } else if refused_by_cdk {
             self.refused.case(ours.is_err(), || format!("{name}: not refused; the reference says {error}"));
         } else if manifest.runnable().is_ok() {
-            // With custom classes the reference had code beside the manifest: not comparable.
             let mut catalog = expected.get("catalog").cloned().unwrap_or_default();
             let ours = ours.map(|mut ours| {
                 forget_files(&manifest, &mut ours, &mut catalog);
                 ours
             });
             self.catalogs.case(ours.as_ref().ok() == Some(&catalog), || format!("{name}: {}", first_difference(&ours, &catalog)));
+        }
+        if no_code || !refused_by_cdk {
+            let problems = || manifest.unsupported.iter().map(|it| it.message.as_str()).collect::<Vec<_>>().join("; ");
+            self.clean.case(manifest.runnable().is_ok(), || format!("{name}: {}", problems()));
         }
     }
 }
@@ -110,13 +168,13 @@ fn discover(manifest: &Manifest, config: &Value, bounds: &Bounds) -> Result<Json
     catalog.map_err(|failed| format!("{}: {}", failed.class, failed.message))
 }
 
-/// The reference read schemas from files that stood beside some manifests and are not in the data. The schema of a
-/// stream without a loader is not compared; all else of the stream is.
+/// The reference read schemas from files that stood beside some manifests and are not in the data, and ran classes that
+/// make schemas. The schema of a stream without a loader or with a class is not compared; all else of the stream is.
 fn forget_files(manifest: &Manifest, ours: &mut Json, theirs: &mut Json) {
     for (index, stream) in manifest.root.get("streams").and_then(Value::as_list).unwrap_or_default().iter().enumerate() {
-        if stream
-            .get("schema_loader")
-            .is_none_or(|loader| loader.get("type").and_then(Value::as_str) == Some("JsonFileSchemaLoader"))
+        if stream.get("schema_loader").is_none_or(|loader| {
+            loader.get("class_name").is_some() || loader.get("type").and_then(Value::as_str) == Some("JsonFileSchemaLoader")
+        })
         {
             for catalog in [&mut *ours, &mut *theirs] {
                 if let Some(stream) = catalog.pointer_mut(&format!("/streams/{index}")).and_then(Json::as_object_mut) {
