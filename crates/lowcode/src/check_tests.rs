@@ -72,3 +72,25 @@ fn streams_of_a_config_are_made_and_checked() {
     let first = r#"{"type": "CheckDynamicStream", "stream_count": 1}"#;
     assert_eq!(checked(first, &[], &more, &host).unwrap(), Ok(()));
 }
+
+/// The CDK checks a stream with a counter like any other, and refuses one whose start is not a number.
+#[test]
+fn a_counter_is_checked_from_its_start() {
+    let host = Script::new(&[("/a", r#"{"r": [{"id": 1}]}"#)]);
+    let one = r#"{"type": "CheckStream", "stream_names": ["s"]}"#;
+    let counted = |start: &str| {
+        let sync = format!(
+            r#", "incremental_sync": {{"type": "IncrementingCountCursor", "cursor_field": "id" {start}, "start_value_option":
+                {{"type": "RequestOption", "inject_into": "request_parameter", "field_name": "since"}}}}"#
+        );
+        checked(one, &[stream("s", "/a", "", &sync)], "", &host).unwrap()
+    };
+    for start in ["", r#", "start_value": 2"#, r#", "start_value": "{{ 3 }}""#] {
+        assert_eq!(counted(start), Ok(()), "{start}");
+    }
+    assert_eq!(host.urls(), ["https://h.example/a?since=0", "https://h.example/a?since=2", "https://h.example/a?since=3"]);
+    assert_eq!(
+        counted(r#", "start_value": "x""#),
+        Err("Encountered an error while discovering streams. Error: invalid literal for int() with base 10: 'x'".into())
+    );
+}

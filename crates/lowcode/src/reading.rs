@@ -22,11 +22,13 @@ struct Progress<'s> {
     /// The number of records since the last state.
     unreported: u64,
     /// The latest cursor value of the slices that were read completely.
-    latest: Option<(i64, Value)>,
+    latest: Option<(i128, Value)>,
     /// The latest cursor value of the slice that is being read.
-    current: Option<(i64, Value)>,
-    /// The start of the first slice, for a stream without records.
-    start: Option<Value>,
+    current: Option<(i128, Value)>,
+    /// The start of the first slice, for a stream without records or with earlier ones only.
+    start: Option<(i128, Value)>,
+    /// Why the cursor values of the slice cannot be compared. The slice fails with it at the next value, or at its end.
+    incomparable: Option<Failed>,
     failed: bool,
     cut: bool,
 }
@@ -80,10 +82,17 @@ impl<'a, 'o> Reading<'a, 'o> {
                 return true;
             }
             match records.next().await {
-                Ok(Some(record)) => self.record(progress, record),
+                Ok(Some(record)) => {
+                    if let Some(failed) = self.record(progress, record) {
+                        return self.slice_failed(progress, failed);
+                    }
+                }
                 Ok(None) => break,
                 Err(failed) => return self.slice_failed(progress, failed),
             }
+        }
+        if let Some(failed) = progress.incomparable.take() {
+            return self.slice_failed(progress, failed);
         }
         if progress.close() {
             self.state(progress);
@@ -91,14 +100,16 @@ impl<'a, 'o> Reading<'a, 'o> {
         false
     }
 
-    fn record(&mut self, progress: &mut Progress<'_>, data: Value) {
+    /// Emits a record. Returns the failure of the slice if the cursor cannot compare the record with those before it.
+    fn record(&mut self, progress: &mut Progress<'_>, data: Value) -> Option<Failed> {
         if progress.records == 0 {
             self.log(Level::Info, format!("Marking stream {} as RUNNING", progress.stream.name));
             self.status(&progress.stream.name, StreamStatus::Running);
         }
-        progress.see(&data, self.run);
+        let failed = progress.see(&data, self.run);
         let emitted_at = self.now();
         (self.out)(Message::Record(Record { stream: progress.stream.name.clone(), data, emitted_at }));
+        failed
     }
 
     fn slice_failed(&mut self, progress: &mut Progress<'_>, failed: Failed) -> bool {
@@ -175,27 +186,45 @@ fn exception(failed: &Failed) -> String {
 
 impl<'s> Progress<'s> {
     fn new(stream: &'s Stream) -> Progress<'s> {
-        Progress { stream, records: 0, unreported: 0, latest: None, current: None, start: None, failed: false, cut: false }
+        Progress {
+            stream,
+            records: 0,
+            unreported: 0,
+            latest: None,
+            current: None,
+            start: None,
+            incomparable: None,
+            failed: false,
+            cut: false,
+        }
     }
 
     fn begin(&mut self, slice: &Slice, run: &Run<'_>) {
         self.current = None;
-        let fields =
-            self.stream.cursor.as_ref().and_then(|cursor| cursor.boundary_fields(&run.eval_context(None)).ok().flatten());
-        if let (None, Some((start, _))) = (&self.start, fields) {
-            self.start = slice.cursor_slice.get(&start).cloned();
+        self.incomparable = None;
+        if let (None, Some(cursor)) = (&self.start, &self.stream.cursor) {
+            self.start = cursor.start_of(&slice.cursor_slice, &run.eval_context(None)).ok().flatten();
         }
     }
 
-    fn see(&mut self, record: &Value, run: &Run<'_>) {
+    /// Observes the cursor value of a record. A value that cannot be compared fails the slice only when it is compared: with
+    /// the next value, or at the end of the slice with the start value. The CDK does the same.
+    fn see(&mut self, record: &Value, run: &Run<'_>) -> Option<Failed> {
         self.records += 1;
         self.unreported += 1;
-        let position =
-            self.stream.cursor.as_ref().and_then(|cursor| cursor.position(record, &run.eval_context(None)).ok().flatten());
-        if let Some(position) = position
-            && self.current.as_ref().is_none_or(|current| current.0 < position.0)
-        {
-            self.current = Some(position);
+        match self.stream.cursor.as_ref()?.position(record, &run.eval_context(None)) {
+            Ok(None) => None,
+            Ok(Some(position)) => {
+                if self.current.as_ref().is_none_or(|current| current.0 < position.0) {
+                    self.current = Some(position);
+                }
+                self.incomparable.take()
+            }
+            Err(failed) if failed.class == "TypeError" && self.current.is_none() => {
+                self.incomparable = Some(failed);
+                None
+            }
+            Err(failed) => (failed.class == "TypeError").then_some(failed),
         }
     }
 
@@ -218,7 +247,11 @@ impl<'s> Progress<'s> {
         if !self.stream.router.is_single() {
             return None;
         }
-        let latest = self.latest.as_ref().map(|(_, text)| text).or(self.start.as_ref());
-        Some(Value::Dict(latest.map(|text| (cursor.field.clone(), text.clone())).into_iter().collect()))
+        let latest = self.latest.iter().chain(&self.start).reduce(|most, other| if other.0 > most.0 { other } else { most });
+        Some(Value::Dict(latest.map(|(_, text)| (cursor.field.clone(), text.clone())).into_iter().collect()))
     }
 }
+
+#[cfg(test)]
+#[path = "reading_tests.rs"]
+mod tests;

@@ -197,9 +197,13 @@ fn stream_of(path: &str) -> Option<String> {
     Some(parts.iter().take(count).fold(String::new(), |path, part| format!("{path}/{part}")))
 }
 
-/// Whether the problem is in the part of a stream that is used only for reads with a state, which this engine never makes.
+/// The parts of a stream that this engine never uses: the stream for reads with a state, and what downloads the files that
+/// records name.
+const NEVER_READ: [&str; 3] = ["/incremental_stream/", "/file_uploader/", "/full_refresh_stream/file_uploader/"];
+
+/// Whether the problem is in a part of the stream that is never used.
 fn never_read(problem: &str, stream: &str) -> bool {
-    problem.strip_prefix(stream).is_some_and(|rest| rest.starts_with("/incremental_stream/"))
+    problem.strip_prefix(stream).is_some_and(|rest| NEVER_READ.iter().any(|part| rest.starts_with(part)))
 }
 
 fn name_at(root: &Value, path: &str) -> String {

@@ -205,3 +205,19 @@ fn a_value_or_a_field_may_be_what_is_not_run() {
     assert_eq!(refused.refused_streams()[0].problems[0].message, "`algorithm` ES512 of `JwtAuthenticator` is not supported");
     assert_eq!(manifest(&text.replace("ES512", "ES256")).refused_streams().len(), 3);
 }
+
+/// Files are not downloaded, so what would download them is not needed. The records are read as without it.
+#[test]
+fn what_downloads_files_is_ignored() {
+    let uploader = "file_uploader: {type: FileUploader, requester: {type: CustomRequester, class_name: a.B}, \
+                    download_target_extractor: {type: CustomRecordExtractor, class_name: a.C}}, retriever: {type: SimpleRetriever,";
+    let text = TEXT.replace("name: plain, retriever: {type: SimpleRetriever,", &format!("name: plain, {uploader}"));
+    let manifest = manifest(&text.replace("CHECKED", "plain"));
+    assert_eq!(manifest.refused_streams().len(), 3, "the others");
+    let host = Script::new(&[("/a", r#"{"r": [{"id": 1}]}"#)]);
+    let (bounds, config) = (Bounds::default(), json("{}"));
+    let ctx = Context::new(&manifest.root, &config, &host, &bounds);
+    let checked = check::check(&ctx, &Run::new(&ctx)).now_or_never().unwrap();
+    assert_eq!(checked.unwrap(), Ok(()));
+    assert_eq!(host.urls(), ["https://h.example/a"]);
+}

@@ -197,7 +197,7 @@ pub struct Records<'r> {
     pages: usize,
     /// The number of records since the last reset, and below it the latest of them according to the cursor.
     observed: usize,
-    most_recent: Option<(i64, Value)>,
+    most_recent: Option<(i128, Value)>,
     tries: usize,
     done: bool,
 }

@@ -6,10 +6,13 @@ use super::load::Manifest;
 use super::value::{Dict, Value};
 
 /// The fields of `oauth_connector_input_specification` that the protocol defines. Other fields are dropped.
-const OAUTH_INPUT: [&str; 14] = [
+const OAUTH_INPUT: [&str; 17] = [
     "consent_url",
     "access_token_url",
     "scope",
+    "scopes",
+    "optional_scopes",
+    SCOPES_JOIN,
     "access_token_headers",
     "access_token_params",
     "extract_output",
@@ -22,6 +25,9 @@ const OAUTH_INPUT: [&str; 14] = [
     "redirect_uri_key",
     "token_expiry_key",
 ];
+
+/// How `scopes` become one text. The model of the CDK sets it where a manifest does not have it.
+const SCOPES_JOIN: &str = "scopes_join_strategy";
 
 const OAUTH_CONFIG: [&str; 4] = [
     "oauth_user_input_from_connector_config_specification",
@@ -62,8 +68,10 @@ fn advanced_auth(flow: &Value) -> Result<Value, Failed> {
         let mut oauth = Dict::default();
         keep(config, &OAUTH_CONFIG, &mut oauth);
         if let Some(input) = config.get("oauth_connector_input_specification").filter(|input| !input.is_none()) {
+            let mut whole = input.as_dict().cloned().unwrap_or_default();
+            whole.entry(SCOPES_JOIN.into()).or_insert_with(|| Value::str("space"));
             let mut kept = Dict::default();
-            keep(input, &OAUTH_INPUT, &mut kept);
+            keep(&Value::Dict(whole), &OAUTH_INPUT, &mut kept);
             if let Some(state) = kept.get_mut("state") {
                 let mut bounds = Dict::default();
                 keep(state, &["min", "max"], &mut bounds);

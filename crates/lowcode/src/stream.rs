@@ -4,7 +4,7 @@ use super::context::{Context, EvalContext, Run};
 use super::cursor::{Cursor, CursorSlices};
 use super::error::Failed;
 use super::extraction::{SelectorOptions, Transformation};
-use super::node::{field, flag, items, kind, set_field, text};
+use super::node::{field, flag, items, kind, text};
 use super::refused::{self, part};
 use super::retriever::{Records, Retriever, RetrieverOptions};
 use super::slice::Slice;
@@ -141,9 +141,6 @@ fn reader_options(
         Some(_) => Some(Arc::new(IntervalOptions::build(sync, node)?)),
         None => None,
     };
-    if set_field(node, "file_uploader").is_some() {
-        return Err(Failed::config("UnsupportedComponent", "file_uploader is not supported"));
-    }
     let transformations = items(node, "transformations").iter().map(|it| Transformation::build(it, ctx));
     let (is_data_feed, client_side) = (flag(sync, "is_data_feed"), flag(sync, "is_client_side_incremental"));
     let selector = SelectorOptions {

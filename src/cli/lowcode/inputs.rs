@@ -62,7 +62,11 @@ impl Inputs {
         if needs_config {
             manifest.runnable().map_err(|problems| refused(&problems))?;
         }
-        let normalised = config_rules::normalise(&manifest, &config, host, &bounds).map_err(Trouble::from)?;
+        // The specification does not depend on the config, so a rule of the config that cannot run does not hide it.
+        let normalised = match needs_config {
+            true => config_rules::normalise(&manifest, &config, host, &bounds).map_err(Trouble::from)?,
+            false => config_rules::Normalised { config, migrated: None },
+        };
         Ok(Inputs {
             manifest,
             config: normalised.config,

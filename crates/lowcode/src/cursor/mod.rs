@@ -32,6 +32,9 @@ pub enum Made {
     Count(i64),
 }
 
+/// Fractions of a counter that are told apart.
+const COUNT_SCALE: i128 = 1_000_000;
+
 impl Cursor {
     /// Builds a cursor now or, with `lazily`, when its first slice is requested.
     ///
@@ -104,15 +107,36 @@ impl Cursor {
     /// Returns the cursor value of a record, as a number for comparisons and in the format of the cursor.
     ///
     /// # Errors
-    /// Fails if the record is not a dict.
-    pub fn position(&self, record: &Value, at: &EvalContext<'_>) -> Result<Option<(i64, Value)>, Failed> {
+    /// Fails if the record is not a dict. Fails with TypeError if the value of a counter is not a number, because the CDK
+    /// compares it with the start value.
+    pub fn position(&self, record: &Value, at: &EvalContext<'_>) -> Result<Option<(i128, Value)>, Failed> {
         match self.made(at)? {
-            Made::Datetime(cursor) => Ok(cursor.value_of(record)?.map(|time| (time.epoch_micros(), cursor.text(&time)))),
-            Made::Count(_) => {
-                let value = record.get(&self.field).and_then(Value::number);
-                Ok(value.map(|value| (value as i64, Value::Int(value as i64))))
+            Made::Datetime(cursor) => {
+                Ok(cursor.value_of(record)?.map(|time| (i128::from(time.epoch_micros()), cursor.text(&time))))
             }
+            Made::Count(_) => match record.get(&self.field) {
+                None | Some(Value::None) => Ok(None),
+                Some(value) => match (value.as_i64(), value.number()) {
+                    (Some(int), _) => Ok(Some((i128::from(int) * COUNT_SCALE, value.clone()))),
+                    (None, Some(float)) => Ok(Some(((float * COUNT_SCALE as f64) as i128, value.clone()))),
+                    (None, None) => {
+                        let message = format!("'<' not supported between instances of '{}' and 'int'", value.type_name());
+                        Err(Failed::system("TypeError", message))
+                    }
+                },
+            },
         }
+    }
+
+    /// Returns the value of a slice from which the state continues if there are no records.
+    ///
+    /// # Errors
+    /// Fails like [`Cursor::build`].
+    pub fn start_of(&self, slice: &Value, at: &EvalContext<'_>) -> Result<Option<(i128, Value)>, Failed> {
+        Ok(match self.made(at)? {
+            Made::Datetime(cursor) => slice.get(&cursor.start_field).map(|start| (i128::MIN, start.clone())),
+            Made::Count(start) => Some((i128::from(*start) * COUNT_SCALE, Value::Int(*start))),
+        })
     }
 
     /// Returns the names of the start and the end of a slice, if the slices of this cursor are time intervals.

@@ -38,6 +38,7 @@ impl Algorithm {
             "ES256" => Algorithm::Ecdsa("ES256", &signature::ECDSA_P256_SHA256_FIXED_SIGNING, P256),
             "ES384" => Algorithm::Ecdsa("ES384", &signature::ECDSA_P384_SHA384_FIXED_SIGNING, P384),
             "EdDSA" => Algorithm::EdDsa,
+            "ES256K" | "ES512" => return Err(unsupported_curve(name)),
             other => return Err(Failed::config("ValueError", format!("JwtAuthenticator: {other} is not supported"))),
         })
     }
@@ -98,6 +99,17 @@ impl Algorithm {
             },
         }
     }
+}
+
+/// The library that signs has the curves P-256 and P-384 only. A key belongs to one curve, so another algorithm needs another
+/// key.
+fn unsupported_curve(name: &str) -> Failed {
+    let curve = if name == "ES256K" { "secp256k1" } else { "P-521" };
+    let message = format!(
+        "JwtAuthenticator: {name} is not supported, because AAM cannot sign on the curve {curve}; register a key for ES256, \
+         ES384, EdDSA or RS256 with the vendor and name that algorithm"
+    );
+    Failed::config("UnsupportedComponent", message)
 }
 
 fn invalid(message: &str) -> Failed {

@@ -158,3 +158,12 @@ fn a_key_that_does_not_fit_is_refused() {
     }
     assert!(Algorithm::of("ES512").is_err() && Algorithm::of("none").is_err());
 }
+
+#[test]
+fn a_curve_that_cannot_sign_is_named_with_what_can() {
+    for (name, curve) in [("ES256K", "secp256k1"), ("ES512", "P-521")] {
+        let failed = Algorithm::of(name).err().unwrap();
+        assert_eq!(failed.class, "UnsupportedComponent", "the stream is refused, not the manifest");
+        assert!(failed.message.contains(curve) && failed.message.contains("ES256, ES384, EdDSA or RS256"), "{}", failed.message);
+    }
+}
