@@ -183,7 +183,8 @@ fn adheres(strategy: &Value, value: &Value) -> Result<(), Failed> {
     }
     let parsed;
     let value = match value {
-        Value::Str(text) => {
+        // `aam_text`, which only this engine has: the text is the value, and not JSON.
+        Value::Str(text) if !strategy.get("aam_text").is_some_and(Value::truthy) => {
             parsed = serde_json::from_str::<Value>(text)
                 .map_err(|_| Failed::system("ValueError", format!("Invalid JSON string: {text}")))?;
             &parsed

@@ -1,5 +1,11 @@
 use super::*;
+use crate::context::{Context, Run};
+use crate::error::Failed;
+use crate::host::HostRequest;
 use crate::load::{Manifest, load_with};
+use crate::script::Script;
+use crate::source::SourceBuilder;
+use futures_util::FutureExt;
 
 const TEXT: &str = r#"
 version: '1'
@@ -101,4 +107,262 @@ fn the_overlays_of_this_crate_are_valid_and_name_their_source() {
         assert!(!overlay.marks.is_empty(), "{name} would be applied to every manifest");
     }
     assert_eq!(shipped().len(), SHIPPED.len());
+}
+
+/// A class whose overlay is used with the class's own fields gives a manifest that loads and whose streams are built.
+fn built(class: &str, kind: &str, fields: &str, mark: &str, config: &str) -> (Manifest, Value) {
+    let component = format!("{{type: {kind}, class_name: components.{class}, {fields}}}");
+    let at = |wanted: &str, default: &str| if kind == wanted { component.clone() } else { default.to_owned() };
+    let extractor = at("CustomRecordExtractor", "{field_path: []}");
+    let router = at("CustomPartitionRouter", "[]");
+    let auth = at("CustomAuthenticator", "{type: NoAuth}");
+    let paginator = match kind {
+        "CustomPaginationStrategy" => format!(
+            "{{type: DefaultPaginator, pagination_strategy: {component}, page_token_option: \
+            {{type: RequestOption, inject_into: request_parameter, field_name: page}}}}"
+        ),
+        _ => "{type: NoPagination}".to_owned(),
+    };
+    let transformations = if kind == "CustomTransformation" { format!("[{component}]") } else { "[]".to_owned() };
+    let path = if kind == "CustomPartitionRouter" { "/a/{{ stream_partition.id }}" } else { "/a" };
+    let text = format!(
+        "# {mark}\nversion: '1'\ncheck: {{stream_names: [a]}}\nstreams:\n  - name: a\n    transformations: {transformations}\n    \
+         retriever:\n      requester: {{url_base: https://h.example, path: '{path}', authenticator: {auth}}}\n      \
+         record_selector: {{extractor: {extractor}}}\n      paginator: {paginator}\n      partition_router: {router}\n"
+    );
+    let manifest = crate::load::load(&text, "m.yaml", &Bounds::default()).unwrap_or_else(|it| panic!("{class}: {it:?}"));
+    assert!(manifest.refused_streams().is_empty(), "{class}: {:?}", manifest.unsupported);
+    (manifest, crate::script::json(config))
+}
+
+/// The records of the stream with these responses, and the requests that were sent.
+fn read((manifest, config): &(Manifest, Value), responses: &[(&'static str, &'static str)]) -> (Vec<String>, Vec<HostRequest>) {
+    let (host, bounds) = (Script::new(responses), Bounds::default());
+    let ctx = Context::new(&manifest.root, config, &host, &bounds);
+    let run = Run::new(&ctx);
+    let mut found = Vec::new();
+    let all = async {
+        let source = SourceBuilder::new(ctx).all_streams(&run).await?;
+        let stream = source.stream("a").unwrap();
+        let mut slices = stream.slices(&run)?;
+        while let Some(slice) = slices.next().await? {
+            let mut records = stream.records(&run, slice).await?;
+            while let Some(record) = records.next().await? {
+                found.push(serde_json::to_value(&record).unwrap().to_string());
+            }
+        }
+        Ok::<_, Failed>(())
+    };
+    all.now_or_never().unwrap().unwrap();
+    let calls = std::mem::take(&mut *host.calls.lock().unwrap());
+    (found, calls)
+}
+
+fn urls(calls: &[HostRequest]) -> Vec<&str> {
+    calls.iter().map(|call| call.url.trim_start_matches("https://")).collect()
+}
+
+#[test]
+fn extractors_give_the_records_of_their_classes() {
+    for (class, fields, mark, response, expected) in [
+        ("WrappingDpathExtractor", "field_path: []", "api.apify.com", r#"[{"a": 1}, 2]"#, r#"{"data":{"a":1}} {"data":2}"#),
+        ("CustomExtractor", "", "api.publicapis.org", r#"{"categories": ["x", "y"]}"#, r#"{"name":"x"} {"name":"y"}"#),
+        ("ChannelMembersExtractor", "field_path: [members]", "slack.com/api", r#"{"members": ["u"]}"#, r#"{"member_id":"u"}"#),
+        ("LabelsRecordExtractor", "field_path: [values]", "atlassian.net", r#"{"values": ["l"]}"#, r#"{"label":"l"}"#),
+        (
+            "IVRMenusRecordExtractor",
+            "",
+            "ZendeskTalkAuthenticator",
+            r#"{"ivrs": [{"id": 1, "menus": [{"id": 2}, {"id": 3}]}, {"id": 4}]}"#,
+            r#"{"id":2,"ivr_id":1} {"id":3,"ivr_id":1}"#,
+        ),
+        (
+            "IVRRoutesRecordExtractor",
+            "",
+            "ZendeskTalkAuthenticator",
+            r#"{"ivrs": [{"id": 1, "menus": [{"id": 2, "routes": [{"id": 5}]}]}]}"#,
+            r#"{"id":5,"ivr_menu_id":2}"#,
+        ),
+        (
+            "CustomExtractor",
+            "",
+            "api.qualaroo.com",
+            r#"[{"id": 1, "answered_questions": {"7": {"q": "it's"}, "8": {"q": null}}}, {"id": 2}]"#,
+            r#"{"answered_questions":[{"q":"it's"},{"q":null}],"id":1} {"id":2}"#,
+        ),
+        (
+            "CustomExtractor",
+            "",
+            "api.outreach.io",
+            r#"{"data": [{"id": 9, "type": "t", "links": {}, "attributes": {"name": "n"}, "relationships": {"one": {"data": {"id": 1}},
+                "many": {"data": [{"id": 2}, {"id": 3}]}, "none": {"data": null}}}]}"#,
+            r#"{"id":9,"many":[2,3],"name":"n","one":1}"#,
+        ),
+        ("ExportDatesExtractor", "", "", r#"{"dates": ["d"]}"#, r#"{"dates":["d"]}"#),
+    ] {
+        let source = built(class, "CustomRecordExtractor", fields, mark, "{}");
+        assert_eq!(read(&source, &[("/a", response)]).0.join(" "), expected, "{class} of {mark}");
+    }
+}
+
+#[test]
+fn custom_fields_are_listed() {
+    let source = built("CustomFieldTransformation", "CustomTransformation", "", "chargebee.com", "{}");
+    let (records, _) = read(&source, &[("/a", r#"[{"id": 1, "cf_x": "y"}, {"id": 2}]"#)]);
+    let expected = [r#"{"cf_x":"y","custom_fields":[{"name":"cf_x","value":"y"}],"id":1}"#, r#"{"custom_fields":[],"id":2}"#];
+    assert_eq!(records, expected);
+    let kept = built("RemoveEmptyFields", "CustomTransformation", "field_pointers: [a]", "atlassian.net", "{}");
+    assert_eq!(read(&kept, &[("/a", r#"[{"a": null}]"#)]).0, [r#"{"a":null}"#]);
+}
+
+#[test]
+fn pages_end_with_the_last_one_that_is_named() {
+    let source = built("CustomPageIncrement", "CustomPaginationStrategy", "page_size: 10", "content.guardianapis.com", "{}");
+    let (one, two) = (r#"{"response": {"currentPage": 1, "pages": 2}}"#, r#"{"response": {"currentPage": 2, "pages": 2}}"#);
+    let (_, calls) = read(&source, &[("page=2", two), ("/a", one)]);
+    assert_eq!(urls(&calls), ["h.example/a", "h.example/a?page=2"]);
+}
+
+/// The token requests of the authenticators, and the header that the stream's own request has.
+#[test]
+fn authenticators_send_what_their_classes_send() {
+    let keys = r#"{"client_id": "i", "client_secret": "s", "domain": "looker.example", "account": "7", "region": "eu", "host": "gcp",
+        "project_key": "p", "credentials": {"api_token": "t", "client_id": "i", "client_secret": "s", "refresh_token": "r",
+        "auth_method": "api_token", "auth_type": "oauth2.0"}}"#;
+    // The base64 of "i:s".
+    let basic = "Basic aTpz";
+    for (class, fields, mark, token_url, token_auth, token_body, header) in [
+        (
+            "ServerToServerOauthAuthenticator",
+            "client_id: i, client_secret: s, account_id: '7', authorization_endpoint: https://zoom.us/oauth/token",
+            "api.zoom.us",
+            "zoom.us/oauth/token?grant_type=account_credentials&account_id=7",
+            basic,
+            "",
+            "Bearer T",
+        ),
+        (
+            "PayPalOauth2Authenticator",
+            "client_id: i, client_secret: s, grant_type: client_credentials, token_refresh_endpoint: https://api-m.paypal.com/v1/oauth2/token",
+            "paypal.com/v1/oauth2/token",
+            "api-m.paypal.com/v1/oauth2/token",
+            basic,
+            "grant_type=client_credentials",
+            "Bearer T",
+        ),
+        (
+            "CustomOauth2Authenticator",
+            "client_id: i, client_secret: s, refresh_token: r, grant_type: refresh_token, token_refresh_endpoint: https://o.okta.com/t",
+            "okta.com",
+            "o.okta.com/t",
+            basic,
+            "grant_type=refresh_token&refresh_token=r",
+            "Bearer T",
+        ),
+        ("CustomBearerAuthenticator", "", "okta.com", "", "", "", "SSWS t"),
+        ("LookerAuthenticator", "", "", "looker.example/api/4.0/login", "", "client_id=i&client_secret=s", "token T"),
+        (
+            "CommerceToolsOauth2Authenticator",
+            "client_id: i",
+            "",
+            "auth.eu.gcp.commercetools.com/oauth/token?grant_type=client_credentials&scope=manage_project%3Ap",
+            basic,
+            "",
+            "Bearer T",
+        ),
+        ("CustomAuthenticator", "username: i, password: s", "my.fastbill.com", "", "", "", basic),
+        (
+            "AuthenticatorZendeskSunshine",
+            "basic_auth: {type: BasicHttpAuthenticator, username: i, password: s}, oauth2: {type: BearerAuthenticator, api_token: b}",
+            "",
+            "",
+            "",
+            "",
+            basic,
+        ),
+        (
+            "ZendeskTalkAuthenticator",
+            "basic_auth: {type: BasicHttpAuthenticator, username: i}, oauth: {type: BearerAuthenticator, api_token: b}",
+            "",
+            "",
+            "",
+            "",
+            "Bearer b",
+        ),
+    ] {
+        let source = built(class, "CustomAuthenticator", fields, mark, keys);
+        let token = r#"{"access_token": "T", "expires_in": 3600}"#;
+        let (_, calls) = read(&source, &[("h.example/a", "[]"), ("", token)]);
+        let authorization = |call: &HostRequest| {
+            let header = call.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+            header.map(|(_, value)| value.clone()).unwrap_or_default()
+        };
+        if !token_url.is_empty() {
+            let asked = &calls[0];
+            let body = asked.body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default();
+            let asked = (asked.method.as_str(), urls(&calls)[0], authorization(asked), body);
+            assert_eq!(asked, ("POST", token_url, token_auth.to_owned(), token_body.to_owned()), "{class}");
+        }
+        let own = calls.last().unwrap();
+        assert_eq!((own.url.as_str(), authorization(own).as_str()), ("https://h.example/a", header), "{class}");
+    }
+}
+
+#[test]
+fn routers_follow_the_config() {
+    let stream = |name: &str| {
+        format!(
+            "{{name: {name}, retriever: {{requester: {{url_base: https://h.example, path: /{name}}}, record_selector: \
+            {{extractor: {{field_path: []}}}}}}}}"
+        )
+    };
+    let parents = |all: &[(&str, &str)]| {
+        let one = |(name, key): &(&str, &str)| format!("{{parent_key: {key}, partition_field: id, stream: {}}}", stream(name));
+        format!("parent_stream_configs: [{}]", all.iter().map(one).collect::<Vec<_>>().join(", "))
+    };
+    let groups = parents(&[("listed", "id"), ("below", "id")]);
+    let (single, zenloop) =
+        (parents(&[("parent", "id")]), parents(&[("parent", "id")]) + ", $parameters: {config_parent_field: survey_id}");
+    for (class, fields, mark, config, expected) in [
+        ("GroupStreamsPartitionRouter", &groups, "source_gitlab", "{}", "listed a/7"),
+        ("GroupStreamsPartitionRouter", &groups, "source_gitlab", r#"{"groups_list": ["g"]}"#, "below a/8"),
+        ("ProjectStreamsPartitionRouter", &single, "source_gitlab", r#"{"projects_list": ["g/x", "y"]}"#, "a/g%2Fx a/y"),
+        ("ProjectStreamsPartitionRouter", &single, "source_gitlab", r#"{"projects_list": []}"#, "parent a/g%2Fp a/q"),
+        ("SubstreamOrSinglePartitionRouter", &single, "atlassian.net", "{}", "a/"),
+        ("SubstreamOrSinglePartitionRouter", &single, "atlassian.net", r#"{"projects": ["x"]}"#, "parent a/1"),
+        ("SurveyIdPartitionRouter", &single, "", r#"{"survey_ids": ["3", "4"]}"#, "a/3 a/4"),
+        ("SurveyIdPartitionRouter", &single, "", "{}", "parent a/1"),
+        ("OrderIdsPartitionRouter", &single, "", r#"{"board_ids": ["b"]}"#, "a/b"),
+        ("ZenloopPartitionRouter", &zenloop, "", r#"{"survey_id": "s"}"#, "a/s"),
+        ("ZenloopPartitionRouter", &zenloop, "", "{}", "parent a/1"),
+    ] {
+        let (manifest, config) = built(class, "CustomPartitionRouter", fields, mark, config);
+        let parent = r#"{"id": 1, "projects": [{"id": 5, "path_with_namespace": "g/p"}, {"id": 6, "path_with_namespace": "q"}]}"#;
+        let bodies = [("/parent", parent), ("/listed", r#"[{"id": 7}]"#), ("/below", r#"[{"id": 8}]"#), ("/a", "[]")];
+        let (_, calls) = read(&(manifest, config), &bodies);
+        let paths: Vec<&str> = urls(&calls).iter().map(|url| url.trim_start_matches("h.example/")).collect();
+        assert_eq!(paths.join(" "), expected, "{class}");
+    }
+}
+
+#[test]
+fn a_validation_of_a_class_is_a_schema() {
+    let spec = |class: &str| {
+        format!(
+            "{TEXT}spec:\n  connection_specification: {{}}\n  config_normalization_rules:\n    type: ConfigNormalizationRules\n    \
+            validations: [{{type: DpathValidator, field_path: [d], validation_strategy: {{type: CustomValidationStrategy, \
+            class_name: components.{class}}}}}]\n# ValidateJiraDomain source_gitlab\n"
+        )
+    };
+    for (class, good, bad) in [
+        ("ValidateJiraDomain", "acme.atlassian.net", "https://acme.atlassian.net"),
+        ("ValidateApiUrl", "https://gitlab.example.com", "gitlab.example.com/api"),
+    ] {
+        let manifest = crate::load::load(&spec(class), "m.yaml", &Bounds::default()).unwrap();
+        let is_valid = |text: &str| {
+            let (config, host) = (crate::script::json(&format!(r#"{{"d": "{text}"}}"#)), Script::new(&[]));
+            crate::config_rules::validate(&manifest, &config, &host, &Bounds::default()).is_ok()
+        };
+        assert_eq!((is_valid(good), is_valid(bad)), (true, false), "{class}");
+    }
 }
