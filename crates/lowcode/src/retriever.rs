@@ -4,7 +4,7 @@ use super::context::{Context, EvalContext, Run};
 use super::cursor::Cursor;
 use super::decode::Decoder;
 use super::error::Failed;
-use super::extraction::{ListInBody, Selector, SelectorOptions};
+use super::extraction::{ListInBody, Selector, SelectorOptions, Truncated};
 use super::host::{HostResponse, Purpose};
 use super::node::{field, flag, items, kind, pair, set_field, text};
 use super::pagination::{Page, Paginator};
@@ -14,7 +14,8 @@ use super::requester::{BuildOptions, RequestParts, Requester};
 use super::response::Response;
 use super::slice::Slice;
 use super::slicing::SlicerOptions;
-use super::value::Value;
+use super::value::{Dict, Value};
+use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -35,7 +36,12 @@ pub struct Retriever {
     data_feed: Option<Arc<Cursor>>,
     /// Whether the first page of a slice is contained in the parent's record.
     lazy: bool,
+    /// What reads the whole lists of truncated records, by the number of the expander.
+    fetchers: Vec<Option<Retriever>>,
 }
+
+/// The name of the retrievers that read the whole lists of truncated records.
+const FETCHER: &str = "record_expander_truncated_list";
 
 /// What the stream passes to its retriever.
 #[derive(Default)]
@@ -69,10 +75,15 @@ impl Retriever {
         let lazy = items(field(node, "partition_router"), "parent_stream_configs")
             .iter()
             .any(|parent| !items(parent, "lazy_read_pointer").is_empty());
+        let selector = Selector::build(field(node, "record_selector"), options.selector, ctx)?;
+        let fetcher = |it: &Value| Retriever::build(it, FETCHER, RetrieverOptions::default(), ctx);
+        let fetchers = selector.extractor.expanders().into_iter().map(|it| it.fetcher().map(fetcher).transpose());
+        let fetchers = fetchers.collect::<Result<_, _>>()?;
         Ok(Retriever {
             requester: Requester::build(requester, name, ctx, build)?,
             decoder,
-            selector: Selector::build(field(node, "record_selector"), options.selector, ctx)?,
+            selector,
+            fetchers,
             paginator: Paginator::build(field(node, "paginator"), data_feed.clone(), ctx)?,
             slicer: options.slicer,
             ignore_slicer_on_pages: flag(node, "ignore_stream_slicer_parameters_on_paginated_requests"),
@@ -86,7 +97,7 @@ impl Retriever {
     /// Whether the retriever stores nothing between requests.
     #[must_use]
     pub fn keeps_nothing(&self) -> bool {
-        self.requester.is_fixed()
+        self.requester.is_fixed() && self.fetchers.iter().flatten().all(Retriever::keeps_nothing)
     }
 
     /// Returns the records of `slice`.
@@ -101,6 +112,9 @@ impl Retriever {
             schema,
             token,
             pending: VecDeque::new(),
+            taken: 0,
+            truncated: VecDeque::new(),
+            whole: None,
             open: None,
             pages: 0,
             observed: 0,
@@ -192,6 +206,12 @@ pub struct Records<'r> {
     schema: Arc<Value>,
     token: Option<Value>,
     pending: VecDeque<Value>,
+    /// The number of records of the page that are no longer pending.
+    taken: usize,
+    /// The truncated records of the page that are still ahead.
+    truncated: VecDeque<Truncated>,
+    /// The whole list of the truncated record that is being read.
+    whole: Option<WholeList<'r>>,
     /// The page that is being read.
     open: Option<Open>,
     pages: usize,
@@ -207,6 +227,13 @@ struct Open {
     extracted: usize,
     records: usize,
     last_record: Option<Value>,
+}
+
+/// The whole list of a truncated record.
+struct WholeList<'r> {
+    records: Box<Records<'r>>,
+    of: Truncated,
+    fetched: usize,
 }
 
 impl<'r> Records<'r> {
@@ -232,7 +259,20 @@ impl<'r> Records<'r> {
 
     /// Makes one step: returns one record of the open page, ends the page, or fetches a new page.
     async fn step(&mut self) -> Result<Option<Value>, Failed> {
+        if self.whole.is_some() {
+            return self.step_of_whole_list().await;
+        }
+        if let Some(of) = self.truncated.pop_front_if(|it| it.at == self.taken) {
+            let run = self.run;
+            if let Some(fetcher) = self.retriever.fetchers.get(of.expander).and_then(Option::as_ref) {
+                let slice = Slice::new(pair("parent_record", of.parent.clone()), Dict::default(), Dict::default())?;
+                let records = Box::new(fetcher.read(run, slice, Arc::new(Value::Dict(Dict::default()))));
+                self.whole = Some(WholeList { records, of, fetched: 0 });
+            }
+            return Ok(None);
+        }
         if let Some(raw) = self.pending.pop_front() {
+            self.taken += 1;
             return self.select(raw);
         }
         match self.open.take() {
@@ -240,6 +280,33 @@ impl<'r> Records<'r> {
             None => self.fetch().await?,
         }
         Ok(None)
+    }
+
+    /// Returns one record of the whole list, or ends the list. Only a list without records leaves those of the page in place.
+    /// The future is boxed, because the retriever of a list may have lists of its own.
+    fn step_of_whole_list(&mut self) -> BoxFuture<'_, Result<Option<Value>, Failed>> {
+        Box::pin(async move {
+            let Some(mut whole) = self.whole.take() else { return Ok(None) };
+            if let Some(item) = whole.records.next().await? {
+                let expanders = self.retriever.selector.extractor.expanders();
+                let record = match expanders.get(whole.of.expander) {
+                    Some(expander) => expander.fetched(&item, &whole.of.parent, &self.at())?,
+                    None => item,
+                };
+                whole.fetched += 1;
+                self.whole = Some(whole);
+                return self.select(record);
+            }
+            if whole.fetched > 0 {
+                let embedded = whole.of.embedded.min(self.pending.len());
+                self.pending.drain(..embedded);
+                self.taken += embedded;
+                if let Some(open) = &mut self.open {
+                    open.extracted = open.extracted.saturating_sub(embedded) + whole.fetched;
+                }
+            }
+            Ok(None)
+        })
     }
 
     fn at(&self) -> EvalContext<'_> {
@@ -287,6 +354,7 @@ impl<'r> Records<'r> {
             self.retriever.check_list(&response, self.run, &self.at())?;
         }
         self.pending = extracted.records;
+        (self.truncated, self.taken) = (extracted.truncated, 0);
         self.open = Some(Open { response, extracted: extracted.count, records: 0, last_record: None });
         Ok(())
     }

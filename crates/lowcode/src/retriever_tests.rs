@@ -121,3 +121,69 @@ fn the_grouping_router_joins_partitions() {
     assert_eq!(all(&[stream("s", path, router, "")], "s", &host).1, Ok(()));
     assert_eq!(host.urls(), ["https://h.example/1-2", "https://h.example/3"]);
 }
+
+const LINES: &str = r#", "paginator": {"type": "DefaultPaginator",
+    "page_token_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "page"},
+    "pagination_strategy": {"type": "PageIncrement", "page_size": 4, "start_from_page": 1}},
+    "record_selector": {"type": "RecordSelector", "extractor": {"type": "DpathExtractor", "field_path": ["r"],
+      "record_expander": {"type": "RecordExpander", "expand_records_from_field": ["lines", "data"],
+        "truncation_indicator_path": ["lines", "more"],
+        "parent_fields": [{"type": "ParentFieldPath", "parent_path": ["id"], "record_path": ["parent"]}],
+        "truncated_list_retriever": {"type": "SimpleRetriever",
+          "requester": {"type": "HttpRequester", "url_base": "https://h.example",
+            "path": "lines/{{ stream_slice['parent_record']['id'] }}"},
+          "paginator": {"type": "DefaultPaginator",
+            "page_token_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "p"},
+            "pagination_strategy": {"type": "PageIncrement", "page_size": 2, "start_from_page": 1}},
+          "record_selector": {"type": "RecordSelector", "extractor": {"type": "DpathExtractor", "field_path": ["l"]},
+            "record_filter": {"type": "RecordFilter", "condition": "{{ record.n != 99 }}"}}}}}}"#;
+
+/// The records and the requests are those of the CDK for the same responses.
+#[test]
+fn a_truncated_list_is_fetched_when_it_is_reached() {
+    let bodies = [
+        ("a?page=2", r#"{"r": []}"#),
+        ("lines/1?p=2", r#"{"l": [{"n": 12}]}"#),
+        ("lines/1", r#"{"l": [{"n": 10}, {"n": 99}]}"#),
+        ("lines/3", r#"{"l": []}"#),
+        (
+            "/a",
+            r#"{"r": [{"id": 0, "lines": {"data": [{"n": 1}, {"n": 2}]}}, {"id": 1, "lines": {"more": true, "data": [{"n": 3}]}},
+                {"id": 3, "lines": {"more": 1, "data": [{"n": 4}]}}, {"id": 4, "lines": {"more": false, "data": []}}]}"#,
+        ),
+    ];
+    let host = Script::new(&bodies);
+    let (records, result) = all(&[stream("s", "/a", LINES, "")], "s", &host);
+    assert_eq!(
+        records,
+        [
+            "{'n': 1, 'parent': 0}",
+            "{'n': 2, 'parent': 0}",
+            "{'n': 10, 'parent': 1}",
+            "{'n': 12, 'parent': 1}",
+            "{'n': 4, 'parent': 3}"
+        ]
+    );
+    assert_eq!(result, Ok(()));
+    let urls: Vec<String> = host.urls().iter().map(|url| url.replace("https://h.example/", "")).collect();
+    assert_eq!(urls, ["a", "lines/1", "lines/1?p=2", "lines/3", "a?page=2"]);
+}
+
+#[test]
+fn a_retriever_of_truncated_lists_is_built_as_the_cdk_demands() {
+    let host = Script::new(&[]);
+    for (from, to) in [
+        (r#""truncation_indicator_path": ["lines", "more"],"#, ""),
+        (r#"["lines", "more"]"#, r#"["lines", "*"]"#),
+        (r#"["lines", "data"]"#, r#"["*", "data"]"#),
+        (
+            r#""truncated_list_retriever": {"type": "SimpleRetriever","#,
+            r#""truncated_list_retriever": {"type": "SimpleRetriever",
+                "partition_router": {"type": "ListPartitionRouter", "cursor_field": "a", "values": ["b"]},"#,
+        ),
+    ] {
+        let changed = LINES.replace(from, to);
+        assert_ne!(changed, LINES);
+        assert_eq!(all(&[stream("s", "/a", &changed, "")], "s", &host).1, Err("ValueError".into()), "{to}");
+    }
+}

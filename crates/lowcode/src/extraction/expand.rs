@@ -12,6 +12,10 @@ use std::collections::VecDeque;
 /// Turns each item of a nested list into a record.
 pub struct Expander {
     path: Vec<InterpolatedString>,
+    /// Where a record says that its list is only a part of the whole one.
+    truncated: Vec<InterpolatedString>,
+    /// `truncated_list_retriever`: what reads the whole list. It is built by the retriever of the stream.
+    fetcher: Option<Value>,
     keep_original: bool,
     emit_parent: bool,
     merge_parent: bool,
@@ -20,32 +24,53 @@ pub struct Expander {
 
 impl Expander {
     /// # Errors
-    /// A component whose list is fetched by a separate retriever, which this engine does not support.
-    pub fn build(node: &Value, _ctx: &Context<'_>) -> Result<Expander, Failed> {
-        if set_field(node, "truncated_list_retriever").is_some() {
-            return Err(Failed::config("UnsupportedComponent", "truncated_list_retriever of RecordExpander is not supported"));
-        }
+    /// Fails with ValueError if a path is missing or has globs where the CDK does not allow them.
+    pub fn build(node: &Value, ctx: &Context<'_>) -> Result<Expander, Failed> {
         let one = |it: &Value| (path_of(it, "parent_path", parameters(it)), path_of(it, "record_path", parameters(it)));
-        Ok(Expander {
+        let expander = Expander {
             path: path_of(node, "expand_records_from_field", parameters(node)),
+            truncated: path_of(node, "truncation_indicator_path", parameters(node)),
+            fetcher: set_field(node, "truncated_list_retriever").filter(|it| it.truthy()).cloned(),
             keep_original: flag(node, "remain_original_record"),
             emit_parent: text(node, "on_no_records") == Some("emit_parent"),
             merge_parent: flag(node, "merge_parent"),
             parent_fields: items(node, "parent_fields").iter().map(one).collect(),
-        })
+        };
+        if expander.fetcher.is_some() && expander.truncated.is_empty() {
+            let message = "`truncation_indicator_path` is required when `truncated_list_retriever` is configured.";
+            return Err(Failed::system("ValueError", message));
+        }
+        let scope = ctx.eval_context().scope(Vec::new());
+        reject_globs(&eval_path(&expander.truncated, &scope)?, "truncation_indicator_path")?;
+        if let Some(fetcher) = &expander.fetcher {
+            reject_globs(&eval_path(&expander.path, &scope)?, "expand_records_from_field")?;
+            for key in ["partition_router", "pagination_reset"] {
+                if set_field(fetcher, key).is_some_and(Value::truthy) {
+                    return Err(Failed::system("ValueError", format!("`{key}` is not supported on `truncated_list_retriever`.")));
+                }
+            }
+        }
+        Ok(expander)
     }
 
-    /// Appends the records into which `record` expands.
+    /// The component that reads the whole list of a record whose own list is truncated.
+    #[must_use]
+    pub fn fetcher(&self) -> Option<&Value> {
+        self.fetcher.as_ref()
+    }
+
+    /// Appends the records into which `record` expands. Returns true if its list is truncated and the whole list has to be
+    /// fetched: the appended records are then those to use if nothing is fetched.
     ///
     /// # Errors
     /// An error of a template or a path.
-    pub fn expand(&self, record: &Value, at: &EvalContext<'_>, records: &mut VecDeque<Value>) -> Result<(), Failed> {
+    pub fn expand(&self, record: &Value, at: &EvalContext<'_>, records: &mut VecDeque<Value>) -> Result<bool, Failed> {
         if !matches!(record, Value::Dict(_)) || self.path.is_empty() {
             records.push_back(record.clone());
-            return Ok(());
+            return Ok(false);
         }
         let path = eval_path(&self.path, &at.scope(Vec::new()))?;
-        let base = if self.merge_parent { without(record, &path)? } else { Dict::default() };
+        let base = self.base(record, &path)?;
         let mut count = 0;
         for list in dpath::values(record, &path)? {
             let Value::List(list) = list else { continue };
@@ -57,7 +82,24 @@ impl Expander {
         if count == 0 && self.emit_parent {
             records.push_back(record.clone());
         }
-        Ok(())
+        if self.fetcher.is_none() {
+            return Ok(false);
+        }
+        let indicator = eval_path(&self.truncated, &at.scope(Vec::new()))?;
+        Ok(dpath::get(record, &indicator)?.is_some_and(Value::truthy))
+    }
+
+    /// Returns the record that a fetched item of the list of `parent` becomes.
+    ///
+    /// # Errors
+    /// An error of a template or a path.
+    pub fn fetched(&self, item: &Value, parent: &Value, at: &EvalContext<'_>) -> Result<Value, Failed> {
+        let path = eval_path(&self.path, &at.scope(Vec::new()))?;
+        self.child(item, parent, &self.base(parent, &path)?, at)
+    }
+
+    fn base(&self, record: &Value, path: &[Value]) -> Result<Dict, Failed> {
+        if self.merge_parent { without(record, path) } else { Ok(Dict::default()) }
     }
 
     fn child(&self, item: &Value, parent: &Value, base: &Dict, at: &EvalContext<'_>) -> Result<Value, Failed> {
@@ -82,6 +124,17 @@ impl Expander {
         }
         Ok(child)
     }
+}
+
+/// # Errors
+/// Fails with ValueError if a part of the path is a glob.
+fn reject_globs(path: &[Value], field: &str) -> Result<(), Failed> {
+    if path.iter().any(|part| part.as_str().is_some_and(|text| text.contains(['*', '?', '[']))) {
+        let message =
+            format!("Glob characters ('*', '?', '[') are not supported in `{field}`: the path must identify a single field.");
+        return Err(Failed::system("ValueError", message));
+    }
+    Ok(())
 }
 
 /// Returns the record without the lists that `path` matches.

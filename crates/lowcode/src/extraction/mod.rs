@@ -32,6 +32,19 @@ pub struct Extracted {
     pub records: VecDeque<Value>,
     /// The number of records before any filter, including empty records that were dropped.
     pub count: usize,
+    /// The records whose nested list is truncated, in the order of their places.
+    pub truncated: VecDeque<Truncated>,
+}
+
+/// A record whose nested list is truncated. The whole list takes the place of what the record itself expanded into.
+pub struct Truncated {
+    /// The place of the first of these records.
+    pub at: usize,
+    /// The number of these records, which stay if nothing is fetched.
+    pub embedded: usize,
+    pub parent: Value,
+    /// The number of the expander, in the order of [`Extractor::expanders`].
+    pub expander: usize,
 }
 
 impl Extractor {
@@ -59,31 +72,38 @@ impl Extractor {
     pub fn extract(&self, bodies: &[Value], at: &EvalContext<'_>) -> Result<Extracted, Failed> {
         match self {
             Extractor::Dpath { path, expander, wrap, .. } => {
-                let mut records = VecDeque::new();
+                let mut all = Extracted::default();
                 for body in bodies {
                     let path = transform::eval_path(path, &at.scope(Vec::new()))?;
-                    extract_one(body, &path, expander.as_ref(), at, &mut records)?;
+                    extract_one(body, &path, expander.as_ref(), at, &mut all)?;
                 }
                 if let Some(key) = wrap {
-                    records.iter_mut().for_each(|record| *record = Value::Dict(pair(key.clone(), std::mem::take(record))));
+                    all.records.iter_mut().for_each(|record| *record = Value::Dict(pair(key.clone(), std::mem::take(record))));
                 }
-                Ok(Extracted { count: records.len(), records })
+                all.count = all.records.len();
+                Ok(all)
             }
             Extractor::Combined { extractors, first_match, skip_empty } => {
                 let mut all = Extracted::default();
+                let mut expanders = 0;
                 for extractor in extractors {
                     let mut found = extractor.extract(bodies, at)?;
-                    if *skip_empty {
+                    // The places of truncated lists would be wrong without the empty records.
+                    if *skip_empty && found.truncated.is_empty() {
                         found.records.retain(Value::truthy);
                     }
+                    found.truncated.iter_mut().for_each(|it| it.expander += expanders);
+                    expanders += extractor.expanders().len();
                     if *first_match {
-                        if !found.records.is_empty() {
+                        if !found.records.is_empty() || !found.truncated.is_empty() {
                             return Ok(found);
                         }
                         continue;
                     }
+                    found.truncated.iter_mut().for_each(|it| it.at += all.records.len());
                     all.count += found.count;
                     all.records.extend(found.records);
+                    all.truncated.extend(found.truncated);
                 }
                 Ok(all)
             }
@@ -92,6 +112,15 @@ impl Extractor {
 }
 
 impl Extractor {
+    /// Returns the expanders, each with the number of its place.
+    #[must_use]
+    pub fn expanders(&self) -> Vec<&Expander> {
+        match self {
+            Extractor::Dpath { expander, .. } => expander.iter().collect(),
+            Extractor::Combined { extractors, .. } => extractors.iter().flat_map(Extractor::expanders).collect(),
+        }
+    }
+
     /// Returns what `body` has at the place of the records.
     ///
     /// # Errors
@@ -198,12 +227,19 @@ fn extract_one(
     path: &[Value],
     expander: Option<&Expander>,
     at: &EvalContext<'_>,
-    records: &mut VecDeque<Value>,
+    all: &mut Extracted,
 ) -> Result<(), Failed> {
     let mut add = |record: &Value| match expander {
-        Some(expander) => expander.expand(record, at, records),
+        Some(expander) => {
+            let before = all.records.len();
+            if expander.expand(record, at, &mut all.records)? {
+                let embedded = all.records.len() - before;
+                all.truncated.push_back(Truncated { at: before, embedded, parent: record.clone(), expander: 0 });
+            }
+            Ok(())
+        }
         None => {
-            records.push_back(record.clone());
+            all.records.push_back(record.clone());
             Ok(())
         }
     };
