@@ -64,7 +64,7 @@ const LOWCODE_LAYERS: [&[&str]; 19] = [
     &["instead", "overlay"],
     &["load"],
     // One command; requests and responses.
-    &["context", "response", "explain"],
+    &["context", "response", "explain", "schema_files"],
     &["request", "errors", "decode", "cursor", "catalog"],
     &["auth", "extraction", "protocol"],
     // Records and streams.

@@ -5,6 +5,7 @@
 //! regular file, and it is read only up to a limit.
 
 pub mod beneath;
+pub mod schema_files;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::fs::File;

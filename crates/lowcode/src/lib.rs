@@ -28,7 +28,7 @@
 //! - values and bounds: [`value`], [`bounds`], [`problem`]
 //! - the environment: [`host`], [`config`], [`error`]
 //! - Python's values: `literal`, `datetime`, [`interpolation`]
-//! - manifests: `yaml`, `refs`, `parameters`, `component`, `validate`, [`load`]
+//! - manifests: `yaml`, `refs`, `parameters`, `component`, `validate`, [`load`], [`schema_files`]
 //! - one command: [`context`]
 //! - requests and responses: `request`, `response`, `errors`, `decode`, `auth`, `requester`
 //! - records: `cursor`, `extraction`, `pagination`, `slicing`, `retriever`
@@ -78,6 +78,7 @@ pub mod response;
 mod retriever;
 mod scalar;
 mod schema;
+pub mod schema_files;
 #[cfg(test)]
 mod script;
 pub mod secrets;
