@@ -10,6 +10,7 @@ use crate::model::{Digest, FilePlace, Problem};
 use crate::operator_file;
 use crate::policy::{LoadedPolicy, Policy, parse};
 use lowcode::bounds::Bounds;
+use lowcode::overlay::Overlay;
 use lowcode::problem::Severity;
 use lowcode::source::SharedManifest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,9 +49,13 @@ pub struct PolicyLoader {
 /// Length, modification time in seconds and nanoseconds, and inode.
 type Stamp = (u64, i64, i64, u64);
 
+/// The maximum size of an overlay in bytes.
+pub const MAX_OVERLAY_BYTES: u64 = 1 << 20;
+
 #[derive(Clone)]
 struct KnownFile {
-    stamp: Stamp,
+    /// The stamps of the manifest and of the overlay beside it.
+    stamp: (Stamp, Option<Stamp>),
     digest: Digest,
     manifest: Result<Arc<ManifestFile>, Vec<Problem>>,
 }
@@ -161,13 +166,17 @@ impl PolicyLoader {
 #[must_use]
 pub fn from_texts(policy: Arc<Policy>, files: Vec<(String, String, String)>) -> LoadedPolicy {
     let (mut manifests, mut problems) = (BTreeMap::new(), Vec::new());
-    for (path, file, text) in files {
-        let path = Path::new(&path);
+    let texts: BTreeMap<&Path, &str> = files.iter().map(|(path, _, text)| (Path::new(path), text.as_str())).collect();
+    for (path, file, text) in &files {
+        let path = Path::new(path);
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         if !is_manifest(path) || families::exists(&name) || !is_source_name(&name) || manifests.len() >= MAX_MANIFESTS {
             continue;
         }
-        match parse_manifest(&text, &file, Digest::from_bytes(text.as_bytes())) {
+        let beside = overlay_path(path);
+        let parsed = parse_overlay(texts.get(beside.as_path()).copied(), &beside)
+            .and_then(|overlays| parse_manifest(text, &overlays, file, Digest::from_bytes(text.as_bytes())));
+        match parsed {
             Ok(manifest) => drop(manifests.insert(name, Arc::new(manifest))),
             Err(found) => problems.extend(found),
         }
@@ -176,8 +185,20 @@ pub fn from_texts(policy: Arc<Policy>, files: Vec<(String, String, String)>) -> 
     LoadedPolicy { policy, sources: Arc::new(sources) }
 }
 
+/// Returns the path of the overlay of a manifest, which stands beside it: `okta.overlay.yaml` for `okta.yaml`.
+#[must_use]
+pub fn overlay_path(manifest: &Path) -> PathBuf {
+    manifest.with_extension(OVERLAY_EXTENSION)
+}
+
+/// How the name of an overlay ends.
+const OVERLAY_EXTENSION: &str = "overlay.yaml";
+
 /// Whether a file of the folder is a manifest, by its name.
 fn is_manifest(path: &Path) -> bool {
+    if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(OVERLAY_EXTENSION)) {
+        return false;
+    }
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
     matches!(extension, "yaml" | "yml" | "json") && !hidden
@@ -297,33 +318,67 @@ fn add_file(path: &Path, known: Option<&KnownFile>, before: Option<&CustomSource
     Some(read)
 }
 
-/// Reads one manifest, unless its stamp is the one of `known`, and parses it, unless its bytes are those of `known` or of
-/// the manifest in force.
+/// Reads one manifest and the overlay beside it, unless their stamps are those of `known`, and parses them, unless their bytes
+/// are those of `known` or of the manifest in force.
 fn read(path: &Path, file: &str, known: Option<&KnownFile>, in_force: Option<&Arc<ManifestFile>>) -> Result<KnownFile, String> {
     let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    let stamp = (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino());
-    let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-    if let Some(known) = known.filter(|known| known.stamp == stamp && age.is_some_and(|age| age > FRESH)) {
+    let beside = overlay_path(path);
+    let overlay_meta = std::fs::metadata(&beside).ok();
+    let stamp = (stamp_of(&meta), overlay_meta.as_ref().map(stamp_of));
+    let is_old = is_old(&meta) && overlay_meta.as_ref().is_none_or(is_old);
+    if let Some(known) = known.filter(|known| known.stamp == stamp && is_old) {
         return Ok(known.clone());
     }
     let text = operator_file::read_text(path, MAX_MANIFEST_BYTES).map_err(|error| error.to_string())?;
-    let digest = Digest::from_bytes(text.as_bytes());
+    let overlay = match overlay_meta {
+        Some(_) => {
+            let read = operator_file::read_text(&beside, MAX_OVERLAY_BYTES);
+            Some(read.map_err(|error| format!("the overlay {} beside it: {error}", beside.display()))?)
+        }
+        None => None,
+    };
+    let digest = match &overlay {
+        Some(overlay) => Digest::from_bytes([text.as_bytes(), &[0][..], overlay.as_bytes()].concat().as_slice()),
+        None => Digest::from_bytes(text.as_bytes()),
+    };
     if let Some(known) = known.filter(|known| known.digest == digest) {
         return Ok(KnownFile { stamp, ..known.clone() });
     }
     let manifest = match in_force.filter(|manifest| manifest.digest == digest && manifest.file == file) {
         Some(manifest) => Ok(Arc::clone(manifest)),
-        None => parse_manifest(&text, file, digest).map(Arc::new),
+        None => parse_overlay(overlay.as_deref(), &beside)
+            .and_then(|overlays| parse_manifest(&text, &overlays, file, digest))
+            .map(Arc::new),
     };
     Ok(KnownFile { stamp, digest, manifest })
 }
 
-/// Parses a manifest of a custom source.
+fn stamp_of(meta: &std::fs::Metadata) -> Stamp {
+    (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino())
+}
+
+/// Whether a file was written so long ago that another write would have changed its stamp.
+fn is_old(meta: &std::fs::Metadata) -> bool {
+    let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    age.is_some_and(|age| age > FRESH)
+}
+
+/// Parses the overlay of a manifest, if it has one.
+fn parse_overlay(text: Option<&str>, path: &Path) -> Result<Vec<Overlay>, Vec<Problem>> {
+    let Some(text) = text else { return Ok(Vec::new()) };
+    let file = path.display().to_string();
+    match Overlay::parse(text, &file, &Bounds::default()) {
+        Ok(overlay) => Ok(vec![overlay]),
+        Err(problem) => Err(vec![as_problem(&problem, &file)]),
+    }
+}
+
+/// Parses a manifest of a custom source, with the overlays that replace its classes.
 ///
 /// # Errors
 /// All reasons why this version cannot run it.
-pub fn parse_manifest(text: &str, file: &str, digest: Digest) -> Result<ManifestFile, Vec<Problem>> {
-    let manifest = lowcode::load::load(text, file, &Bounds::default())
+pub fn parse_manifest(text: &str, overlays: &[Overlay], file: &str, digest: Digest) -> Result<ManifestFile, Vec<Problem>> {
+    let manifest = lowcode::load::load_with(text, file, overlays, &Bounds::default())
         .and_then(|manifest| manifest.runnable().map(|()| manifest))
         .map_err(|problems| problems.iter().map(|problem| as_problem(problem, file)).collect::<Vec<_>>())?;
     Ok(ManifestFile { file: file.to_string(), digest, manifest: Arc::new(SharedManifest::new(manifest)) })

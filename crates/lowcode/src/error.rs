@@ -132,6 +132,12 @@ impl Failed {
         Failed::system(REFUSED_NAME, message)
     }
 
+    /// True if the failure is a component or a class that this engine does not run.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        self.class == "UnsupportedComponent"
+    }
+
     /// True if the failure is one of [`Failed::refused_name`].
     #[must_use]
     pub fn is_refused_name(&self) -> bool {

@@ -77,12 +77,12 @@ impl Pass {
             self.found.unused.push(self.problem(class, message));
             return false;
         }
-        let words = match instead {
+        let effect = match instead {
             NOTHING if component.name.ends_with("BackoffStrategy") => "the exponential backoff of the CDK takes its place",
             NOTHING => "values keep the types that the source gave them",
             _ => "the default error handler of the CDK takes its place",
         };
-        let message = format!("differs from the CDK here: `{}` runs the class `{class}`; {words}", component.name);
+        let message = format!("differs from the CDK here: `{}` runs the class `{class}`; {effect}", component.name);
         self.found.differing.push(self.problem(class, message));
         if instead == NOTHING {
             return false;

@@ -35,10 +35,10 @@ fn defaults_take_the_place_of_classes_and_the_places_are_named() {
     assert!(manifest.runnable().is_ok() && manifest.refused_streams().is_empty(), "{:?}", manifest.unsupported);
     assert_eq!(handler(&manifest), r#"{"type":"DefaultErrorHandler"}"#);
     let [differing] = manifest.differing_streams() else { panic!("{:?}", manifest.differing_streams()) };
-    let told: Vec<String> = differing.problems.iter().map(ToString::to_string).collect();
+    let messages: Vec<String> = differing.problems.iter().map(ToString::to_string).collect();
     assert_eq!(differing.name, "a");
     assert_eq!(
-        told,
+        messages,
         [
             "m.yaml:10:9: warning: differs from the CDK here: `CustomErrorHandler` runs the class `a.Handler`; the default \
              error handler of the CDK takes its place",

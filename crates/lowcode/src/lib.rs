@@ -71,7 +71,7 @@ mod reading;
 mod recording;
 pub mod redaction;
 mod refs;
-mod refused;
+pub mod refused;
 mod request;
 mod requester;
 pub mod response;

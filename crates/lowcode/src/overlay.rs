@@ -26,7 +26,7 @@ use super::yaml;
 use std::sync::{Arc, LazyLock};
 
 /// The overlays of this crate: their names and texts. Of two for one class, the first that fits is used.
-const SHIPPED: [(&str, &str); 24] = [
+const SHIPPED: [(&str, &str); 25] = [
     ("apify-dataset", include_str!("overlays/apify-dataset.yaml")),
     ("asana", include_str!("overlays/asana.yaml")),
     ("chargebee", include_str!("overlays/chargebee.yaml")),
@@ -38,6 +38,7 @@ const SHIPPED: [(&str, &str); 24] = [
     ("okta", include_str!("overlays/okta.yaml")),
     ("outreach", include_str!("overlays/outreach.yaml")),
     ("paypal-transaction", include_str!("overlays/paypal-transaction.yaml")),
+    ("pinterest", include_str!("overlays/pinterest.yaml")),
     ("public-apis", include_str!("overlays/public-apis.yaml")),
     ("qualaroo", include_str!("overlays/qualaroo.yaml")),
     ("recurly", include_str!("overlays/recurly.yaml")),

@@ -56,8 +56,8 @@ fn native_components_take_the_place_of_classes() {
     assert_eq!(json(stream, "/transformations/1/type"), r#""RemoveFields""#);
     let [differing] = manifest.differing_streams() else { panic!("{:?}", manifest.differing_streams()) };
     assert!(differing.problems[0].message.contains("the password is left out"));
-    let told: Vec<_> = manifest.classes().iter().map(|it| (it.class.as_str(), it.stream.as_deref())).collect();
-    assert_eq!(told, [("own.Login", Some("a")), ("source_declarative_manifest.components.Take", Some("a"))]);
+    let uses: Vec<_> = manifest.classes().iter().map(|it| (it.class.as_str(), it.stream.as_deref())).collect();
+    assert_eq!(uses, [("own.Login", Some("a")), ("source_declarative_manifest.components.Take", Some("a"))]);
 }
 
 #[test]
@@ -107,6 +107,8 @@ fn the_overlays_of_this_crate_are_valid_and_name_their_source() {
         assert!(!overlay.marks.is_empty(), "{name} would be applied to every manifest");
     }
     assert_eq!(shipped().len(), SHIPPED.len());
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/overlays")).unwrap();
+    assert_eq!(folder.count(), SHIPPED.len(), "each file of the folder is in the list");
 }
 
 /// A class whose overlay is used with the class's own fields gives a manifest that loads and whose streams are built.
@@ -126,7 +128,7 @@ fn built(class: &str, kind: &str, fields: &str, mark: &str, config: &str) -> (Ma
     let transformations = if kind == "CustomTransformation" { format!("[{component}]") } else { "[]".to_owned() };
     let path = if kind == "CustomPartitionRouter" { "/a/{{ stream_partition.id }}" } else { "/a" };
     let text = format!(
-        "# {mark}\nversion: '1'\ncheck: {{stream_names: [a]}}\nstreams:\n  - name: a\n    transformations: {transformations}\n    \
+        "# {mark}\nversion: '1'\ncheck: {{stream_names: [a]}}\nstreams:\n  - name: a\n    $parameters: {{path: leaks}}\n    transformations: {transformations}\n    \
          retriever:\n      requester: {{url_base: https://h.example, path: '{path}', authenticator: {auth}}}\n      \
          record_selector: {{extractor: {extractor}}}\n      paginator: {paginator}\n      partition_router: {router}\n"
     );
@@ -198,6 +200,8 @@ fn extractors_give_the_records_of_their_classes() {
                 "many": {"data": [{"id": 2}, {"id": 3}]}, "none": {"data": null}}}]}"#,
             r#"{"id":9,"many":[2,3],"name":"n","one":1}"#,
         ),
+        ("AdAccountRecordExtractor", "", "api.pinterest.com", r#"{"items": [{"id": 1}]}"#, r#"{"id":1}"#),
+        ("AdAccountRecordExtractor", "", "api.pinterest.com", r#"{"id": 2}"#, r#"{"id":2}"#),
         ("ExportDatesExtractor", "", "", r#"{"dates": ["d"]}"#, r#"{"dates":["d"]}"#),
     ] {
         let source = built(class, "CustomRecordExtractor", fields, mark, "{}");
@@ -260,14 +264,23 @@ fn authenticators_send_what_their_classes_send() {
             "Bearer T",
         ),
         ("CustomBearerAuthenticator", "", "okta.com", "", "", "", "SSWS t"),
+        (
+            "PinterestOauthAuthenticator",
+            "client_id: i, client_secret: s, refresh_token: r, token_refresh_endpoint: https://p.example/t",
+            "api.pinterest.com",
+            "p.example/t",
+            basic,
+            "grant_type=refresh_token&refresh_token=r",
+            "Bearer T",
+        ),
         ("LookerAuthenticator", "", "", "looker.example/api/4.0/login", "", "client_id=i&client_secret=s", "token T"),
         (
             "CommerceToolsOauth2Authenticator",
-            "client_id: i",
+            "client_id: i, client_secret: s, grant_type: client_credentials, token_refresh_endpoint: https://auth.example/oauth/token",
             "",
-            "auth.eu.gcp.commercetools.com/oauth/token?grant_type=client_credentials&scope=manage_project%3Ap",
-            basic,
+            "auth.example/oauth/token",
             "",
+            "grant_type=client_credentials&client_id=i&client_secret=s",
             "Bearer T",
         ),
         ("CustomAuthenticator", "username: i, password: s", "my.fastbill.com", "", "", "", basic),

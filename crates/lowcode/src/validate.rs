@@ -264,7 +264,10 @@ impl Check {
         problem.class = class;
         let found = match self.path.as_slice() {
             // One of several authenticators, of which the config selects one (`SelectiveAuthenticator`).
-            [.., Step::Key(list), Step::Key(_)] if &**list == "authenticators" => &mut self.found.selectable,
+            [.., Step::Key(list), Step::Key(_)] if &**list == "authenticators" => {
+                problem.message.push_str("; only a config that selects it is refused");
+                &mut self.found.selectable
+            }
             _ => &mut self.found.unsupported,
         };
         if found.len() < UNSUPPORTED {

@@ -21,7 +21,14 @@ pub fn run(common: &CommonOptions, options: &ExplainOptions) -> CommandResult {
         Ok(text) => text,
         Err(trouble) => return Err(crate::cli::CommandError { code: EXIT_CONFIG, message: trouble.failed.message.clone() }),
     };
-    match load::load(&text, &options.manifest.display().to_string(), &bounds) {
+    let overlays = match inputs::overlays(&options.manifest) {
+        Ok(overlays) => overlays,
+        Err(trouble) => {
+            terminal::print_error(&trouble.report);
+            return Err(crate::cli::CommandError { code: EXIT_CONFIG, message: trouble.failed.message.clone() });
+        }
+    };
+    match load::load_with(&text, &options.manifest.display().to_string(), &overlays, &bounds) {
         Ok(manifest) => {
             let explained = explain::explain(&manifest);
             common.print(&explained.render(), &explained);

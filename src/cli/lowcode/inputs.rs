@@ -2,12 +2,14 @@
 
 use super::{InputFiles, secrets};
 use crate::operator_file;
+use crate::policy_loader::{MAX_OVERLAY_BYTES, overlay_path};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::config_rules;
 use ::lowcode::context::Limits;
 use ::lowcode::error::Failed;
 use ::lowcode::host::Host;
 use ::lowcode::load::{self, Manifest};
+use ::lowcode::overlay::Overlay;
 use ::lowcode::problem;
 use ::lowcode::protocol::{Control, Level, Message, Out};
 use ::lowcode::value::Value;
@@ -56,7 +58,8 @@ impl Inputs {
             (None, Some(manifest)) => (serde_json::to_string(&manifest).unwrap_or_default(), INJECTED.to_string()),
             (None, None) => return Err(trouble(format!("a manifest is needed: --manifest FILE, or {INJECTED} in the config"))),
         };
-        let manifest = load::load(&text, &name, &bounds).map_err(|problems| refused(&problems))?;
+        let overlays = files.manifest.as_deref().map(overlays).transpose()?.unwrap_or_default();
+        let manifest = load::load_with(&text, &name, &overlays, &bounds).map_err(|problems| refused(&problems))?;
         let spec = manifest.root.get("spec").and_then(|spec| spec.get("connection_specification"));
         secrets::learn(spec, &config);
         if needs_config {
@@ -150,6 +153,20 @@ fn bounds(limit: Option<usize>) -> Bounds {
 pub fn text(path: &Path, max_bytes: u64, what: &str) -> Result<String, Trouble> {
     let wrong = |reason: String| trouble(format!("the {what} {} {reason}", path.display()));
     operator_file::read_text(path, max_bytes).map_err(|error| wrong(format!("cannot be read: {error}")))
+}
+
+/// Reads the overlay beside the manifest, if there is one.
+///
+/// # Errors
+/// Fails if the overlay cannot be read or is not valid.
+pub fn overlays(manifest: &Path) -> Result<Vec<Overlay>, Trouble> {
+    let path = overlay_path(manifest);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = text(&path, MAX_OVERLAY_BYTES, "overlay")?;
+    let overlay = Overlay::parse(&text, &path.display().to_string(), &Bounds::default());
+    overlay.map(|overlay| vec![overlay]).map_err(|problem| refused(&[problem]))
 }
 
 /// Reads a JSON file.

@@ -45,7 +45,7 @@ const RESOURCE_KEYS: [&str; 16] = [
 struct PreparedManifest {
     manifest: Arc<SharedManifest>,
     addresses: Vec<Address>,
-    /// The streams that the manifest's `check` reads.
+    /// The streams that the manifest's `check` reads, without those that AAM cannot read.
     check: Vec<String>,
     /// True if the manifest's spec marks fields as secret.
     secrets: bool,
@@ -53,10 +53,9 @@ struct PreparedManifest {
 
 impl PreparedManifest {
     fn new(manifest: &Arc<SharedManifest>) -> PreparedManifest {
-        let check = manifest.root.get("check").and_then(|check| check.get("stream_names")).and_then(Value::as_list);
         PreparedManifest {
             addresses: calls::addresses(&manifest.root),
-            check: check.unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_string).collect(),
+            check: manifest.checked_streams().streams,
             secrets: properties(manifest).is_some_and(|all| all.values().any(has_secret)),
             manifest: Arc::clone(manifest),
         }

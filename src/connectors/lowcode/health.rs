@@ -4,11 +4,16 @@ use super::open::{MAX_STREAMS, Resource, reason, skippable};
 use crate::connectors::concurrent;
 use crate::model::{Evidence, Failure};
 use ::lowcode::context::Run;
+use ::lowcode::refused::StreamProblems;
 use ::lowcode::stream::Stream as Reader;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+
+/// The maximum number of streams that the evidence names, and of reasons for each.
+const MAX_NOTED: usize = 50;
+const MAX_REASONS: usize = 3;
 
 impl Resource {
     /// Reads one record of each stream of the health step. The step passes if at least one of them can be read.
@@ -43,8 +48,27 @@ impl Resource {
             let reasons = unhealthy.iter().map(|(name, failure)| (name.clone(), reason(failure).into()));
             evidence.insert("not_readable".into(), Json::Object(reasons.collect()));
         }
+        self.note_classes(&mut evidence);
         *self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner) = unhealthy;
         Ok(evidence)
+    }
+
+    /// Adds to the evidence what is not read as the CDK reads it, and which streams are not read, with the reasons.
+    fn note_classes(&self, evidence: &mut Evidence) {
+        let manifest = &self.binding.manifest;
+        let described = |streams: &[StreamProblems]| {
+            let reason = |stream: &StreamProblems| {
+                let messages: Vec<&str> = stream.problems.iter().take(MAX_REASONS).map(|it| it.message.as_str()).collect();
+                (stream.name.clone(), Json::from(messages.join("; ")))
+            };
+            Json::Object(streams.iter().take(MAX_NOTED).map(reason).collect())
+        };
+        if !manifest.differing_streams().is_empty() {
+            evidence.insert("differs_from_the_cdk".into(), described(manifest.differing_streams()));
+        }
+        if !manifest.refused_streams().is_empty() {
+            evidence.insert("not_supported".into(), described(manifest.refused_streams()));
+        }
     }
 
     /// Reads at most one record of `stream`. Returns the number of records, and a text with the stream's name and the

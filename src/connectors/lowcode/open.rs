@@ -273,6 +273,14 @@ impl Resource {
                 "rename it at the source if it has to be read; AAM puts names of a source into an address only if they do not change it",
             );
         }
+        if failed.is_unsupported() {
+            return Failure::new(
+                Class::Misconfigured,
+                format!("AAM does not run what {} of {} uses", named(stream), self.binding.title),
+                "see the detail; name the native component that does the same in an overlay beside the manifest, or read other streams",
+            )
+            .detail(redact::scrub_and_cut(&failed.message, 400));
+        }
         let kept = self.host.failed_response(stream, failed.status);
         if let Some(failure) = kept.as_ref().and_then(|kept| self.not_data(&kept.view(), &kept.stream)) {
             return failure;

@@ -39,7 +39,7 @@ pub fn run(data: &Path) -> Vec<Outcome> {
         let text = std::fs::read_to_string(data.join("manifests").join(format!("{name}.yaml"))).unwrap();
         rows.manifest(&name, &text, &expected);
     }
-    println!("coverage: {}", rows.coverage);
+    println!("clean: {}", rows.coverage);
     vec![rows.specs, rows.catalogs, rows.configs, rows.refused, rows.classes, rows.clean]
 }
 
@@ -128,9 +128,8 @@ impl Rows {
         let ours = discover(&manifest, &config, &bounds);
         if no_code {
             let class = error.split('`').nth(1).unwrap_or_default();
-            let problems = manifest.unsupported.iter().chain(&manifest.warnings);
-            let mut classes = problems.filter_map(|problem| problem.class.as_deref());
-            self.classes.case(classes.any(|it| it.contains(class)), || format!("{name}: {class} is not named"));
+            let mut classes = manifest.classes().iter();
+            self.classes.case(classes.any(|it| it.class.contains(class)), || format!("{name}: {class} is not named"));
         } else if refused_by_cdk {
             self.refused.case(ours.is_err(), || format!("{name}: not refused; the reference says {error}"));
         } else if manifest.runnable().is_ok() {
@@ -174,8 +173,7 @@ fn forget_files(manifest: &Manifest, ours: &mut Json, theirs: &mut Json) {
     for (index, stream) in manifest.root.get("streams").and_then(Value::as_list).unwrap_or_default().iter().enumerate() {
         if stream.get("schema_loader").is_none_or(|loader| {
             loader.get("class_name").is_some() || loader.get("type").and_then(Value::as_str) == Some("JsonFileSchemaLoader")
-        })
-        {
+        }) {
             for catalog in [&mut *ours, &mut *theirs] {
                 if let Some(stream) = catalog.pointer_mut(&format!("/streams/{index}")).and_then(Json::as_object_mut) {
                     stream.remove("json_schema");

@@ -94,7 +94,10 @@ pub fn run(data: &Path) -> Outcome {
         };
         let (ours, theirs) = (command(&config), command(&others));
         let refused = |name: &str| manifest.refused_streams().iter().any(|it| it.name == name);
-        for (stream, expected) in streams.iter().filter(|(name, _)| !refused(name)) {
+        // The code of a class failed at the reference, for example because it is older than this version of the CDK.
+        let uses_class = |name: &str| manifest.classes().iter().any(|it| it.stream.as_deref() == Some(name));
+        let failed = |name: &str, expected: &Value| uses_class(name) && expected.get("error").is_some();
+        for (stream, expected) in streams.iter().filter(|(name, expected)| !refused(name) && !failed(name, expected)) {
             // Another connection of the manifest reads first, with another config: nothing of it may show in what they share.
             let _ = compare(&theirs, &host, stream, expected);
             let differences = compare(&ours, &host, stream, expected);
