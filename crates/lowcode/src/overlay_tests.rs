@@ -202,6 +202,13 @@ fn extractors_give_the_records_of_their_classes() {
         ),
         ("AdAccountRecordExtractor", "", "api.pinterest.com", r#"{"items": [{"id": 1}]}"#, r#"{"id":1}"#),
         ("AdAccountRecordExtractor", "", "api.pinterest.com", r#"{"id": 2}"#, r#"{"id":2}"#),
+        (
+            "MailChimpRecordExtractorEmailActivity",
+            "field_path: [emails]",
+            "api.mailchimp.com",
+            r#"{"emails": [{"id": 1, "activity": [{"action": "open"}]}, {"id": 2, "activity": []}]}"#,
+            r#"{"action":"open","id":1}"#,
+        ),
         ("ExportDatesExtractor", "", "", r#"{"dates": ["d"]}"#, r#"{"dates":["d"]}"#),
     ] {
         let source = built(class, "CustomRecordExtractor", fields, mark, "{}");
@@ -226,6 +233,10 @@ fn pages_end_with_the_last_one_that_is_named() {
     let (_, calls) = read(&source, &[("page=2", two), ("/a", one)]);
     assert_eq!(urls(&calls), ["h.example/a", "h.example/a?page=2"]);
 }
+
+/// Authenticators of which the config selects the last one.
+const SELECTED: &str = "basic_auth: {type: BasicHttpAuthenticator, username: i}, api_auth: {type: NoAuth}, token_auth: {type: NoAuth}, \
+    oauth: {type: BearerAuthenticator, api_token: b}, oauth2: {type: BearerAuthenticator, api_token: b}";
 
 /// The token requests of the authenticators, and the header that the stream's own request has.
 #[test]
@@ -285,26 +296,22 @@ fn authenticators_send_what_their_classes_send() {
         ),
         ("CustomAuthenticator", "username: i, password: s", "my.fastbill.com", "", "", "", basic),
         (
-            "AuthenticatorZendeskSunshine",
-            "basic_auth: {type: BasicHttpAuthenticator, username: i, password: s}, oauth2: {type: BearerAuthenticator, api_token: b}",
+            "CustomAuthenticator",
+            "email: e, password: s",
+            "api2.myhours.com",
+            "api2.myhours.com/api/tokens/login",
             "",
-            "",
-            "",
-            "",
-            basic,
+            r#"{"email": "e", "password": "s", "grantType": "password", "clientId": "api"}"#,
+            "Bearer T",
         ),
-        (
-            "ZendeskTalkAuthenticator",
-            "basic_auth: {type: BasicHttpAuthenticator, username: i}, oauth: {type: BearerAuthenticator, api_token: b}",
-            "",
-            "",
-            "",
-            "",
-            "Bearer b",
-        ),
+        ("AuthenticatorRetently", SELECTED, "", "", "", "", "Bearer b"),
+        ("AuthenticatorLeverHiring", SELECTED, "", "", "", "", "Bearer b"),
+        ("TypeformAuthenticator", SELECTED, "", "", "", "", "Bearer b"),
+        ("AuthenticatorZendeskSunshine", SELECTED, "", "", "", "", "Bearer b"),
+        ("ZendeskTalkAuthenticator", SELECTED, "", "", "", "", "Bearer b"),
     ] {
         let source = built(class, "CustomAuthenticator", fields, mark, keys);
-        let token = r#"{"access_token": "T", "expires_in": 3600}"#;
+        let token = r#"{"access_token": "T", "accessToken": "T", "expires_in": 3600}"#;
         let (_, calls) = read(&source, &[("h.example/a", "[]"), ("", token)]);
         let authorization = |call: &HostRequest| {
             let header = call.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
@@ -318,6 +325,26 @@ fn authenticators_send_what_their_classes_send() {
         }
         let own = calls.last().unwrap();
         assert_eq!((own.url.as_str(), authorization(own).as_str()), ("https://h.example/a", header), "{class}");
+    }
+}
+
+#[test]
+fn tokens_come_from_a_get_request_or_go_into_a_header_of_their_own() {
+    let fields = "client_id: i, secret_key: s, url: https://auth.example/getAccess";
+    let (_, calls) = read(
+        &built("ShortLivedTokenAuthenticator", "CustomAuthenticator", fields, "", "{}"),
+        &[("getAccess", r#"{"access_token": "T"}"#), ("/a", "[]")],
+    );
+    let sent = |call: &HostRequest, name: &str| call.headers.iter().any(|(key, value)| key == name && value.contains('T'));
+    assert_eq!((calls[0].method.as_str(), urls(&calls)), ("GET", vec!["auth.example/getAccess", "h.example/a"]));
+    assert!(sent(&calls[1], "Authorization"));
+    let fields = "client_id: i, client_secret: s, refresh_token: r, token_refresh_endpoint: https://auth.example/o2/token";
+    for class in ["AmazonSPOauthAuthenticator", "AmazonSPRdtAuthenticator"] {
+        let source = built(class, "CustomAuthenticator", fields, "", "{}");
+        let (_, calls) = read(&source, &[("/o2/token", r#"{"access_token": "T"}"#), ("/a", "[]")]);
+        let body = calls[0].body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned());
+        assert_eq!(body.as_deref(), Some("grant_type=refresh_token&client_id=i&client_secret=s&refresh_token=r"), "{class}");
+        assert!(sent(&calls[1], "x-amz-access-token"), "{class}");
     }
 }
 
@@ -346,6 +373,7 @@ fn routers_follow_the_config() {
         ("SurveyIdPartitionRouter", &single, "", r#"{"survey_ids": ["3", "4"]}"#, "a/3 a/4"),
         ("SurveyIdPartitionRouter", &single, "", "{}", "parent a/1"),
         ("OrderIdsPartitionRouter", &single, "", r#"{"board_ids": ["b"]}"#, "a/b"),
+        ("FormIdPartitionRouter", &single, "api.typeform.com", r#"{"form_ids": ["f"]}"#, "a/f"),
         ("ZenloopPartitionRouter", &zenloop, "", r#"{"survey_id": "s"}"#, "a/s"),
         ("ZenloopPartitionRouter", &zenloop, "", "{}", "parent a/1"),
     ] {
@@ -356,6 +384,25 @@ fn routers_follow_the_config() {
         let paths: Vec<&str> = urls(&calls).iter().map(|url| url.trim_start_matches("h.example/")).collect();
         assert_eq!(paths.join(" "), expected, "{class}");
     }
+}
+
+#[test]
+fn a_field_of_the_config_is_computed() {
+    let text = format!(
+        "{TEXT}spec:\n  connection_specification: {{}}\n  config_normalization_rules:\n    type: ConfigNormalizationRules\n    \
+        transformations: [{{type: CustomConfigTransformation, class_name: components.MailChimpOAuthDataCenterExtractor}}]\n\
+        # api.mailchimp.com\n"
+    );
+    let manifest = crate::load::load(&text, "m.yaml", &Bounds::default()).unwrap();
+    assert!(manifest.runnable().is_ok());
+    let center = |config: &str| {
+        let (config, host) = (crate::script::json(config), Script::new(&[]));
+        let normalised = crate::config_rules::normalise(&manifest, &config, &host, &Bounds::default()).unwrap();
+        normalised.config.get("data_center").map(Value::to_str).unwrap_or_default()
+    };
+    assert_eq!(center(r#"{"apikey": "abc-us10"}"#), "us10");
+    assert_eq!(center(r#"{"credentials": {"apikey": "abc-us7"}}"#), "us7");
+    assert_eq!(center(r#"{"credentials": {"access_token": "t"}}"#), "");
 }
 
 #[test]

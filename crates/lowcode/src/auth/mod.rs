@@ -206,10 +206,19 @@ fn session_token(node: &Value, of: RequesterInfo<'_>, ctx: &Context<'_>) -> Resu
 /// Returns the authenticator that the config selects (`selective_authenticator.py`).
 fn selected<'a>(node: &'a Value, ctx: &Context<'_>) -> Result<&'a Value, Failed> {
     let error = |message: String| Failed::system("ValueError", message);
-    let path = node.get("authenticator_selection_path").and_then(Value::as_list).unwrap_or_default();
-    let found = walk(ctx.config.value(), path.iter().map(Value::to_str));
-    let key = found.ok_or_else(|| error("The path from `authenticator_selection_path` is not found in the config.".into()))?;
-    let key = key.to_str();
+    // `aam_selection`, which only this engine has, is a template of the key, for classes that select by a rule of their own.
+    let key = match node.get("aam_selection").filter(|it| it.truthy()) {
+        Some(template) => {
+            let parameters = node.get("$parameters").unwrap_or(&EMPTY);
+            InterpolatedString::new(&template.to_str(), parameters).eval_str(&ctx.scope())?
+        }
+        None => {
+            let path = node.get("authenticator_selection_path").and_then(Value::as_list).unwrap_or_default();
+            let found = walk(ctx.config.value(), path.iter().map(Value::to_str));
+            let missing = || error("The path from `authenticator_selection_path` is not found in the config.".into());
+            found.ok_or_else(missing)?.to_str()
+        }
+    };
     let authenticators = node.get("authenticators").and_then(Value::as_dict);
     authenticators.and_then(|it| it.get(&*key)).ok_or_else(|| error(format!("The authenticator `{key}` is not found.")))
 }
