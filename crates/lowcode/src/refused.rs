@@ -90,7 +90,7 @@ pub fn mark(root: &mut Value, problems: &[Problem]) -> Vec<StreamProblems> {
 #[must_use]
 pub fn all_refused(root: &Value) -> bool {
     let list = |key: &str| root.get(key).and_then(Value::as_list).unwrap_or_default().iter();
-    let inner = |stream: &'_ Value| match stream.get("streams").and_then(Value::as_list) {
+    let inner = |stream: &Value| match stream.get("streams").and_then(Value::as_list) {
         Some(list) => list.iter().all(is_marked),
         None => is_marked(stream),
     };
