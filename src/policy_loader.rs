@@ -174,8 +174,9 @@ pub fn from_texts(policy: Arc<Policy>, files: Vec<(String, String, String)>) -> 
             continue;
         }
         let beside = overlay_path(path);
-        let parsed = parse_overlay(texts.get(beside.as_path()).copied(), &beside)
-            .and_then(|overlays| parse_manifest(text, &overlays, file, Digest::from_bytes(text.as_bytes())));
+        let overlay = texts.get(beside.as_path()).copied();
+        let parsed =
+            parse_overlay(overlay, &beside).and_then(|overlays| parse_manifest(text, &overlays, file, digest_of(text, overlay)));
         match parsed {
             Ok(manifest) => drop(manifests.insert(name, Arc::new(manifest))),
             Err(found) => problems.extend(found),
@@ -337,10 +338,7 @@ fn read(path: &Path, file: &str, known: Option<&KnownFile>, in_force: Option<&Ar
         }
         None => None,
     };
-    let digest = match &overlay {
-        Some(overlay) => Digest::from_bytes([text.as_bytes(), &[0][..], overlay.as_bytes()].concat().as_slice()),
-        None => Digest::from_bytes(text.as_bytes()),
-    };
+    let digest = digest_of(&text, overlay.as_deref());
     if let Some(known) = known.filter(|known| known.digest == digest) {
         return Ok(KnownFile { stamp, ..known.clone() });
     }
@@ -351,6 +349,14 @@ fn read(path: &Path, file: &str, known: Option<&KnownFile>, in_force: Option<&Ar
             .map(Arc::new),
     };
     Ok(KnownFile { stamp, digest, manifest })
+}
+
+/// The digest of a manifest and of its overlay, if it has one.
+fn digest_of(manifest: &str, overlay: Option<&str>) -> Digest {
+    match overlay {
+        Some(overlay) => Digest::from_bytes([manifest, overlay].join("\0").as_bytes()),
+        None => Digest::from_bytes(manifest.as_bytes()),
+    }
 }
 
 fn stamp_of(meta: &std::fs::Metadata) -> Stamp {

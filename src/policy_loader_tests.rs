@@ -144,3 +144,37 @@ fn a_declared_source_without_a_manifest_is_known() {
     assert!(loaded.sources.family("slack").is_some() && loaded.sources.family("acme").is_none());
     assert!(loaded.sources.ids().any(|id| id == "acme_crm"));
 }
+
+#[test]
+fn an_overlay_beside_a_manifest_replaces_its_classes() {
+    let files = Files::new();
+    let class = GOOD.replace("type: DpathExtractor", "type: CustomRecordExtractor, class_name: acme.Extractor");
+    files.manifest("acme_crm.yaml", &class);
+    let mut loader = files.loader();
+    let (without, first) = good(&mut loader);
+    assert!(without.sources.manifest("acme_crm").is_none(), "its only stream needs the class");
+    files.manifest("acme_crm.overlay.yaml", "classes: {acme.Extractor: {instead: {type: DpathExtractor}}}\n");
+    let (with, second) = good(&mut loader);
+    assert!(with.sources.problems.is_empty(), "an overlay is not a manifest: {:?}", with.sources.problems);
+    let manifest = &with.sources.manifest("acme_crm").unwrap().manifest;
+    assert_eq!(manifest.classes().len(), 1);
+    assert!(manifest.refused_streams().is_empty());
+    files.manifest("acme_crm.overlay.yaml", "classes: {acme.Extractor: {instead: {type: NoSuch}}}\n");
+    let (broken, third) = good(&mut loader);
+    let problem = &broken.sources.problems[0];
+    assert!(problem.to_string().contains("`NoSuch` is not a component"), "{problem}");
+    assert_eq!(broken.slice("acme_crm"), with.slice("acme_crm"), "the last valid manifest stays in force");
+    assert!(first != second && second != third, "each change of an overlay is seen");
+}
+
+#[test]
+fn manifests_of_another_revision_have_their_overlays() {
+    let class = GOOD.replace("type: DpathExtractor", "type: CustomRecordExtractor, class_name: acme.Extractor");
+    let overlay = "classes: {acme.Extractor: {instead: {type: DpathExtractor}}}\n";
+    let file = |name: &str, text: &str| (format!("m/{name}"), format!("main:m/{name}"), text.to_string());
+    let policy = Arc::new(parse::parse("version: 1\nallowlist: []\n", "policy.yaml").unwrap());
+    let alone = from_texts(Arc::clone(&policy), vec![file("acme_crm.yaml", &class)]);
+    assert_eq!(alone.sources.manifests().count(), 0);
+    let both = from_texts(policy, vec![file("acme_crm.overlay.yaml", overlay), file("acme_crm.yaml", &class)]);
+    assert_eq!(both.sources.manifests().count(), 1, "{:?}", both.sources.problems);
+}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct ManifestFile {
     /// The path of the file, for messages.
     pub file: String,
-    /// The SHA-256 of the file's bytes.
+    /// The SHA-256 of the bytes of the file and of the overlay beside it.
     pub digest: Digest,
     pub manifest: Arc<SharedManifest>,
 }

@@ -164,6 +164,29 @@ fn a_manifest_is_explained() {
 }
 
 #[test]
+fn classes_are_explained_and_an_overlay_replaces_them() {
+    let workspace = Workspace::new();
+    let class = "type: CustomRecordExtractor\n      class_name: source_shop.components.Extractor\n";
+    let text = std::fs::read_to_string(MANIFEST).unwrap().replacen("type: DpathExtractor\n", class, 1);
+    workspace.replace("shop.yaml", text.as_bytes());
+    let explain = || {
+        let output = workspace.run(&["lowcode", "explain", "shop.yaml"]);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, shown) = explain();
+    assert_eq!(code, Some(0));
+    for line in ["  source_shop.components.Extractor\n", "which only Python can run\n", "    at: shop.yaml:", "    streams: customers"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    workspace.replace("shop.overlay.yaml", b"classes: {Extractor: {instead: {type: DpathExtractor}}}\n");
+    let (_, shown) = explain();
+    assert!(shown.contains("`DpathExtractor` takes its place"), "{shown}");
+    assert!(!shown.contains("cannot be read"), "{shown}");
+    workspace.replace("shop.overlay.yaml", b"classes: {}\n");
+    assert_eq!(explain().0, Some(78), "an overlay that is not valid is not left out");
+}
+
+#[test]
 fn mistakes_are_shown_with_their_source_line() {
     let workspace = Workspace::new();
     let good = std::fs::read_to_string(MANIFEST).unwrap();

@@ -23,10 +23,7 @@ pub fn run(common: &CommonOptions, options: &ExplainOptions) -> CommandResult {
     };
     let overlays = match inputs::overlays(&options.manifest) {
         Ok(overlays) => overlays,
-        Err(trouble) => {
-            terminal::print_error(&trouble.report);
-            return Err(crate::cli::CommandError { code: EXIT_CONFIG, message: trouble.failed.message.clone() });
-        }
+        Err(trouble) => return Err(crate::cli::CommandError { code: EXIT_CONFIG, message: trouble.failed.message.clone() }),
     };
     match load::load_with(&text, &options.manifest.display().to_string(), &overlays, &bounds) {
         Ok(manifest) => {
