@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Bounds {
     /// The maximum size of the manifest's text, in bytes.
     pub manifest_bytes: usize,
-    /// The maximum number of values in the manifest after `$ref` is resolved.
+    /// The maximum number of values in the manifest after `$ref` is resolved. A part that is referenced several times counts
+    /// once, unless parameters change it in each place.
     pub manifest_values: usize,
     /// The maximum nesting depth of the manifest, of an expression in a template, and of a response.
     pub depth: usize,

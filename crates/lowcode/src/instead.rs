@@ -50,6 +50,8 @@ impl Pass {
                     self.path.pop();
                 }
             }
+            // A dict that several places still share has no component: those got parameters of their own.
+            Value::Dict(dict) if dict.is_shared() => {}
             Value::Dict(dict) if !dict.get("type").and_then(Value::as_str).is_some_and(|kind| DATA.contains(&kind)) => {
                 let mut removed: Vec<Arc<str>> = Vec::new();
                 for (key, value) in dict.iter_mut() {

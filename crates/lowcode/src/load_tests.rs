@@ -157,6 +157,60 @@ fn hostile_manifests_cost_a_bounded_error() {
     }
 }
 
+/// A schema that many streams refer to is stored once, so it counts once. Written out, these are half a million values.
+#[test]
+fn a_shared_part_counts_once() {
+    let bounds = Bounds { manifest_values: 60_000, ..Bounds::default() };
+    let fields: Vec<String> = (0..4_000).map(|index| format!("f{index}: {{description: x}}")).collect();
+    let schema = format!("{{type: object, properties: {{{}}}}}", fields.join(", "));
+    let stream = |loader: &str| {
+        format!(
+            "  - {{type: DeclarativeStream, name: x, schema_loader: {{type: InlineSchemaLoader, schema: {loader}}}, \
+             retriever: '#/streams/0/retriever'}}\n"
+        )
+    };
+    let by_reference = GOOD.replace("definitions:", &format!("definitions:\n  schema: {schema}"));
+    let streams = stream("'#/definitions/schema'").repeat(40);
+    let manifest = load(&format!("{by_reference}{streams}"), "m.yaml", &bounds).unwrap();
+    let schemas = |manifest: &Manifest| {
+        let streams = manifest.root.get("streams").unwrap().as_list().unwrap().iter().skip(1);
+        streams
+            .map(|it| it.get("schema_loader").unwrap().get("schema").unwrap().as_dict().unwrap().identity())
+            .collect::<Vec<_>>()
+    };
+    let found = schemas(&manifest);
+    assert!(found.len() == 40 && found.iter().all(|it| *it == found[0]), "the schemas are one");
+    let by_alias = GOOD.replace("definitions:", &format!("definitions:\n  schema: &schema {schema}"));
+    let manifest = load(&format!("{by_alias}{}", stream("*schema").repeat(40)), "m.yaml", &bounds).unwrap();
+    assert!(schemas(&manifest).windows(2).all(|two| two[0] == two[1]));
+    // What is not shared still counts each time.
+    let written = load(&format!("{GOOD}{}", stream(&schema).repeat(10)), "m.yaml", &bounds).unwrap_err();
+    assert!(written[0].message.starts_with("more than 60000 values"), "{}", written[0].message);
+}
+
+/// Shared parts are walked through each time, so that their number is bounded too.
+#[test]
+fn shared_parts_cannot_multiply_without_end() {
+    let levels = (1..30).fold("definitions:\n  l0: {x: 1, y: 2}".to_owned(), |text, level| {
+        let before = level - 1;
+        format!("{text}\n  l{level}: {{a: '#/definitions/l{before}', b: '#/definitions/l{before}'}}")
+    });
+    let text =
+        GOOD.replace("definitions:", &levels).replace("path: users", "path: users, request_parameters: '#/definitions/l29'");
+    let started = std::time::Instant::now();
+    assert!(refused(&text)[0].message.contains("once references are followed"));
+    let typed = levels.replace("{a:", "{type: X, a:").replace("{x:", "{type: X, x:");
+    let text = GOOD
+        .replace("definitions:", &typed.replace("l29:", "l99:"))
+        .replace("path: users", "path: users, a: '#/definitions/l20'");
+    assert!(refused(&text)[0].message.contains("once parameters are passed down"));
+    let aliases = (1..40).fold("a0: &a0 {x: 1}\n".to_owned(), |text, level| {
+        format!("{text}a{level}: &a{level} {{a: *a{0}, b: *a{0}}}\n", level - 1)
+    });
+    assert!(refused(&aliases)[0].message.contains("once aliases are followed"));
+    assert!(started.elapsed() < std::time::Duration::from_secs(30));
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "\\PC{0,200}") {

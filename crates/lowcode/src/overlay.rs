@@ -238,6 +238,10 @@ impl Pass<'_> {
         if ["object", "InlineSchemaLoader", "Spec"].contains(&kind) && !dict.contains_key("config_normalization_rules") {
             return;
         }
+        // A dict that several places still share has no component: those got parameters of their own.
+        if dict.is_shared() {
+            return;
+        }
         let is_stream = dict.contains_key("retriever");
         let outer = is_stream.then(|| std::mem::take(&mut self.before));
         let mut removed: Vec<Arc<str>> = Vec::new();

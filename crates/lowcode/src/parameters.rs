@@ -26,7 +26,7 @@ pub fn propagate(
     parent_wins: bool,
     bounds: &Bounds,
 ) -> Result<Dict, Problem> {
-    let mut walk = Propagator { table: table(), parent_wins, bounds, added: 0, depth: 0, path: Vec::new() };
+    let mut walk = Propagator { table: table(), parent_wins, bounds, added: 0, copied: 0, depth: 0, path: Vec::new() };
     walk.component(component, parent, field, inherited)
 }
 
@@ -34,7 +34,10 @@ struct Propagator<'b> {
     table: &'static Table,
     parent_wins: bool,
     bounds: &'b Bounds,
+    /// The number of values of parameters that were added.
     added: usize,
+    /// The number of values of components, which are copies of their own for each place.
+    copied: usize,
     depth: usize,
     path: Vec<Step>,
 }
@@ -55,7 +58,9 @@ impl Propagator<'_> {
                 component.insert("type".into(), Value::Str(name));
             }
         }
-        let own = match component.shift_remove(PARAMETERS) {
+        // A dict that does not change stays shared with the other places that refer to it.
+        let own = component.contains_key(PARAMETERS).then(|| component.shift_remove(PARAMETERS)).flatten();
+        let own = match own {
             None => None,
             Some(Value::Dict(own)) => Some(own),
             Some(other) => return Err(self.problem("`$parameters` is not an object").found(other.repr())),
@@ -64,11 +69,13 @@ impl Propagator<'_> {
             Some(Value::List(_) | Value::Dict(_)) => component,
             Some(Value::Str(name)) if &**name == "object" => component,
             Some(_) => {
+                self.copy(&component)?;
                 let parameters = self.parameters(inherited, own)?;
                 self.fields(component, parameters)?
             }
             None => {
                 if component.values().any(nested) {
+                    self.copy(&component)?;
                     let parameters = self.parameters(inherited, own)?;
                     for (key, value) in &mut component {
                         if nested(value) {
@@ -83,6 +90,17 @@ impl Propagator<'_> {
         };
         self.depth -= 1;
         Ok(component)
+    }
+
+    /// Counts a component that is about to be changed, so that it no longer shares its fields.
+    fn copy(&mut self, component: &Dict) -> Result<(), Problem> {
+        let size = component.values().map(Value::unshared).fold(1_usize, usize::saturating_add);
+        self.copied = self.copied.saturating_add(size);
+        if self.copied > self.bounds.manifest_values { Err(self.too_many()) } else { Ok(()) }
+    }
+
+    fn too_many(&self) -> Problem {
+        self.problem(format!("more than {} values once parameters are passed down", self.bounds.manifest_values))
     }
 
     /// Returns the parameters of a component. Its own take precedence over the inherited ones, unless `parent_wins`.
@@ -100,13 +118,12 @@ impl Propagator<'_> {
             }
         };
         if !all.is_empty() {
-            // Parameters are written twice: as fields and under `$parameters`.
-            let size = all.values().map(size).fold(0_usize, usize::saturating_add).saturating_mul(2);
+            // Parameters are written twice: as fields and under `$parameters`. What is in them is shared.
+            let size = all.values().map(Value::unshared).fold(0_usize, usize::saturating_add).saturating_mul(2);
             self.added = self.added.saturating_add(size);
             if self.added > self.bounds.manifest_values {
                 all.clear();
-                let message = format!("more than {} values once parameters are passed down", self.bounds.manifest_values);
-                return Err(self.problem(message));
+                return Err(self.too_many());
             }
         }
         Ok(all)
@@ -167,15 +184,6 @@ impl Propagator<'_> {
 /// Whether the value is an object with a `type`.
 fn nested(value: &Value) -> bool {
     value.get("type").is_some_and(Value::truthy)
-}
-
-/// Counts the values in a value, including the value itself.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::List(list) => list.iter().map(size).fold(1, usize::saturating_add),
-        Value::Dict(dict) => dict.values().map(size).fold(1, usize::saturating_add),
-        _ => 1,
-    }
 }
 
 #[cfg(test)]

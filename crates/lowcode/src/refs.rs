@@ -8,7 +8,7 @@
 use super::bounds::Bounds;
 use super::problem::{Problem, Step, cut, pointer};
 use super::value::{Dict, Value};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The only field whose content belongs to the config instead of the manifest.
@@ -28,7 +28,18 @@ pub fn is_ref(text: &str) -> bool {
 /// # Errors
 /// Fails if a target is unknown, if references form a cycle, or if the manifest grows beyond its bounds.
 pub fn resolve(root: &Dict, unused: &[&str], bounds: &Bounds) -> Result<Dict, Problem> {
-    let mut resolver = Resolver { root, bounds, values: 0, depth: 0, open: Vec::new(), path: Vec::new(), fine: HashSet::new() };
+    let mut resolver = Resolver {
+        root,
+        bounds,
+        values: 0,
+        depth: 0,
+        open: Vec::new(),
+        path: Vec::new(),
+        known: HashMap::new(),
+        shared: HashMap::new(),
+        fine: HashSet::new(),
+        fine_shared: HashSet::new(),
+    };
     let mut resolved = Dict::with_capacity(root.len());
     let has_ref = root.contains_key("$ref");
     for (key, value) in root {
@@ -41,85 +52,153 @@ pub fn resolve(root: &Dict, unused: &[&str], bounds: &Bounds) -> Result<Dict, Pr
     }
     resolver.values = 0;
     if has_ref {
-        return match resolver.dict(root)? {
+        return match resolver.dict(root)?.value {
             Value::Dict(dict) => Ok(dict),
             _ => Err(Problem::error("", "the manifest is not an object once its `$ref` was followed")),
         };
     }
-    let mut whole = Dict::with_capacity(root.len());
+    let (mut whole, mut size) = (Dict::with_capacity(root.len()), 1);
     for (key, value) in root {
         let value = match resolved.swap_remove(key) {
             Some(value) => value,
-            None => resolver.field(key, value)?,
+            None => {
+                let field = resolver.field(key, value)?;
+                size = resolver.total(size, field.size)?;
+                field.value
+            }
         };
         whole.insert(key.clone(), value);
     }
     Ok(whole)
 }
 
+/// How many times the bound of values the expanded manifest may have. Parts that are referenced several times are stored once,
+/// but whoever walks through the manifest meets them each time.
+const EXPANSION: usize = 16;
+
+/// A resolved part of the manifest.
+#[derive(Clone)]
+struct Resolved {
+    value: Value,
+    /// The number of values, counting a shared part each time.
+    size: usize,
+    /// The depth of the part, at least 1.
+    height: usize,
+}
+
 struct Resolver<'m> {
     root: &'m Dict,
     bounds: &'m Bounds,
+    /// The number of values that are stored. A part that is referenced several times counts once.
     values: usize,
     depth: usize,
     /// The references that are being resolved.
     open: Vec<&'m str>,
     /// The current position in the manifest.
     path: Vec<Step>,
-    /// The references that have already been checked.
+    /// The targets of the references so far.
+    known: HashMap<&'m str, Resolved>,
+    /// The resolved forms of dicts that several aliases share.
+    shared: HashMap<usize, Resolved>,
+    /// The references and the shared dicts that have already been checked.
     fine: HashSet<&'m str>,
+    fine_shared: HashSet<usize>,
 }
 
 impl<'m> Resolver<'m> {
     fn enter(&mut self) -> Result<(), Problem> {
-        self.values += 1;
+        self.count(1)?;
         self.depth += 1;
-        if self.values > self.bounds.manifest_values {
-            let message = format!("more than {} values once references are followed", self.bounds.manifest_values);
-            return Err(self.problem(message));
+        self.deep_enough(0)
+    }
+
+    fn count(&mut self, more: usize) -> Result<(), Problem> {
+        self.values = self.values.saturating_add(more);
+        match self.values > self.bounds.manifest_values {
+            true => Err(self.too_many(self.bounds.manifest_values)),
+            false => Ok(()),
         }
-        if self.depth > self.bounds.depth {
+    }
+
+    fn deep_enough(&self, height: usize) -> Result<(), Problem> {
+        if self.depth + height > self.bounds.depth {
             return Err(self.problem(format!("nested deeper than {} once references are followed", self.bounds.depth)));
         }
         Ok(())
+    }
+
+    /// Returns the sum of two sizes.
+    fn total(&self, one: usize, other: usize) -> Result<usize, Problem> {
+        let (sum, bound) = (one.saturating_add(other), self.bounds.manifest_values.saturating_mul(EXPANSION));
+        if sum > bound { Err(self.too_many(bound)) } else { Ok(sum) }
+    }
+
+    fn too_many(&self, bound: usize) -> Problem {
+        self.problem(format!("more than {bound} values once references are followed"))
     }
 
     fn problem(&self, message: impl Into<String>) -> Problem {
         Problem::error(pointer(&self.path), message)
     }
 
-    fn value(&mut self, node: &'m Value) -> Result<Value, Problem> {
-        self.enter()?;
-        let value = match node {
-            Value::Dict(dict) => self.dict(dict)?,
-            Value::List(list) => {
-                let mut out = Vec::with_capacity(list.len());
-                for (index, item) in list.iter().enumerate() {
-                    if matches!(item, Value::List(_) | Value::Dict(_) | Value::Str(_)) {
-                        self.path.push(Step::Index(index));
-                        out.push(self.value(item)?);
-                        self.path.pop();
-                    } else {
-                        out.push(item.clone());
-                    }
-                }
-                Value::List(out)
-            }
-            Value::Str(text) if is_ref(text) => {
-                let target = self.follow(text)?;
-                let value = self.value(target)?;
-                self.open.pop();
-                value
-            }
-            other => other.clone(),
-        };
-        self.depth -= 1;
-        Ok(value)
+    /// Uses a part again that was resolved before. Only what a copy of it does not share is counted.
+    fn again(&mut self, known: Resolved) -> Result<Resolved, Problem> {
+        self.deep_enough(known.height)?;
+        self.count(known.value.unshared())?;
+        Ok(known)
     }
 
-    fn field(&mut self, key: &Arc<str>, value: &'m Value) -> Result<Value, Problem> {
+    fn value(&mut self, node: &'m Value) -> Result<Resolved, Problem> {
+        let shared = node.as_dict().filter(|dict| dict.is_shared()).map(Dict::identity);
+        if let Some(known) = shared.and_then(|identity| self.shared.get(&identity)) {
+            let known = known.clone();
+            return self.again(known);
+        }
+        if let Value::Str(text) = node
+            && let Some(known) = self.known.get(&**text)
+        {
+            let known = known.clone();
+            return self.again(known);
+        }
+        self.enter()?;
+        let resolved = match node {
+            Value::Dict(dict) => self.dict(dict)?,
+            Value::List(list) => self.list(list)?,
+            Value::Str(text) if is_ref(text) => {
+                let target = self.follow(text)?;
+                let resolved = self.value(target)?;
+                self.open.pop();
+                self.known.insert(text, resolved.clone());
+                resolved
+            }
+            other => Resolved { value: other.clone(), size: 1, height: 1 },
+        };
+        self.depth -= 1;
+        if let Some(identity) = shared {
+            self.shared.insert(identity, resolved.clone());
+        }
+        Ok(resolved)
+    }
+
+    fn list(&mut self, list: &'m [Value]) -> Result<Resolved, Problem> {
+        let (mut out, mut size, mut height) = (Vec::with_capacity(list.len()), 1, 0);
+        for (index, item) in list.iter().enumerate() {
+            if matches!(item, Value::List(_) | Value::Dict(_) | Value::Str(_)) {
+                self.path.push(Step::Index(index));
+                let resolved = self.value(item)?;
+                self.path.pop();
+                (size, height) = (self.total(size, resolved.size)?, resolved.height.max(height));
+                out.push(resolved.value);
+            } else {
+                out.push(item.clone());
+            }
+        }
+        Ok(Resolved { value: Value::List(out), size, height: height + 1 })
+    }
+
+    fn field(&mut self, key: &Arc<str>, value: &'m Value) -> Result<Resolved, Problem> {
         if &**key == CONFIG_VALUES {
-            return Ok(value.clone());
+            return Ok(Resolved { value: value.clone(), size: 1, height: 1 });
         }
         self.path.push(Step::Key(key.clone()));
         let value = self.value(value)?;
@@ -127,20 +206,29 @@ impl<'m> Resolver<'m> {
         Ok(value)
     }
 
-    fn dict(&mut self, dict: &'m Dict) -> Result<Value, Problem> {
-        let mut own = Dict::with_capacity(dict.len());
+    fn dict(&mut self, dict: &'m Dict) -> Result<Resolved, Problem> {
+        let (mut own, mut size, mut height) = (Dict::with_capacity(dict.len()), 1, 0);
         for (key, value) in dict {
             if &**key != "$ref" {
-                own.insert(key.clone(), self.field(key, value)?);
+                let field = self.field(key, value)?;
+                (size, height) = (self.total(size, field.size)?, field.height.max(height));
+                own.insert(key.clone(), field.value);
             }
         }
-        let Some((_, name, target)) = dict.get_full("$ref") else { return Ok(Value::Dict(own)) };
-        match self.field(name, target)? {
-            Value::Dict(mut whole) => {
-                whole.extend(own);
-                Ok(Value::Dict(whole))
+        let own = Resolved { value: Value::Dict(own), size, height: height + 1 };
+        let Some((_, name, target)) = dict.get_full("$ref") else { return Ok(own) };
+        let target = self.field(name, target)?;
+        match (target.value, own.value) {
+            (Value::Dict(mut whole), Value::Dict(fields)) => {
+                if !fields.is_empty() {
+                    // The entries of the target are copied, but not what is in them.
+                    self.count(whole.len())?;
+                    whole.extend(fields);
+                }
+                let size = self.total(own.size, target.size)?;
+                Ok(Resolved { value: Value::Dict(whole), size, height: own.height.max(target.height) })
             }
-            other => Ok(other),
+            (value, _) => Ok(Resolved { value, ..target }),
         }
     }
 
@@ -170,6 +258,11 @@ impl<'m> Resolver<'m> {
 
     /// Checks a part that is not included in the result. Each reference is followed once.
     fn check(&mut self, node: &'m Value) -> Result<(), Problem> {
+        if let Some(dict) = node.as_dict().filter(|dict| dict.is_shared())
+            && !self.fine_shared.insert(dict.identity())
+        {
+            return Ok(());
+        }
         self.enter()?;
         match node {
             Value::Dict(dict) => {

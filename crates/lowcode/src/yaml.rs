@@ -99,13 +99,19 @@ struct Frame {
     depth: usize,
 }
 
+/// How many times the bound of values the aliases may add. A dict that several aliases lead to is stored once.
+const EXPANSION: usize = 16;
+
 struct Builder<'b> {
     bounds: &'b Bounds,
     places: bool,
     stack: Vec<Frame>,
     anchors: HashMap<usize, Node>,
     names: HashMap<String, Arc<str>>,
+    /// The number of values that are stored.
     values: usize,
+    /// The number of values that aliases add for whoever walks through the result.
+    expanded: usize,
     root: Option<Node>,
     warnings: Vec<Problem>,
 }
@@ -119,6 +125,7 @@ impl<'b> Builder<'b> {
             anchors: HashMap::new(),
             names: HashMap::new(),
             values: 0,
+            expanded: 0,
             root: None,
             warnings: Vec::new(),
         }
@@ -175,7 +182,11 @@ impl<'b> Builder<'b> {
             return Err(at(Problem::error("", format!("nested deeper than {}", self.bounds.depth)), place));
         }
         let value = value.clone();
-        self.count(values, place)?;
+        self.count(value.unshared(), place)?;
+        self.expanded = self.expanded.saturating_add(values);
+        if self.expanded > self.bounds.manifest_values.saturating_mul(EXPANSION) {
+            return Err(at(Problem::error("", "too many values once aliases are followed"), place));
+        }
         self.put(Node { value, places: self.leaf_place(place), values, depth }, place, false)
     }
 
