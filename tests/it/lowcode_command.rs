@@ -175,7 +175,9 @@ fn classes_are_explained_and_an_overlay_replaces_them() {
     };
     let (code, shown) = explain();
     assert_eq!(code, Some(0));
-    for line in ["  source_shop.components.Extractor\n", "which only Python can run\n", "    at: shop.yaml:", "    streams: customers"] {
+    for line in
+        ["  source_shop.components.Extractor\n", "which only Python can run\n", "    at: shop.yaml:", "    streams: customers"]
+    {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     workspace.replace("shop.overlay.yaml", b"classes: {Extractor: {instead: {type: DpathExtractor}}}\n");
