@@ -8,6 +8,7 @@ use crate::families::is_source_name;
 use crate::families::{self, CustomSources, ManifestFile};
 use crate::model::{Digest, FilePlace, Problem};
 use crate::operator_file;
+use crate::operator_file::schema_files::{SchemaFiles, SchemaReader};
 use crate::policy::{LoadedPolicy, Policy, parse};
 use lowcode::bounds::Bounds;
 use lowcode::overlay::Overlay;
@@ -57,6 +58,7 @@ struct KnownFile {
     /// The stamps of the manifest and of the overlay beside it.
     stamp: (Stamp, Option<Stamp>),
     digest: Digest,
+    schemas: SchemaFiles,
     manifest: Result<Arc<ManifestFile>, Vec<Problem>>,
 }
 
@@ -175,8 +177,8 @@ pub fn from_texts(policy: Arc<Policy>, files: Vec<(String, String, String)>) -> 
         }
         let beside = overlay_path(path);
         let overlay = texts.get(beside.as_path()).copied();
-        let parsed =
-            parse_overlay(overlay, &beside).and_then(|overlays| parse_manifest(text, &overlays, file, digest_of(text, overlay)));
+        let parsed = parse_overlay(overlay, &beside)
+            .and_then(|overlays| parse_whole(text, &overlays, file, digest_of(text, overlay), None));
         match parsed {
             Ok(manifest) => drop(manifests.insert(name, Arc::new(manifest))),
             Err(found) => problems.extend(found),
@@ -308,7 +310,7 @@ fn add_file(path: &Path, known: Option<&KnownFile>, before: Option<&CustomSource
             return None;
         }
     };
-    folder.contents.push_str(&format!("{name} {};", read.digest));
+    folder.contents.push_str(&format!("{name} {}{};", read.digest, read.schemas.mark()));
     match &read.manifest {
         Ok(manifest) => drop(folder.manifests.insert(name, Arc::clone(manifest))),
         Err(problems) => {
@@ -327,6 +329,7 @@ fn read(path: &Path, file: &str, known: Option<&KnownFile>, in_force: Option<&Ar
     let overlay_meta = std::fs::metadata(&beside).ok();
     let stamp = (stamp_of(&meta), overlay_meta.as_ref().map(stamp_of));
     let is_old = is_old(&meta) && overlay_meta.as_ref().is_none_or(is_old);
+    let known = known.filter(|known| known.schemas.are_same(path));
     if let Some(known) = known.filter(|known| known.stamp == stamp && is_old) {
         return Ok(known.clone());
     }
@@ -342,13 +345,17 @@ fn read(path: &Path, file: &str, known: Option<&KnownFile>, in_force: Option<&Ar
     if let Some(known) = known.filter(|known| known.digest == digest) {
         return Ok(KnownFile { stamp, ..known.clone() });
     }
-    let manifest = match in_force.filter(|manifest| manifest.digest == digest && manifest.file == file) {
+    let is_in_force = |digest: Digest| in_force.filter(|manifest| manifest.digest == digest && manifest.file == file);
+    // Which schema files a manifest needs is known only once it is parsed.
+    let needs_files = text.contains("JsonFileSchemaLoader");
+    let mut reader = SchemaReader::beside(path);
+    let manifest = match is_in_force(digest).filter(|_| !needs_files) {
         Some(manifest) => Ok(Arc::clone(manifest)),
         None => parse_overlay(overlay.as_deref(), &beside)
-            .and_then(|overlays| parse_manifest(&text, &overlays, file, digest))
-            .map(Arc::new),
+            .and_then(|overlays| parse_whole(&text, &overlays, file, digest, Some(&mut reader)))
+            .map(|manifest| is_in_force(manifest.digest).map_or_else(|| Arc::new(manifest), Arc::clone)),
     };
-    Ok(KnownFile { stamp, digest, manifest })
+    Ok(KnownFile { stamp, digest, schemas: reader.files(), manifest })
 }
 
 /// The digest of a manifest and of its overlay, if it has one.
@@ -379,14 +386,34 @@ fn parse_overlay(text: Option<&str>, path: &Path) -> Result<Vec<Overlay>, Vec<Pr
     }
 }
 
-/// Parses a manifest of a custom source, with the overlays that replace its classes.
+/// Parses a manifest of a custom source that stands alone.
 ///
 /// # Errors
 /// All reasons why this version cannot run it.
-pub fn parse_manifest(text: &str, overlays: &[Overlay], file: &str, digest: Digest) -> Result<ManifestFile, Vec<Problem>> {
-    let manifest = lowcode::load::load_with(text, file, overlays, &Bounds::default())
+pub fn parse_manifest(text: &str, file: &str, digest: Digest) -> Result<ManifestFile, Vec<Problem>> {
+    parse_whole(text, &[], file, digest, None)
+}
+
+/// As [`parse_manifest`], with the overlays that replace classes, and with the schemas in files beside the manifest, which are
+/// a part of its digest.
+fn parse_whole(
+    text: &str,
+    overlays: &[Overlay],
+    file: &str,
+    digest: Digest,
+    schemas: Option<&mut SchemaReader>,
+) -> Result<ManifestFile, Vec<Problem>> {
+    let bounds = Bounds::default();
+    let mut manifest = lowcode::load::load_with(text, file, overlays, &bounds)
         .and_then(|manifest| manifest.runnable().map(|()| manifest))
         .map_err(|problems| problems.iter().map(|problem| as_problem(problem, file)).collect::<Vec<_>>())?;
+    let mut digest = digest;
+    if let Some(reader) = schemas {
+        lowcode::schema_files::inline(&mut manifest, &bounds, &mut |path| reader.read(path));
+        if reader.has_found() {
+            digest = Digest::from_bytes(format!("{digest}{}", reader.digest()).as_bytes());
+        }
+    }
     Ok(ManifestFile { file: file.to_string(), digest, manifest: Arc::new(SharedManifest::new(manifest)) })
 }
 

@@ -13,13 +13,39 @@ const MAX_TOTAL_BYTES: usize = 32 << 20;
 /// The maximum number of files that are looked for.
 const MAX_FILES: usize = 4_000;
 
+/// What was looked for, and a digest of what was found.
+#[derive(Clone, Default)]
+pub struct SchemaFiles {
+    asked: Vec<String>,
+    digest: Digest,
+}
+
+impl SchemaFiles {
+    /// Whether the files beside the manifest at `manifest` are still those that were found.
+    #[must_use]
+    pub fn are_same(&self, manifest: &Path) -> bool {
+        if self.asked.is_empty() {
+            return true;
+        }
+        let mut reader = SchemaReader::beside(manifest);
+        self.asked.iter().for_each(|path| drop(reader.read(path)));
+        reader.digest() == self.digest
+    }
+
+    /// A text that changes with the files, for a digest.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        if self.asked.is_empty() { String::new() } else { self.digest.to_string() }
+    }
+}
+
 /// Reads the schema files of one manifest and remembers what was looked for.
 pub struct SchemaReader {
     folder: Option<BaseFolder>,
     /// The name of the manifest without its extension. The files of a connector may be in a folder of that name.
     stem: String,
     /// The paths that were looked for.
-    pub asked: Vec<String>,
+    asked: Vec<String>,
     contents: String,
     bytes: usize,
 }
@@ -65,6 +91,12 @@ impl SchemaReader {
         !self.contents.is_empty()
     }
 
+    /// Returns what was looked for so far.
+    #[must_use]
+    pub fn files(&self) -> SchemaFiles {
+        SchemaFiles { asked: self.asked.clone(), digest: self.digest() }
+    }
+
     /// A digest of the files that were found.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -97,5 +129,12 @@ mod tests {
         }
         assert_ne!(reader.digest(), before);
         assert_eq!(reader.asked.len(), 7);
+        let (files, manifest) = (reader.files(), folder.join("acme.yaml"));
+        assert!(files.are_same(&manifest) && !files.mark().is_empty() && SchemaFiles::default().mark().is_empty());
+        std::fs::write(folder.join("acme/schemas/b.json"), "3").unwrap();
+        assert!(!files.are_same(&manifest), "a file that changed is seen");
+        std::fs::write(folder.join("acme/schemas/b.json"), "2").unwrap();
+        std::fs::write(folder.join("none.json"), "4").unwrap();
+        assert!(!files.are_same(&manifest), "a file that appeared is seen");
     }
 }

@@ -1,7 +1,7 @@
 //! Reads the input files of a command (manifest and config) and derives the bounds from its limit.
 
 use super::{InputFiles, secrets};
-use crate::operator_file;
+use crate::operator_file::{self, schema_files::SchemaReader};
 use crate::policy_loader::{MAX_OVERLAY_BYTES, overlay_path};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::config_rules;
@@ -12,6 +12,7 @@ use ::lowcode::load::{self, Manifest};
 use ::lowcode::overlay::Overlay;
 use ::lowcode::problem;
 use ::lowcode::protocol::{Control, Level, Message, Out};
+use ::lowcode::schema_files;
 use ::lowcode::value::Value;
 use std::path::{Path, PathBuf};
 
@@ -59,7 +60,11 @@ impl Inputs {
             (None, None) => return Err(trouble(format!("a manifest is needed: --manifest FILE, or {INJECTED} in the config"))),
         };
         let overlays = files.manifest.as_deref().map(overlays).transpose()?.unwrap_or_default();
-        let manifest = load::load_with(&text, &name, &overlays, &bounds).map_err(|problems| refused(&problems))?;
+        let mut manifest = load::load_with(&text, &name, &overlays, &bounds).map_err(|problems| refused(&problems))?;
+        if let Some(path) = &files.manifest {
+            let mut schemas = SchemaReader::beside(path);
+            schema_files::inline(&mut manifest, &bounds, &mut |path| schemas.read(path));
+        }
         let spec = manifest.root.get("spec").and_then(|spec| spec.get("connection_specification"));
         secrets::learn(spec, &config);
         if needs_config {
