@@ -345,6 +345,7 @@ fn tokens_come_from_a_get_request_or_go_into_a_header_of_their_own() {
         let body = calls[0].body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned());
         assert_eq!(body.as_deref(), Some("grant_type=refresh_token&client_id=i&client_secret=s&refresh_token=r"), "{class}");
         assert!(sent(&calls[1], "x-amz-access-token"), "{class}");
+        assert!(calls[1].headers.contains(&("x-amz-date".to_owned(), "20250615T123456Z".to_owned())), "{class}: {calls:?}");
     }
 }
 

@@ -8,7 +8,7 @@ pub mod token;
 
 use super::context::{Context, EMPTY, Run};
 use super::error::Failed;
-use super::interpolation::InterpolatedString;
+use super::interpolation::{InterpolatedMapping, InterpolatedString};
 use super::node::walk;
 use super::request::option::{OptionPlace, RequestOption};
 use super::value::{Dict, Value};
@@ -36,12 +36,23 @@ pub struct RequesterInfo<'a> {
 /// An authenticator.
 pub enum Authenticator {
     None,
-    ApiKey { option: RequestOption, provider: TokenProvider },
+    ApiKey {
+        option: RequestOption,
+        provider: TokenProvider,
+    },
     Bearer(TokenProvider),
-    Basic { username: InterpolatedString, password: InterpolatedString },
+    Basic {
+        username: InterpolatedString,
+        password: InterpolatedString,
+    },
     OAuth(Box<OAuth>),
     Jwt(Box<Jwt>),
     LegacySession(Box<LegacySession>),
+    /// An authenticator with `aam_headers`: more headers that it sends with each request.
+    WithHeaders {
+        inner: Box<Authenticator>,
+        headers: InterpolatedMapping,
+    },
 }
 
 impl Authenticator {
@@ -50,6 +61,25 @@ impl Authenticator {
     /// # Errors
     /// Fails with ValueError in the same cases as the CDK, and if a key cannot be used for signing.
     pub fn build(node: &Value, of: RequesterInfo<'_>, ctx: &Context<'_>) -> Result<Authenticator, Failed> {
+        let built = Authenticator::build_plain(node, of, ctx)?;
+        match (node.get("aam_headers").and_then(Value::as_dict), built) {
+            (None, built) | (_, built @ Authenticator::WithHeaders { .. }) => Ok(built),
+            (Some(headers), built) => {
+                let headers = InterpolatedMapping::new(headers, node.get("$parameters").unwrap_or(&EMPTY));
+                Ok(Authenticator::WithHeaders { inner: Box::new(built), headers })
+            }
+        }
+    }
+
+    /// Returns the authenticator without the headers of `aam_headers`.
+    fn plain(&self) -> &Authenticator {
+        match self {
+            Authenticator::WithHeaders { inner, .. } => inner,
+            other => other,
+        }
+    }
+
+    fn build_plain(node: &Value, of: RequesterInfo<'_>, ctx: &Context<'_>) -> Result<Authenticator, Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let text = |key: &str| InterpolatedString::new(node.get(key).and_then(Value::as_str).unwrap_or_default(), parameters);
         Ok(match node.get("type").and_then(Value::as_str).unwrap_or_default() {
@@ -85,16 +115,25 @@ impl Authenticator {
                 matches!(provider, TokenProvider::Text(_))
             }
             Authenticator::OAuth(_) | Authenticator::Jwt(_) | Authenticator::LegacySession(_) => false,
+            Authenticator::WithHeaders { .. } => false,
         }
     }
 
-    /// Implements `get_auth_header`. Returns at most one header.
+    /// Implements `get_auth_header`. Returns at most one header, and those of `aam_headers`.
     ///
     /// # Errors
     /// Fails if a template fails, or if a request for a token fails.
     pub async fn header(&self, run: &Run<'_>) -> Result<Dict, Failed> {
+        let mut all = self.plain().plain_header(run).await?;
+        if let Authenticator::WithHeaders { headers, .. } = self {
+            all.extend(headers.eval(&run.scope(), &[])?);
+        }
+        Ok(all)
+    }
+
+    async fn plain_header(&self, run: &Run<'_>) -> Result<Dict, Failed> {
         match self {
-            Authenticator::None => Ok(Dict::default()),
+            Authenticator::None | Authenticator::WithHeaders { .. } => Ok(Dict::default()),
             Authenticator::ApiKey { option, provider } if option.place == OptionPlace::Header => {
                 // The CDK fetches the token three times: to see whether there is a header, for its name, and for its value.
                 let mut header = Dict::default();
@@ -129,10 +168,10 @@ impl Authenticator {
     /// Fails like [`Authenticator::header`].
     pub fn token<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<String, Failed>> {
         Box::pin(async move {
-            match self {
+            match self.plain() {
                 Authenticator::Jwt(jwt) => jwt.token(run),
                 Authenticator::ApiKey { provider, .. } => provider.token(run).await,
-                other => Ok(other.header(run).await?.values().next().map(Value::to_str).unwrap_or_default()),
+                other => Ok(other.plain_header(run).await?.values().next().map(Value::to_str).unwrap_or_default()),
             }
         })
     }
@@ -140,7 +179,7 @@ impl Authenticator {
     /// Returns the OAuth client, if this is one. No other authenticator can fetch another token on demand.
     #[must_use]
     pub fn oauth(&self) -> Option<&OAuth> {
-        match self {
+        match self.plain() {
             Authenticator::OAuth(oauth) => Some(oauth),
             _ => None,
         }
@@ -152,7 +191,7 @@ impl Authenticator {
     /// Fails like [`Authenticator::header`].
     pub async fn option(&self, place: OptionPlace, run: &Run<'_>) -> Result<Dict, Failed> {
         let mut target = Dict::default();
-        match self {
+        match self.plain() {
             Authenticator::ApiKey { option, provider } if option.place == place => {
                 option.inject(&mut target, provider.token(run).await?.into(), &run.scope())?;
             }
@@ -167,7 +206,7 @@ impl Authenticator {
     /// Whether the manifest puts the secret into the URL.
     #[must_use]
     pub fn in_url(&self) -> bool {
-        match self {
+        match self.plain() {
             Authenticator::ApiKey { option, .. } => option.place == OptionPlace::Query,
             Authenticator::Jwt(jwt) => jwt.option.place == OptionPlace::Query,
             _ => false,
