@@ -23,6 +23,7 @@ use super::node::text;
 use super::problem::{Problem, Severity, Step, cut, pointer};
 use super::value::{Dict, Value};
 use super::yaml;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 /// The overlays of this crate: their names and texts.
@@ -187,11 +188,38 @@ pub struct Replaced {
 /// # Errors
 /// Fails if the manifest grows beyond its bounds.
 pub fn apply(root: &mut Dict, overlays: &[&Overlay], bounds: &Bounds) -> Result<Replaced, Problem> {
-    let mut pass = Pass { overlays, path: Vec::new(), found: Replaced::default(), added: 0, before: Vec::new() };
+    if overlays.is_empty() {
+        return Ok(Replaced::default());
+    }
+    let mut seen = HashMap::new();
+    dict_has_class(root, &mut seen);
+    let with_class = seen.into_iter().filter(|(_, has_class)| *has_class).map(|(identity, _)| identity).collect();
+    let most = bounds.manifest_values;
+    let mut pass =
+        Pass { overlays, path: Vec::new(), found: Replaced::default(), added: 0, most, with_class, before: Vec::new() };
     pass.dict(root);
-    match pass.added > bounds.manifest_values {
+    match pass.added > most {
         true => Err(Problem::error("", format!("more than {} values once classes are replaced", bounds.manifest_values))),
         false => Ok(pass.found),
+    }
+}
+
+/// Whether the dict or anything in it is a custom component. Each dict is visited once, wherever it is shared.
+fn dict_has_class(dict: &Dict, seen: &mut HashMap<usize, bool>) -> bool {
+    if let Some(known) = seen.get(&dict.identity()) {
+        return *known;
+    }
+    // All values are visited, because the answer is needed for each of them.
+    let found = dict.values().fold(dict.contains_key("class_name"), |found, value| has_class(value, seen) || found);
+    seen.insert(dict.identity(), found);
+    found
+}
+
+fn has_class(value: &Value, seen: &mut HashMap<usize, bool>) -> bool {
+    match value {
+        Value::Dict(dict) => dict_has_class(dict, seen),
+        Value::List(list) => list.iter().fold(false, |found, item| has_class(item, seen) || found),
+        _ => false,
     }
 }
 
@@ -199,7 +227,11 @@ struct Pass<'o> {
     overlays: &'o [&'o Overlay],
     path: Vec<Step>,
     found: Replaced,
+    /// The number of values that were added or copied, and the bound on it.
     added: usize,
+    most: usize,
+    /// The identities of the dicts that have a class in them.
+    with_class: HashSet<usize>,
     /// The transformations for the stream that is being visited.
     before: Vec<Value>,
 }
@@ -238,9 +270,12 @@ impl Pass<'_> {
         if ["object", "InlineSchemaLoader", "Spec"].contains(&kind) && !dict.contains_key("config_normalization_rules") {
             return;
         }
-        // A dict that several places still share has no component: those got parameters of their own.
+        // A dict that several places share is copied only if it has a class in it.
         if dict.is_shared() {
-            return;
+            if !self.with_class.contains(&dict.identity()) || self.added > self.most {
+                return;
+            }
+            self.added = self.added.saturating_add(dict.len());
         }
         let is_stream = dict.contains_key("retriever");
         let outer = is_stream.then(|| std::mem::take(&mut self.before));
