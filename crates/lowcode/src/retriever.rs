@@ -1,5 +1,8 @@
 //! `SimpleRetriever`: reads the records of one slice page by page, and requests each page only when it is needed.
 
+mod properties;
+mod several;
+
 use super::context::{Context, EvalContext, Run};
 use super::cursor::Cursor;
 use super::decode::Decoder;
@@ -15,7 +18,7 @@ use super::response::Response;
 use super::slice::Slice;
 use super::slicing::SlicerOptions;
 use super::value::{Dict, Value};
-use futures_util::future::BoxFuture;
+use properties::QueryProperties;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -38,6 +41,8 @@ pub struct Retriever {
     lazy: bool,
     /// What reads the whole lists of truncated records, by the number of the expander.
     fetchers: Vec<Option<Retriever>>,
+    /// The names of fields that each page asks for, in one or several requests.
+    properties: Option<QueryProperties>,
 }
 
 /// The name of the retrievers that read the whole lists of truncated records.
@@ -70,8 +75,8 @@ impl Retriever {
         let data_feed = options.cursor.clone().filter(|_| options.is_data_feed);
         let decoder = Decoder::build(set_field(node, "decoder"))?;
         let expects_json = matches!(decoder, Decoder::Json);
-        let build =
-            BuildOptions { query_properties_key: None, use_cache: options.use_cache, purpose: Purpose::Data, expects_json };
+        let (properties, query_properties_key, requester) = QueryProperties::build(requester, ctx)?;
+        let build = BuildOptions { query_properties_key, use_cache: options.use_cache, purpose: Purpose::Data, expects_json };
         let lazy = items(field(node, "partition_router"), "parent_stream_configs")
             .iter()
             .any(|parent| !items(parent, "lazy_read_pointer").is_empty());
@@ -80,7 +85,8 @@ impl Retriever {
         let fetchers = selector.extractor.expanders().into_iter().map(|it| it.fetcher().map(fetcher).transpose());
         let fetchers = fetchers.collect::<Result<_, _>>()?;
         Ok(Retriever {
-            requester: Requester::build(requester, name, ctx, build)?,
+            requester: Requester::build(&requester, name, ctx, build)?,
+            properties,
             decoder,
             selector,
             fetchers,
@@ -97,7 +103,8 @@ impl Retriever {
     /// Whether the retriever stores nothing between requests.
     #[must_use]
     pub fn keeps_nothing(&self) -> bool {
-        self.requester.is_fixed() && self.fetchers.iter().flatten().all(Retriever::keeps_nothing)
+        let properties = self.properties.as_ref().is_none_or(QueryProperties::keeps_nothing);
+        properties && self.requester.is_fixed() && self.fetchers.iter().flatten().all(Retriever::keeps_nothing)
     }
 
     /// Returns the records of `slice`.
@@ -115,6 +122,9 @@ impl Retriever {
             taken: 0,
             truncated: VecDeque::new(),
             whole: None,
+            chunks: None,
+            ready: VecDeque::new(),
+            is_last: false,
             open: None,
             pages: 0,
             observed: 0,
@@ -174,14 +184,7 @@ fn refuse_unsupported(node: &Value, requester: &Value) -> Result<(), Failed> {
     if kind(requester) != "HttpRequester" {
         return refuse(&format!("requester {}", kind(requester)));
     }
-    let properties = |value: &Value| kind(value) == "QueryProperties";
-    let in_query = field(requester, "request_parameters").as_dict().is_some_and(|it| it.values().any(properties));
-    if in_query || set_field(requester, "query_properties").is_some() {
-        return refuse("QueryProperties");
-    }
-    for (at, key) in
-        [(requester, "fetch_properties_from_endpoint"), (node, "page_size_reduction"), (node, "request_window_splitting")]
-    {
+    for (at, key) in [(node, "page_size_reduction"), (node, "request_window_splitting")] {
         if set_field(at, key).is_some() {
             return refuse(key);
         }
@@ -212,6 +215,12 @@ pub struct Records<'r> {
     truncated: VecDeque<Truncated>,
     /// The whole list of the truncated record that is being read.
     whole: Option<WholeList<'r>>,
+    /// The names of fields for each request of a page.
+    chunks: Option<Vec<Vec<String>>>,
+    /// The records of a page that several requests answered.
+    ready: VecDeque<Value>,
+    /// Whether the slice ends with these records, because there was no response.
+    is_last: bool,
     /// The page that is being read.
     open: Option<Open>,
     pages: usize,
@@ -275,38 +284,15 @@ impl<'r> Records<'r> {
             self.taken += 1;
             return self.select(raw);
         }
+        if let Some(record) = self.ready.pop_front() {
+            return self.emit(record);
+        }
         match self.open.take() {
+            None if self.is_last => self.done = true,
             Some(open) => self.turn(&open)?,
             None => self.fetch().await?,
         }
         Ok(None)
-    }
-
-    /// Returns one record of the whole list, or ends the list. Only a list without records leaves those of the page in place.
-    /// The future is boxed, because the retriever of a list may have lists of its own.
-    fn step_of_whole_list(&mut self) -> BoxFuture<'_, Result<Option<Value>, Failed>> {
-        Box::pin(async move {
-            let Some(mut whole) = self.whole.take() else { return Ok(None) };
-            if let Some(item) = whole.records.next().await? {
-                let expanders = self.retriever.selector.extractor.expanders();
-                let record = match expanders.get(whole.of.expander) {
-                    Some(expander) => expander.fetched(&item, &whole.of.parent, &self.at())?,
-                    None => item,
-                };
-                whole.fetched += 1;
-                self.whole = Some(whole);
-                return self.select(record);
-            }
-            if whole.fetched > 0 {
-                let embedded = whole.of.embedded.min(self.pending.len());
-                self.pending.drain(..embedded);
-                self.taken += embedded;
-                if let Some(open) = &mut self.open {
-                    open.extracted = open.extracted.saturating_sub(embedded) + whole.fetched;
-                }
-            }
-            Ok(None)
-        })
     }
 
     fn at(&self) -> EvalContext<'_> {
@@ -314,7 +300,14 @@ impl<'r> Records<'r> {
     }
 
     fn select(&mut self, raw: Value) -> Result<Option<Value>, Failed> {
-        let Some(record) = self.retriever.selector.select(raw, &self.schema, &self.at())? else { return Ok(None) };
+        match self.retriever.selector.select(raw, &self.schema, &self.at())? {
+            Some(record) => self.emit(record),
+            None => Ok(None),
+        }
+    }
+
+    /// Counts a record of the page, and returns it unless the cursor does not want it.
+    fn emit(&mut self, record: Value) -> Result<Option<Value>, Failed> {
         self.observe(&record)?;
         let keep_last = self.retriever.paginator.needs_last_record();
         if let Some(open) = &mut self.open {
@@ -336,6 +329,9 @@ impl<'r> Records<'r> {
             return Err(Failed::bound("pages of a slice", self.run.bounds.pages));
         }
         self.pages += 1;
+        if let Some(properties) = &self.retriever.properties {
+            return self.fetch_chunks(properties).await;
+        }
         let sent = match self.slice.child_response.take().filter(|_| self.retriever.lazy) {
             Some(body) => Ok(Some(embedded(&body, self.run)?)),
             None => self.retriever.send(self.run, &self.slice, self.token.as_ref()).await,

@@ -187,3 +187,56 @@ fn a_retriever_of_truncated_lists_is_built_as_the_cdk_demands() {
         assert_eq!(all(&[stream("s", "/a", &changed, "")], "s", &host).1, Err("ValueError".into()), "{to}");
     }
 }
+
+/// Reads a stream whose query parameter `fields` has these properties.
+fn with_properties(properties: &str, bodies: &[(&'static str, &'static str)]) -> (Vec<String>, Result<(), String>, Vec<String>) {
+    let host = Script::new(bodies);
+    let text = stream("s", "/a", PAGES, "").replace(
+        r#""path": "/a""#,
+        &format!(r#""path": "/a", "request_parameters": {{"x": "y", "fields": {{"type": "QueryProperties", {properties}}}}}"#),
+    );
+    let (records, result) = all(&[text], "s", &host);
+    (records, result, host.urls().iter().map(|url| url.replace("https://h.example/", "")).collect())
+}
+
+/// The records and the requests are those of the CDK for the same responses.
+#[test]
+fn names_of_fields_are_asked_for_in_chunks_and_their_records_merged() {
+    let chunked = r#""property_list": ["a", "bb", "c"], "always_include_properties": ["id"],
+        "property_chunking": {"type": "PropertyChunking", "property_limit_type": "property_count", "property_limit": 2}"#;
+    let bodies = [
+        ("page=2", r#"{"r": []}"#),
+        ("fields=id%2Ca%2Cbb", r#"{"r": [{"id": "1", "a": 1, "o": {"x": 1}}, {"id": "2", "a": 2}, {"a": 3}]}"#),
+        ("fields=id%2Cc", r#"{"r": [{"id": "1", "c": 5, "o": {"y": 2}}]}"#),
+    ];
+    let (records, result, urls) = with_properties(chunked, &bodies);
+    assert_eq!(records, ["{'a': 3}", "{'id': '1', 'a': 1, 'o': {'x': 1, 'y': 2}, 'c': 5}", "{'id': '2', 'a': 2}"]);
+    assert_eq!(result, Ok(()));
+    assert_eq!(
+        urls,
+        ["a?x=y&fields=id%2Ca%2Cbb&size=2", "a?x=y&fields=id%2Cc&size=2"],
+        "the last response has fewer records than a page"
+    );
+    let by_characters =
+        chunked.replace("property_count", "characters").replace(r#""property_limit": 2"#, r#""property_limit": 9"#);
+    assert_eq!(with_properties(&by_characters, &bodies).2, urls);
+    let numbers = [("/a", r#"{"r": [{"id": 1}]}"#)];
+    assert_eq!(with_properties(chunked, &numbers).1, Err("TypeError".into()), "the CDK joins texts only");
+    let whole = with_properties(r#""property_list": ["a", "b"], "always_include_properties": ["id"]"#, &numbers);
+    assert_eq!((whole.0, whole.2), (vec!["{'id': 1}".to_string()], vec!["a?x=y&fields=id%2Ca%2Cb&size=2".to_string()]));
+}
+
+#[test]
+fn names_of_fields_may_be_asked_for_too() {
+    let asked = r#""property_list": {"type": "PropertiesFromEndpoint", "property_field_path": ["name"], "retriever": {
+        "type": "SimpleRetriever", "requester": {"type": "HttpRequester", "url_base": "https://h.example", "path": "/names"},
+        "record_selector": {"type": "RecordSelector", "extractor": {"type": "DpathExtractor", "field_path": ["n"]}}}}"#;
+    let bodies = [
+        ("/names", r#"{"n": [{"name": "a"}, {"other": 1}, {"name": 7}]}"#),
+        ("page=2", r#"{"r": []}"#),
+        ("/a", r#"{"r": [{"i": 1}, {"i": 2}]}"#),
+    ];
+    let (records, result, urls) = with_properties(asked, &bodies);
+    assert_eq!((records.len(), result), (2, Ok(())));
+    assert_eq!(urls, ["names", "a?x=y&fields=a%2C%5B%5D%2C7&size=2", "a?x=y&fields=a%2C%5B%5D%2C7&page=2&size=2"]);
+}
