@@ -67,3 +67,22 @@ fn a_custom_backoff_leaves_the_others() {
     let left = r#"[{"type":"ConstantBackoffStrategy","backoff_time_in_seconds":1}]"#;
     assert_eq!(handler(&manifest), format!(r#"{{"backoff_strategies":{left},"type":"DefaultErrorHandler"}}"#));
 }
+
+#[test]
+fn shared_handlers_are_replaced_everywhere() {
+    let stream = |name: &str| {
+        format!(
+            "  - {{type: DeclarativeStream, name: {name}, retriever: {{type: SimpleRetriever, requester: '#/definitions/requester', \
+             record_selector: {{type: RecordSelector, extractor: {{type: DpathExtractor, field_path: []}}}}}}}}\n"
+        )
+    };
+    let text = format!(
+        "version: '1'\ncheck: {{type: CheckStream, stream_names: [a]}}\ndefinitions:\n  requester: {{type: HttpRequester, url_base: \
+         https://h.example, error_handler: {{type: CustomErrorHandler, class_name: a.B}}}}\nstreams:\n{}{}",
+        stream("a"),
+        stream("b")
+    );
+    let manifest = load(&text, "m.yaml", &Bounds::default()).unwrap();
+    assert!(manifest.refused_streams().is_empty(), "{:?}", manifest.unsupported);
+    assert_eq!(manifest.differing_streams().len(), 2);
+}
