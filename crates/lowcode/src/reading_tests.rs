@@ -34,7 +34,7 @@ fn counted(body: &'static str) -> (usize, String, Option<String>) {
     let errors = lines.iter().filter_map(|line| at(line, "trace/error/internal_message"));
     (
         lines.iter().filter(|line| line.get("record").is_some()).count(),
-        states.last().map(|state| state.repr()).unwrap_or_default(),
+        states.collect::<Vec<_>>().last().map(|state| state.repr()).unwrap_or_default(),
         errors.into_iter().next().map(|error| error.to_str()),
     )
 }

@@ -36,13 +36,16 @@ struct Chunking {
 /// The characters that separate two names in a query.
 const DELIMITER_CHARS: usize = 3;
 
+/// The component of a requester, the query parameter that carries its names, and the requester without that parameter.
+pub type Found<'n> = (Option<QueryProperties>, Option<String>, Cow<'n, Value>);
+
 impl QueryProperties {
     /// Finds the component of a requester. Returns it with the query parameter that carries the names, if there is one, and
     /// with the requester without that parameter.
     ///
     /// # Errors
     /// Fails with ValueError if there are two of them.
-    pub fn build<'n>(requester: &'n Value, ctx: &Context<'_>) -> Result<(Option<Self>, Option<String>, Cow<'n, Value>), Failed> {
+    pub fn build<'n>(requester: &'n Value, ctx: &Context<'_>) -> Result<Found<'n>, Failed> {
         let is_one = |value: &Value| kind(value) == "QueryProperties";
         let query = field(requester, "request_parameters").as_dict();
         let found: Vec<(&Arc<str>, &Value)> = query.into_iter().flatten().filter(|(_, value)| is_one(value)).collect();
