@@ -6,9 +6,12 @@
 //! - eligible = active + network_blocked + healing + error
 //! - active <= reachable <= eligible
 
+pub mod causes;
+pub mod coverage;
 pub mod stage;
 pub mod summary;
 
+pub use coverage::Coverage;
 pub use stage::Stage;
 
 use crate::model::ending::nearness;

@@ -6,10 +6,11 @@
 
 mod connection;
 pub mod departure;
-mod interner;
+pub mod interner;
 mod notices;
 mod observed;
 mod records;
+pub mod trend;
 
 use crate::model::ending::Nearness;
 use crate::model::ledger::{Entry, Fact, Finished};
@@ -17,9 +18,10 @@ use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Scope, Timestam
 use departure::{Superseded, Withdrawn};
 use interner::Interner;
 pub use notices::WebhookCursor;
-pub use records::{Attempt, Checked, Desired, Handoff};
+pub use records::{AcceptedPolicy, Attempt, Checked, Desired, Handoff};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use trend::Trend;
 
 /// The state of all connections after an entry of the ledger.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +38,8 @@ pub struct Snapshot {
     pub policy: Option<(Digest, u64)>,
     /// When that policy was accepted.
     pub policy_at: Timestamp,
+    /// The policies that were accepted last, in order, at most `MAX_POLICIES` of them.
+    pub policies: VecDeque<AcceptedPolicy>,
     /// The digest of the policy file that was judged last, and whether it was accepted.
     pub policy_file: Option<(Digest, bool)>,
     /// The files of the intents folder with recorded problems, with the digest of these problems.
@@ -48,6 +52,8 @@ pub struct Snapshot {
     pub seq: u64,
     /// Every source type that a document has ever named.
     pub families: BTreeSet<Arc<str>>,
+    /// How many connections of each namespace were in each state, now and at past instants.
+    pub trend: Trend,
     /// When a connection of each source type last worked again after an outage.
     recovered: BTreeMap<Arc<str>, Timestamp>,
     /// The connections whose desired state changed recently, with the `seq` of the entry, so that a plan does not have to
@@ -58,6 +64,9 @@ pub struct Snapshot {
     /// Shares strings that many connections have in common.
     interner: Interner,
 }
+
+/// The number of accepted policies that are remembered. The ledger has all of them.
+const MAX_POLICIES: usize = 1000;
 
 /// The number of recent changes that are remembered individually.
 const MAX_RECENT_CHANGES: usize = 1024;
@@ -120,11 +129,21 @@ impl Snapshot {
 
     /// Applies the next entry.
     pub fn apply(&mut self, entry: &Entry) {
+        let before = self.standing(entry.connection);
+        self.apply_fact(entry);
+        self.apply_to_trend(entry, before);
+    }
+
+    fn apply_fact(&mut self, entry: &Entry) {
         self.seq = entry.seq;
         match (&entry.fact, entry.connection) {
             (Fact::PolicyAccepted { policy }, _) => {
                 (self.policy, self.policy_at) = (Some((*policy, entry.seq)), entry.at);
                 self.policy_file = Some((*policy, true));
+                self.policies.push_back(AcceptedPolicy { seq: entry.seq, at: entry.at, digest: *policy });
+                if self.policies.len() > MAX_POLICIES {
+                    self.policies.pop_front();
+                }
             }
             (Fact::NamespaceSealed { .. }, _) => {
                 self.sealed.insert(entry.namespace.clone());

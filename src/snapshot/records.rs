@@ -30,6 +30,14 @@ pub struct Attempt {
     pub facts: Finished,
 }
 
+/// A policy that was accepted. Its text is the body of entry `seq`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedPolicy {
+    pub seq: u64,
+    pub at: Timestamp,
+    pub digest: Digest,
+}
+
 /// A row of the table `checked`. It holds what the ledger does not, because a re-check that finds nothing new appends
 /// nothing to the ledger.
 #[derive(Clone, Copy, Debug, PartialEq)]
