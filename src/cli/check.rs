@@ -1,6 +1,6 @@
 //! `aam check`: parses the intents and the policy, without network access, and says what the daemon would do with them.
 
-use super::{CommandResult, CommonOptions, EXIT_CONFIG};
+use super::{CommandResult, CommonOptions, EXIT_CONFIG, problems};
 use crate::admin_token;
 use crate::clock;
 use crate::daemon;
@@ -32,7 +32,8 @@ pub struct CheckOptions {
 pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     let loaded = policy_loader::load(&common.policy).loaded;
     let policy = loaded.as_ref().map(|loaded| &loaded.policy);
-    let intents = check::check(&common.intents, Limits::default(), clock::from_env().now());
+    let mut intents = check::check(&common.intents, Limits::default(), clock::from_env().now());
+    add_lost(common, &mut intents);
     let mut text = String::new();
     if let (true, Ok(policy)) = (options.effective, &policy) {
         text.push_str(&effective::effective(policy, &families::caps()));
@@ -96,6 +97,14 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     });
     common.print(&text, &value);
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) })
+}
+
+/// Adds what only shows beside the files that the daemon read: a lost mount, an emptied folder, and a link that leads nowhere.
+fn add_lost(common: &CommonOptions, intents: &mut Checked) {
+    let Ok(reader) = Reader::open(&common.registry) else { return };
+    let lost = problems::intents(common, Some(&reader)).into_iter().filter(|problem| !intents.problems.contains(problem));
+    let lost: Vec<Problem> = lost.collect();
+    intents.problems.extend(lost);
 }
 
 /// The service principals whose key or secret has ended, by the day that the policy names. They are still used, because the

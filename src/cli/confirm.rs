@@ -42,6 +42,7 @@ pub async fn run(common: &CommonOptions, options: &ConfirmOptions) -> CommandRes
             without_token: &without_token,
             timeout: TIMEOUT,
             prefer: "respond-async",
+            ends_on_trouble: false,
         };
         let answer = daemon.post(&format!("/holds/{digest}/confirm"), &serde_json::json!({})).await?;
         common.print(&format!("{}\n", answer["message"].as_str().unwrap_or_default()), &answer);

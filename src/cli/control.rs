@@ -1,6 +1,7 @@
 //! `aam stop`, `aam restart` and `aam reload`: signals to the daemon that holds the registry.
 
 use super::{CommandError, CommandResult, CommonOptions, daemon_request, serve, terminal};
+use crate::server::probe::ProvenAam;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,22 +13,31 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Ends the daemon. Exits with 0 as soon as it has ended.
 pub async fn stop(common: &CommonOptions) -> CommandResult {
-    let pid = daemon(common).await?;
+    let pid = pid(&daemon_request::daemon(common).await?)?;
     end(pid).await?;
     terminal::print_line(&format!("AAM (pid {}) has stopped", pid.as_raw_nonzero()));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends the daemon and serves in its place, with the environment and the flags of this command.
+/// Ends the daemon and serves in its place, with the environment and the flags of this command. Without `--port` and `--bind`, it
+/// serves on the address of the daemon before.
 pub async fn restart(common: &CommonOptions) -> CommandResult {
-    let pid = daemon(common).await?;
+    let running = daemon_request::daemon(common).await?;
+    let pid = pid(&running)?;
+    let before = daemon_request::recorded(common).filter(|holder| holder.pid == running.info.pid);
+    drop(running);
     end(pid).await?;
-    serve::run(common).await
+    let mut common = common.clone();
+    if let Some(address) = before.and_then(|holder| holder.address) {
+        common.port = if common.is_given("port") { common.port } else { address.port() };
+        common.bind = if common.is_given("bind") { common.bind } else { address.ip() };
+    }
+    serve::run(&common).await
 }
 
 /// Makes the daemon read the policy and the intents now, also where the file system reports no changes.
 pub async fn reload(common: &CommonOptions) -> CommandResult {
-    let pid = daemon(common).await?;
+    let pid = pid(&daemon_request::daemon(common).await?)?;
     signal(pid, Signal::HUP)?;
     terminal::print_line(&format!(
         "AAM (pid {}) reads the policy and the intents again; aam check says what it finds",
@@ -36,9 +46,8 @@ pub async fn reload(common: &CommonOptions) -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The process that proved that it holds the registry.
-async fn daemon(common: &CommonOptions) -> Result<Pid, CommandError> {
-    let running = daemon_request::daemon(common).await?;
+/// The id of the process that proved that it holds the registry.
+fn pid(running: &ProvenAam) -> Result<Pid, CommandError> {
     let pid = i32::try_from(running.info.pid).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| {
         CommandError::new(format!("the daemon reports the pid {}, which is not one of a process", running.info.pid))

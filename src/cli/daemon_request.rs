@@ -1,10 +1,12 @@
 //! Requests of a command to the running daemon, which is the only process that may write to the registry.
 
-use super::{CommandError, CommonOptions};
+use super::{CommandError, CommonOptions, daemon_trouble, reachable};
 use crate::credentials::{Secret, redact};
+use crate::registry::{self, Holder};
 use crate::server::auth;
 use crate::server::probe::{self, Listener, ProvenAam};
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ pub(super) struct DaemonRequest<'a> {
     pub timeout: Duration,
     /// The Prefer header.
     pub prefer: &'a str,
+    /// Whether to stop waiting as soon as the daemon cannot use its registry.
+    pub ends_on_trouble: bool,
 }
 
 impl DaemonRequest<'_> {
@@ -32,12 +36,20 @@ impl DaemonRequest<'_> {
             .map_err(|error| CommandError { message: format!("{}{}", error.message, self.without_token), ..error })?;
         let authorization = format!("Bearer {}", token.expose());
         let headers = [("authorization", &*authorization), ("content-type", "application/json"), ("prefer", self.prefer)];
-        let response = tokio::time::timeout(self.timeout, daemon.post(path, &headers, body.to_string())).await;
+        let address = daemon.address();
+        let answer = tokio::time::timeout(self.timeout, daemon.post(path, &headers, body.to_string()));
+        let response = tokio::select! {
+            biased;
+            response = answer => response,
+            reason = daemon_trouble::of_registry(address), if self.ends_on_trouble => {
+                return Err(CommandError::new(format!("the daemon cannot use its registry, so it checks nothing: {reason}")));
+            }
+        };
         let response = response.unwrap_or_else(|_| Err(format!("no response within {} s", self.timeout.as_secs()).into()));
         let (status, value) = response.map_err(|error| {
-            let port = self.common.port;
+            let port = address.port();
             CommandError::new(format!(
-                "the daemon on port {port} did not answer: {error}; see its log, or restart it with aam serve"
+                "the daemon on port {port} did not answer: {error}; see its log, or restart it with aam restart"
             ))
         })?;
         if status.is_success() {
@@ -58,12 +70,35 @@ impl DaemonRequest<'_> {
     }
 }
 
+/// The process in the lock of the registry, if it is a daemon that names its address there.
+pub(super) fn recorded(common: &CommonOptions) -> Option<Holder> {
+    registry::holder(&common.registry).filter(|holder| holder.address.is_some())
+}
+
+/// The addresses at which the daemon may be reached: the one of `--port` and `--bind` if they are given, and otherwise first the
+/// one in the lock of the registry and then the default.
+fn addresses(common: &CommonOptions) -> Vec<SocketAddr> {
+    let given = common.is_given("port") || common.is_given("bind");
+    let recorded = recorded(common).and_then(|holder| holder.address).filter(|_| !given).map(reachable);
+    let default = Some(common.listener()).filter(|default| Some(*default) != recorded);
+    recorded.into_iter().chain(default).collect()
+}
+
 /// Connects to the daemon, and checks that it holds the registry of the command line. Any program can listen on the port,
 /// so without this check a token could be sent to one that only pretends to be AAM.
 pub(super) async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandError> {
-    let address = common.listener();
+    registry::refuse_folder(&common.registry)?;
     let registry = common.registry.display();
-    match probe::listener(address).await {
+    let mut address = common.listener();
+    let mut listener = Listener::Absent;
+    for candidate in addresses(common) {
+        (address, listener) = (candidate, probe::listener(candidate).await);
+        // The daemon of the lock may have ended.
+        if !matches!(listener, Listener::Absent) {
+            break;
+        }
+    }
+    match listener {
         Listener::Absent => {
             Err(CommandError::new(format!("no AAM answers on {address}; start one with aam serve, or pass its port with --port")))
         }

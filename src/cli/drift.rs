@@ -134,7 +134,14 @@ async fn acknowledge(common: &CommonOptions, options: &AcknowledgeOptions) -> Co
     drop((reader, snapshot));
     let running = !matches!(probe::listener(common.listener()).await, Listener::Absent);
     let entry: DriftEntry = if running {
-        let daemon = DaemonRequest { common, scope: "ops:confirm", without_token: "", timeout: TIMEOUT, prefer: "respond-async" };
+        let daemon = DaemonRequest {
+            common,
+            scope: "ops:confirm",
+            without_token: "",
+            timeout: TIMEOUT,
+            prefer: "respond-async",
+            ends_on_trouble: false,
+        };
         let body = json!({ "catalog_version": options.version, "note": options.note, "by": options.by });
         let answer = daemon.post(&format!("/connections/{id}/drift/acknowledge"), &body).await?;
         serde_json::from_value(answer).map_err(|error| CommandError::new(format!("the answer cannot be read: {error}")))?

@@ -3,9 +3,10 @@
 use super::daemon_request::DaemonRequest;
 use super::heal_watch::HealWatch;
 use super::progress::Progress;
-use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET, problems};
+use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET, connection, problems};
 use crate::model::ConnectionId;
 use crate::registry::Reader;
+use crate::snapshot::Snapshot;
 use serde_json::Value;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 #[derive(clap::Args)]
 pub struct HealOptions {
-    /// Ids of the connections to check; default: every connection that is not ACTIVE
+    /// Ids of the connections to check, or the start of each; default: every connection that is not ACTIVE
     pub(super) ids: Vec<String>,
     /// Namespace; default: the policy's
     #[arg(long)]
@@ -28,15 +29,14 @@ const TIMEOUT: Duration = Duration::from_secs(WAIT_SECONDS + 30);
 /// Exits with 0 if all of the connections are ACTIVE, with 2 if not, and with 1 if the request to the daemon failed or an id
 /// could not be checked.
 pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult {
+    let options = &HealOptions { ids: whole_ids(common, &options.ids)?, namespace: options.namespace.clone() };
     let body = match options.ids.is_empty() {
         true => serde_json::json!({ "namespace": options.namespace }),
-        false => {
-            let ids = options.ids.iter().map(|id| connection_id(id)).collect::<Result<Vec<&str>, CommandError>>()?;
-            serde_json::json!({ "ids": ids })
-        }
+        false => serde_json::json!({ "ids": options.ids }),
     };
     let prefer = format!("wait={WAIT_SECONDS}");
-    let daemon = DaemonRequest { common, scope: "ops:heal", without_token: "", timeout: TIMEOUT, prefer: &prefer };
+    let daemon =
+        DaemonRequest { common, scope: "ops:heal", without_token: "", timeout: TIMEOUT, prefer: &prefer, ends_on_trouble: true };
     problems::note(common, Reader::open(&common.registry).ok().as_ref());
     let watch = HealWatch::start(common, options);
     let work = daemon.post("/connections/heal", &body);
@@ -81,10 +81,49 @@ fn text(answer: &Value, results: &[Value], skipped: &[Value]) -> String {
     text
 }
 
-/// Checks an id of the command line, which becomes part of a path.
-fn connection_id(text: &str) -> Result<&str, CommandError> {
-    match ConnectionId::parse(text) {
-        Ok(_) => Ok(text),
-        Err(reason) => Err(CommandError::usage(format!("invalid connection id: {reason}; aam status lists the connections"))),
+/// The length of a whole id.
+const ID_LENGTH: usize = 36;
+
+/// Returns the whole id for each argument. The registry is read only if one of them is the start of an id.
+fn whole_ids(common: &CommonOptions, arguments: &[String]) -> Result<Vec<String>, CommandError> {
+    let mut snapshot: Option<Snapshot> = None;
+    let mut ids = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        let id = match ConnectionId::parse(argument) {
+            Ok(_) => argument.clone(),
+            Err(reason) if !is_start(argument) => {
+                return Err(CommandError::usage(format!("invalid connection id: {reason}; aam status lists the connections")));
+            }
+            Err(_) => {
+                let known = match snapshot.take() {
+                    Some(known) => known,
+                    None => Reader::open(&common.registry)?.snapshot()?,
+                };
+                let found = connection::find(&known, &argument.to_lowercase())?;
+                snapshot = Some(known);
+                found.to_string()
+            }
+        };
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// Whether a text may be the start of an id.
+fn is_start(text: &str) -> bool {
+    let of_id = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    !text.is_empty() && text.len() < ID_LENGTH && text.bytes().all(of_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_start_of_an_id_is_looked_up() {
+        for (text, expected) in [("97fb693c", true), ("97fb693c-8152", true), ("", false), ("okta", false), ("97fb/..", false)] {
+            assert_eq!(is_start(text), expected, "{text}");
+        }
+        assert!(!is_start(&"a".repeat(ID_LENGTH)), "a whole id that is not valid");
     }
 }

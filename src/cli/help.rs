@@ -1,7 +1,8 @@
 //! The command line as clap parses it. The flags that all commands accept are shown in the help of those that use them.
 
 use super::{Cli, examples};
-use clap::{Arg, Command, CommandFactory};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, CommandFactory};
 
 /// The common flags that each command uses. Commands of two words, such as `token new`, use those of their first word.
 const USED: [(&str, &[&str]); 34] = [
@@ -33,7 +34,7 @@ const USED: [(&str, &[&str]); 34] = [
     ("policy", &["policy", "registry", "format"]),
     ("families", &["policy", "format"]),
     ("lowcode", &["policy"]),
-    ("init", &["intents", "policy"]),
+    ("init", &["intents", "policy", "registry"]),
     ("version", &["format"]),
     ("completion", &[]),
     ("man", &[]),
@@ -62,6 +63,13 @@ pub fn command() -> Command {
         }
     }
     examples::add(command, "")
+}
+
+/// Returns the names of the common flags that are set on the command line or in the environment.
+#[must_use]
+pub fn given(matches: &ArgMatches) -> Vec<&'static str> {
+    let is_given = |name: &&'static str| matches.value_source(name).is_some_and(|source| source != ValueSource::DefaultValue);
+    COMMON.into_iter().filter(is_given).collect()
 }
 
 /// `aam policy diff` has a further format, whose value is hidden elsewhere.
@@ -105,6 +113,8 @@ mod tests {
         let matches = command().try_get_matches_from(["aam", "verify", "--port", "7", "--bind", "::1"]).unwrap();
         let cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
         assert_eq!((cli.common.port, cli.common.bind.to_string().as_str()), (7, "::1"));
+        let named = given(&matches);
+        assert!(named.contains(&"port") && named.contains(&"bind") && !named.contains(&"format"), "{named:?}");
         let mut command = command();
         // The common flags are copied to the subcommands when the command is built.
         command.build();

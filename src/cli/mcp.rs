@@ -115,8 +115,14 @@ impl Local {
             let body = serde_json::to_value(&*refused).unwrap_or_default();
             return ToolReply { status: refused.status, body };
         }
-        let daemon =
-            DaemonRequest { common: &self.common, scope: scope.as_str(), without_token: "", timeout: TIMEOUT, prefer: "wait=30" };
+        let daemon = DaemonRequest {
+            common: &self.common,
+            scope: scope.as_str(),
+            without_token: "",
+            timeout: TIMEOUT,
+            prefer: "wait=30",
+            ends_on_trouble: false,
+        };
         match daemon.post(&target, &json!({})).await {
             Ok(body) => ToolReply { status: 200, body },
             Err(error) => problem(503, &error.message),

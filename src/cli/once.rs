@@ -1,18 +1,21 @@
 //! `aam once`: reconciles until nothing else is due and prints the exec summary.
 
 use super::progress::{self, Progress, Reading};
-use super::{CommandResult, CommonOptions, EXIT_NOT_YET, problems, report, terminal};
+use super::{CommandResult, CommonOptions, EXIT_NOT_YET, problems, report, stop_signal, terminal};
 use crate::daemon;
 use crate::evidence_keeper;
 use crate::funnel::funnel;
+use crate::model::text::counted;
 use crate::model::{ConnectionId, Intent, State, Timestamp};
 use crate::plan::{self, PlanContext};
-use crate::reconcile::{self, FolderSync, Handle, Until};
+use crate::reconcile::{self, FolderSync, Handle, Until, interrupted};
 use crate::report::holds::{self, HoldBody};
 use crate::report::status_table;
+use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What is logged without a flag. The summary names what blocks connections, `aam status` shows each of them, and the problems of
@@ -30,11 +33,20 @@ fn document(handle: &Handle, id: ConnectionId) -> Option<Intent> {
     serde_json::from_str(&handle.registry.reader().body(seq).ok()??).ok()
 }
 
-/// Exits with 0 if the SLO is met, with 2 if not, and with 1 on an error.
+/// The number of connections that are named after a stop.
+const MAX_LEFT: usize = 5;
+
+/// Exits with 0 if the SLO is met, with 2 if not or if a signal stopped it before everything was done, and with 1 on an error.
 pub async fn run(common: &CommonOptions) -> CommandResult {
     let handle = daemon::open(&common.paths(), "once", crate::clock::from_env()).await?;
     let env = Arc::new(daemon::env(&handle));
     let folder_sync = FolderSync::open(&handle, false)?;
+    let stopped = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stopped);
+    let stop = tokio::spawn(stop_signal::stop_on_signal(Arc::clone(&handle), move |attempts| {
+        flag.store(true, Ordering::Relaxed);
+        terminal::print_error(&stopping(attempts));
+    }));
     let mut watch = Watch { handle: Arc::clone(&handle), names: BTreeMap::new() };
     let work = reconcile::run(Arc::clone(&handle), Arc::clone(&env), folder_sync, Until::Settled);
     Progress::start("checking", "connections", common.quiet).during(|| watch.read(), work).await;
@@ -42,15 +54,61 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     evidence_keeper::finish(&handle, &env).await;
     terminal::print_error(&problems::text(&handle.problems.load(), "problem: "));
     terminal::print_error(&holds::text(&held(&handle)));
+    let left = if stopped.load(Ordering::Relaxed) { left(&handle) } else { String::new() };
+    terminal::print_error(&left);
     let trouble = handle.trouble.load().to_string();
     let policy = handle.policy();
     let folded = funnel(&handle.registry.snapshot(), &policy.namespace, policy.slo.coverage, handle.clock.now());
     handle.registry.close().await;
+    stop.abort();
     report::print(common, &folded);
     if !trouble.is_empty() {
         return Err(super::CommandError::new(trouble));
     }
-    Ok(if folded.slo_met { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
+    Ok(if folded.slo_met && left.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
+}
+
+/// What is printed at the first signal.
+fn stopping(attempts: usize) -> String {
+    match attempts {
+        0 => "stopping\n".to_string(),
+        attempts => {
+            let running = counted(attempts, "check");
+            format!("stopping: waiting up to 10 s for {running} in flight; a second signal stops at once\n")
+        }
+    }
+}
+
+/// What a stop left undone, or an empty text if everything was done.
+fn left(handle: &Handle) -> String {
+    const NEXT: &str = "the next aam once or aam serve goes on with the rest\n";
+    if !*handle.ready.borrow() {
+        return format!("stopped before the policy and the intents were read; {NEXT}");
+    }
+    let ids = {
+        let snapshot = handle.registry.snapshot();
+        interrupted::left(&snapshot, &context(handle, &snapshot), handle.started, handle.clock.now())
+    };
+    if ids.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("stopped by a signal; not checked: {}\n", counted(ids.len(), "connection"));
+    for id in ids.iter().take(MAX_LEFT) {
+        text.push_str(&format!("  {}\n", name(document(handle, *id).as_ref())));
+    }
+    if ids.len() > MAX_LEFT {
+        text.push_str(&format!("  and {} more; aam plan lists them\n", ids.len() - MAX_LEFT));
+    }
+    text + NEXT
+}
+
+/// What the loop plans with.
+fn context(handle: &Handle, snapshot: &Snapshot) -> PlanContext {
+    let mut context = PlanContext::new(handle.loaded(), snapshot);
+    let departures = handle.holds.load();
+    let members = departures.holds.iter().flat_map(|hold| &hold.departures);
+    context.held = members.map(|(id, departure)| (*id, departure.checkable)).collect();
+    context
 }
 
 /// Reads how far the loop has come from what it shares with everybody.
@@ -70,10 +128,7 @@ impl Watch {
             let snapshot = handle.registry.snapshot();
             let checked = |at: Option<Timestamp>| at.is_some_and(|at| at >= handle.started);
             let done = snapshot.connections.values().filter(|known| checked(known.last_checked())).count();
-            let mut context = PlanContext::new(handle.loaded(), &snapshot);
-            let departures = handle.holds.load();
-            let members = departures.holds.iter().flat_map(|hold| &hold.departures);
-            context.held = members.map(|(id, departure)| (*id, departure.checkable)).collect();
+            let context = context(&handle, &snapshot);
             let now = handle.clock.now();
             let due = plan::plan(&snapshot, &context, &BTreeSet::new(), now).into_iter().filter(|item| {
                 item.due <= now && !snapshot.connections.get(&item.connection).is_some_and(|known| checked(known.last_checked()))

@@ -41,7 +41,8 @@ pub fn text(problems: &[Problem], prefix: &str) -> String {
     text
 }
 
-fn intents(common: &CommonOptions, reader: Option<&Reader>) -> Vec<Problem> {
+/// The problems of the intents folder. `reader` says which files the daemon read before.
+pub fn intents(common: &CommonOptions, reader: Option<&Reader>) -> Vec<Problem> {
     let marks = reader.and_then(|reader| reader.marks().ok()).unwrap_or_default();
     let mut scanner = Scanner::from_marks(&common.intents, Limits::default(), folder_sync::stored_marks(marks));
     loop {

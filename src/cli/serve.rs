@@ -1,12 +1,13 @@
 //! `aam serve`: the daemon.
 
-use super::{CommandError, CommandResult, CommonOptions, supervisor, terminal};
+use super::{CommandError, CommandResult, CommonOptions, stop_signal, supervisor, terminal};
 use crate::daemon;
 use crate::evidence_keeper;
 use crate::funnel::funnel;
 use crate::model::Timestamp;
 use crate::notify;
 use crate::reconcile::{self, FolderSync, Handle, Until};
+use crate::registry;
 use crate::server::probe::{Listener, RunningAam};
 use crate::server::{self, ServerInfo};
 use crate::telemetry;
@@ -16,18 +17,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// The exit code that shells report for a process that was ended by SIGTERM.
-const EXIT_SIGTERM: i32 = 128 + 15;
-
 /// Exits with 0 after a graceful stop or if an AAM already runs on the port, and with 143 after a second signal.
 pub async fn run(common: &CommonOptions) -> CommandResult {
     let Some(listener) = bind(common).await? else { return Ok(ExitCode::SUCCESS) };
     let handle = daemon::open(&common.paths(), "serve", crate::clock::from_env()).await?;
     let env = Arc::new(daemon::env(&handle));
     let folder_sync = FolderSync::open(&handle, true)?;
-    let info = info(common, &handle, listener.local_addr().map_or(common.port, |address| address.port()));
+    let address = listener.local_addr();
+    if let Ok(address) = address {
+        registry::record_address(&common.registry, "serve", address);
+    }
+    let info = info(common, &handle, address.map_or(common.port, |address| address.port()));
     greet(common, &handle, &info);
-    let stop = tokio::spawn(stop_on_signal(Arc::clone(&handle)));
+    let stop = tokio::spawn(stop_signal::stop_on_signal(Arc::clone(&handle), log_stop));
     let reload = tokio::spawn(reload_on_signal(Arc::clone(&handle)));
     let supervisor = tokio::spawn(supervisor::report(Arc::clone(&handle)));
     let server = tokio::spawn(server::serve(Arc::clone(&handle), Arc::clone(&env), listener, info));
@@ -94,13 +96,22 @@ fn reuse(common: &CommonOptions, running: RunningAam) -> Result<(), CommandError
     terminal::print_line(&format!("AAM already runs on port {} (pid {}); this command changed nothing", common.port, info.pid));
     terminal::print_line(&format!("registry {}, version {}", info.registry, info.version));
     terminal::print_line(&format!(
-        "to restart it, for example with new environment variables: kill {}, then run this command again",
-        info.pid
+        "to restart it, for example with new environment variables: aam stop --registry {}, then run this command again",
+        quoted(&info.registry)
     ));
     if theirs != ours {
         terminal::print_line(&format!("note: you asked for the registry {ours}; to run a second AAM, give it its own --port"));
     }
     Ok(())
+}
+
+/// Quotes a path for a shell, if that is needed.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+    match path.chars().all(plain) {
+        true => path.to_string(),
+        false => format!("'{}'", path.replace('\'', "'\\''")),
+    }
 }
 
 fn info(common: &CommonOptions, handle: &Handle, port: u16) -> ServerInfo {
@@ -136,25 +147,14 @@ fn greet(common: &CommonOptions, handle: &Handle, info: &ServerInfo) {
     }
 }
 
-async fn stop_on_signal(handle: Arc<Handle>) {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::error!(target: "aam", %error, "cannot handle SIGTERM; to stop aam, use kill -9, which is safe");
-            return;
-        }
-    };
-    stop_signal(&mut terminate).await;
-    match handle.attempts_in_flight() {
+/// Logs that the daemon was asked to stop while `attempts` were in flight.
+fn log_stop(attempts: usize) {
+    match attempts {
         0 => tracing::info!(target: "aam", "stopping: no attempt is in flight"),
         attempts => {
             tracing::info!(target: "aam", attempts, "stopping: waiting for the attempts in flight; send a second signal to stop at once");
         }
     }
-    handle.stopping.send_replace(true);
-    stop_signal(&mut terminate).await;
-    tracing::warn!(target: "aam", "stopped at once; attempts in flight count as interrupted");
-    std::process::exit(EXIT_SIGTERM);
 }
 
 /// Opens the log file again and wakes the loop on SIGHUP, which `aam reload` and programs that rotate logs send.
@@ -166,13 +166,6 @@ async fn reload_on_signal(handle: Arc<Handle>) {
         }
         tracing::info!(target: "aam", "reading the policy and the intents again");
         handle.wake_signal().notify_one();
-    }
-}
-
-async fn stop_signal(terminate: &mut tokio::signal::unix::Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
     }
 }
 
@@ -202,4 +195,15 @@ fn current_funnel(handle: &Handle, now: Timestamp) -> crate::funnel::Funnel {
 
 fn print_summary(handle: &Handle) {
     terminal::print_line(&current_funnel(handle, handle.clock.now()).summary.join("\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_can_be_pasted_into_a_shell() {
+        assert_eq!(quoted("/var/lib/aam/aam.db"), "/var/lib/aam/aam.db");
+        assert_eq!(quoted("/tmp/my aam's.db"), r"'/tmp/my aam'\''s.db'");
+    }
 }

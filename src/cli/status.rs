@@ -4,7 +4,9 @@ use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions, Format, connection, problems, since, terminal};
 use crate::clock;
 use crate::daemon;
-use crate::model::{Intent, State, StepReport, Timestamp};
+use crate::families::{self, aliases};
+use crate::model::problem::nearest;
+use crate::model::{DEMO_NAMESPACE, Intent, State, StepReport, Timestamp};
 use crate::plan::PlanContext;
 use crate::plan::departures::Holds;
 use crate::policy::LoadedPolicy;
@@ -14,6 +16,7 @@ use crate::report::holds::{self, HeldBody, HoldBody};
 use crate::report::status_table::{self, Column, ListOptions};
 use crate::report::{history, status};
 use crate::snapshot::{Snapshot, WebhookCursor};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,16 +121,20 @@ fn list(common: &CommonOptions, options: &StatusOptions, reader: &Reader) -> Res
         Some(namespace) => namespace.clone(),
         None => policy.as_ref().map_err(CommandError::copy)?.policy.namespace.clone(),
     };
+    let (snapshot, document) = (reader.snapshot()?, |seq| document(reader, seq));
+    if options.namespace.is_some() {
+        check_namespace(&namespace, &snapshot, policy.as_ref().ok())?;
+    }
+    let families = family_names(&options.family, &snapshot, policy.as_ref().ok())?;
     let since = options.since.as_ref().map(|text| since::parse("--since", text, now)).transpose();
     let list = ListOptions {
         states: options.state.clone(),
-        families: options.family.clone(),
+        families,
         owner: options.owner.clone(),
         since: since.map_err(CommandError::usage)?,
         limit: options.limit,
         columns: options.columns.clone(),
     };
-    let (snapshot, document) = (reader.snapshot()?, |seq| document(reader, seq));
     let held = policy.map(|policy| held(&snapshot, policy, &document)).unwrap_or_default();
     let mut all = status::lines(&snapshot, &namespace, now, document);
     for line in &mut all {
@@ -140,6 +147,43 @@ fn list(common: &CommonOptions, options: &StatusOptions, reader: &Reader) -> Res
     let value = serde_json::to_value(&shown).unwrap_or_default();
     let failing = status::failing_webhooks(&failing_webhooks(reader, &snapshot)?);
     Ok((holds::text(&bodies) + &status_table::list(&all, &shown, &list, now) + &failing, value))
+}
+
+/// Refuses a namespace that neither the registry nor the policy knows.
+fn check_namespace(namespace: &str, snapshot: &Snapshot, policy: Option<&LoadedPolicy>) -> Result<(), CommandError> {
+    let mut known = snapshot.open_namespaces();
+    known.extend(snapshot.sealed.iter().cloned());
+    known.insert(DEMO_NAMESPACE.to_string());
+    if let Some(loaded) = policy {
+        known.insert(loaded.policy.namespace.clone());
+        known.extend(loaded.policy.api.tokens.iter().flat_map(|token| token.namespaces.iter().cloned()));
+    }
+    if known.contains(namespace) {
+        return Ok(());
+    }
+    // A token of the policy may name all namespaces.
+    known.remove("*");
+    let known: Vec<String> = known.into_iter().collect();
+    Err(CommandError::usage(format!("unknown namespace {namespace}; the namespaces are {}", known.join(", "))))
+}
+
+/// Returns the proper name of each family. Families of the registry count, because an intent may name one that does not exist.
+fn family_names(wanted: &[String], snapshot: &Snapshot, policy: Option<&LoadedPolicy>) -> Result<Vec<String>, CommandError> {
+    let mut known: BTreeSet<&str> = families::ids().collect();
+    known.extend(policy.into_iter().flat_map(|loaded| loaded.sources.ids()));
+    known.extend(snapshot.families.iter().map(|family| &**family));
+    let proper = |name: &String| {
+        let lower = name.trim().to_lowercase();
+        if known.contains(&*lower) {
+            return Ok(lower);
+        }
+        if let Some(alias) = aliases::alias(&lower) {
+            return Ok(alias.to_string());
+        }
+        let near = nearest(&lower, known.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        Err(CommandError::usage(format!("unknown family {name}{near}; aam families lists all families")))
+    };
+    wanted.iter().map(proper).collect()
 }
 
 fn document(reader: &Reader, seq: u64) -> Option<Intent> {

@@ -277,14 +277,19 @@ impl Scanner {
     }
 
     /// Reports an empty folder that is not the folder of the last scan. It is more likely a missing mount than a request
-    /// to withdraw everything.
+    /// to withdraw everything. After a restart, the folder of the last scan is not known, so it may also have been emptied.
     fn suspicious_emptiness(&self, listing: &Listing, files: usize) -> Option<Problem> {
         let suspicious = files == 0 && !self.marks.is_empty() && listing.root.is_some() && listing.root != self.identity;
         suspicious.then(|| {
-            let message = format!(
-                "the intents folder is empty and is not the same folder as before, which had {}; nothing is withdrawn",
-                counted(self.marks.len(), "file")
-            );
+            let files = counted(self.marks.len(), "file");
+            let message = match self.identity {
+                Some(_) => format!(
+                    "the intents folder is empty and is not the same folder as before, which had {files}; nothing is withdrawn"
+                ),
+                None => format!(
+                    "the intents folder is empty and had {files} when it was last read: it was emptied, or its mount is missing; nothing is withdrawn"
+                ),
+            };
             let hint =
                 "mount or restore the folder; if it is meant to be empty, put a file none.json with the content [] into it";
             Problem::new("", message).hint(hint).in_file(self.root.display().to_string())

@@ -3,7 +3,7 @@
 
 use crate::connectors::Engines;
 use crate::model::{Class, ConnectionId, Digest, Intent, State};
-use crate::pipeline;
+use crate::pipeline::{self, Env};
 use crate::plan::PlanContext;
 use crate::plan::departures::{Departure, DepartureKind};
 use crate::policy::Policy;
@@ -128,6 +128,24 @@ impl DepartureFinder<'_> {
         let policy = Arc::new(admitting(&self.context.policy, &intent));
         pipeline::bind(self.engines, &policy, self.context.sources(), &intent).is_ok()
     }
+}
+
+/// Gives back the leases of connections that were retired: of all of them, if it is not known which ones `changed`.
+pub fn release_retired(env: &Arc<Env>, snapshot: &Snapshot, changed: Option<&BTreeSet<ConnectionId>>) {
+    let is_retired = |id: &ConnectionId| snapshot.connections.get(id).is_some_and(|known| known.retired.is_some());
+    let retired: Vec<ConnectionId> = match changed {
+        Some(changed) => changed.iter().copied().filter(is_retired).collect(),
+        None => snapshot.connections.keys().copied().filter(is_retired).collect(),
+    };
+    if retired.is_empty() {
+        return;
+    }
+    let env = Arc::clone(env);
+    tokio::spawn(async move {
+        for connection in retired {
+            env.providers.release(connection).await;
+        }
+    });
 }
 
 /// Returns `policy` with rules that allow `intent`: what a held connection is checked under. Everything else, such as the

@@ -12,6 +12,7 @@ use crate::snapshot::{Attempt, Connection};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -45,6 +46,8 @@ pub struct Handle {
     pub events: Arc<EventLog>,
     /// The state of the webhooks, for the API, the page and the metrics.
     pub webhooks: ArcSwap<Vec<WebhookStatus>>,
+    /// Whether the files of the registry are being looked at.
+    looks_at_files: Arc<AtomicBool>,
 }
 
 /// The state of one webhook.
@@ -69,6 +72,9 @@ pub struct WebhookStatus {
 
 /// The least age of the last pass that counts as overdue. A pass that reads 10,000 new files takes seconds.
 const MIN_OVERDUE: Duration = Duration::from_secs(10);
+
+/// How long looking at the files of the registry may take. A file system that does not answer is noticed by other means.
+const FILES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of families whose slices are cached.
 const SLICES_CAPACITY: usize = 256;
@@ -110,6 +116,7 @@ impl Handle {
             slices: Mutex::default(),
             events,
             webhooks: ArcSwap::default(),
+            looks_at_files: Arc::default(),
         })
     }
 
@@ -157,6 +164,23 @@ impl Handle {
             self.trouble.store(Arc::new(message));
             // Only a new error wakes the loop. The loop reports errors itself and must not keep waking itself.
             self.wake();
+        }
+    }
+
+    /// Notices that the files of the registry were deleted or replaced, also while nothing is written, and reports it. At most one
+    /// check runs at a time, so that a file system that does not answer holds no more than one thread.
+    pub async fn check_registry_files(&self) {
+        if self.looks_at_files.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (registry, running) = (Arc::clone(&self.registry), Arc::clone(&self.looks_at_files));
+        let check = tokio::task::spawn_blocking(move || {
+            let result = registry.check_files();
+            running.store(false, Ordering::Relaxed);
+            result
+        });
+        if let Ok(Ok(Err(error))) = tokio::time::timeout(FILES_TIMEOUT, check).await {
+            self.report_error(&error);
         }
     }
 

@@ -6,6 +6,7 @@ pub mod departures;
 pub mod folder_sync;
 pub mod handle;
 pub mod in_flight;
+pub mod interrupted;
 mod notices;
 mod open_files;
 pub mod queue;

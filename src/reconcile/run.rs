@@ -4,9 +4,10 @@
 //! concurrently with the loop, at most `reconcile.concurrency` at the same time and one per connection.
 
 use super::attempt;
-use super::departures::{DepartureFinder, Departures};
+use super::departures::{self, DepartureFinder, Departures};
 use super::folder_sync::FolderSync;
 use super::handle::Handle;
+use super::interrupted;
 use super::notices;
 use super::open_files;
 use super::queue::Queue;
@@ -45,6 +46,7 @@ struct Loop {
     handle: Arc<Handle>,
     env: Arc<Env>,
     folder_sync: FolderSync,
+    until: Until,
     queue: Queue,
     context: PlanContext,
     /// Attempts whose end the loop has not handled yet. `Handle::in_flight` tells which of them are still running.
@@ -77,6 +79,7 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
         handle,
         env,
         folder_sync,
+        until,
         queue: Queue::default(),
         context,
         attempts: JoinSet::new(),
@@ -135,6 +138,7 @@ impl Loop {
         self.resync = false;
         self.synced_at = self.handle.clock.now();
         let started = Instant::now();
+        self.handle.check_registry_files().await;
         if let Err(error) = self.folder_sync.sync(&self.handle).await {
             self.handle.report_error(&error);
         }
@@ -226,7 +230,7 @@ impl Loop {
         });
         let mut whole = false;
         let mut changed = self.planned.and_then(|seq| snapshot.changed_after(seq));
-        self.release_retired(&snapshot, changed.as_ref());
+        departures::release_retired(&self.env, &snapshot, changed.as_ref());
         let held_changed = std::mem::take(&mut self.replan_next);
         if let Some(changed) = &mut changed {
             changed.extend(held_changed);
@@ -244,29 +248,18 @@ impl Loop {
                 whole = true;
             }
         }
+        if self.until == Until::Settled {
+            for item in interrupted::due_now(&snapshot, &self.context, self.handle.started, now) {
+                if !in_flight.contains(item.connection) {
+                    self.queue.put(item.connection, Some(item));
+                }
+            }
+        }
         self.planned = Some(snapshot.seq);
         drop(snapshot);
         if whole {
             crate::memory::release_free();
         }
-    }
-
-    /// Gives back the leases of connections that were retired: of all of them, if it is not known which ones `changed`.
-    fn release_retired(&self, snapshot: &Snapshot, changed: Option<&BTreeSet<ConnectionId>>) {
-        let is_retired = |id: &ConnectionId| snapshot.connections.get(id).is_some_and(|known| known.retired.is_some());
-        let retired: Vec<ConnectionId> = match changed {
-            Some(changed) => changed.iter().copied().filter(is_retired).collect(),
-            None => snapshot.connections.keys().copied().filter(is_retired).collect(),
-        };
-        if retired.is_empty() {
-            return;
-        }
-        let env = Arc::clone(&self.env);
-        tokio::spawn(async move {
-            for connection in retired {
-                env.providers.release(connection).await;
-            }
-        });
     }
 
     /// Starts the attempts that are due, up to the policy's concurrency, unless the registry cannot be written.

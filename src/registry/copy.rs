@@ -101,6 +101,9 @@ fn summarize(file: &Path) -> Result<CopySummary, RegistryError> {
 pub fn restore(registry: &Path, file: &Path, now: Timestamp) -> Result<CopySummary, RegistryError> {
     let backup = summarize(file).map_err(|error| match error {
         RegistryError::Missing(path) => RegistryError::Other(format!("the backup {} was not found", path.display())),
+        RegistryError::Folder { path, .. } => {
+            RegistryError::Other(format!("{} is a folder, and a backup is a file; name a file in it", path.display()))
+        }
         RegistryError::Denied(path) => {
             RegistryError::Other(format!("this user may not read the backup {}; make it readable, or copy it", path.display()))
         }
@@ -119,6 +122,7 @@ pub fn restore(registry: &Path, file: &Path, now: Timestamp) -> Result<CopySumma
     if let Some(folder) = registry.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         private_files::create_folder(folder).map_err(io(folder))?;
     }
+    super::refuse_folder(registry)?;
     let _lock = lock::take(registry, "restore")?;
     if let (Ok(from), Ok(to)) = (std::fs::canonicalize(file), std::fs::canonicalize(registry))
         && from == to
@@ -137,7 +141,7 @@ pub fn restore(registry: &Path, file: &Path, now: Timestamp) -> Result<CopySumma
 /// Gives the present files of the registry a second name, and removes its write-ahead log, which does not belong to the file
 /// that comes. Returns the new name, or `None` if there is no registry.
 fn keep_aside(registry: &Path, now: Timestamp) -> Result<Option<PathBuf>, RegistryError> {
-    let aside = with_suffix(registry, &format!(".replaced-{}", compact(now)));
+    let aside = free_name(registry, now);
     for suffix in ["", "-wal"] {
         let (from, to) = (with_suffix(registry, suffix), with_suffix(&aside, suffix));
         // Not every file system has hard links.
@@ -157,6 +161,16 @@ fn keep_aside(registry: &Path, now: Timestamp) -> Result<Option<PathBuf>, Regist
         }
     }
     Ok(aside.exists().then_some(aside))
+}
+
+/// A name for the files that are put aside. Restores within the same second get a number.
+fn free_name(registry: &Path, now: Timestamp) -> PathBuf {
+    let name = format!(".replaced-{}", compact(now));
+    let is_free = |path: &PathBuf| ["", "-wal"].iter().all(|suffix| with_suffix(path, suffix).symlink_metadata().is_err());
+    let numbered = (2..=u16::MAX).map(|number| with_suffix(registry, &format!("{name}-{number}")));
+    let mut names = std::iter::once(with_suffix(registry, &name)).chain(numbered);
+    // If every name is taken, the first one makes the restore fail with its name.
+    names.find(is_free).unwrap_or_else(|| with_suffix(registry, &name))
 }
 
 /// Copies a file so that only its owner can read the copy, and waits until it is on disk.

@@ -29,6 +29,8 @@ pub enum RegistryError {
     Migration { version: usize },
     #[error("namespace {0} is sealed: its seed was loaded once and cannot be changed")]
     Sealed(String),
+    #[error("{path} is a folder, and the registry is a file; name the file, for example --registry {file}")]
+    Folder { path: PathBuf, file: PathBuf },
     #[error("no registry was found at {0}; start aam serve to create it, or set its path with --registry")]
     Missing(PathBuf),
     #[error("this user may not read the registry {0}; run the command as the user of the daemon, for example with sudo -u aam")]

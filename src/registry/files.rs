@@ -1,7 +1,8 @@
 //! Notices that the files of the registry were deleted or replaced while they are open.
 //!
 //! SQLite writes on into a file that was deleted, and all of it is lost when the process ends. So the writer compares the
-//! files at the paths with those it opened before each transaction, which costs three calls of `stat`.
+//! files at the paths with those it opened before each transaction, which costs three calls of `stat`. The daemon does it, too,
+//! when it is asked whether it is ready, because it may write nothing for a long time.
 
 use super::RegistryError;
 use std::io::ErrorKind;
@@ -9,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The files of an open registry with their device and inode: the database, its write-ahead log and its shared memory.
+#[derive(Clone)]
 pub(super) struct OpenFiles(Vec<(PathBuf, (u64, u64))>);
 
 impl OpenFiles {

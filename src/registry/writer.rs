@@ -56,7 +56,7 @@ pub(super) struct Writer {
     /// A file with the maximum number of pages, with which tests simulate a full disk. Only set in debug builds.
     page_limit: Option<PathBuf>,
     /// The files that the writer has open.
-    files: OpenFiles,
+    pub(super) files: OpenFiles,
     _lock: WriterLock,
 }
 

@@ -132,7 +132,10 @@ pub fn text(holds: &[HoldBody]) -> String {
             let _ = writeln!(text, "      why: {}: {}", change(held.change), printable(&held.reason, &[]));
         }
         if hold.count > MAX_SHOWN {
-            let _ = writeln!(text, "    and {} more", hold.count - MAX_SHOWN);
+            let first =
+                if hold.count > MAX_LISTED { format!("the first {MAX_LISTED} of them") } else { "all of them".to_string() };
+            let more = hold.count - MAX_SHOWN;
+            let _ = writeln!(text, "    and {more} more; aam confirm --format json lists {first}");
         }
         let _ = writeln!(text, "    fix: {}", hold.fix);
     }

@@ -28,6 +28,10 @@ static DOCUMENT: LazyLock<Arc<Rendered>> = LazyLock::new(|| Arc::new(Rendered::n
 /// The media type of OpenMetrics.
 pub const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// The title of the problem that `GET /readyz` answers with while the registry cannot be used. `aam heal` ends at it, and
+/// waits during the other reasons.
+pub const REGISTRY_TROUBLE: &str = "The registry cannot be used";
+
 /// The answer of `GET /healthz` and `GET /readyz`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct StatusAnswer {
@@ -52,6 +56,7 @@ pub struct ServiceHealth {
 /// This never fails.
 pub async fn health(request: ApiRequest) -> ApiResult {
     let info = &request.app.info;
+    request.app.handle.check_registry_files().await;
     let health = ServiceHealth {
         status: "healthy".to_string(),
         service: info.service.clone(),
@@ -69,36 +74,40 @@ pub async fn healthz(_: ApiRequest) -> ApiResult {
     json(StatusCode::OK, &StatusAnswer { status: "ok".to_string() })
 }
 
-/// `GET /readyz`: reports whether the intents folder has been read once and the registry can write.
+/// `GET /readyz`: reports whether the intents folder has been read once and the registry can write. The files of the registry
+/// are looked at, because nothing may be written for a long time after they were moved away.
 ///
 /// # Errors
 /// Returns 503 with the reason.
 pub async fn readyz(request: ApiRequest) -> ApiResult {
+    request.app.handle.check_registry_files().await;
     match not_ready(&request.app.handle) {
         None => json(StatusCode::OK, &StatusAnswer { status: "ready".to_string() }),
-        Some(reason) => Err(ApiProblem::unavailable(ProblemCode::NotReady, "Not ready", reason)),
+        Some((title, reason)) => Err(ApiProblem::unavailable(ProblemCode::NotReady, title, reason)),
     }
 }
 
-/// Returns why AAM is not ready. Returns `None` if it is.
-fn not_ready(handle: &Handle) -> Option<String> {
+/// Returns why AAM is not ready, as a title and a reason. Returns `None` if it is.
+pub(super) fn not_ready(handle: &Handle) -> Option<(&'static str, String)> {
+    const NOT_READY: &str = "Not ready";
     let trouble = handle.trouble.load();
     if *handle.stopping.borrow() {
-        return Some("AAM is stopping.".to_string());
-    }
-    if !*handle.ready.borrow() {
-        return Some("The first scan of the intents folder has not finished yet.".to_string());
+        return Some((NOT_READY, "AAM is stopping.".to_string()));
     }
     if !trouble.is_empty() {
-        return Some(trouble.to_string());
+        return Some((REGISTRY_TROUBLE, trouble.to_string()));
+    }
+    if !*handle.ready.borrow() {
+        return Some((NOT_READY, "The first scan of the intents folder has not finished yet.".to_string()));
     }
     let age = handle.overdue()?;
-    Some(format!(
+    let reason = format!(
         "The policy and the intents folder were last read {} s ago; check that their file systems answer, for example with ls -l {} {}.",
         age.as_secs(),
         handle.policy_file.display(),
         handle.intents.display()
-    ))
+    );
+    Some((NOT_READY, reason))
 }
 
 /// `GET /version`. With a challenge in a header, the response proves that this process holds its registry.

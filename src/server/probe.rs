@@ -169,6 +169,12 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 impl ProvenAam {
+    /// The address that the AAM listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Sends a POST on the connection that was proven. Returns the status and the body, which is `null` if it is not valid
     /// JSON.
     ///

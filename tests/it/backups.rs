@@ -97,6 +97,20 @@ async fn restore_goes_back_to_the_backup_and_keeps_what_was_there() {
 }
 
 #[test]
+fn restores_within_one_second_keep_every_registry_that_was_there() {
+    let workspace = Workspace::new();
+    workspace.intent_file("a.json", &intent("filesource", &workspace.csv("a.csv", 3)));
+    workspace.run(&["once"]);
+    json(&workspace, &["backup", "copy.db"]);
+    // More restores than fit into different seconds.
+    let kept: std::collections::BTreeSet<String> =
+        (0..5).map(|_| json(&workspace, &["restore", "copy.db"])["replaced"].as_str().expect("a name").to_string()).collect();
+    assert_eq!(kept.len(), 5, "{kept:?}");
+    assert!(kept.iter().all(|name| std::path::Path::new(name).exists()), "{kept:?}");
+    workspace.rows();
+}
+
+#[test]
 fn a_backup_that_is_damaged_or_none_changes_nothing() {
     let workspace = Workspace::new();
     workspace.intent_file("a.json", &intent("filesource", &workspace.csv("a.csv", 3)));

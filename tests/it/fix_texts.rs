@@ -1,6 +1,6 @@
 //! Remedies: each test does what a message says and gets out of the state.
 
-use crate::support::daemon::{Workspace, intent, intent_with_locator, stdout};
+use crate::support::daemon::{Workspace, intent, intent_with_locator, stderr, stdout};
 use serde_json::{Value, json};
 
 /// The arguments of `text` from `start` on, up to the end of the sentence part.
@@ -19,16 +19,15 @@ async fn a_variable_that_is_not_set_is_set_by_stopping_and_starting_the_daemon()
     let fix = waiting["error"]["fix"].as_str().expect("a fix").to_string();
     // A stored secret needs no restart; `secrets_command.rs` follows that fix.
     assert!(fix.starts_with("aam secret set SHOP_READER"), "{fix}");
-    // The second `aam serve` says which process to stop, and that it changed nothing itself.
+    // The second `aam serve` says how to stop the first, and that it changed nothing itself.
     let port = daemon.port.to_string();
     workspace.set("SHOP_READER", "canary-fix-texts");
     let second = workspace.run(&["serve", "--port", &port]);
     let printed = stdout(&second);
     assert!(second.status.success() && printed.contains("this command changed nothing"), "{printed}");
-    let pid = after(&printed, "kill ");
-    assert_eq!(pid, daemon.pid().to_string(), "{printed}");
-    let killed = std::process::Command::new("kill").arg(pid).status().expect("kill runs");
-    assert!(killed.success());
+    let registry = after(&printed, "aam stop --registry ");
+    let stopped = workspace.run(&["stop", "--registry", registry]);
+    assert!(stopped.status.success(), "the port is found in the lock: {}", stderr(&stopped));
     daemon.ended().await;
     let daemon = workspace.serve().await;
     let id = waiting["connection_id"].as_str().expect("an id");

@@ -17,6 +17,14 @@ fn init_writes_what_is_missing_and_nothing_else() {
     let check = workspace.run(&["check", "--policy", &policy]);
     assert_eq!(check.status.code(), Some(0), "the policy that is written is valid: {}", stdout(&check));
     let text = std::fs::read_to_string(&unit).expect("a unit");
+    for (variable, path) in [
+        ("AAM_POLICY", policy.clone()),
+        ("AAM_INTENTS", workspace.path("intents").display().to_string()),
+        ("AAM_REGISTRY", workspace.path("var/aam.db").display().to_string()),
+    ] {
+        assert!(text.contains(&format!("\nEnvironment={variable}={path}\n")), "{variable}: {text}");
+    }
+    assert!(text.contains(&format!("\nReadWritePaths={}\n", workspace.path("var").display())), "{text}");
     for setting in ["Type=notify", "WatchdogSec=", "ProtectSystem=strict", "LoadCredential=", "NoNewPrivileges=yes"] {
         assert!(text.contains(setting), "{setting}");
     }
@@ -40,6 +48,7 @@ fn version_completion_and_manual_pages_are_of_this_build() {
     assert!(workspace.run(&["man", &folder.display().to_string()]).status.success());
     let page = std::fs::read_to_string(folder.join("aam-status.1")).expect("a page");
     assert!(page.contains("\\-\\-columns") && folder.join("aam-token-new.1").exists());
+    assert!(page.contains(".SH EXAMPLES\n.nf\n  aam status") && !page.contains("EXTRA"), "{page}");
 }
 
 #[test]
@@ -70,6 +79,16 @@ async fn status_counts_filters_and_shows_the_history() {
     for none in [&["--owner", "nobody"][..], &["--family", "okta"], &["--since", "2999-01-01T00:00:00Z"], &["--limit", "0"]] {
         let text = stdout(&workspace.run(&[&["status"], none].concat()));
         assert!(text.contains("0 of them shown"), "{none:?}: {text}");
+    }
+    let other_name = stdout(&workspace.run(&["status", "--family", "PostgreSQL"]));
+    assert!(other_name.contains("0 of them shown"), "another name of a family: {other_name}");
+    for (unknown, fix) in [
+        (["--family", "filesorce"], "did you mean filesource?"),
+        (["--family", "quux"], "unknown family quux; aam families lists all families"),
+        (["--namespace", "autonomi"], "unknown namespace autonomi; the namespaces are autonomy, demo"),
+    ] {
+        let refused = workspace.run(&["status", unknown[0], unknown[1]]);
+        assert!(refused.status.code() == Some(64) && stderr(&refused).contains(fix), "{unknown:?}: {}", stderr(&refused));
     }
     let since = workspace.run(&["status", "--since", "yesterday"]);
     assert_eq!(since.status.code(), Some(64), "{}", stderr(&since));
@@ -140,4 +159,68 @@ fn the_log_file_is_private_and_appended_to() {
     assert!(lines.len() >= 2, "{text}");
     let unwritable = workspace.run(&["once", "--log-file", "/proc/aam.log"]);
     assert_eq!(unwritable.status.code(), Some(78), "{}", stderr(&unwritable));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heal_takes_the_start_of_an_id_and_finds_the_daemon_in_the_lock() {
+    let workspace = Workspace::new();
+    let path = workspace.csv("a.csv", 3);
+    workspace.intent_file("a.json", &intent("filesource", &path));
+    let daemon = workspace.serve().await;
+    let known = daemon.until_state(&path, "ACTIVE").await;
+    let id = known["connection_id"].as_str().expect("an id");
+    let healed = workspace.run(&["heal", &id[..8]]);
+    assert!(healed.status.success() && stdout(&healed).contains(id), "{}{}", stdout(&healed), stderr(&healed));
+    let unknown = if id.starts_with('0') { "1111ffff" } else { "0000ffff" };
+    let refused = workspace.run(&["heal", unknown]);
+    assert!(
+        refused.status.code() == Some(1) && stderr(&refused).contains("aam status lists the connections"),
+        "{}",
+        stderr(&refused)
+    );
+    assert_eq!(workspace.run(&["heal", "okta"]).status.code(), Some(64));
+    let stop = workspace.run(&["stop"]);
+    assert!(stop.status.success() && stdout(&stop).contains("has stopped"), "{}{}", stdout(&stop), stderr(&stop));
+    assert!(daemon.ended().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restart_serves_on_the_address_of_the_daemon_before() {
+    let workspace = Workspace::new();
+    let daemon = workspace.serve().await;
+    let (port, pid) = (daemon.port, daemon.pid());
+    let restarted = workspace.command(&["restart"]).stdout(std::process::Stdio::null()).spawn();
+    let mut restarted = restarted.expect("it runs");
+    assert!(daemon.ended().await.success());
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    until("the new daemon answers on the same port", || async {
+        let answer = client.get(format!("http://127.0.0.1:{port}/version")).send().await;
+        let Ok(answer) = answer else { return (false, "no answer".to_string()) };
+        let info: Value = answer.json().await.unwrap_or_default();
+        (info["pid"].as_u64().is_some_and(|new| new != u64::from(pid)), info.to_string())
+    })
+    .await;
+    let stop = workspace.run(&["stop"]);
+    assert!(stop.status.success(), "{}", stderr(&stop));
+    assert!(restarted.wait().expect("an end").success());
+}
+
+#[test]
+fn a_folder_in_place_of_the_registry_is_named_with_a_fix_that_works() {
+    let workspace = Workspace::new();
+    workspace.intent_file("a.json", &intent("filesource", &workspace.csv("a.csv", 3)));
+    workspace.run(&["once"]);
+    let folder = workspace.path("var").display().to_string();
+    for command in ["status", "once", "verify", "heal"] {
+        let refused = workspace.run(&[command, "--registry", &folder]);
+        let text = stderr(&refused);
+        assert!(
+            refused.status.code() == Some(1) && text.contains("is a folder, and the registry is a file"),
+            "{command}: {text}"
+        );
+        let fix = text.split("for example --registry ").nth(1).unwrap_or_default().trim().to_string();
+        let fixed = workspace.run(&["status", "--registry", &fix]);
+        assert!(stdout(&fixed).contains("1 ACTIVE"), "{command}: {fix}: {}", stderr(&fixed));
+    }
+    assert!(!workspace.path("var.lock").exists(), "nothing was written beside the folder");
 }

@@ -24,7 +24,8 @@ fn marks_survive_a_restart_and_bad_files_are_found_again() {
     fs::remove_file(root.join("bad.json")).expect("removed");
     let mut unmounted = Scanner::from_marks(&root, Limits::default(), stored);
     let empty = scan(&mut unmounted);
-    assert!(empty.folder.is_some() && empty.gone.is_empty());
+    let message = empty.folder.as_ref().map(|problem| problem.message.clone()).unwrap_or_default();
+    assert!(message.contains("had 3 files when it was last read: it was emptied") && empty.gone.is_empty(), "{message}");
     put(&root, "none.json", "[]");
     assert_eq!(scan(&mut unmounted).gone.len(), 3);
 }
