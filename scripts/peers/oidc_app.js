@@ -10,7 +10,10 @@
 // live for two seconds: SHORT_ID with SHORT_SECRET_FILE and REVOKED_ID with REVOKED_SECRET_FILE. PKCE is required, refresh tokens rotate, and a refresh
 // token that is used twice ends the whole grant. The callback may be any port of 127.0.0.1 with the path
 // /consent/callback.
-// Users: ACME_USER and GLOBEX_USER, who own the tenants acme and globex, with the password in PASSWORD_FILE.
+// The client with which people sign in to AAM's pages: PAGE_ID and PAGE_SECRET_FILE, with the path /ui/oidc/callback at any
+// port of 127.0.0.1 and localhost.
+// Users: ACME_USER and GLOBEX_USER, who own the tenants acme and globex, with the password in PASSWORD_FILE. The first is in
+// the group aam-operators, and the second in none.
 //
 // GET /api/account returns the tenant of the token's user (of a client: its own tenant), and GET /api/items its items.
 // Both need a token with the scope accounts:read, which is looked up by introspection.
@@ -26,7 +29,7 @@ const { DIR, MODULES } = process.env;
 const URL_BASE = `http://127.0.0.1:${process.env.PORT}`;
 const SCOPE = "accounts:read";
 const USERS = {
-  "owner@acme.example": { tenant: "acme", name: "Acme Corporation" },
+  "owner@acme.example": { tenant: "acme", name: "Acme Corporation", groups: ["staff", "aam-operators"] },
   "owner@globex.example": { tenant: "globex", name: "Globex" },
 };
 const ITEMS = Array.from({ length: 30 }, (_, id) => ({ id, title: `Item ${id}` }));
@@ -116,6 +119,11 @@ const clients = [
   application("PUBLIC", { token_endpoint_auth_method: "none" }),
   application("SHORT", withSecret("SHORT", "client_secret_post", { seconds: 2 })),
   application("REVOKED", withSecret("REVOKED", "client_secret_post", { seconds: 2 })),
+  application("PAGE", withSecret("PAGE", "client_secret_basic", {
+    grant_types: ["authorization_code"],
+    redirect_uris: ["http://127.0.0.1/ui/oidc/callback", "http://localhost/ui/oidc/callback"],
+    scope: "openid email groups",
+  })),
 ];
 
 // The resource API, a client of its own that asks the server about each token (RFC 7662).
@@ -134,8 +142,14 @@ const configuration = {
   clientDefaults: { id_token_signed_response_alg: "ES256" },
   extraClientMetadata: { properties: ["tenant", "seconds"] },
   scopes: ["openid", "offline_access", SCOPE],
-  claims: { openid: ["sub"] },
-  findAccount: (_, id) => USERS[id] && { accountId: id, claims: () => ({ sub: id }) },
+  claims: { openid: ["sub"], email: ["email", "email_verified"], groups: ["groups"] },
+  // The claims of a scope are in the ID token too, as most issuers have them.
+  conformIdTokenClaims: false,
+  findAccount: (_, id) =>
+    USERS[id] && {
+      accountId: id,
+      claims: () => ({ sub: id, email: id, email_verified: true, ...(USERS[id].groups && { groups: USERS[id].groups }) }),
+    },
   pkce: { required: () => true },
   rotateRefreshToken: true,
   ttl: {

@@ -6,6 +6,7 @@
 mod change;
 mod credentials;
 mod markdown;
+mod oidc;
 mod places;
 mod reach;
 mod rules;
@@ -68,6 +69,7 @@ pub fn diff(
     settings(old, new, &mut out);
     pages(old, new, &mut out);
     tokens::tokens(old, new, admin, &mut out);
+    oidc::oidc(old, new, &mut out);
     credentials::credentials(old, new, &live, &mut out);
     places::places(&old.credentials, &new.credentials, &live, &mut out);
     super::notify::diff(&old.notify, &new.notify, &mut out);

@@ -5,8 +5,8 @@ mod credentials;
 use super::duration_text::format as duration;
 use super::grants::{HostPattern, LocatorPattern};
 use super::{
-    ApiRate, Cap, EvidencePolicy, FamilyPolicy, Handoff, Policy, ServiceAuth, ServicePolicy, Token, Webhook, WebhookAddress,
-    size_text,
+    ApiRate, Cap, EvidencePolicy, FamilyPolicy, Handoff, OidcPolicy, Policy, ServiceAuth, ServicePolicy, Token, Webhook,
+    WebhookAddress, size_text,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -253,13 +253,14 @@ fn api(policy: &Policy) -> String {
     let ApiRate { per_second, burst } = policy.api.rate;
     let api = &policy.api;
     let head = format!(
-        "api:\n  hosts: {}\n  rate: {{per_second: {per_second}, burst: {burst}}}\n  cors: {{origins: {}}}\n  frame_ancestors: {}\n  api_key_header: {}\n  enforce_slo: {}\n  mcp: {}\n  tokens:",
+        "api:\n  hosts: {}\n  rate: {{per_second: {per_second}, burst: {burst}}}\n  cors: {{origins: {}}}\n  frame_ancestors: {}\n  api_key_header: {}\n  enforce_slo: {}\n  mcp: {}\n  oidc:{}\n  tokens:",
         list(&api.hosts),
         list(&api.cors_origins),
         list(api.frame_ancestors.iter().map(|ancestor| ancestor.trim_matches('\''))),
         api.api_key_header,
         api.enforce_slo,
-        api.mcp
+        api.mcp,
+        api.oidc.as_ref().map_or(" null".to_string(), oidc)
     );
     if policy.api.tokens.is_empty() {
         return head + " []";
@@ -276,6 +277,23 @@ fn api(policy: &Policy) -> String {
         )
     };
     policy.api.tokens.iter().fold(head, entry)
+}
+
+fn oidc(oidc: &OidcPolicy) -> String {
+    let secret = or_null(oidc.client_secret.as_ref().map(ToString::to_string).as_ref());
+    let mut text = format!(
+        "\n    issuer: {}\n    client_id: {}\n    client_secret: {secret}\n    redirect: {}\n    scopes: {}\n    roles:",
+        quoted(&oidc.issuer),
+        quoted(&oidc.client_id),
+        or_null(oidc.redirect.as_ref()),
+        list(&oidc.scopes)
+    );
+    for role in &oidc.roles {
+        let scopes = list(role.scopes.iter().map(|scope| scope.as_str()));
+        let (claim, value, namespaces) = (quoted(&role.claim), quoted(&role.value), list(&role.namespaces));
+        let _ = write!(text, "\n      - {{claim: {claim}, value: {value}, scopes: {scopes}, namespaces: {namespaces}}}");
+    }
+    text
 }
 
 fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {

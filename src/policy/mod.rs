@@ -6,6 +6,7 @@
 //! - `credentials` names the places that credentials come from: folders, a vault, service principals, consents.
 //! - `notify` names the webhooks that are notified of events.
 //! - `grants` decides who may send which credential where.
+//! - `oidc` says how people sign in to the pages.
 //! - `handoff` supplies what the candidates of a discovery tool lack.
 //! - `effective` prints a policy with all defaults filled in.
 
@@ -20,6 +21,7 @@ mod listed_server;
 mod login_host;
 pub mod manifests;
 pub mod notify;
+pub mod oidc;
 pub mod parse;
 mod read;
 pub mod services;
@@ -27,7 +29,7 @@ mod yaml;
 
 use crate::families::{self, Family};
 pub use crate::model::Cap;
-use crate::model::{Digest, Risk, Timestamp};
+use crate::model::{Digest, Locator, Risk, Timestamp};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
 pub use credentials::{Credentials, Principal};
 pub use evidence::EvidencePolicy;
@@ -38,6 +40,7 @@ pub use listed_server::ListedServer;
 pub use login_host::LoginHost;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
 pub use notify::{Webhook, WebhookAddress, WebhookForm};
+pub use oidc::{OidcPolicy, OidcRole};
 pub use parse::host_and_port;
 use serde::Serialize;
 pub use services::{ServiceAuth, ServicePolicy};
@@ -249,6 +252,8 @@ pub struct Api {
     pub api_key_header: bool,
     /// Whether the funnel is answered with 503 while the SLO is not met.
     pub enforce_slo: bool,
+    /// How people sign in to the pages with OpenID Connect; `None` if they need a token.
+    pub oidc: Option<OidcPolicy>,
     pub tokens: Vec<Token>,
 }
 
@@ -339,6 +344,15 @@ impl Policy {
     #[must_use]
     pub fn family(&self, family: &str) -> FamilyPolicy {
         self.families.get(family).cloned().unwrap_or_default()
+    }
+
+    /// Returns what AAM itself uses the secret at `locator` for, if an intent must not name it.
+    #[must_use]
+    pub fn reserved_for(&self, locator: &Locator) -> Option<&'static str> {
+        let client = self.api.oidc.as_ref().and_then(|oidc| oidc.client_secret.as_ref());
+        let signs_in = client.is_some_and(|secret| self.credentials.same_secret(secret, locator));
+        let reserved = self.credentials.reserved_for(locator);
+        reserved.or_else(|| signs_in.then_some("AAM proves itself with it when people sign in"))
     }
 
     /// The digest of the part that can change the outcome for `family`; `custom` is that family if it is a custom

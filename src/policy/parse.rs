@@ -7,6 +7,7 @@ mod grants;
 mod handoff;
 mod listener;
 mod notify;
+mod oidc;
 mod principals;
 mod reach;
 mod retire;
@@ -93,6 +94,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         .unwrap_or_default();
     let credentials = r.field(&fields, "credentials", Credentials::default(), credentials::credentials);
     let notify = r.field(&fields, "notify", Vec::new(), notify::notify);
+    let api = r.field(&fields, "api", Api::default(), api);
     credentials::check_secrets(r, &credentials);
     Some(Policy {
         version,
@@ -114,7 +116,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         handoff: handoff::handoff(r, &fields),
         evidence: evidence::evidence(r, &fields, &notify),
         notify,
-        api: r.field(&fields, "api", Api::default(), api),
+        api,
         digest,
     })
 }

@@ -12,6 +12,7 @@ pub mod consent;
 mod env;
 mod file;
 pub mod foreseen;
+pub mod oidc;
 mod principals;
 mod stored;
 pub mod usage;

@@ -22,15 +22,16 @@ const EXPOSED_HEADERS: &str = "location, etag, retry-after, preference-applied, 
 pub struct CrossOrigin(pub HeaderValue);
 
 impl CrossOrigin {
-    /// Returns the origin of the request if it is one of `origins`. The paths of consent links are for people on AAM's own
-    /// page, so no other page may call them.
+    /// Returns the origin of the request if it is one of `origins`. The paths of consent links and of the pages are for people
+    /// on AAM's own pages, so no other page may call them.
     #[must_use]
     pub fn from_request(path: &str, headers: &HeaderMap, origins: &[String]) -> Option<CrossOrigin> {
         let mut values = headers.get_all(header::ORIGIN).iter();
         let (Some(origin), None) = (values.next(), values.next()) else {
             return None;
         };
-        let allowed = !path.starts_with("/consent/") && origins.iter().any(|known| origin.as_bytes() == known.as_bytes());
+        let is_own = ["/consent/", "/ui/"].iter().any(|prefix| path.starts_with(prefix));
+        let allowed = !is_own && origins.iter().any(|known| origin.as_bytes() == known.as_bytes());
         allowed.then(|| CrossOrigin(origin.clone()))
     }
 
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_listed_origins_are_allowed_and_never_for_consent_links() {
+    fn only_listed_origins_are_allowed_and_never_for_the_pages_of_people() {
         let listed = ["https://portal.example".to_string()];
         let allowed = |path: &str, origins: &[&str]| {
             let mut headers = HeaderMap::new();
@@ -91,6 +92,8 @@ mod tests {
         ] {
             assert!(!allowed("/connections", origins), "{origins:?}");
         }
-        assert!(!allowed("/consent/abc", &["https://portal.example"]));
+        for own in ["/consent/abc", "/ui/sign-in", "/ui/connections"] {
+            assert!(!allowed(own, &["https://portal.example"]), "{own}");
+        }
     }
 }

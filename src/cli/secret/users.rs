@@ -34,6 +34,9 @@ impl SecretUsers {
             users.add(credentials, locator, &format!("{} {ids} ({})", intent.source_type, intent.namespace));
         }
         users.add_policy(credentials);
+        if let Some(secret) = loaded.policy.api.oidc.as_ref().and_then(|oidc| oidc.client_secret.as_ref()) {
+            users.add(credentials, secret, "api.oidc");
+        }
         Ok(users)
     }
 

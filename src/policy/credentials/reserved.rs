@@ -47,7 +47,7 @@ impl Credentials {
     }
 
     /// Whether two locators name the same secret, or one of them a field of the other.
-    fn same_secret(&self, first: &Locator, second: &Locator) -> bool {
+    pub(in crate::policy) fn same_secret(&self, first: &Locator, second: &Locator) -> bool {
         let place = |locator: &Locator| {
             let spelled = super::super::grants::canonical(self, locator).unwrap_or_else(|_| locator.clone());
             match &spelled {

@@ -31,7 +31,7 @@ credentials:
 evidence: {keep_calls: 90d}
 handoff: {vendors: {v: {source_type: github, resource_ids: [a], owner: {user: a@b.example}}}, statuses: {x: y}, namespaces: {t: n}}
 notify: [{url: "https://w.example/x", secret: "env:W", on: [drift]}]
-api: {rate: {burst: 1}, cors: {origins: []}, tokens: [{name: t, sha256: "0000000000000000000000000000000000000000000000000000000000000000", scopes: [registry:read], namespaces: [a]}]}
+api: {rate: {burst: 1}, cors: {origins: []}, oidc: {issuer: "https://l.example", client_id: c, roles: [{claim: g, value: v, scopes: [registry:read], namespaces: [a]}]}, tokens: [{name: t, sha256: "0000000000000000000000000000000000000000000000000000000000000000", scopes: [registry:read], namespaces: [a]}]}
 "#;
 
 /// The keys that the parser reads from [`WHOLE`], without those whose values are mappings that it reads too.
@@ -108,6 +108,14 @@ fn token(more: &str) -> String {
 
 fn other() -> String {
     format!("{{name: other, sha256: \"{}\", scopes: [registry:read], namespaces: [a]}}", "1".repeat(64))
+}
+
+fn oidc(more: &str) -> String {
+    format!("api: {{oidc: {{issuer: \"https://l.example\", client_id: c, roles: [{}]{more}}}}}", role("v"))
+}
+
+fn role(value: &str) -> String {
+    format!("{{claim: g, value: {value}, scopes: [registry:read], namespaces: [a]}}")
 }
 
 fn hook(more: &str) -> String {
@@ -344,6 +352,17 @@ fn examples() -> Vec<(&'static str, String, String, Back)> {
     add("notify.secret", &hook(standard), &hook(&standard.replace(":S", ":T")), W);
     add("notify.on", &hook(standard), &hook(&standard.replace("[drift", "[drift, slo_missed")), N);
     add("notify.namespaces", &hook(&format!("{standard}, namespaces: [a]")), &hook(standard), N);
+    let people = oidc("");
+    add("api.oidc.issuer", "", &people, N);
+    add("api.oidc.issuer", &people, &people.replace("l.example", "m.example"), W);
+    add("api.oidc.client_id", &people, &people.replace("client_id: c", "client_id: d"), W);
+    add("api.oidc.client_secret", &people, &oidc(", client_secret: \"env:S\""), W);
+    add("api.oidc.redirect", &people, &oidc(", redirect: \"https://aam.example/ui/oidc/callback\""), W);
+    add("api.oidc.scopes", &oidc(", scopes: [email]"), &oidc(", scopes: [email, groups]"), N);
+    add("api.oidc.roles.claim", &people, &people.replace("roles: [", &format!("roles: [{}, ", role("w"))), N);
+    add("api.oidc.roles.value", &people, &people.replace("value: v", "value: w"), W);
+    add("api.oidc.roles.scopes", &people, &people.replace("[registry:read]", "[registry:read, \"ops:heal\"]"), N);
+    add("api.oidc.roles.namespaces", &people, &people.replace("[a]", "[a, b]"), N);
     let plain = token("");
     add("api.tokens.name", &format!("api: {{tokens: [{}]}}", other()), &plain, N);
     add("api.tokens.name", "", &plain, W);

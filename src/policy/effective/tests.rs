@@ -1,3 +1,5 @@
+mod oidc;
+
 use super::*;
 use crate::model::Locator;
 use crate::model::{Digest, Risk, Timestamp};
@@ -296,6 +298,7 @@ prop_compose! {
         shares in (0.0f64..=1.0, 0.0f64..=1.0, 0.0f64..=1.0),
         tokens in tokens(),
         api in (unique("[a-z][a-z0-9-]{0,5}(\\.[a-z]{1,4})?(:[1-9][0-9]{1,3})?"), 1u32..=1_000_000, 1u32..=10_000_000, any::<bool>()),
+        oidc in proptest::option::of(oidc::oidc()),
         pages in (unique("https://[a-z][a-z0-9-]{0,5}(:[1-9]0{3})?"), unique("('self'|http://[a-z]{1,4}(:[1-9]1{3})?)"), any::<bool>(), any::<bool>()),
     ) -> (Network, Files, Eligibility, Slo, f64, Api) {
         let (allow_private, proxy, ca_file, allow_weak_login) = network;
@@ -313,6 +316,7 @@ prop_compose! {
                 api_key_header: pages.2,
                 enforce_slo: pages.3,
                 mcp: api.3,
+                oidc,
                 tokens,
             },
         )

@@ -44,7 +44,7 @@ fn consent(r: &mut Reader, spot: &Spot<'_>) -> Option<ConsentPolicy> {
             "redirect",
             "write the callback that is registered at the vendor, for example https://aam.acme.example/consent/callback",
         )
-        .and_then(|spot| redirect(r, &spot));
+        .and_then(|spot| callback(r, &spot, "/consent/callback"));
     let client_id = text(r, &fields, "client_id", "the id of the OAuth client");
     let url = |r: &mut Reader, name: &str| r.optional(&fields, name, |r, spot| secret_address(r, spot, "an https URL", false));
     let list = |r: &mut Reader, spot: &Spot<'_>| r.unique(spot, "scopes", |r, item| r.text(item, "a scope").map(str::to_string));
@@ -91,13 +91,14 @@ fn report_terms(r: &mut Reader, fields: &Fields<'_>, consent: &ConsentPolicy) {
     }
 }
 
-/// Reads the callback. The code passes through it, so it must be https, except on the machine of the browser itself.
-fn redirect(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
-    const HINT: &str = "write https://HOST/consent/callback";
-    let text = address(r, spot, "the URL of AAM's callback, for example https://aam.acme.example/consent/callback")?;
+/// Reads the callback, which has the path `path`. The code passes through it, so it must be https, except on the machine of
+/// the browser itself.
+pub(super) fn callback(r: &mut Reader, spot: &Spot<'_>, path: &str) -> Option<String> {
+    let hint = format!("write https://HOST{path}");
+    let text = address(r, spot, &format!("the URL of AAM's callback, for example https://aam.acme.example{path}"))?;
     let url = url::Url::parse(&text).ok()?;
-    if url.path() != "/consent/callback" {
-        r.report(spot, "the path of the callback must be /consent/callback", HINT);
+    if url.path() != path {
+        r.report(spot, format!("the path of the callback must be {path}"), hint);
         return None;
     }
     let local = match url.host() {
@@ -107,7 +108,7 @@ fn redirect(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
         None => false,
     };
     if url.scheme() != "https" && !local {
-        r.report(spot, "the callback must use https: the code of the consent passes through it", HINT);
+        r.report(spot, "the callback must use https: the code of the other system passes through it", hint);
         return None;
     }
     Some(text)

@@ -5,11 +5,12 @@ use super::super::yaml::shown;
 use super::super::{Api, ApiRate, Token, TokenScope};
 use super::grants::grant;
 use super::listener::{ancestor, cors, host, rate};
+use super::oidc::oidc;
 use crate::model::{ADMIN_TOKEN, Digest, Timestamp};
 
 pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
     let fields =
-        r.fields(spot, &["hosts", "rate", "cors", "frame_ancestors", "api_key_header", "enforce_slo", "mcp", "tokens"])?;
+        r.fields(spot, &["hosts", "rate", "cors", "frame_ancestors", "api_key_header", "enforce_slo", "mcp", "oidc", "tokens"])?;
     let hosts = r.field(&fields, "hosts", Vec::new(), |r, spot| r.unique(spot, "hosts", host));
     let rate = r.field(&fields, "rate", ApiRate::default(), rate);
     let cors_origins = r.field(&fields, "cors", Vec::new(), cors);
@@ -17,6 +18,7 @@ pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
     let api_key_header = r.field(&fields, "api_key_header", false, Reader::boolean);
     let enforce_slo = r.field(&fields, "enforce_slo", false, Reader::boolean);
     let mcp = r.field(&fields, "mcp", false, Reader::boolean);
+    let oidc = r.optional(&fields, "oidc", oidc);
     let mut tokens: Vec<Token> = Vec::new();
     for item in fields.get("tokens").and_then(|spot| r.list(&spot, "tokens")).unwrap_or_default() {
         let Some(token) = token(r, &item) else {
@@ -31,7 +33,7 @@ pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
         }
         tokens.push(token);
     }
-    Some(Api { hosts, rate, cors_origins, frame_ancestors, api_key_header, enforce_slo, mcp, tokens })
+    Some(Api { hosts, rate, cors_origins, frame_ancestors, api_key_header, enforce_slo, mcp, oidc, tokens })
 }
 
 fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {
