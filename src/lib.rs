@@ -24,6 +24,7 @@
 //! - [`plan`]: which attempts are due, and why, from the snapshot, the policy and an instant. Pure.
 //! - [`events`]: what happened, computed from the entries of the ledger, for readers and webhooks. Pure.
 //! - [`report`]: formats values as text for people and as JSON for programs. Pure.
+//! - [`page`]: renders the pages for people as HTML. Pure.
 //! - [`telemetry`]: logging, with secrets redacted.
 //! - [`egress`]: makes all outgoing calls: read-only, no private addresses, call budgets, circuit breaker, call log.
 //! - [`registry`]: the append-only ledger on SQLite, with one writer and many readers. It comes after `egress`, because
@@ -45,7 +46,7 @@
 //!
 //! 1. A wake carries no data: code that is woken reads the files and rows again.
 //! 2. Planning is a pure function of rows: a restart or a saved file neither shortens nor extends a wait.
-//! 3. Only facts are stored. State, funnel and report are computed from them; there are no counters to keep up to date.
+//! 3. Only facts are stored. State, funnel, trend and report are computed from them; no counter is stored.
 //! 4. The beginning of an attempt is on disk before its first network call.
 //! 5. An accepted document is on disk before the response is sent, and readers see only committed data.
 //! 6. Rows of the ledger are never changed, deleted or inserted between others: triggers prevent it, and the hash chain
@@ -83,6 +84,7 @@ pub mod meters;
 pub mod model;
 pub mod notify;
 pub mod operator_file;
+pub mod page;
 pub mod pipeline;
 pub mod plan;
 pub mod policy;

@@ -40,12 +40,15 @@ const EXAMPLES: &[(&str, &str)] = &[
         "report",
         "  aam report                                the executive summary as of now
   aam report --at 2026-11-08T18:00:00Z      as of then
-  aam report --namespace team_a --format json",
+  aam report --namespace team_a --format json
+  aam report --format html --out report.html  one page for a mail: answer, funnel, trend, ten blockers
+  aam report --format svg --out report.svg  the same as a drawing",
     ),
     (
         "heal",
         "  aam heal                                  check everything that is not ACTIVE, now
   aam heal 0b7a2f3c-5d7e-5c1a-9a52-5f1f8d0c9e11
+  aam heal 0b7a2f3c                         the start of an id is enough
   aam heal --namespace team_a --port 8080",
     ),
     (

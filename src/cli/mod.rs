@@ -13,6 +13,7 @@ mod connection;
 mod consent;
 mod control;
 mod daemon_request;
+mod daemon_trouble;
 mod drift;
 mod evidence;
 mod examples;
@@ -38,6 +39,7 @@ mod secret;
 mod serve;
 mod since;
 mod status;
+mod stop_signal;
 mod supervisor;
 mod terminal;
 mod test;
@@ -112,6 +114,9 @@ pub struct CommonOptions {
     /// Whether -q was given, so that no progress is shown.
     #[arg(skip)]
     pub quiet: bool,
+    /// The names of those of these flags that are set on the command line or in the environment.
+    #[arg(skip)]
+    pub given: Vec<&'static str>,
 }
 
 /// The output format of data.
@@ -125,6 +130,12 @@ pub enum Format {
     /// Only `aam query` prints it.
     #[value(skip)]
     Csv,
+    /// Only `aam report` writes it.
+    #[value(skip)]
+    Svg,
+    /// Only `aam report` writes it.
+    #[value(skip)]
+    Html,
 }
 
 #[derive(Subcommand)]
@@ -208,12 +219,13 @@ impl CommonOptions {
     /// Returns the address at which a daemon with these options is reached from this machine.
     #[must_use]
     pub fn listener(&self) -> SocketAddr {
-        let address = match self.bind {
-            IpAddr::V4(address) if address.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(address) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            address => address,
-        };
-        SocketAddr::new(address, self.port)
+        reachable(SocketAddr::new(self.bind, self.port))
+    }
+
+    /// Whether the flag is set on the command line or in the environment.
+    #[must_use]
+    pub fn is_given(&self, flag: &str) -> bool {
+        self.given.contains(&flag)
     }
 
     /// Returns the paths that the daemon works with.
@@ -236,10 +248,20 @@ impl CommonOptions {
     /// Prints `text`, or `value` as JSON, depending on `--format`.
     pub fn print(&self, text: &str, value: &impl serde::Serialize) {
         match self.format {
-            Format::Text | Format::Markdown | Format::Csv => terminal::print(text),
+            Format::Text | Format::Markdown | Format::Csv | Format::Svg | Format::Html => terminal::print(text),
             Format::Json => terminal::print_json(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n")),
         }
     }
+}
+
+/// Returns the address at which a listener on `address` is reached from this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let host = match address.ip() {
+        IpAddr::V4(host) if host.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(host) if host.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        host => host,
+    };
+    SocketAddr::new(host, address.port())
 }
 
 /// The error that ends a command.
@@ -296,7 +318,12 @@ impl<E: Into<StartError>> From<E> for CommandError {
 pub fn main() -> ExitCode {
     // The dependencies contain two crypto providers, so rustls cannot choose one by itself.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = match help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let parsed = help::command().try_get_matches().and_then(|matches| {
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        cli.common.given = help::given(&matches);
+        Ok(cli)
+    });
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // It is not an error if the reader has closed the pipe.
@@ -377,6 +404,9 @@ fn run_on_thread_pool(cli: Cli) -> CommandResult {
 
 async fn run(cli: Cli) -> CommandResult {
     let common = CommonOptions { quiet: cli.logging.is_quiet(), ..cli.common };
+    if matches!(cli.command, Command::Status(_) | Command::Report(_) | Command::Plan(_) | Command::Check(_)) {
+        daemon_trouble::note(&common).await;
+    }
     match cli.command {
         Command::Serve => serve::run(&common).await,
         Command::Stop => control::stop(&common).await,

@@ -3,9 +3,8 @@
 mod git;
 
 use super::{CommandError, CommandResult, CommonOptions, Format, terminal};
-use crate::families::{self, aliases::not_understood};
+use crate::model::Digest;
 use crate::model::text::counted;
-use crate::model::{Digest, Intent};
 use crate::policy::LoadedPolicy;
 use crate::policy::diff::{self, CONNECTIONS, Change, ConnectionLine, Effect, Verdict};
 use crate::policy_loader;
@@ -51,7 +50,7 @@ pub fn run(common: &CommonOptions, command: &PolicyCommand) -> CommandResult {
     let verdict = Verdict::over(&changes);
     match common.format {
         Format::Markdown => terminal::print(&diff::markdown(&changes, note.as_deref())),
-        Format::Text | Format::Json | Format::Csv => {
+        Format::Text | Format::Json | Format::Csv | Format::Svg | Format::Html => {
             let value = serde_json::json!({
                 "verdict": verdict,
                 "connections": if note.is_none() { "known" } else { "unknown" },
@@ -109,27 +108,11 @@ fn connections(common: &CommonOptions) -> Result<Vec<ConnectionLine>, String> {
     let unreadable = |error: crate::registry::RegistryError| format!("the registry {shown} cannot be read: {error}");
     let reader = Reader::open(&common.registry).map_err(unreadable)?;
     let snapshot = reader.snapshot().map_err(unreadable)?;
-    let line = |(id, known): (&crate::model::ConnectionId, &crate::snapshot::Connection)| {
-        let intent: Intent = serde_json::from_str(&reader.body(known.document).ok()??).ok()?;
-        Some(ConnectionLine {
-            is_understood: not_understood(&intent).is_empty(),
-            id: *id,
-            namespace: known.namespace.to_string(),
-            source_type: known.source_type.to_string(),
-            resource_ids: intent.resource_ids,
-            risk: families::risk(&known.source_type, intent.risk_level.risk()),
-            evidence_status: intent.evidence.status,
-            confidence: intent.owner.confidence,
-            state: known.state(),
-            origins: known.origins_in_force().cloned().collect(),
-            locator: intent.credential_locator,
-        })
-    };
     let lines = snapshot
         .connections
         .iter()
         .filter(|(_, known)| known.retired.is_none() && !snapshot.is_closed(&known.namespace))
-        .filter_map(|(id, known)| line((id, &**known)))
+        .filter_map(|(id, known)| reader.policy_line(*id, known))
         .collect();
     Ok(lines)
 }

@@ -102,7 +102,7 @@ pub fn run(common: &CommonOptions, options: &QueryOptions) -> CommandResult {
     match format {
         Format::Json => terminal::print_json(&(as_json(&result) + "\n")),
         Format::Csv => terminal::print(&as_csv(&result)),
-        Format::Text | Format::Markdown => terminal::print(&as_table(&result)),
+        Format::Text | Format::Markdown | Format::Svg | Format::Html => terminal::print(&as_table(&result)),
     }
     if result.truncated {
         let shown = result.rows.len();

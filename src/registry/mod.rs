@@ -20,6 +20,7 @@ mod handoffs;
 mod interrupted;
 mod lock;
 mod notices;
+mod page_reader;
 pub(crate) mod private_files;
 pub mod query;
 mod reader;
@@ -43,7 +44,8 @@ pub use copy::{CopySummary, backup, restore};
 pub use drifts::Acknowledgement;
 pub use error::RegistryError;
 pub use evidence_reader::{CallBatch, LedgerLine};
-pub use lock::{WriterLock, take as hold};
+pub use lock::{Holder, WriterLock, holder, record_address, take as hold};
+pub use page_reader::{AccountUsage, FamilyUsage, NewestVerdict, PolicyText, RecentEntries};
 pub use reader::{Reader, Version};
 pub use verify::{Verdict, VerifyProgress};
 pub use verify_calls::CallsVerdict;
@@ -54,6 +56,7 @@ use crate::model::ledger::AttemptContext;
 use crate::model::{ConnectionId, Digest, Intent, NewCallBatch, Origin, Outcome, RecordedCalls, Timestamp};
 use crate::snapshot::Snapshot;
 use command::{Command, Reply};
+use files::OpenFiles;
 use futures_util::future::BoxFuture;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,6 +73,8 @@ pub struct Registry {
     changes: watch::Receiver<u64>,
     reader: Reader,
     clock: Arc<dyn Clock>,
+    /// The files that the writer has open. `None` for a registry that is open only for reading.
+    files: Option<OpenFiles>,
 }
 
 impl Registry {
@@ -94,6 +99,7 @@ impl Registry {
             let path = path.to_path_buf();
             |error| RegistryError::Io { path, error }
         };
+        refuse_folder(path)?;
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             private_files::create_folder(folder).map_err(io(folder))?;
         }
@@ -102,7 +108,7 @@ impl Registry {
         let (announce, changes) = watch::channel(0);
         let shared = Shared { snapshot: Arc::default(), announce, transactions: Arc::default() };
         let writer = Writer::open(path, lock, clock, shared.clone(), page_limit)?;
-        let clock = Arc::clone(&writer.clock);
+        let (clock, files) = (Arc::clone(&writer.clock), Some(writer.files.clone()));
         let (commands, inbox) = mpsc::channel();
         let reader = Reader::open(path)?;
         std::thread::Builder::new().name("registry-writer".to_string()).spawn(move || writer.run(&inbox)).map_err(io(path))?;
@@ -114,6 +120,7 @@ impl Registry {
             changes,
             reader,
             clock,
+            files,
         })
     }
 
@@ -128,7 +135,16 @@ impl Registry {
         let (_, changes) = watch::channel(snapshot.seq);
         let (commands, _) = mpsc::channel();
         let snapshot = Arc::new(RwLock::new(snapshot));
-        Ok(Registry { path: path.to_path_buf(), snapshot, transactions: Arc::default(), commands, changes, reader, clock })
+        Ok(Registry {
+            path: path.to_path_buf(),
+            snapshot,
+            transactions: Arc::default(),
+            commands,
+            changes,
+            reader,
+            clock,
+            files: None,
+        })
     }
 
     /// Reads the ledger again. Only for a registry that is open for reading.
@@ -349,6 +365,14 @@ impl Registry {
         self.send(|reply| Command::StoreAnswer { key, answer: Box::new(answer), reply }).await
     }
 
+    /// Checks that the files of the registry are still the ones that are open. This blocks if their file system does not answer.
+    ///
+    /// # Errors
+    /// [`RegistryError::Replaced`] if one was deleted or replaced, [`RegistryError::Io`] if that cannot be found out.
+    pub fn check_files(&self) -> Result<(), RegistryError> {
+        self.files.as_ref().map_or(Ok(()), OpenFiles::check)
+    }
+
     /// Tests with a write that changes nothing whether the registry can write.
     ///
     /// # Errors
@@ -377,6 +401,17 @@ impl Registry {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).map_err(|_| RegistryError::Closed)?;
         answer.await.map_err(|_| RegistryError::Closed)?
+    }
+}
+
+/// Refuses a folder, which cannot be a registry.
+///
+/// # Errors
+/// [`RegistryError::Folder`].
+pub fn refuse_folder(path: &Path) -> Result<(), RegistryError> {
+    match path.is_dir() {
+        true => Err(RegistryError::Folder { path: path.to_path_buf(), file: path.join("aam.db") }),
+        false => Ok(()),
     }
 }
 

@@ -295,6 +295,7 @@ impl Reader {
 }
 
 pub(super) fn connect(path: &Path, earlier: bool) -> Result<Connection, RegistryError> {
+    super::refuse_folder(path)?;
     // Not by opening the file: closing it again would release the locks that SQLite holds on it in this process.
     match rustix::fs::access(path, Access::READ_OK) {
         Ok(()) => {}

@@ -126,7 +126,7 @@ fn damaged_pages(db: &rusqlite::Connection) -> Vec<String> {
 ///
 /// # Errors
 /// Why the row does not match.
-fn step(row: &rusqlite::Row<'_>, verdict: &Verdict) -> Result<Digest, String> {
+pub(super) fn step(row: &rusqlite::Row<'_>, verdict: &Verdict) -> Result<Digest, String> {
     let text = |column: usize| row.get_ref(column).map_err(|error| error.to_string());
     let message = |error: rusqlite::types::FromSqlError| error.to_string();
     let seq: u64 = row.get(0).map_err(|_| "a row was inserted before the first one".to_string())?;

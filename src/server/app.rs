@@ -5,14 +5,18 @@ use super::catalogs::MAX_EXPORTS;
 use super::events::EventReaders;
 use super::idempotency::KeysInProgress;
 use super::past_funnels::PastFunnels;
+use super::past_snapshots::PastSnapshots;
 use super::problem::ApiProblem;
 use super::proof::ListenerKey;
 use super::rate::RateLimiter;
 use super::representation::Rendered;
+use super::session::Sessions;
+use super::ui::index::ConnectionIndex;
 use super::{ServerInfo, ServerLimits};
 use crate::model::Digest;
 use crate::pipeline::Env;
 use crate::policy::Policy;
+use crate::providers::oidc::OidcDocuments;
 use crate::reconcile::Handle;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -41,6 +45,16 @@ pub struct App {
     pub past_funnels: PastFunnels,
     /// The readers of `GET /events`.
     pub event_readers: Arc<EventReaders>,
+    /// The open pages that are kept current, see `GET /ui/live`.
+    pub open_pages: Arc<EventReaders>,
+    /// The sessions of people who signed in on the page.
+    pub sessions: Sessions,
+    /// The documents of the issuer at which people sign in.
+    pub oidc: OidcDocuments,
+    /// The registry as of past instants, for pages.
+    pub past_snapshots: PastSnapshots,
+    /// What the list of connections is searched by.
+    pub connection_index: ConnectionIndex,
     /// The requests of each token.
     pub rate: RateLimiter<Digest>,
     /// The invalid credentials that each address sent.
@@ -82,6 +96,11 @@ impl App {
             cache: AnswerCache::default(),
             past_funnels: PastFunnels::default(),
             event_readers: EventReaders::new(limits.connections),
+            open_pages: EventReaders::new(limits.connections),
+            sessions: Sessions::default(),
+            oidc: OidcDocuments::default(),
+            past_snapshots: PastSnapshots::default(),
+            connection_index: ConnectionIndex::default(),
             rate: RateLimiter::default(),
             failed_authentications: RateLimiter::default(),
             links: RateLimiter::default(),
@@ -136,6 +155,14 @@ impl App {
         }
     }
 
+    /// Returns a text that changes when something changes that a page may show, except for the time.
+    pub fn page_version(&self) -> String {
+        let version = CacheVersion { second: 0, ..self.version() };
+        let webhooks = Arc::as_ptr(&self.handle.webhooks.load_full()) as usize;
+        // Hashed with the key of this process, because the version contains addresses in memory.
+        format!("{:016x}", self.cache.hasher.hash_one((version, webhooks)))
+    }
+
     /// Runs `work`, which reads rows or folds the ledger, on the blocking pool. Waits while too many others do so.
     ///
     /// # Errors
@@ -162,7 +189,7 @@ impl App {
 ///
 /// A re-check that finds nothing new updates a connection's `checked_at` without appending to the ledger. `second` is
 /// part of the version so that a cached response misses such an update for one second at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CacheVersion {
     seq: u64,
     second: i64,

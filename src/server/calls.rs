@@ -56,14 +56,24 @@ pub async fn calls(request: ApiRequest) -> ApiResult {
                 interrupted_attempts.push(InterruptedAttemptBody::new(&attempt));
                 interrupted_attempts.len() < MAX_INTERRUPTED
             })?;
-            let next_cursor = next.map(|CallPosition { batch, call }| format!("{batch}.{call}"));
+            let next_cursor = next.map(cursor_of);
             Ok(CallPage { connection_id: id.to_string(), calls, interrupted_attempts, next_cursor })
         })
         .await?;
     json(StatusCode::OK, &page)
 }
 
-fn position(cursor: &str) -> Result<CallPosition, ApiProblem> {
+/// Formats the position of a call as a cursor for older calls.
+#[must_use]
+pub fn cursor_of(position: CallPosition) -> String {
+    format!("{}.{}", position.batch, position.call)
+}
+
+/// Parses a cursor, which is the position of a call.
+///
+/// # Errors
+/// Returns 400 if it is not one.
+pub fn position(cursor: &str) -> Result<CallPosition, ApiProblem> {
     let (batch, call) = cursor.split_once('.').ok_or_else(invalid_cursor)?;
     Ok(CallPosition { batch: batch.parse().map_err(|_| invalid_cursor())?, call: call.parse().map_err(|_| invalid_cursor())? })
 }

@@ -200,7 +200,8 @@ fn describe(line: &mut CatalogLine, stream: Stream) {
 }
 
 /// Returns the fields that a JSON Schema of records describes.
-fn fields(schema: &Value) -> Vec<CatalogField> {
+#[must_use]
+pub fn fields(schema: &Value) -> Vec<CatalogField> {
     let properties = schema.get("properties").and_then(Value::as_object);
     properties.into_iter().flatten().map(|(name, schema)| field(name, schema)).collect()
 }

@@ -2,9 +2,9 @@
 //!
 //! The reader owns a system and does not know AAM, so the pages use no term of AAM without saying what it means.
 
-use super::page::{readable, symbol, time};
 use crate::model::text::printable;
-use crate::model::{Digest, Failure};
+use crate::model::{Digest, Failure, State};
+use crate::page::parts::{readable, symbol, time, time_text};
 use crate::providers::consent::{ConsentScope, ConsentView, LinkState};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -97,7 +97,7 @@ pub fn request(request: &Request<'_>) -> String {
                 dt { "Owner" } dd { (view.owner) }
                 dt { "Requested by" } dd { ul { @for by in request.requested_by { li { (by) } } } }
                 dt { "Namespace in AAM" } dd { (view.namespace) }
-                dt { "This page works until" } dd { (time(&view.ends.rfc3339())) }
+                dt { "This page works until" } dd { (time(view.ends)) }
             }
         }
         section aria-labelledby="rights" {
@@ -137,7 +137,7 @@ pub fn request(request: &Request<'_>) -> String {
 #[must_use]
 pub fn progress(view: &ConsentView, progress: &Progress<'_>) -> String {
     let active = progress.state == "ACTIVE" && !progress.checking;
-    let (mark, tone) = symbol(progress.state);
+    let (mark, tone) = symbol(State::parse(progress.state).unwrap_or(State::Pending));
     let account = accounts(view);
     let content = html! {
         @if active {
@@ -159,8 +159,8 @@ pub fn progress(view: &ConsentView, progress: &Progress<'_>) -> String {
                 @else { span class=(tone) { span aria-hidden="true" { (mark) " " } (readable(progress.state)) } }
             }
             dt { "Account or tenant" } dd { ul { @for id in &view.resource_ids { li { code { (id) } } } } }
-            @if let Some(at) = &view.given_at { dt { "Permission given" } dd { (time(&at.rfc3339())) } }
-            @if let Some(at) = progress.checked_at.filter(|_| !progress.checking) { dt { "Last checked" } dd { (time(at)) } }
+            @if let Some(at) = &view.given_at { dt { "Permission given" } dd { (time(*at)) } }
+            @if let Some(at) = progress.checked_at.filter(|_| !progress.checking) { dt { "Last checked" } dd { (time_text(at)) } }
         }
     };
     let poll = match (active, progress.checking) {
@@ -184,7 +184,7 @@ pub fn closed(view: &ConsentView) -> String {
             }
             _ => {
                 h1 { "This link has ended" }
-                p { "It worked until " (time(&view.ends.rfc3339())) ". AAM was not allowed to read " (view.family_title) " " (accounts(view)) " with it." }
+                p { "It worked until " (time(view.ends)) ". AAM was not allowed to read " (view.family_title) " " (accounts(view)) " with it." }
             }
         }
         p { "Ask the people who run AAM for a new link; they get it with " code { (command) } "." }

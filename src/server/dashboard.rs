@@ -1,18 +1,16 @@
-//! The dashboard: its data, which comes only from the registry, and its page.
+//! The data of the dashboard as one JSON document, which comes only from the registry.
 
 use super::app::App;
 use super::bounded::bounded_funnel;
-use super::page;
 use super::problem::ApiProblem;
 use super::read;
-use super::request::{ApiRequest, ApiResult, JSON, encode, insert_header};
+use super::request::{ApiRequest, ApiResult, JSON, encode};
 use crate::funnel::{Funnel, funnel};
 use crate::model::{ConnectionId, State, Timestamp};
 use crate::reconcile::handle::WebhookStatus;
 use crate::report::holds::HoldBody;
 use crate::report::result::ConnectionResult;
 use crate::snapshot::{Connection, Snapshot};
-use axum::http::header;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -137,18 +135,6 @@ impl From<&WebhookStatus> for WebhookState {
 pub async fn data(request: ApiRequest) -> ApiResult {
     let (request, namespace, files) = view(request)?;
     request.cached(JSON, move |app| encode(&collect(app, namespace, files)?)).await
-}
-
-/// `GET /`
-///
-/// # Errors
-/// 403, 503.
-pub async fn html(request: ApiRequest) -> ApiResult {
-    let (request, namespace, files) = view(request)?;
-    let page = request.cached(HTML, move |app| Ok(page::text(&collect(app, namespace, files)?).into_bytes()));
-    let mut response = page.await?;
-    insert_header(&mut response, header::CONTENT_SECURITY_POLICY, page::content_security_policy());
-    Ok(response)
 }
 
 /// The namespace of the request, and whether the caller may read the problems of files. The intents folder and the policy

@@ -11,10 +11,11 @@ use super::query::QueryParams;
 use super::rate::{self, RateStatus};
 use super::representation::{self, Negotiation};
 use super::request::{ApiRequest, ApiResult};
-use super::routes::{Access, Method, ROUTES, Route};
+use super::routes::{Access, Method, PAGES, ROUTES, Route};
 use super::served_hosts::{self, HEALTH_PATHS, ServedHosts};
+use super::session::SignedIn;
 use super::target::PathPrefix;
-use super::{consent, idempotency, page};
+use super::{consent, idempotency, ui};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -30,7 +31,7 @@ use tokio::sync::OwnedSemaphorePermit;
 /// Builds the router from the table.
 pub fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
-    for route in &ROUTES {
+    for route in ROUTES.iter().chain(&PAGES) {
         let filter = match route.method {
             Method::Get => MethodFilter::GET,
             Method::Post => MethodFilter::POST,
@@ -63,15 +64,16 @@ fn requested_path(request: &Request) -> String {
 async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Response {
     let path = requested_path(&request);
     let negotiation = Negotiation::new(request.method(), request.headers());
+    let visit = Visit::new(route, &request);
     let Admitted { request, rate, permit } = match admit(Arc::clone(&app), route, request) {
         Ok(admitted) => admitted,
-        Err(problem) => return refused(route, problem.at(&path)),
+        Err(problem) => return visit.refused(route, problem.at(&path)),
     };
     let reserved = request.client.reserved;
-    let warning = request.query.warning(route.query).filter(|_| route.access != Access::Link);
+    let warning = request.query.warning(route.query).filter(|_| !route.is_page());
     let result = run(request).await;
     drop(permit);
-    let response = result.unwrap_or_else(|problem| refused(route, problem.at(&path)));
+    let response = result.unwrap_or_else(|problem| visit.refused(route, problem.at(&path)));
     let mut response = representation::represent(&app, &negotiation, response).await;
     response.headers_mut().extend(rate.iter().flat_map(RateStatus::headers));
     if let Some(warning) = warning {
@@ -111,7 +113,7 @@ pub async fn call(
     let path = path.to_string();
     let query = match route.access {
         Access::Scope(scope) => caller.require_scope(scope).and_then(|()| QueryParams::read(raw_query, route.query)),
-        Access::Open | Access::Link => QueryParams::read(raw_query, route.query),
+        _ => QueryParams::read(raw_query, route.query),
     };
     let query = match query {
         Ok(query) => query,
@@ -131,6 +133,7 @@ pub async fn call(
         app,
         client,
         caller: Some(caller),
+        session: None,
         method,
         route,
         arrived: Instant::now(),
@@ -167,7 +170,7 @@ pub fn append_warning(response: &mut Response, text: &str) {
 pub(super) fn refused(route: &Route, problem: ApiProblem) -> Response {
     match route.access {
         Access::Link => consent::problem_page(&problem),
-        Access::Open | Access::Scope(_) => problem.into_response(),
+        _ => problem.into_response(),
     }
 }
 
@@ -190,9 +193,10 @@ fn admit(app: Arc<App>, route: &'static Route, request: Request) -> Result<Admit
     let (mut parts, body) = request.into_parts();
     let client = parts.extensions.remove::<Arc<ClientConnection>>();
     let client = client.ok_or_else(|| ApiProblem::defect("The request does not belong to a connection."))?;
+    let mut session = None;
     let (caller, rate) = match route.access {
         Access::Open => (None, None),
-        Access::Link => {
+        Access::Link | Access::SignIn => {
             let status = app.links.take(rate::address_key(client.peer), rate::LINK_REQUESTS, Instant::now());
             if !status.is_allowed() {
                 return Err(status.problem("One address", "requests for links", "Nothing was done."));
@@ -201,10 +205,17 @@ fn admit(app: Arc<App>, route: &'static Route, request: Request) -> Result<Admit
         }
         Access::Scope(scope) => {
             let cross_origin = parts.extensions.get::<CrossOrigin>().is_some();
-            let source = RequestSource { browser: route.path == "/", cross_origin };
+            let source = RequestSource { browser: false, cross_origin };
             let (caller, rate) = authenticate(&app, &client, &parts.headers, source)?;
             caller.require_scope(scope)?;
             (Some(caller), Some(rate))
+        }
+        Access::Page(scope) => {
+            let (signed_in, status) = identify(&app, &client, &parts.headers, parts.extensions.get::<CrossOrigin>().is_some())?;
+            signed_in.caller.require_scope(scope)?;
+            let caller = signed_in.caller.clone();
+            session = Some(signed_in);
+            (Some(caller), Some(status))
         }
     };
     let permit = match client.reserved && !is_reserved(route.path) {
@@ -220,9 +231,9 @@ fn admit(app: Arc<App>, route: &'static Route, request: Request) -> Result<Admit
         _ => WaitPreference { limit: Duration::ZERO, applied: None },
     };
     let query = match route.access {
-        // The handler reads the parameters, because the vendor may add others.
-        Access::Link => QueryParams::default(),
-        Access::Open | Access::Scope(_) => QueryParams::read(parts.uri.query(), route.query)?,
+        // The handler reads the parameters, because the vendor or the issuer may add others.
+        Access::Link | Access::SignIn => QueryParams::default(),
+        _ => QueryParams::read(parts.uri.query(), route.query)?,
     };
     let request = ApiRequest {
         client,
@@ -236,12 +247,71 @@ fn admit(app: Arc<App>, route: &'static Route, request: Request) -> Result<Admit
         query,
         app,
         caller,
+        session,
         headers: parts.headers,
         body: std::sync::Mutex::new(body),
         received: None,
         wait,
     };
     Ok(Admitted { request, rate, permit })
+}
+
+/// What a request for a page says about its reader.
+struct Visit {
+    /// Whether a browser shows the answer. Scripts get problems as documents, as from the other endpoints.
+    is_browser: bool,
+    /// The address of the page to sign in, for a reader who did not send a token.
+    sign_in: Option<String>,
+}
+
+impl Visit {
+    fn new(route: &Route, request: &Request) -> Visit {
+        let headers = request.headers();
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let is_browser = matches!(route.access, Access::Page(_) | Access::SignIn) && accept.contains("text/html");
+        let prefix = request.extensions().get::<PathPrefix>().copied().unwrap_or_default();
+        // A form that was sent after the session ended is not repeated.
+        let target = request.uri().path_and_query().filter(|_| route.method == Method::Get);
+        let next = prefix.join(target.map_or("/", |target| target.as_str()));
+        let next = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", &next).finish();
+        let sign_in = is_browser && !headers.contains_key(header::AUTHORIZATION);
+        Visit { is_browser, sign_in: sign_in.then(|| format!("{}?{next}", prefix.join("/ui/sign-in"))) }
+    }
+
+    /// Returns the response for a problem. A reader who is not signed in is sent to the page to sign in.
+    fn refused(&self, route: &Route, problem: ApiProblem) -> Response {
+        match (&self.sign_in, self.is_browser) {
+            (Some(address), _) if problem.status == 401 => ui::see_other(address),
+            (_, true) => ui::problem_page(&problem),
+            (_, false) => refused(route, problem),
+        }
+    }
+}
+
+/// Finds out who reads a page: by the session, or by the token that a script sends.
+fn identify(
+    app: &App,
+    client: &ClientConnection,
+    headers: &HeaderMap,
+    cross_origin: bool,
+) -> Result<(SignedIn, RateStatus), ApiProblem> {
+    let policy = app.handle.policy();
+    if !cross_origin
+        && !auth::has_credential(&policy, headers)
+        && let Some(signed_in) = app.sessions.find(headers, &policy, app.handle.clock.now())
+    {
+        client.set_authenticated();
+        let status = app.rate.take(signed_in.caller.rate_key(), policy.api.rate, Instant::now());
+        return match status.is_allowed() {
+            true => Ok((signed_in, status)),
+            false => Err(status.problem("This person", "requests", "The policy sets this limit under api.rate.")),
+        };
+    }
+    // A browser that was given the token in the address, or by its user, sends it with each request.
+    let source = RequestSource { browser: true, cross_origin };
+    let (caller, status) = authenticate(app, client, headers, source)?;
+    let csrf = app.sessions.csrf_of(&caller);
+    Ok((SignedIn { caller, csrf, by_session: false }, status))
 }
 
 /// Authenticates the caller within the rate limits of its address and its token.
@@ -335,7 +405,7 @@ async fn finish_response(State(app): State<Arc<App>>, request: Request, next: Ne
         }
     }
     if framed {
-        page::allow_frames(headers, &policy.api.frame_ancestors);
+        ui::allow_frames(headers, &policy.api.frame_ancestors);
     }
     let (status, ms) = (response.status().as_u16(), started.elapsed().as_millis());
     if method.is_safe() && status < 500 {

@@ -75,7 +75,10 @@ pub async fn drift(request: ApiRequest) -> ApiResult {
 }
 
 /// Compares version `wanted` of a catalog, or the latest, with version `from`, or the one before.
-fn compare(reader: &Reader, id: ConnectionId, wanted: Option<u32>, from: Option<u32>) -> Result<DriftAnswer, ApiProblem> {
+///
+/// # Errors
+/// 404 if the connection does not have one of the versions, and 503.
+pub fn compare(reader: &Reader, id: ConnectionId, wanted: Option<u32>, from: Option<u32>) -> Result<DriftAnswer, ApiProblem> {
     let Some((version, text)) = reader.catalog(id, wanted)? else { return Err(missing(wanted)) };
     let earlier = match from {
         Some(from) => Some(reader.catalog(id, Some(from))?.ok_or_else(|| missing(Some(from)))?),
@@ -203,8 +206,8 @@ pub async fn acknowledge(mut request: ApiRequest) -> ApiResult {
     let found = request.app.blocking(find.clone()).await?.ok_or_else(|| nothing_changed(version))?;
     if found.acknowledged.is_none() {
         let cut = |text: &str| text.trim().chars().take(MAX_NOTE_CHARS).collect::<String>();
-        let (note, token) = (cut(&wanted.note), format!("token {}", request.caller()?.name()));
-        let by = if wanted.by.trim().is_empty() { token } else { format!("{} ({token})", cut(&wanted.by)) };
+        let (note, actor) = (cut(&wanted.note), request.caller()?.actor());
+        let by = if wanted.by.trim().is_empty() { actor } else { format!("{} ({actor})", cut(&wanted.by)) };
         let notice = Notice::DriftAcknowledged { connection: id, version, by, note };
         let handle = &request.app.handle;
         handle.registry.record_notices(vec![notice]).await.inspect_err(|error| handle.report_error(error))?;

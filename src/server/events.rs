@@ -51,7 +51,7 @@ pub struct EventReaders {
 }
 
 /// The place of one reader. It is free again when this is dropped.
-struct ReaderPlace {
+pub(super) struct ReaderPlace {
     readers: Arc<EventReaders>,
     token: Digest,
     client: Arc<ClientConnection>,
@@ -76,7 +76,15 @@ impl EventReaders {
         self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(self: &Arc<EventReaders>, token: Digest, client: &Arc<ClientConnection>) -> Result<ReaderPlace, ApiProblem> {
+    /// Gives a place to a reader with this token.
+    ///
+    /// # Errors
+    /// Returns 503 if all places are taken.
+    pub(super) fn enter(
+        self: &Arc<EventReaders>,
+        token: Digest,
+        client: &Arc<ClientConnection>,
+    ) -> Result<ReaderPlace, ApiProblem> {
         let busy = |who: &str, limit: usize| {
             ApiProblem::busy(format!("{who} already reads events on {limit} connections; close one of them, or try again later."))
         };
@@ -119,18 +127,17 @@ pub async fn events(request: ApiRequest) -> ApiResult {
     if request.client.reserved {
         return Err(ApiProblem::busy("All connections are being served; try again later."));
     }
-    let mut response = Response::new(Body::empty());
+    let mut body = Body::empty();
     if request.method == axum::http::Method::GET {
         let place = request.app.event_readers.enter(caller.rate_key(), &request.client)?;
         let stream = EventStream {
-            policy: request.app.handle.policy(),
+            rights: ReaderRights::new(&request.app, caller, filter.namespaces.clone()),
             reader: Some(request.app.handle.events.read_after(position)),
             changes: request.app.handle.events.changes(),
             stopping: request.app.handle.stopping.subscribe(),
             heartbeat: Instant::now() + HEARTBEAT,
             greeting: Some(format!("retry: {RECONNECT_MS}\n: events after {position}\nid: {position}\n\n")),
             app: request.app,
-            caller,
             filter,
             _place: place,
         };
@@ -138,12 +145,18 @@ pub async fn events(request: ApiRequest) -> ApiResult {
             let part = stream.next().await?;
             Some((Ok::<Bytes, Infallible>(part), stream))
         });
-        *response.body_mut() = Body::from_stream(parts);
+        body = Body::from_stream(parts);
     }
+    Ok(stream_response(body))
+}
+
+/// Builds the response with a stream of events.
+pub(super) fn stream_response(body: Body) -> Response {
+    let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     // Proxies such as nginx would otherwise collect the events before they pass them on.
     insert_header(&mut response, header::HeaderName::from_static("x-accel-buffering"), "no");
-    Ok(response)
+    response
 }
 
 fn filter(request: &ApiRequest, caller: &Caller) -> Result<EventFilter, ApiProblem> {
@@ -183,12 +196,43 @@ fn position(request: &ApiRequest, head: u64) -> Result<EventId, ApiProblem> {
     Ok(position)
 }
 
-/// One reader's stream.
-struct EventStream {
+/// What a reader may see while the stream goes on.
+pub(super) struct ReaderRights {
     app: Arc<App>,
     /// The policy that `caller` refers to.
     policy: Arc<Policy>,
     caller: Caller,
+    namespaces: Vec<String>,
+}
+
+impl ReaderRights {
+    /// The rights of `caller`, whose stream is about `namespaces`.
+    pub(super) fn new(app: &Arc<App>, caller: Caller, namespaces: Vec<String>) -> ReaderRights {
+        ReaderRights { app: Arc::clone(app), policy: app.handle.policy(), caller, namespaces }
+    }
+
+    /// Whether the policy in force still allows the caller to read. The token may have been removed since the response began.
+    pub(super) fn is_allowed(&mut self) -> bool {
+        let policy = self.app.handle.policy();
+        if self.caller.expires().is_some_and(|end| end <= self.app.handle.clock.now()) {
+            return false;
+        }
+        if Arc::ptr_eq(&policy, &self.policy) {
+            return true;
+        }
+        let Some(caller) = self.caller.under(&policy) else { return false };
+        if caller.require_scope(TokenScope::RegistryRead).is_err() || !self.namespaces.iter().all(|name| caller.may_see(name)) {
+            return false;
+        }
+        (self.caller, self.policy) = (caller, policy);
+        true
+    }
+}
+
+/// One reader's stream.
+struct EventStream {
+    app: Arc<App>,
+    rights: ReaderRights,
     filter: EventFilter,
     /// `None` after an error.
     reader: Option<EventReader>,
@@ -206,7 +250,7 @@ impl EventStream {
             return Some(greeting.into());
         }
         loop {
-            if *self.stopping.borrow() || !self.is_allowed() {
+            if *self.stopping.borrow() || !self.rights.is_allowed() {
                 return None;
             }
             // Seen before the rows are read, so that a commit after that is noticed.
@@ -262,24 +306,6 @@ impl EventStream {
         }
     }
 
-    /// Whether the policy in force still allows the caller to read. The token may have been removed since the response began.
-    fn is_allowed(&mut self) -> bool {
-        let policy = self.app.handle.policy();
-        if self.caller.expires().is_some_and(|end| end <= self.app.handle.clock.now()) {
-            return false;
-        }
-        if Arc::ptr_eq(&policy, &self.policy) {
-            return true;
-        }
-        let Some(caller) = self.caller.under(&policy) else { return false };
-        let namespaces = &self.filter.namespaces;
-        if caller.require_scope(TokenScope::RegistryRead).is_err() || !namespaces.iter().all(|name| caller.may_see(name)) {
-            return false;
-        }
-        (self.caller, self.policy) = (caller, policy);
-        true
-    }
-
     /// Formats the events that the reader wants and may see. Returns `None` if the registry cannot be read.
     async fn text(&self, events: Vec<Arc<Event>>) -> Option<String> {
         let wanted: Vec<Arc<Event>> =
@@ -305,8 +331,8 @@ impl EventStream {
     /// the dashboard.
     fn may_see(&self, event: &Event) -> bool {
         match &*event.namespace {
-            "" => self.caller.may_read(&self.policy.namespace),
-            namespace => self.caller.may_see(namespace),
+            "" => self.rights.caller.may_read(&self.rights.policy.namespace),
+            namespace => self.rights.caller.may_see(namespace),
         }
     }
 }

@@ -36,15 +36,33 @@ pub struct ListedFamily {
 /// This never fails.
 pub async fn list(request: ApiRequest) -> ApiResult {
     let active = request.app.handle.policy.load();
-    let mut ids: Vec<&str> = active.sources.ids().collect();
-    ids.sort_unstable();
     let policy = &active.policy;
-    let known = ids.into_iter().filter_map(|id| find(&active.sources, id)).map(|family| ListedFamily {
+    let known = all(&active.sources).into_iter().map(|family| ListedFamily {
         summary: FamilySummary::new(&family),
         allowed: policy.allowlist.contains(&*family.id),
         cap_in_force: policy.cap(&family.id, Some(&family.cap)).clone(),
     });
     json(StatusCode::OK, &FamilyList { families: known.collect() })
+}
+
+/// Returns the families of this version and the custom sources of the policy, ordered by their ids.
+#[must_use]
+pub fn all(sources: &families::CustomSources) -> Vec<Arc<Family>> {
+    let mut ids: Vec<&str> = sources.ids().collect();
+    ids.sort_unstable();
+    ids.into_iter().filter_map(|id| find(sources, id)).collect()
+}
+
+/// Returns the family with this id or other name.
+///
+/// # Errors
+/// Returns 404 if the family was not found.
+pub fn named(sources: &families::CustomSources, name: &str) -> Result<Arc<Family>, ApiProblem> {
+    let family = find(sources, name).or_else(|| find(sources, aliases::alias(name)?));
+    family.ok_or_else(|| {
+        let near = nearest(name, families::ids()).map(|near| format!(" Did you mean {near}?")).unwrap_or_default();
+        ApiProblem::not_found(format!("No such family.{near} GET /families lists all families."))
+    })
 }
 
 /// `GET /families/NAME`
@@ -53,12 +71,7 @@ pub async fn list(request: ApiRequest) -> ApiResult {
 /// Returns 404 if the family was not found.
 pub async fn family(request: ApiRequest) -> ApiResult {
     let active = request.app.handle.policy.load();
-    let name = request.path_param("{name}");
-    let family = find(&active.sources, name).or_else(|| find(&active.sources, aliases::alias(name)?));
-    let Some(family) = family else {
-        let near = nearest(name, families::ids()).map(|near| format!(" Did you mean {near}?")).unwrap_or_default();
-        return Err(ApiProblem::not_found(format!("No such family.{near} GET /families lists all families.")));
-    };
+    let family = named(&active.sources, request.path_param("{name}"))?;
     json(StatusCode::OK, &FamilyGuide::new(&family, &request.app.env.providers))
 }
 

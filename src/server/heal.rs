@@ -10,7 +10,7 @@ use super::problem_code::ProblemCode;
 use super::read::connection_result;
 use super::request::{ApiRequest, ApiResult, insert_header, json, namespace_name};
 use crate::funnel::Funnel;
-use crate::model::{ConnectionId, State};
+use crate::model::{ConnectionId, State, Timestamp};
 use crate::report::result::ConnectionResult;
 use axum::http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -110,9 +110,21 @@ struct CheckedConnection {
     may_read: bool,
 }
 
-/// Requests an attempt for the connection of the path, and waits for it as long as the caller wants.
-async fn check(request: &ApiRequest) -> Result<CheckedConnection, ApiProblem> {
-    let id = request.connection()?;
+/// A check that was requested.
+pub struct RequestedCheck {
+    /// The namespace of the connection.
+    pub namespace: String,
+    /// When it was requested.
+    pub since: Timestamp,
+    /// True if nothing is called for the connection until a held change is confirmed or undone.
+    pub is_paused: bool,
+}
+
+/// Requests an attempt for `id`, unless nothing is called for it at the moment.
+///
+/// # Errors
+/// 403 if the caller may not write in the namespace, 404, and 409 for a retired connection.
+pub fn request_check(request: &ApiRequest, id: ConnectionId) -> Result<RequestedCheck, ApiProblem> {
     let (namespace, state) = {
         let snapshot = request.app.handle.registry.snapshot();
         match snapshot.connections.get(&id) {
@@ -127,12 +139,17 @@ async fn check(request: &ApiRequest) -> Result<CheckedConnection, ApiProblem> {
     let (handle, since) = (&request.app.handle, request.app.handle.clock.now());
     // Nothing is called for such a connection until the change is confirmed or undone, so there is nothing to wait for.
     let is_paused = handle.holds.load().get(id).is_some_and(|(_, departure)| !departure.checkable);
-    let settled = if is_paused {
-        false
-    } else {
+    if !is_paused {
         handle.heal([id]);
-        wait_until_settled(request, id, since, deadline(request)).await
-    };
+    }
+    Ok(RequestedCheck { namespace, since, is_paused })
+}
+
+/// Requests an attempt for the connection of the path, and waits for it as long as the caller wants.
+async fn check(request: &ApiRequest) -> Result<CheckedConnection, ApiProblem> {
+    let id = request.connection()?;
+    let RequestedCheck { namespace, since, is_paused } = request_check(request, id)?;
+    let settled = !is_paused && wait_until_settled(request, id, since, deadline(request)).await;
     Ok(CheckedConnection { id, settled, may_read: request.caller()?.may_read(&namespace) })
 }
 

@@ -78,7 +78,7 @@ pub async fn confirm(request: ApiRequest) -> ApiResult {
     };
     require_writable(&request, &hold.namespace)?;
     let members = hold.departures.iter().map(|(id, departure)| (*id, departure.cause)).collect();
-    let by = format!("token {}", caller.name());
+    let by = caller.actor();
     handle.registry.confirm(members, &by).await.inspect_err(|error| handle.report_error(error))?;
     handle.wake();
     let answer = ConfirmAnswer {

@@ -9,6 +9,7 @@
 //! - [`representation`]: compressed responses, and 304 for clients that have the response already
 //! - [`onboard`], [`withdraw`], [`handoff`], [`holds`], [`heal`], [`read`], [`health`], [`history`], [`events`], [`drift`], [`catalogs`],
 //!   [`plan`], [`privileges`], [`families`], [`meta`], [`dashboard`], [`consent`]: the handlers
+//! - [`ui`]: collects the data of the pages for people, which [`crate::page`] renders; [`session`] holds who signed in
 //! - [`openapi`]: the OpenAPI document
 //! - [`mcp`]: the API as tools of assistants
 //! - [`bounded`]: keeps the size of responses within bounds
@@ -40,9 +41,10 @@ pub mod mcp;
 pub mod meta;
 pub mod onboard;
 pub mod openapi;
-mod page;
 pub mod past_funnels;
+pub mod past_snapshots;
 mod peer;
+pub mod person;
 pub mod plan;
 pub mod prefer;
 pub mod privileges;
@@ -57,8 +59,10 @@ pub mod representation;
 pub mod request;
 pub mod routes;
 pub mod served_hosts;
+pub mod session;
 pub mod stream;
 pub mod target;
+pub mod ui;
 pub mod withdraw;
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ fn operation(route: &Route) -> Value {
         "responses": responses(route),
     });
     match route.access {
-        Access::Open | Access::Link => operation["security"] = json!([]),
+        Access::Open | Access::Link | Access::Page(_) | Access::SignIn => operation["security"] = json!([]),
         Access::Scope(scope) => {
             let scope = scope.as_str();
             operation["security"] = json!([{"bearer": [scope]}, {"basic": [scope]}, {"api_key": [scope]}]);
@@ -150,7 +150,7 @@ pub fn parameters(route: &Route) -> Vec<Value> {
     if route.path.contains("{id}") {
         let (description, schema) = match route.access {
             Access::Link => ("The id of the link.", json!({"type": "string"})),
-            Access::Open | Access::Scope(_) => ("The connection_id.", json!({"type": "string", "format": "uuid"})),
+            _ => ("The connection_id.", json!({"type": "string", "format": "uuid"})),
         };
         all.push(json!({"name": "id", "in": "path", "required": true, "description": description, "schema": schema}));
     }
@@ -226,12 +226,12 @@ fn responses(route: &Route) -> Map<String, Value> {
     }
     let guarded: &[u16] = match route.access {
         Access::Open => &[403],
-        Access::Link => &[403, 429],
-        Access::Scope(_) => &[401, 403, 429],
+        Access::Link | Access::SignIn => &[403, 429],
+        Access::Scope(_) | Access::Page(_) => &[401, 403, 429],
     };
     let takes_query: &[u16] = &[400];
     let content = match route.access {
-        Access::Link => json!({dashboard::HTML: {"schema": {"type": "string"}}}),
+        Access::Link | Access::Page(_) | Access::SignIn => json!({dashboard::HTML: {"schema": {"type": "string"}}}),
         Access::Open | Access::Scope(_) => json!({MEDIA_TYPE: {"schema": reference("Problem")}}),
     };
     let keyed: &[u16] = if is_keyed(route) { &[409, 422] } else { &[] };

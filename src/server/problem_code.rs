@@ -34,6 +34,7 @@ problem_codes! {
     Defect => "DEFECT",
     DesiredAgain => "DESIRED_AGAIN",
     DesiredByFolder => "DESIRED_BY_FOLDER",
+    FormOutdated => "FORM_OUTDATED",
     HandoffChanged => "HANDOFF_CHANGED",
     HoldChanged => "HOLD_CHANGED",
     HostNotAllowed => "HOST_NOT_ALLOWED",

@@ -10,7 +10,7 @@ const MAX_SHOWN_NAMES: usize = 5;
 const MAX_NAME_BYTES: usize = 32;
 
 /// The query parameters that the route declares, and the names of the others.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct QueryParams {
     pairs: Vec<(&'static str, String)>,
     /// The names that the route does not declare, at most one more than a warning shows.
@@ -87,6 +87,18 @@ impl QueryParams {
             .ok()
             .filter(|number| (1..=max).contains(number))
             .ok_or_else(|| ApiProblem::bad_request(format!("{name} must be a whole number from 1 to {max}.")))
+    }
+
+    /// Returns the value of `name` as the number of an entry of the ledger.
+    ///
+    /// # Errors
+    /// Returns 400 for a value that is not a whole number above 0.
+    pub fn entry(&self, name: &str) -> Result<Option<u64>, ApiProblem> {
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        let number = text.parse::<u64>().ok().filter(|number| *number > 0);
+        number.map(Some).ok_or_else(|| ApiProblem::bad_request(format!("{name} must be the number of an entry of the ledger.")))
     }
 
     /// Returns the parameter `state`, in upper or lower case.

@@ -2,7 +2,8 @@
 //!
 //! A client that kept an earlier response sends its `ETag` as `If-None-Match` and gets 304 without a body if the response
 //! would be the same (RFC 9110, section 13.1.2). The tags are weak: two responses with the same tag have the same content,
-//! except for the time at which they were made and the number of the last entry of the ledger.
+//! except for the time at which they were made and the number of the last entry of the ledger. Two pages with the same tag
+//! may also differ in how long ago something was ("3m ago"), which the script of the page keeps current.
 
 use super::app::App;
 use aho_corasick::AhoCorasick;
@@ -16,6 +17,7 @@ use flate2::write::GzEncoder;
 use http_body_util::BodyExt;
 use ring::digest;
 use std::io::Write;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 /// The size from which a body is compressed. Smaller ones fit into one packet anyway.
@@ -28,6 +30,15 @@ const MAX_INLINE_BYTES: usize = 64 << 10;
 const VOLATILE: [&str; 2] = ["\"as_of\":", "\"registry_seq\":"];
 
 static VOLATILE_MEMBERS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(VOLATILE).ok());
+
+/// The beginnings of the parts of a page that do not count as content: the version for the script, the field for another time,
+/// the time of the page, and ages. Texts of others cannot contain them, because `<` and `"` are escaped.
+const VOLATILE_HTML: [&str; 4] =
+    [" data-version=\"", "type=\"datetime-local\" name=\"at\" value=\"", "<time class=\"as-of\"", "<time class=\"age\""];
+/// The last one of them. The attributes of an age are content: they contain the time that the age is counted from.
+const AGE: usize = 3;
+
+static VOLATILE_PARTS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(VOLATILE_HTML).ok());
 
 /// What the client accepts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,8 +109,8 @@ impl Rendered {
         &self.body
     }
 
-    fn tag(&self) -> &str {
-        self.tag.get_or_init(|| tag(&self.body))
+    fn tag(&self, is_html: bool) -> &str {
+        self.tag.get_or_init(|| tag(&self.body, is_html))
     }
 
     fn compressed(&self) -> Option<Bytes> {
@@ -112,7 +123,8 @@ impl Rendered {
 pub async fn represent(app: &Arc<App>, negotiation: &Negotiation, response: Response) -> Response {
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_json = kind.starts_with("application/") && kind.contains("json") && !kind.contains("json-seq");
-    let is_text = is_json || kind.starts_with("text/html") || kind.starts_with("application/openmetrics-text");
+    let is_html = kind.starts_with("text/html");
+    let is_text = is_json || is_html || kind.starts_with("application/openmetrics-text");
     if !is_text || response.body().size_hint().exact().is_none() || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }
@@ -128,11 +140,11 @@ pub async fn represent(app: &Arc<App>, negotiation: &Negotiation, response: Resp
     if varies {
         parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
-    if negotiation.tagged && is_json && parts.status == StatusCode::OK {
-        if let Ok(value) = HeaderValue::from_str(rendered.tag()) {
+    if negotiation.tagged && (is_json || is_html) && parts.status == StatusCode::OK {
+        if let Ok(value) = HeaderValue::from_str(rendered.tag(is_html)) {
             parts.headers.insert(header::ETAG, value);
         }
-        if negotiation.knows(rendered.tag()) {
+        if negotiation.knows(rendered.tag(is_html)) {
             parts.status = StatusCode::NOT_MODIFIED;
             parts.headers.remove(header::CONTENT_TYPE);
             return Response::from_parts(parts, Body::empty());
@@ -166,21 +178,42 @@ pub fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// Returns the weak tag of a JSON body. The values of [`VOLATILE`] members do not count.
-fn tag(body: &[u8]) -> String {
+/// Returns the weak tag of a JSON body or of a page. The values of [`VOLATILE`] members and [`VOLATILE_HTML`] parts do not
+/// count.
+fn tag(body: &[u8], is_html: bool) -> String {
+    let volatile = if is_html { &VOLATILE_PARTS } else { &VOLATILE_MEMBERS };
     let mut context = digest::Context::new(&digest::SHA256);
     let mut from = 0;
-    for found in VOLATILE_MEMBERS.iter().flat_map(|volatile| volatile.find_iter(body)) {
+    for found in volatile.iter().flat_map(|volatile| volatile.find_iter(body)) {
         if found.start() < from {
             continue;
         }
-        context.update(body.get(from..found.end()).unwrap_or_default());
-        from = found.end() + scalar_len(body.get(found.end()..).unwrap_or_default());
+        let rest = body.get(found.end()..).unwrap_or_default();
+        let skipped = match is_html {
+            true => html_span(found.pattern().as_usize(), rest),
+            false => 0..scalar_len(rest),
+        };
+        context.update(body.get(from..found.end() + skipped.start).unwrap_or_default());
+        from = found.end() + skipped.end;
     }
     context.update(body.get(from..).unwrap_or_default());
     let digest = context.finish();
     let half = digest.as_ref().get(..16).unwrap_or_default();
     format!("W/\"{}\"", BASE64URL_NOPAD.encode(half))
+}
+
+/// Returns the bytes of `rest` that do not count after the beginning with this index in [`VOLATILE_HTML`].
+fn html_span(beginning: usize, rest: &[u8]) -> Range<usize> {
+    let find = |from: usize, end: u8| {
+        let after = rest.get(from..).unwrap_or_default();
+        from + after.iter().position(|byte| *byte == end).unwrap_or(after.len())
+    };
+    match beginning {
+        0 | 1 => 0..find(0, b'"'),
+        // The text of an element ends at the next tag.
+        AGE => find(0, b'>')..find(find(0, b'>'), b'<'),
+        _ => 0..find(0, b'<'),
+    }
 }
 
 /// Returns the length of the JSON number or of the JSON string without escapes at the beginning of `text`, or 0.
@@ -195,6 +228,8 @@ fn scalar_len(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Timestamp;
+    use crate::page::parts;
     use proptest::prelude::*;
 
     fn accepts(values: &[&str]) -> bool {
@@ -249,6 +284,7 @@ mod tests {
     fn a_tag_ignores_when_a_body_was_made_and_nothing_else() {
         let one = br#"{"as_of":"2026-11-08T18:00:00.000Z","registry_seq":7,"a":1}"#;
         let later = br#"{"as_of":"2026-11-08T18:00:09.000Z","registry_seq":123,"a":1}"#;
+        let tag = |body: &[u8]| super::tag(body, false);
         assert_eq!(tag(one), tag(later));
         for other in [
             &br#"{"as_of":"2026-11-08T18:00:00.000Z","registry_seq":7,"a":2}"#[..],
@@ -262,10 +298,42 @@ mod tests {
         assert_ne!(tag(quoted("1").as_bytes()), tag(quoted("2").as_bytes()));
     }
 
+    /// A page with an age of something that happened at `at`, as of `now`.
+    fn page(version: &str, at: i64, now: i64, text: &str) -> String {
+        let (at, now) = (Timestamp(at), Timestamp(now));
+        maud::html! {
+            p { "As of " (parts::as_of(now)) span #contact data-live="/ui/live" data-version=(version) {} }
+            input type="datetime-local" name="at" value=(now.rfc3339()) required;
+            ul { li { "Checked " (parts::age(at, now)) " " (text) } li { (parts::time(at)) } }
+        }
+        .into_string()
+    }
+
+    #[test]
+    fn the_tag_of_a_page_ignores_its_time_its_ages_and_its_version_and_nothing_else() {
+        let start = 1_794_160_800_000;
+        let tag = |page: &str| super::tag(page.as_bytes(), true);
+        let first = page("a", start, start + 5000, "fine");
+        let later = page("bbbb", start, start + 3_600_000, "fine");
+        assert!(first.contains("5s ago") && later.contains("60m ago"), "{first}\n{later}");
+        assert_eq!(tag(&first), tag(&later));
+        for other in [
+            page("a", start, start + 5000, "Fine"),
+            page("a", start + 1000, start + 6000, "fine"),
+            first.replace("Checked", "Seen"),
+            first.replace("</ul>", "</ul>!"),
+        ] {
+            assert_ne!(tag(&first), tag(&other), "{other}");
+        }
+        // The same texts of others are content.
+        let quoted = |age: &str| page("a", start, start, &format!("<time class=\"age\">{age}</time> data-version=\"{age}\""));
+        assert_ne!(tag(&quoted("1s ago")), tag(&quoted("2s ago")));
+    }
+
     proptest! {
         #[test]
-        fn any_bytes_have_a_tag_and_survive_compression(body in proptest::collection::vec(any::<u8>(), 0..2000)) {
-            prop_assert!(tag(&body).len() == 26);
+        fn any_bytes_have_a_tag_and_survive_compression(body in proptest::collection::vec(any::<u8>(), 0..2000), is_html: bool) {
+            prop_assert!(tag(&body, is_html).len() == 26);
             let mut back = Vec::new();
             std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*gzip(&body).expect("compressed")), &mut back).expect("read");
             prop_assert_eq!(back, body);

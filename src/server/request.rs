@@ -9,6 +9,7 @@ use super::problem_code::ProblemCode;
 use super::query::QueryParams;
 use super::representation::Rendered;
 use super::routes::Route;
+use super::session::{SignedIn, check_csrf};
 use super::target::PathPrefix;
 use crate::intake::Format;
 use crate::model::ConnectionId;
@@ -26,6 +27,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// The size up to which a body is small. Small bodies never wait for large ones.
 const SMALL_BODY_BYTES: usize = 1 << 20;
+
+/// The maximum size of a form.
+const MAX_FORM_BYTES: usize = 64 << 10;
 
 /// A body that is counted until it is dropped.
 struct CountedBody {
@@ -52,6 +56,8 @@ pub struct ApiRequest {
     pub client: Arc<ClientConnection>,
     /// The authenticated caller, or `None` on routes that do not need a token.
     pub caller: Option<Caller>,
+    /// How the reader of a page was identified. `None` on routes that are not pages.
+    pub session: Option<SignedIn>,
     pub method: Method,
     pub route: &'static Route,
     /// When the head of the request was read.
@@ -191,6 +197,19 @@ impl ApiRequest {
 
     fn announced_length(&self) -> Option<u64> {
         self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
+    }
+
+    /// Reads the fields of a form that a page sent, and checks that the form belongs to the session of the reader.
+    ///
+    /// # Errors
+    /// 400, 403, 408, 413, 503.
+    pub async fn form(&mut self) -> Result<Vec<(String, String)>, ApiProblem> {
+        let bytes = self.receive(MAX_FORM_BYTES).await?;
+        let fields: Vec<(String, String)> = url::form_urlencoded::parse(&bytes).into_owned().collect();
+        let sent = fields.iter().find(|(name, _)| name == "csrf").map_or("", |(_, value)| value.as_str());
+        let expected = self.session.as_ref().map_or("", |session| session.csrf.as_str());
+        check_csrf(expected, sent)?;
+        Ok(fields)
     }
 
     /// Waits until there is memory for a body of `length` bytes, or of `limit` bytes if its length is not known.

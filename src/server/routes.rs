@@ -1,7 +1,10 @@
-//! The rows of the route table ([`ROUTES`]), from which the router, the token and query checks and the OpenAPI document are built.
+//! The rows of the route tables, from which the router and the token and query checks are built: [`ROUTES`], which the OpenAPI
+//! document describes, and [`PAGES`], the pages for people.
 
+mod pages;
 mod table;
 
+pub use pages::PAGES;
 pub use table::ROUTES;
 
 use super::request::{ApiRequest, ApiResult};
@@ -19,6 +22,11 @@ pub enum Access {
     Link,
     /// Callers whose token has this scope.
     Scope(TokenScope),
+    /// People whose session or token has this scope. The answers are pages, also the errors, and a browser without either is
+    /// sent to the page on which people sign in.
+    Page(TokenScope),
+    /// The page on which people sign in.
+    SignIn,
 }
 
 /// The HTTP method of a route.
@@ -76,6 +84,14 @@ pub struct Route {
     /// The statuses of error responses, except 400, 401 and 403, which follow from the other fields.
     pub problems: &'static [u16],
     pub handler: fn(ApiRequest) -> BoxFuture<'static, ApiResult>,
+}
+
+impl Route {
+    /// Whether the answers are pages for people.
+    #[must_use]
+    pub fn is_page(&self) -> bool {
+        matches!(self.access, Access::Link | Access::Page(_) | Access::SignIn)
+    }
 }
 
 const fn param(name: &'static str, json_type: &'static str, description: &'static str) -> QueryParam {

@@ -22,27 +22,36 @@ const MAX_NAMED_FILES: usize = 5;
 /// 403, 404, 409, 503.
 pub async fn delete(request: ApiRequest) -> ApiResult {
     let id = request.connection()?;
-    let (namespace, origins) = desired_by(&request, id, |known| {
+    let reason = format!("DELETE /connections/{{id}} by {}", request.caller()?.actor());
+    let namespace = withdraw(&request, id, &reason).await?;
+    let result = request.app.blocking(move |app| connection_result(app, id)).await?;
+    let result = if request.caller()?.may_read(&namespace) { result } else { result.state_only() };
+    json(StatusCode::OK, &result)
+}
+
+/// Withdraws the intents of `id`, so that it is retired, and returns its namespace. `reason` is recorded.
+///
+/// # Errors
+/// 403 if the caller may not write in the namespace, 404, 409 if a file or another push asks for the connection, 503.
+pub async fn withdraw(request: &ApiRequest, id: ConnectionId, reason: &str) -> Result<String, ApiProblem> {
+    let (namespace, origins) = desired_by(request, id, |known| {
         let origins = known.origins.iter().map(|desired| desired.origin.clone()).collect::<Vec<_>>();
         (known.namespace.to_string(), origins)
     })?;
-    require_writable(&request, &namespace)?;
-    refuse_files(&request, &origins)?;
+    require_writable(request, &namespace)?;
+    refuse_files(request, &origins)?;
     let handle = &request.app.handle;
-    let reason = format!("DELETE /connections/{{id}} by token {}", request.caller()?.name());
-    handle.registry.retire(id, origins, &reason).await.inspect_err(|error| handle.report_error(error))?;
+    handle.registry.retire(id, origins, reason).await.inspect_err(|error| handle.report_error(error))?;
     handle.wake();
-    let (state, origins) = desired_by(&request, id, |known| {
+    let (state, origins) = desired_by(request, id, |known| {
         (known.state(), known.origins.iter().map(|desired| desired.origin.clone()).collect::<Vec<_>>())
     })?;
     if state != State::Retired {
         // A file or another push asked for the connection while the request was handled.
-        refuse_files(&request, &origins)?;
+        refuse_files(request, &origins)?;
         return Err(still_desired());
     }
-    let result = request.app.blocking(move |app| connection_result(app, id)).await?;
-    let result = if request.caller()?.may_read(&namespace) { result } else { result.state_only() };
-    json(StatusCode::OK, &result)
+    Ok(namespace)
 }
 
 fn desired_by<T>(request: &ApiRequest, id: ConnectionId, read: impl FnOnce(&Connection) -> T) -> Result<T, ApiProblem> {

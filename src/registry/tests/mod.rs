@@ -6,6 +6,7 @@ mod attempts;
 mod earlier;
 mod limits;
 mod migrate;
+mod page_reads;
 mod rig;
 mod tamper;
 mod tamper_calls;

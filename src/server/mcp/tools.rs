@@ -106,7 +106,7 @@ impl Tool {
     pub fn scope(&self) -> Option<TokenScope> {
         match self.route()?.access {
             Access::Scope(scope) => Some(scope),
-            Access::Open | Access::Link => None,
+            _ => None,
         }
     }
 

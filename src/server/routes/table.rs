@@ -7,7 +7,7 @@ use crate::server::{
 };
 
 /// All routes.
-pub static ROUTES: [Route; 43] = [
+pub static ROUTES: [Route; 42] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
         ..post(
@@ -309,17 +309,6 @@ pub static ROUTES: [Route; 43] = [
     get("/metrics", READ, "Get metrics in the OpenMetrics format for Prometheus", &[(200, meta::METRICS, "")], |request| {
         Box::pin(meta::prometheus(request))
     }),
-    Route {
-        query: &[NAMESPACE],
-        problems: &[400, 503],
-        ..get(
-            "/",
-            READ,
-            "Get the dashboard; in a browser, enter the token as the password",
-            &[(200, dashboard::HTML, "")],
-            |request| Box::pin(dashboard::html(request)),
-        )
-    },
     Route {
         query: &[NAMESPACE],
         problems: &[400, 503],
