@@ -12,7 +12,7 @@ CARGO ?= cargo
 SMOKE_PORT ?= 5090
 SANDBOX_PORT ?= 5091
 AAM_FUZZ_SECONDS ?= 60
-ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph gitlab atlassian google zendesk zoom pagerduty netsuite azure supabase files datadog boto3 apiclients listeners deploy nx27017 $(if $(AAM_SMONGO),smongo) $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi) $(if $(AAM_WORKDAY_DESCRIPTION),workday)
+ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium browser oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph gitlab atlassian google zendesk zoom pagerduty netsuite azure supabase files datadog boto3 apiclients listeners deploy nx27017 $(if $(AAM_SMONGO),smongo) $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi) $(if $(AAM_WORKDAY_DESCRIPTION),workday)
 PEERS ?= $(ALL_PEERS)
 # An empty approval would be a wrong one.
 GATE_FLAGS := $(if $(strip $(APPROVE)),--approve "$(strip $(APPROVE))")

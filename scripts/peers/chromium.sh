@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Chromium for the tests of the dashboard and the consent pages.
+# Chromium for the tests of the consent pages.
 #   chromium.sh start DIR   installs Chromium and ChromeDriver unless they exist, and writes their paths to DIR/env as BIN
 #                           and DRIVER
 #   chromium.sh stop DIR    does nothing, because each test starts and ends its own browser

@@ -25,6 +25,7 @@ pub enum Peer {
     Prism,
     Cdk,
     Chromium,
+    Browser,
     Authlib,
     Openbao,
     Oidc,
@@ -74,6 +75,7 @@ impl Peer {
             Peer::Prism => "prism",
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
+            Peer::Browser => "browser",
             Peer::Authlib => "authlib",
             Peer::Openbao => "openbao",
             Peer::Oidc => "oidc",
@@ -126,6 +128,7 @@ impl Peer {
             Peer::Cdk | Peer::Boto3 | Peer::Listeners | Peer::Deploy => "PYTHON",
             Peer::Apiclients => "MODULES",
             Peer::Chromium => "BIN",
+            Peer::Browser => "NODE_MODULES",
             Peer::Openbao => "DEV_URL",
             Peer::Authlib | Peer::Oidc => "TOKEN_URL",
         }

@@ -1,7 +1,7 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
 //! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock,
-//! google-api-python-client, azure-mgmt-resource, postgrest-js, zenpy, openapi-typescript, openapi-python-client, Schemathesis, the Python SDK of MCP, standardwebhooks, prometheus_client, httpx-sse, kubernetes-validate, hadolint, systemd-analyze, logrotate, bubblewrap, OpenBao and Chromium.
+//! google-api-python-client, azure-mgmt-resource, postgrest-js, zenpy, openapi-typescript, openapi-python-client, Schemathesis, the Python SDK of MCP, standardwebhooks, prometheus_client, httpx-sse, kubernetes-validate, hadolint, systemd-analyze, logrotate, bubblewrap, OpenBao, and Chromium with playwright-core and axe-core.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -19,7 +19,6 @@ mod aws_families;
 mod azure;
 mod consent;
 mod daemon;
-mod dashboard;
 mod datadog;
 mod deploy;
 mod drive;
@@ -37,10 +36,12 @@ mod netsuite;
 mod object_store;
 mod okta;
 mod okta_recordings;
+mod page;
 mod pagerduty;
 mod principals;
 mod salesforce;
 mod servicenow;
+mod sign_in;
 mod snowflake;
 mod snowflake_description;
 mod sql;
@@ -63,7 +64,6 @@ fn main() -> std::process::ExitCode {
         daemon::failures::tests(),
         daemon::read_only::tests(),
         daemon::removal::tests(),
-        dashboard::tests(),
         datadog::tests(),
         deploy::tests(),
         drive::tests(),
@@ -82,10 +82,12 @@ fn main() -> std::process::ExitCode {
         object_store::tests(),
         okta::tests(),
         okta_recordings::tests(),
+        page::tests(),
         pagerduty::tests(),
         principals::tests(),
         salesforce::tests(),
         servicenow::tests(),
+        sign_in::tests(),
         snowflake::tests(),
         snowflake_description::tests(),
         sql::tests(),

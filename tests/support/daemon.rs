@@ -1,6 +1,7 @@
 //! The built binary in a temporary workspace, driven over real sockets and files.
 
 use aam::credentials::Secret;
+use aam::server::routes::{Access, Method, PAGES};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -373,6 +374,21 @@ pub async fn until<F: Future<Output = (bool, String)>>(what: &str, mut probe: im
         assert!(started.elapsed() < MAX_WAIT, "timed out waiting until {what}; last observation: {observed}");
         ticks.tick().await;
     }
+}
+
+/// The addresses of all pages that a token opens with GET, with those of the connections `ids` and of the family filesource.
+/// Streams are left out.
+#[must_use]
+pub fn page_paths(ids: &[String]) -> Vec<String> {
+    let pages = PAGES.iter().filter(|route| matches!(route.access, Access::Page(_)) && route.method == Method::Get);
+    let mut paths = Vec::new();
+    for path in pages.map(|route| route.path).filter(|path| *path != "/ui/live") {
+        match path.contains("{id}") {
+            true => paths.extend(ids.iter().map(|id| path.replace("{id}", id))),
+            false => paths.push(path.replace("{name}", "filesource")),
+        }
+    }
+    paths
 }
 
 /// A sanctioned intent for one resource.

@@ -45,7 +45,21 @@ impl EventReader {
         let response = open(daemon, path, token, last_id).await;
         assert_eq!(response.status(), 200, "{path}");
         assert_eq!(response.headers()["content-type"], "text/event-stream");
+        EventReader::from_response(response)
+    }
+
+    /// Reads the events of a response.
+    pub fn from_response(response: reqwest::Response) -> EventReader {
         EventReader { response, buffer: String::new(), last_id: String::new(), comments: Vec::new() }
+    }
+
+    /// Reads until the server ends the stream, and returns the events until then.
+    pub async fn until_end(&mut self) -> Vec<ReceivedEvent> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next().await {
+            events.push(event);
+        }
+        events
     }
 
     /// Returns the next event, or `None` if the server ended the stream.

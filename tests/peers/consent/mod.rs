@@ -1,7 +1,7 @@
 //! Consent in a real browser: the owner of a system reads the page of the link, clicks, signs in at oidc-provider, agrees,
 //! comes back, and sees the connection become ACTIVE.
 
-mod browser;
+pub mod browser;
 
 use crate::harness::{get_json, http_client, variable};
 use crate::support::daemon::{Daemon, Workspace, intent_with_locator, until};
