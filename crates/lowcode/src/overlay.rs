@@ -218,7 +218,13 @@ fn dict_has_class(dict: &Dict, seen: &mut HashMap<usize, bool>) -> bool {
 fn has_class(value: &Value, seen: &mut HashMap<usize, bool>) -> bool {
     match value {
         Value::Dict(dict) => dict_has_class(dict, seen),
-        Value::List(list) => list.iter().fold(false, |found, item| has_class(item, seen) || found),
+        Value::List(list) => {
+            let mut found = false;
+            for item in list {
+                found |= has_class(item, seen);
+            }
+            found
+        }
         _ => false,
     }
 }
@@ -389,3 +395,7 @@ fn size(value: &Value) -> usize {
 #[cfg(test)]
 #[path = "overlay_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "overlay_shared_tests.rs"]
+mod shared_tests;

@@ -73,7 +73,7 @@ pub fn resolve(root: &Dict, unused: &[&str], bounds: &Bounds) -> Result<Dict, Pr
 }
 
 /// How many times the bound of values the expanded manifest may have. Parts that are referenced several times are stored once,
-/// but whoever walks through the manifest meets them each time.
+/// but a walk through the manifest meets them each time.
 const EXPANSION: usize = 16;
 
 /// A resolved part of the manifest.

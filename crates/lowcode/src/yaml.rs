@@ -110,7 +110,7 @@ struct Builder<'b> {
     names: HashMap<String, Arc<str>>,
     /// The number of values that are stored.
     values: usize,
-    /// The number of values that aliases add for whoever walks through the result.
+    /// The number of values that aliases add to a walk through the result.
     expanded: usize,
     root: Option<Node>,
     warnings: Vec<Problem>,

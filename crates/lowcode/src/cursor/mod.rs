@@ -32,7 +32,7 @@ pub enum Made {
     Count(i64),
 }
 
-/// Fractions of a counter that are told apart.
+/// The smallest fraction of a counter that counts.
 const COUNT_SCALE: i128 = 1_000_000;
 
 impl Cursor {
