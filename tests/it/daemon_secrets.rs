@@ -1,6 +1,6 @@
 //! No secret appears in any output, whatever a service sends back.
 
-use crate::support::daemon::{ApiResponse, Daemon, Workspace, intent, intent_with_locator, until};
+use crate::support::daemon::{ApiResponse, Daemon, Workspace, intent, intent_with_locator, page_paths, until};
 use crate::support::leaky_service::{Canary, LeakMode, LeakyService, postgres};
 use serde_json::{Value, json};
 use std::process::Output;
@@ -25,7 +25,6 @@ impl Outputs {
             "/connections?namespace=autonomy&limit=1000",
             "/metrics/funnel?namespace=autonomy",
             "/metrics",
-            "/",
             "/dashboard.json",
             "/healthz",
             "/readyz",
@@ -39,6 +38,7 @@ impl Outputs {
         for id in ids {
             paths.extend(["", "/health", "/versions?limit=1000", "/catalog"].map(|rest| format!("/connections/{id}{rest}")));
         }
+        paths.extend(page_paths(ids));
         for path in paths {
             let response = daemon.get(&path).await;
             self.response(&path, &response);

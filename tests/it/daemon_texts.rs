@@ -1,6 +1,6 @@
 //! What a caller or a source writes cannot steer the terminal of the operator, forge log lines, or be used to guess secrets.
 
-use crate::support::daemon::{Workspace, intent, intent_with_locator, stderr, stdout};
+use crate::support::daemon::{Workspace, intent, intent_with_locator, page_paths, stderr, stdout};
 use crate::support::openapi::{json_response, serve};
 use serde_json::{Value, json};
 
@@ -17,7 +17,13 @@ const STEERING: [&str; 9] = [
     "left\u{200e}mark",
 ];
 
+/// Asserts that the text has no character that steers a terminal, and no line that begins as one of the log does.
 fn assert_harmless(name: &str, text: &str) {
+    assert_printable(name, text);
+    assert!(!text.lines().any(|line| line.starts_with("INFO aam::attempt: passed")), "{name}:\n{text}");
+}
+
+fn assert_printable(name: &str, text: &str) {
     let found = text.chars().find(|c| {
         (c.is_control() && !matches!(c, '\n' | '\t'))
             || ('\u{200b}'..='\u{200f}').contains(c)
@@ -25,7 +31,6 @@ fn assert_harmless(name: &str, text: &str) {
             || ('\u{2066}'..='\u{2069}').contains(c)
     });
     assert_eq!(found, None, "{name}:\n{text:?}");
-    assert!(!text.lines().any(|line| line.starts_with("INFO aam::attempt: passed")), "{name}:\n{text}");
 }
 
 #[tokio::test]
@@ -81,8 +86,12 @@ async fn names_of_files_and_texts_of_sources_are_escaped_wherever_they_are_print
     let failed = daemon.until_connection(&resource, "it fails", |one| one["error"].is_object()).await;
     daemon.until_state(&folder.display().to_string(), "ACTIVE").await;
     let id = failed["connection_id"].as_str().unwrap().to_string();
-    let page = daemon.get("/").await;
-    assert_harmless("page", page.body.as_str().unwrap());
+    for path in page_paths(std::slice::from_ref(&id)) {
+        let page = daemon.get(&path).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.body);
+        // A page quotes the lines of a source as lines, marked as its words; those of a CSV file end with CRLF.
+        assert_printable(&path, &page.body.as_str().unwrap().replace("\r\n", "\n"));
+    }
     assert_harmless("metrics", daemon.get("/metrics").await.body.as_str().unwrap());
     let file = workspace.path("intents").join("folder.json").display().to_string();
     let mut printed = String::new();

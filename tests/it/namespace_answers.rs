@@ -1,6 +1,6 @@
 //! Every answer of the API holds only what its token may read: token kind by route, and what must not appear.
 
-use crate::support::daemon::{Daemon, Workspace, intent, stdout, until};
+use crate::support::daemon::{Daemon, Workspace, intent, page_paths, stdout, until};
 use aam::credentials::Secret;
 use serde_json::{Value, json};
 
@@ -93,6 +93,14 @@ async fn no_answer_holds_what_another_namespace_or_scope_may_read() {
 
     for (kind, secret, _) in &tokens {
         daemon.token = secret.clone();
+        for path in page_paths(&[&ids[..], std::slice::from_ref(&own_id)].concat()) {
+            for query in ["", "?namespace=autonomy", "?namespace=team_b", "?namespace=team_b&all=true"] {
+                let (status, text, _) = call(&daemon, "get", &format!("{path}{query}"), &json!({})).await;
+                for secret in ["hidden_", "hidden-", "HIDDEN_"] {
+                    assert!(!text.contains(secret), "{kind} {path}{query}: {status} {text}");
+                }
+            }
+        }
         for (method, route) in ROUTES {
             for id in ids.iter().chain([&own_id]) {
                 for query in ["", "?namespace=autonomy", "?namespace=team_b"] {

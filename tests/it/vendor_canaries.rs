@@ -1,6 +1,6 @@
 //! No secret of a service principal appears in any file of AAM, whatever a hostile token endpoint or API sends back.
 
-use crate::support::daemon::{Workspace, intent_with_locator};
+use crate::support::daemon::{Workspace, intent_with_locator, page_paths};
 use crate::support::leaky_service::Canary;
 use crate::support::lowcode_families::{MockVendor, json_response_with};
 use serde_json::json;
@@ -50,12 +50,13 @@ async fn a_hostile_token_endpoint_gets_no_secret_into_a_file() {
         let daemon = workspace.serve().await;
         let found = daemon.until_connection(&id, "a failure", |one| one["error"]["title"].is_string()).await;
         let one = found["connection_id"].as_str().expect("an id").to_string();
-        for path in [
+        let mut paths = page_paths(std::slice::from_ref(&one));
+        paths.extend([
             format!("/connections/{one}"),
             format!("/connections/{one}/versions?limit=1000"),
-            "/dashboard.json".into(),
-            "/".into(),
-        ] {
+            "/dashboard.json".to_string(),
+        ]);
+        for path in paths {
             let shown = daemon.get(&path).await.body.to_string();
             assert_eq!(canary.found_in(shown.as_bytes()), None, "{kind}: {path}: {shown}");
         }

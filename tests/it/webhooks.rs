@@ -187,7 +187,7 @@ async fn a_receiver_that_is_gone_is_left_alone_until_the_policy_names_it_anew() 
     let shown = problem(&daemon, "answered 410").await;
     assert_eq!(shown["next_at"], Value::Null, "{shown}");
     assert!(shown["fix"].as_str().is_some_and(|fix| fix.contains("remove the entry ops")), "{shown}");
-    let page = daemon.get("/?namespace=autonomy").await.body.as_str().unwrap_or_default().to_string();
+    let page = daemon.get("/ui/problems?namespace=autonomy").await.body.as_str().unwrap_or_default().to_string();
     assert!(page.contains("Webhooks that do not receive their messages"), "{page}");
     assert_eq!(daemon.stop().await, Some(0));
 
