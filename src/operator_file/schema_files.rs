@@ -65,7 +65,7 @@ impl SchemaReader {
     }
 
     /// Returns the text of the file at `path` below the folder of the manifest, or else below the folder with the name of
-    /// the manifest: the first part of the path is then the package of the connector. Returns `None` if there is no such file.
+    /// the manifest: the first part of the path is then the package of the connector. Returns `None` if it is not found.
     pub fn read(&mut self, path: &str) -> Option<String> {
         if self.asked.len() >= MAX_FILES || self.bytes >= MAX_TOTAL_BYTES {
             return None;

@@ -54,7 +54,7 @@ pub struct ConnectionRow {
     pub cause: String,
     pub created: Timestamp,
     pub warnings: Vec<Class>,
-    /// The steps of the latest attempt; empty if there is none, or if it did not reach a step.
+    /// The steps of the latest attempt; empty before the first attempt, or if it did not reach a step.
     pub steps: Vec<StepMark>,
     /// Whether an attempt runs.
     pub is_checking: bool,

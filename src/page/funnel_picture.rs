@@ -44,7 +44,7 @@ pub struct FunnelColumn {
     pub count: u64,
     /// The address of the list with these connections.
     pub href: String,
-    /// What does not reach the next stage. There is no loss without connections.
+    /// What does not reach the next stage. Each loss has at least one connection.
     pub losses: Vec<FunnelLoss>,
 }
 

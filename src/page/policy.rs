@@ -28,7 +28,7 @@ pub struct PolicyPage {
     pub is_rejected: bool,
     /// What the policy allows. `None` if this version of AAM cannot read it.
     pub summary: Option<Summary>,
-    /// Why there is no summary; empty if there is one.
+    /// Why the summary is missing; empty if it is not.
     pub unreadable: String,
     pub difference: Option<Difference>,
     pub history: Vec<VersionLine>,
