@@ -12,7 +12,7 @@ use super::forms;
 use super::known::{self, KnownSecret, Store};
 use super::secret::Credential;
 use crate::model::{Failure, text};
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -53,8 +53,12 @@ impl AttemptSecrets {
     fn own_finder(&self) -> Option<&AhoCorasick> {
         let build = || {
             let parts: BTreeSet<String> = self.own_texts.iter().flat_map(|text| parts(text)).collect();
-            // Building the automaton fails only if it needs more than four billion states.
-            AhoCorasick::builder().ascii_case_insensitive(true).build(&parts).ok().filter(|_| !parts.is_empty())
+            // The automaton is used for a few texts and lives as long as the attempt, so it should be quick to build and small:
+            // a DFA of the same parts takes 100 kB for each of the attempts in flight. Building fails only if it needs more than
+            // four billion states.
+            let mut builder = AhoCorasick::builder();
+            builder.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::NoncontiguousNFA));
+            builder.build(&parts).ok().filter(|_| !parts.is_empty())
         };
         self.own_finder.get_or_init(build).as_ref()
     }

@@ -207,7 +207,8 @@ impl CustomResource {
     /// Returns `CredentialMissing` if the credential does not fit the config.
     pub fn free_hosts(&self, credential: Option<&Credential>, clock: &Arc<dyn Clock>) -> Result<Vec<Recipient>, Failure> {
         let CustomResource { source, prepared, .. } = self;
-        if !source.rules.hosts.is_empty() {
+        // Addresses that do not depend on the config are the same with and without the resource id.
+        if !source.rules.hosts.is_empty() || !prepared.addresses.iter().any(Address::is_template) {
             return Ok(Vec::new());
         }
         let (host, bounds) = (OfflineHost(Arc::clone(clock)), Bounds::default());
