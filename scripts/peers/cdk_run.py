@@ -6,12 +6,15 @@ a case takes tenths of a second and does not affect the others.
 
 With {"arguments": ["spec"], "manifest": M} the runner builds the source from the manifest, so `spec` prints the spec of
 the manifest. The command itself always prints the same spec.
+
+With "waits": false, the case does not wait: neither for retries nor for jobs and rate limits.
 """
 
 import json
 import os
 import sys
 import tempfile
+import time
 from types import TracebackType
 
 import yaml
@@ -22,6 +25,8 @@ from airbyte_cdk.sources.declarative.concurrent_declarative_source import Concur
 
 
 def run(case: dict) -> None:
+    if case.get("waits") is False:
+        time.sleep = lambda _seconds: None
     if "manifest" not in case:
         handle_command(case["arguments"])
         return

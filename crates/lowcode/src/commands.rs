@@ -17,6 +17,7 @@ use super::source::{Source, SourceBuilder};
 use super::spec;
 use super::value::Value;
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// A manifest and the user's config, with the host and the bounds to run them with.
 #[derive(Clone, Copy)]
@@ -42,6 +43,8 @@ pub struct Selection {
     pub catalog: Option<Vec<String>>,
     /// If this is not empty, only these streams are read.
     pub only: Vec<String>,
+    /// The `properties` of the schemas in the catalog, by stream. The caller puts them into `Run::selected`.
+    pub properties: HashMap<String, Value>,
 }
 
 /// Runs `spec`.

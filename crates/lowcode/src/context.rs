@@ -90,6 +90,10 @@ pub struct Run<'a> {
     pub cut: AtomicBool,
     /// The streams whose list a response wrote as null. They are read as empty.
     pub null_lists: Mutex<Vec<String>>,
+    /// The `properties` of the schemas in the configured catalog, by stream. Empty without a catalog.
+    pub selected: HashMap<String, Value>,
+    /// Failures that do not end a stream by themselves, in their order. The CDK reports each with a trace.
+    pub reported: Mutex<Vec<Failed>>,
 }
 
 impl<'a> Run<'a> {
@@ -117,6 +121,8 @@ impl<'a> Run<'a> {
             needs_lists: false,
             cut: AtomicBool::default(),
             null_lists: Mutex::default(),
+            selected: HashMap::new(),
+            reported: Mutex::default(),
         }
     }
 

@@ -175,6 +175,17 @@ impl Failed {
         Failed::system(self.class, message).with(|it| it.internal = Some(self.message.clone()))
     }
 
+    /// Returns Python's `repr` of the exception.
+    #[must_use]
+    pub fn exception_repr(&self) -> String {
+        let text = match self.class {
+            "AirbyteTracedException" => self.internal.as_ref(),
+            _ => Some(&self.message),
+        };
+        let text = text.map_or_else(|| "None".to_string(), |text| Value::str(text.as_str()).repr());
+        format!("{}({text})", self.class)
+    }
+
     /// Whether users are meant to read the message: true for the CDK's traced exceptions and for our own failures.
     fn is_made_for_users(&self) -> bool {
         matches!(

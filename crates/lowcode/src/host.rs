@@ -25,6 +25,8 @@ pub enum PauseReason {
     Requested,
     /// The retries after a failure wait. The source did not ask for it.
     Retry,
+    /// A job of the source is not complete. The interpreter looks at it again after the wait.
+    Job,
     /// The manifest's `api_budget` allows no further request until the wait is over.
     Budget,
 }

@@ -1,7 +1,7 @@
 //! Decompression with a bound on the output, so that a decompression bomb ends with an error.
 
 use crate::error::Failed;
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::read::{DeflateDecoder, GzDecoder, MultiGzDecoder, ZlibDecoder};
 use std::io::Read;
 
 /// Whether the bytes begin with the gzip signature.
@@ -33,6 +33,27 @@ pub fn deflate(bytes: &[u8], bound: usize) -> Result<Option<Vec<u8>>, Failed> {
         return Ok(Some(plain));
     }
     Ok(read_all(DeflateDecoder::new(bytes), bound)?.ok())
+}
+
+/// Decompresses the first member of a gzip or zlib file, as far as it can be read. Returns `None` if the bytes are neither.
+///
+/// # Errors
+/// Fails if the output exceeds `bound` bytes.
+pub fn member(bytes: &[u8], bound: usize) -> Result<Option<Vec<u8>>, Failed> {
+    let is_zlib =
+        matches!(bytes, [first, second, ..] if first & 0x0f == 8 && (u16::from(*first) * 256 + u16::from(*second)) % 31 == 0);
+    let mut reader: Box<dyn Read + '_> = match () {
+        () if is_gzip(bytes) => Box::new(GzDecoder::new(bytes)),
+        () if is_zlib => Box::new(ZlibDecoder::new(bytes)),
+        () => return Ok(None),
+    };
+    let mut out = Vec::new();
+    let limit = u64::try_from(bound).unwrap_or(u64::MAX).saturating_add(1);
+    let read = reader.by_ref().take(limit).read_to_end(&mut out);
+    if out.len() > bound {
+        return Err(Failed::bound("bytes of a decompressed body", bound));
+    }
+    Ok(Some(out).filter(|out| read.is_ok() || !out.is_empty()))
 }
 
 /// Reads at most `bound` bytes. The inner error is a failure of the reader.

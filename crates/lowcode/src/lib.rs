@@ -31,7 +31,7 @@
 //! - manifests: `yaml`, `refs`, `parameters`, `component`, `validate`, [`load`], [`schema_files`]
 //! - one command: [`context`]
 //! - requests and responses: `request`, `response`, `errors`, `decode`, `auth`, `requester`
-//! - records: `cursor`, `extraction`, `pagination`, `slicing`, `retriever`
+//! - records: `cursor`, `extraction`, `pagination`, `slicing`, `retriever`, `reader`
 //! - streams: `stream_schema`, [`stream`], `dynamic`, [`source`]
 //! - commands: `check`, [`config_rules`], [`spec`], [`protocol`], [`redaction`], `reading`, [`commands`], [`mod@explain`]
 
@@ -67,6 +67,7 @@ mod parameters;
 pub mod problem;
 pub mod protocol;
 mod rates;
+mod reader;
 mod reading;
 mod recording;
 pub mod redaction;

@@ -63,6 +63,8 @@ pub struct Page<'a> {
     pub last_record: Option<&'a Value>,
     /// The token with which this page was requested.
     pub token: Option<&'a Value>,
+    /// The page size that was requested in place of the one of the manifest.
+    pub reduced_size: Option<i64>,
 }
 
 impl Paginator {
@@ -113,11 +115,25 @@ impl Paginator {
         }
     }
 
-    /// Returns the token and the page size as request options for `place`.
+    /// Returns the page size of the manifest, if there is one that is sent.
     ///
     /// # Errors
     /// Fails if a template fails, or if the page size is not an integer.
-    pub fn options(&self, place: OptionPlace, token: Option<&Value>, at: &EvalContext<'_>) -> Result<Dict, Failed> {
+    pub fn page_size(&self, at: &EvalContext<'_>) -> Result<Option<i64>, Failed> {
+        self.paged.as_ref().map_or(Ok(None), |paged| paged.strategy.page_size(at))
+    }
+
+    /// Returns the token and the page size as request options for `place`. `reduced` takes the place of the page size.
+    ///
+    /// # Errors
+    /// Fails if a template fails, or if the page size is not an integer.
+    pub fn options(
+        &self,
+        place: OptionPlace,
+        token: Option<&Value>,
+        reduced: Option<i64>,
+        at: &EvalContext<'_>,
+    ) -> Result<Dict, Failed> {
         let mut options = Dict::default();
         let Some(paged) = &self.paged else { return Ok(options) };
         let scope = at.scope(Vec::new());
@@ -127,7 +143,8 @@ impl Paginator {
             option.inject(&mut options, token.clone(), &scope)?;
         }
         if let Some(option) = paged.size_option.as_ref().filter(|it| it.place == place)
-            && let Some(size) = paged.strategy.page_size(at)?.filter(|size| *size != 0)
+            && let Some(size) = reduced.map_or_else(|| paged.strategy.page_size(at), |size| Ok(Some(size)))?
+            && size != 0
         {
             option.inject(&mut options, Value::Int(size), &scope)?;
         }
@@ -258,7 +275,9 @@ impl Strategy {
     fn next(&self, page: &Page<'_>, at: &EvalContext<'_>) -> Result<Option<Value>, Failed> {
         let count = page.extracted as i64;
         match self {
-            Strategy::Cursor { value, stop, page_size } => next_cursor(value, stop.as_ref(), *page_size, page, at),
+            Strategy::Cursor { value, stop, page_size } => {
+                next_cursor(value, stop.as_ref(), page.reduced_size.or(*page_size), page, at)
+            }
             Strategy::Page { page_size, start, .. } => {
                 if page_size.is_some_and(|size| size != 0 && count < size) || count == 0 {
                     return Ok(None);
@@ -266,10 +285,11 @@ impl Strategy {
                 Ok(Some(Value::Int(page.token.map_or(Ok(*start), int_of)?.saturating_add(1))))
             }
             Strategy::Offset { page_size, .. } => {
-                let size = match page_size {
-                    None => None,
-                    Some(PageSize::Number(number)) => Some(*number),
-                    Some(PageSize::Template(template)) => Some(offset_size(template, page, at)?),
+                let size = match (page.reduced_size, page_size) {
+                    (Some(reduced), _) => Some(reduced),
+                    (None, None) => None,
+                    (None, Some(PageSize::Number(number))) => Some(*number),
+                    (None, Some(PageSize::Template(template))) => Some(offset_size(template, page, at)?),
                 };
                 if size.is_some_and(|size| size != 0 && count < size) || count == 0 {
                     return Ok(None);

@@ -6,6 +6,7 @@ use super::protocol::{Level, Message, Out, Record, State, StreamStatus};
 use super::slice::Slice;
 use super::stream::Stream;
 use super::value::{Dict, Value};
+use std::sync::PoisonError;
 
 /// A read in progress.
 pub struct Reading<'a, 'o> {
@@ -65,6 +66,7 @@ impl<'a, 'o> Reading<'a, 'o> {
                 }
             },
         }
+        self.report();
         self.finish(&mut progress);
     }
 
@@ -120,6 +122,7 @@ impl<'a, 'o> Reading<'a, 'o> {
     }
 
     fn failed(&mut self, progress: &mut Progress<'_>, failed: Failed) {
+        self.report();
         let name = &progress.stream.name;
         progress.failed = true;
         progress.current = None;
@@ -128,6 +131,15 @@ impl<'a, 'o> Reading<'a, 'o> {
         let message = Message::error(&failed.for_users(Some(name)), Some(name), self.now());
         (self.out)(message);
         self.failures.push((name.clone(), failed));
+    }
+
+    /// Reports the failures that did not end the stream by themselves.
+    fn report(&mut self) {
+        let reported = std::mem::take(&mut *self.run.reported.lock().unwrap_or_else(PoisonError::into_inner));
+        for failed in reported {
+            let message = Message::error(&failed.for_users(None), None, self.now());
+            (self.out)(message);
+        }
     }
 
     fn finish(&mut self, progress: &mut Progress<'_>) {
@@ -166,22 +178,13 @@ impl<'a, 'o> Reading<'a, 'o> {
         if self.failures.is_empty() {
             return None;
         }
-        let lines: Vec<String> = self.failures.iter().map(|(name, failed)| format!("{name}: {}", exception(failed))).collect();
+        let lines: Vec<String> =
+            self.failures.iter().map(|(name, failed)| format!("{name}: {}", failed.exception_repr())).collect();
         let message = format!("During the sync, the following streams did not sync successfully: {}", lines.join("\n"));
         let mut failed = Failed::config("AirbyteTracedException", message);
         failed.internal = Some("Concurrent read failure".to_string());
         Some(failed)
     }
-}
-
-/// Returns Python's `repr` of the exception.
-fn exception(failed: &Failed) -> String {
-    let text = match failed.class {
-        "AirbyteTracedException" => failed.internal.as_ref(),
-        _ => Some(&failed.message),
-    };
-    let text = text.map_or_else(|| "None".to_string(), |text| Value::str(text.as_str()).repr());
-    format!("{}({text})", failed.class)
 }
 
 impl<'s> Progress<'s> {

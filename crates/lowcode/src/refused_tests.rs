@@ -14,13 +14,11 @@ definitions:
   requester: {type: HttpRequester, url_base: https://h.example, path: /a}
   selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: [r]}}
   job:
-    type: AsyncRetriever
-    creation_requester: '#/definitions/requester'
-    polling_requester: '#/definitions/requester'
-    download_requester: '#/definitions/requester'
+    type: SimpleRetriever
+    requester: '#/definitions/requester'
     record_selector: '#/definitions/selector'
-    status_extractor: {type: DpathExtractor, field_path: [status]}
-    status_mapping: {running: [a], completed: [b], failed: [c], timeout: [d]}
+    request_window_splitting:
+      type: RequestWindowSplitting
 streams:
   - {type: DeclarativeStream, name: plain, retriever: {type: SimpleRetriever, requester: '#/definitions/requester',
       record_selector: '#/definitions/selector'}}
@@ -40,7 +38,7 @@ streams:
       type: SimpleRetriever
       requester: '#/definitions/requester'
       record_selector: '#/definitions/selector'
-      page_size_reduction: {type: PageSizeReduction}
+      request_window_splitting: {type: RequestWindowSplitting}
 "#;
 
 /// One more stream.
@@ -59,9 +57,9 @@ fn streams_are_refused_one_by_one_at_load() {
     assert_eq!(
         warnings,
         [
-            "m.yaml:18:56: warning: the stream `report` cannot be read: `AsyncRetriever` is not supported",
-            "m.yaml:18:56: warning: the stream `child` cannot be read: `AsyncRetriever` is not supported",
-            "m.yaml:34:7: warning: the stream `sized` cannot be read: `PageSizeReduction` is not supported",
+            "m.yaml:11:5: warning: the stream `report` cannot be read: `RequestWindowSplitting` is not supported",
+            "m.yaml:11:5: warning: the stream `child` cannot be read: `RequestWindowSplitting` is not supported",
+            "m.yaml:32:7: warning: the stream `sized` cannot be read: `RequestWindowSplitting` is not supported",
         ]
     );
     let explained = explain::explain(&manifest);
@@ -81,7 +79,7 @@ fn a_refused_stream_is_listed_and_the_others_are_read() {
     let failed = source.stream("child").unwrap().slices(&run).err().unwrap();
     assert_eq!(
         (failed.class, failed.message.as_str()),
-        ("UnsupportedComponent", "`AsyncRetriever` is not supported (m.yaml:18:56)")
+        ("UnsupportedComponent", "`RequestWindowSplitting` is not supported (m.yaml:11:5)")
     );
     assert!(check::available(source.stream("plain").unwrap(), &run).now_or_never().unwrap().unwrap().is_none());
 }
@@ -101,7 +99,7 @@ fn a_check_reads_clean_streams_in_place_of_refused_ones() {
     assert_eq!(checked("report, child", "{}"), (Ok(()), 1, "report child".to_owned()), "`plain` takes their place");
     assert_eq!(checked("plain", "{}"), (Ok(()), 1, String::new()));
     // A stream that the caller selects is never replaced, and its check makes no call.
-    let reason = "Stream report is not available: `AsyncRetriever` is not supported (m.yaml:18:56)";
+    let reason = "Stream report is not available: `RequestWindowSplitting` is not supported (m.yaml:11:5)";
     let selected = r#"{"__airbyte_check_stream_names": ["report"]}"#;
     assert_eq!(checked("plain", selected), (Err(reason.to_owned()), 0, String::new()));
 }

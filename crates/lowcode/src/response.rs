@@ -41,6 +41,12 @@ impl Response {
         Ok(Response(Arc::new(Inner { response, plain, json: OnceLock::new(), depth: bounds.depth })))
     }
 
+    /// Returns the response as the host returned it.
+    #[must_use]
+    pub fn received(&self) -> Arc<HostResponse> {
+        Arc::clone(&self.0.response)
+    }
+
     #[must_use]
     pub fn status(&self) -> u16 {
         self.0.response.status

@@ -1,7 +1,10 @@
 use crate::bounds::Bounds;
-use crate::context::Limits;
-use crate::script::{Script, read, stream};
+use crate::check::available;
+use crate::context::{Context, Limits, Run};
+use crate::script::{Script, json, read, stream};
+use crate::source::SourceBuilder;
 use crate::value::Value;
+use futures_util::FutureExt;
 
 fn texts(records: &[Value]) -> Vec<String> {
     records.iter().map(Value::repr).collect()
@@ -239,4 +242,30 @@ fn names_of_fields_may_be_asked_for_too() {
     let (records, result, urls) = with_properties(asked, &bodies);
     assert_eq!((records.len(), result), (2, Ok(())));
     assert_eq!(urls, ["names", "a?x=y&fields=a%2C%5B%5D%2C7&size=2", "a?x=y&fields=a%2C%5B%5D%2C7&page=2&size=2"]);
+}
+
+/// A configured catalog selects fields. Without one, all of them are requested.
+#[test]
+fn only_selected_fields_are_asked_for() {
+    let selector = r#""property_list": ["a", "b", "c"], "always_include_properties": ["id"],
+        "property_selector": {"type": "JsonSchemaPropertySelector", "transformations": [{"type": "KeysToLower"}]}"#;
+    let text = stream("s", "/a", "", "").replace(
+        r#""path": "/a""#,
+        &format!(r#""path": "/a", "request_parameters": {{"fields": {{"type": "QueryProperties", {selector}}}}}"#),
+    );
+    let manifest = json(&format!(r#"{{"streams": [{text}]}}"#));
+    let config = json("{}");
+    for (selected, expected) in
+        [(None, "id%2Ca%2Cb%2Cc"), (Some(r#"{"A": {}, "c": {}, "z": {}}"#), "id%2Ca%2Cc"), (Some("{}"), "id")]
+    {
+        let host = Script::new(&[("/a", r#"{"r": [{"id": 1}]}"#)]);
+        let bounds = Bounds::default();
+        let ctx = Context::new(&manifest, &config, &host, &bounds);
+        let mut run = Run::new(&ctx);
+        run.selected.extend(selected.map(|it| ("s".to_string(), json(it))));
+        let source = SourceBuilder::new(ctx).static_streams().unwrap();
+        let first = available(source.stream("s").unwrap(), &run).now_or_never().unwrap();
+        assert_eq!(first.unwrap(), None);
+        assert_eq!(host.urls(), [format!("https://h.example/a?fields={expected}")]);
+    }
 }

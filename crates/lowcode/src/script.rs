@@ -8,6 +8,7 @@ use super::source::SourceBuilder;
 use super::value::Value;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use jiff::Timestamp;
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -58,6 +59,81 @@ impl Host for Script {
     }
 }
 
+/// One answer: status, headers, body.
+pub type Reply = (u16, Vec<(&'static str, &'static str)>, &'static str);
+
+/// Answers the requests that contain all parts of a key one after the other. The last answer is repeated. The parts are
+/// looked for in the method, the URL, the header `Authorization` and the body. Waits only move the clock.
+pub struct Turns {
+    routes: Mutex<Vec<(&'static str, VecDeque<Reply>)>>,
+    calls: Mutex<Vec<String>>,
+    /// The requests for which an earlier response must not be used.
+    repeated: Mutex<Vec<String>>,
+    /// The seconds of all waits.
+    waited: Mutex<Vec<f64>>,
+}
+
+impl Turns {
+    pub fn new(routes: &[(&'static str, &[Reply])]) -> Turns {
+        let routes = routes.iter().map(|(key, replies)| (*key, replies.iter().cloned().collect())).collect();
+        Turns { routes: Mutex::new(routes), calls: Mutex::default(), repeated: Mutex::default(), waited: Mutex::default() }
+    }
+
+    /// The requests so far.
+    pub fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    pub fn repeated(&self) -> Vec<String> {
+        self.repeated.lock().unwrap().clone()
+    }
+
+    pub fn waited(&self) -> Vec<f64> {
+        self.waited.lock().unwrap().clone()
+    }
+}
+
+impl Host for Turns {
+    fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
+        let body = String::from_utf8_lossy(request.body.as_deref().unwrap_or_default()).into_owned();
+        let authorization = request.header("Authorization").unwrap_or_default();
+        let call = format!("{} {} {authorization} {body}", request.method, request.url.replace("https://h.example", ""));
+        let call = call.split_whitespace().collect::<Vec<_>>().join(" ");
+        if request.is_retry {
+            self.repeated.lock().unwrap().push(call.clone());
+        }
+        let mut routes = self.routes.lock().unwrap();
+        let found = routes.iter_mut().find(|(key, _)| key.split(' ').all(|word| call.contains(word)));
+        let reply = found.and_then(|(_, replies)| match replies.len() {
+            0 | 1 => replies.front().cloned(),
+            _ => replies.pop_front(),
+        });
+        let response = match reply {
+            Some((status, headers, body)) => {
+                let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+                Ok(HostResponse { status, headers, body: body.as_bytes().to_vec().into(), url: request.url })
+            }
+            None => Err(HostError::refused(format!("not allowed: {call}"))),
+        };
+        self.calls.lock().unwrap().push(call);
+        ready(response).boxed()
+    }
+
+    fn now(&self) -> Timestamp {
+        let waited: f64 = self.waited().iter().sum();
+        "2025-06-15T12:34:56Z".parse::<Timestamp>().unwrap() + Duration::from_secs_f64(waited)
+    }
+
+    fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
+        self.waited.lock().unwrap().push(wait.as_secs_f64());
+        ready(Ok(())).boxed()
+    }
+
+    fn uuid(&self) -> String {
+        "00000000-0000-4000-8000-000000000000".into()
+    }
+}
+
 /// Parses JSON text into a value.
 pub fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -74,7 +150,13 @@ pub fn stream(name: &str, path: &str, retriever: &str, more: &str) -> String {
 }
 
 /// Reads the stream `name` of a manifest with these streams.
-pub fn read(streams: &[String], name: &str, host: &Script, bounds: &Bounds, limits: Limits) -> (Vec<Value>, Result<(), Failed>) {
+pub fn read(
+    streams: &[String],
+    name: &str,
+    host: &dyn Host,
+    bounds: &Bounds,
+    limits: Limits,
+) -> (Vec<Value>, Result<(), Failed>) {
     let manifest = json(&format!(r#"{{"streams": [{}]}}"#, streams.join(",")));
     let config = json(r#"{"start": "2025-06-01", "k": 7}"#);
     let ctx = Context::new(&manifest, &config, host, bounds);

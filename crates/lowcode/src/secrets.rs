@@ -52,10 +52,23 @@ fn collect_named(schema: Option<&Value>, value: &Value, secret: bool, out: &mut 
         }
         Value::None | Value::Bool(_) => {}
         scalar if secret => {
-            out.insert(scalar.to_str());
+            let text = scalar.to_str();
+            out.extend(several(&text).map(str::to_owned));
+            out.insert(text);
         }
         _ => {}
     }
+}
+
+/// Returns the tokens of a text that contains several, which a comma separates. Each is a secret of its own. A text with
+/// other parts, for example a JSON document, is one secret.
+fn several(text: &str) -> impl Iterator<Item = &str> {
+    let is_token = |part: &str| {
+        part.len() >= MIN_SUBSTRING_BYTES && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.~+/=".contains(&byte))
+    };
+    let parts = || text.split(',').map(str::trim);
+    let all = text.contains(',') && parts().all(is_token);
+    parts().filter(move |_| all)
 }
 
 /// Returns all schemas of the field `name`, including those in variants of the schema.
@@ -211,7 +224,10 @@ impl Found {
 
     fn add(&mut self, value: &Value) {
         match value {
-            Value::Str(text) if !text.trim().is_empty() => drop(self.all.insert(text.to_string())),
+            Value::Str(text) if !text.trim().is_empty() => {
+                self.all.extend(several(text).map(str::to_owned));
+                self.all.insert(text.to_string());
+            }
             Value::Int(_) | Value::Big(_) => drop(self.all.insert(value.to_str())),
             Value::List(items) => items.iter().for_each(|item| self.add(item)),
             Value::Dict(dict) => dict.values().for_each(|item| self.add(item)),
@@ -281,6 +297,13 @@ mod tests {
                 "credentials": {"auth_type": "visible-3", "code": "hidden-3"}, "more": {"password": ["hidden-4"]}}"#,
         );
         assert_eq!(found, ["4711", "hidden-1", "hidden-2", "hidden-3", "hidden-4"]);
+    }
+
+    #[test]
+    fn each_of_several_tokens_is_a_secret() {
+        let (found, secrets) = found(r#"{"door": "token-number-1, token-number-2", "pin": "a, token-number-3"}"#);
+        assert_eq!(found, ["a, token-number-3", "token-number-1", "token-number-1, token-number-2", "token-number-2"]);
+        assert_eq!(secrets.mask("Bearer token-number-2."), "Bearer ****.");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! One slice of a stream: the part of the stream for which a request is made.
 
 use crate::error::Failed;
+use crate::host::HostResponse;
 use crate::value::{Dict, Value};
+use std::sync::Arc;
 
 /// A slice: the partition of a router, combined with the interval of a cursor.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +18,19 @@ pub struct Slice {
     pub value: Value,
     /// The response that is embedded in the record of a lazy parent. It replaces the response to the first request.
     pub child_response: Option<Value>,
+    /// The job in which the source prepared the records of the slice.
+    pub job: Option<Arc<FinishedJob>>,
+}
+
+/// A job that is complete.
+#[derive(Debug)]
+pub struct FinishedJob {
+    /// The slice for which the job was made.
+    pub slice: Slice,
+    /// The response that made the job.
+    pub created: Arc<HostResponse>,
+    /// The response that said that the job is complete.
+    pub polled: Arc<HostResponse>,
 }
 
 impl Slice {
@@ -23,7 +38,7 @@ impl Slice {
     #[must_use]
     pub fn empty() -> Slice {
         let none = || Value::Dict(Dict::default());
-        Slice { partition: none(), cursor_slice: none(), extra_fields: none(), value: none(), child_response: None }
+        Slice { partition: none(), cursor_slice: none(), extra_fields: none(), value: none(), child_response: None, job: None }
     }
 
     /// # Errors
@@ -41,6 +56,7 @@ impl Slice {
             extra_fields: Value::Dict(extra_fields),
             value: Value::Dict(value),
             child_response: None,
+            job: None,
         })
     }
 

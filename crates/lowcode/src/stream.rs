@@ -5,8 +5,10 @@ use super::cursor::{Cursor, CursorSlices};
 use super::error::Failed;
 use super::extraction::{SelectorOptions, Transformation};
 use super::node::{field, flag, items, kind, text};
+use super::reader::{Reader, StreamRecords};
 use super::refused::{self, part};
-use super::retriever::{Records, Retriever, RetrieverOptions};
+use super::retriever::RetrieverOptions;
+use super::retriever::jobs::{AsyncRetriever, JobFailures};
 use super::slice::Slice;
 use super::slicing::{IntervalOptions, ParentRecords, ParentStream, Partitions, Router, SlicerOptions};
 use super::stream_schema::StreamSchema;
@@ -27,7 +29,7 @@ pub struct Stream {
     pub router: Arc<Router>,
     pub schema: StreamSchema,
     /// The retriever, or the reason why the stream cannot be read.
-    retriever: Result<Retriever, Failed>,
+    retriever: Result<Reader, Failed>,
 }
 
 /// The fields that [`Stream::node`] keeps. Others are dropped because schemas are large.
@@ -61,7 +63,7 @@ impl Stream {
         let cursor = part(cursor_of(sync, &router, name, &ctx.eval_context()), &mut refused)?.flatten();
         let reader = reader_options(node, &router, cursor.clone(), options, ctx);
         let built = match part(reader, &mut refused)? {
-            Some(reader) => part(Retriever::build(retriever, name, reader, ctx), &mut refused)?,
+            Some(reader) => part(Reader::build(retriever, name, reader, ctx), &mut refused)?,
             None => None,
         };
         let schema = part(StreamSchema::build(node, ctx, parent), &mut refused)?;
@@ -91,7 +93,7 @@ impl Stream {
     /// Whether reading leaves nothing behind in the stream: no token, no cursor state, and no schema from a response.
     #[must_use]
     pub fn keeps_nothing(&self) -> bool {
-        let retriever = self.retriever.as_ref().is_ok_and(Retriever::keeps_nothing);
+        let retriever = self.retriever.as_ref().is_ok_and(Reader::keeps_nothing);
         retriever && self.cursor.is_none() && self.router.keeps_nothing() && matches!(self.schema, StreamSchema::Static(_))
     }
 
@@ -116,14 +118,15 @@ impl Stream {
             })),
             (None, _) => Origin::Router(self.router.slices(run)?),
         };
-        Ok(StreamSlices { run, source, count: 0 })
+        let jobs = self.retriever.as_ref().ok().and_then(Reader::jobs);
+        Ok(StreamSlices { run, source, count: 0, jobs: jobs.map(|it| (it, JobFailures::default())) })
     }
 
     /// Returns the records of a slice.
     ///
     /// # Errors
     /// Fails if loading the schema fails.
-    pub async fn records<'r>(&'r self, run: &'r Run<'r>, slice: Slice) -> Result<Records<'r>, Failed> {
+    pub async fn records<'r>(&'r self, run: &'r Run<'r>, slice: Slice) -> Result<StreamRecords<'r>, Failed> {
         let retriever = self.retriever.as_ref().map_err(Clone::clone)?;
         Ok(retriever.read(run, slice, self.schema.get(run).await?))
     }
@@ -181,7 +184,7 @@ struct RecordsOfStream<'r> {
     begun: bool,
     next_slice: Option<Slice>,
     /// The slice that is being read, its records, and the next record.
-    open: Option<(Slice, Records<'r>, Option<Value>)>,
+    open: Option<(Slice, StreamRecords<'r>, Option<Value>)>,
 }
 
 impl ParentRecords for RecordsOfStream<'_> {
@@ -252,6 +255,8 @@ pub struct StreamSlices<'r> {
     run: &'r Run<'r>,
     source: Origin<'r>,
     count: usize,
+    /// What prepares each slice in a job, and the jobs that failed.
+    jobs: Option<(&'r AsyncRetriever, JobFailures)>,
 }
 
 enum Origin<'r> {
@@ -279,6 +284,33 @@ impl StreamSlices<'_> {
     #[expect(clippy::should_implement_trait, reason = "it waits for answers and may fail, as no Iterator can")]
     pub fn next(&mut self) -> BoxFuture<'_, Result<Option<Slice>, Failed>> {
         // The future is boxed because parents have slices too.
+        Box::pin(async move {
+            let Some((jobs, mut failures)) = self.jobs.take() else { return self.next_plain().await };
+            let next = self.next_prepared(jobs, &mut failures).await;
+            self.jobs = Some((jobs, failures));
+            next
+        })
+    }
+
+    /// Returns the next slice that has something to read, after the source prepared it.
+    async fn next_prepared(&mut self, jobs: &AsyncRetriever, failures: &mut JobFailures) -> Result<Option<Slice>, Failed> {
+        let run = self.run;
+        loop {
+            let slice = match self.next_plain().await {
+                Ok(slice) => slice,
+                Err(failed) => {
+                    failures.note(failed)?;
+                    None
+                }
+            };
+            let Some(slice) = slice else { return failures.end().map(|()| None) };
+            if let Some(prepared) = jobs.prepare(run, &slice, failures).await? {
+                return Ok(Some(prepared));
+            }
+        }
+    }
+
+    fn next_plain(&mut self) -> BoxFuture<'_, Result<Option<Slice>, Failed>> {
         Box::pin(async move {
             if self.run.limits.slices.is_some_and(|most| self.count >= most) {
                 return Ok(None);

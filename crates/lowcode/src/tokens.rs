@@ -1,4 +1,4 @@
-//! Tokens that the authenticators of a command share.
+//! Tokens that the authenticators of a command share, and what is left of the quotas of tokens.
 
 use super::node::walk;
 use super::value::{Dict, Value};
@@ -12,6 +12,47 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Tokens {
     config: Mutex<Option<Value>>,
     sessions: Mutex<HashMap<String, String>>,
+    quotas: QuotasByKey,
+}
+
+type QuotasByKey = Mutex<HashMap<String, Arc<TokenQuotas>>>;
+
+/// What is left of one quota of one token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QuotaState {
+    pub remaining: i64,
+    pub limit: i64,
+    /// When the quota is full again, in microseconds since the epoch.
+    pub reset_at: i64,
+    /// Whether the source reports this quota at all.
+    pub is_tracked: bool,
+}
+
+/// The quotas of all tokens of an authenticator.
+#[derive(Debug, Default)]
+pub(crate) struct QuotaCounters {
+    /// The state of each quota of each token. Empty until the source was asked for them.
+    pub states: Vec<Vec<QuotaState>>,
+    /// The number of the token that is used next.
+    pub active: usize,
+}
+
+/// The quotas that the streams with one authenticator share.
+#[derive(Default)]
+pub(crate) struct TokenQuotas {
+    counters: Mutex<QuotaCounters>,
+    /// Held while the source is asked for the quotas, so that only one stream asks.
+    asking: lock::Mutex<()>,
+}
+
+impl TokenQuotas {
+    pub(crate) fn counters(&self) -> MutexGuard<'_, QuotaCounters> {
+        locked(&self.counters)
+    }
+
+    pub(crate) async fn lock(&self) -> lock::MutexGuard<'_, ()> {
+        self.asking.lock().await
+    }
 }
 
 /// The session tokens of several commands that have the same config. The CDK has no such store: there, every stream logs
@@ -21,6 +62,7 @@ pub struct SharedLogins {
     tokens: Mutex<HashMap<String, (Value, Timestamp)>>,
     /// One lock for each login, so that streams that are read at the same time log in once.
     locks: Mutex<HashMap<String, Arc<lock::Mutex<()>>>>,
+    quotas: QuotasByKey,
 }
 
 impl SharedLogins {
@@ -33,6 +75,11 @@ impl SharedLogins {
     /// Returns the token that the login request `key` returned and the time until which it can be used.
     pub(crate) fn get(&self, key: &str) -> Option<(Value, Timestamp)> {
         locked(&self.tokens).get(key).cloned()
+    }
+
+    /// Returns the quotas of the authenticator `key`.
+    pub(crate) fn quotas(&self, key: &str) -> Arc<TokenQuotas> {
+        Arc::clone(locked(&self.quotas).entry(key.to_owned()).or_default())
     }
 
     pub(crate) fn keep(&self, key: String, token: Value, until: Timestamp) {
@@ -67,6 +114,11 @@ impl Tokens {
         }
         *rotated = Some(root.clone());
         root
+    }
+
+    /// Returns the quotas of the authenticator `key`.
+    pub(crate) fn quotas(&self, key: &str) -> Arc<TokenQuotas> {
+        Arc::clone(locked(&self.quotas).entry(key.to_owned()).or_default())
     }
 
     pub(crate) fn session(&self, key: &str) -> Option<String> {

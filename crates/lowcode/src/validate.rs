@@ -218,7 +218,8 @@ impl Check {
         }
         for (field, refused) in &component.refused {
             let Some(found) = dict.get(field).filter(|found| !found.is_none()) else { continue };
-            if refused.as_deref().is_none_or(|refused| found.as_str() == Some(refused)) {
+            let name = found.as_str().or_else(|| found.get("type").and_then(Value::as_str));
+            if refused.as_deref().is_none_or(|refused| name == Some(refused)) {
                 let value = refused.as_deref().map(|refused| format!(" {refused}")).unwrap_or_default();
                 self.path.push(Step::Key(field.clone()));
                 self.note(format!("`{field}`{value} of `{}` is not supported", component.name), None);

@@ -23,7 +23,7 @@ use crate::policy_loader;
 use ::lowcode::commands::{self, Commands, Selection};
 use ::lowcode::context::Run;
 use ::lowcode::protocol::{Level, Message};
-use ::lowcode::value::Value;
+use ::lowcode::value::{Dict, Value};
 use inputs::Inputs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -161,6 +161,7 @@ async fn online(
         LowcodeCommand::Discover(_) => commands.discover(&run, &mut print).await,
         _ => {
             run.limits = inputs.limits();
+            run.selected.clone_from(&selection.properties);
             commands.read(selection, &run, &mut print).await
         }
     };
@@ -177,7 +178,14 @@ fn selection(read: &ReadOptions) -> Result<Selection, inputs::Trouble> {
         let streams = catalog.get("streams").and_then(Value::as_list).unwrap_or_default();
         streams.iter().filter_map(|it| it.get("stream")?.get("name").map(Value::to_str)).collect()
     };
-    Ok(Selection { catalog: catalog.as_ref().map(names), only: read.stream.clone() })
+    let properties = |entry: &Value| {
+        let stream = entry.get("stream")?;
+        let properties = stream.get("json_schema").and_then(|schema| schema.get("properties")).cloned();
+        Some((stream.get("name")?.to_str(), properties.unwrap_or_else(|| Value::Dict(Dict::default()))))
+    };
+    let streams = catalog.as_ref().and_then(|it| it.get("streams")).and_then(Value::as_list).unwrap_or_default();
+    let properties = streams.iter().filter_map(properties).collect();
+    Ok(Selection { catalog: catalog.as_ref().map(names), only: read.stream.clone(), properties })
 }
 
 fn code(ended: commands::CommandResult) -> ExitCode {

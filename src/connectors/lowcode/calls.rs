@@ -70,6 +70,9 @@ fn literal(text: &str) -> Option<String> {
     origin(&format!("{scheme}://{host}/")).filter(|_| !host.contains('{'))
 }
 
+/// The parts of a stream whose requests do not belong to a read: they end or delete a job of the source.
+const NOT_READ: [&str; 2] = ["abort_requester", "delete_requester"];
+
 /// Keys of a manifest whose value is a URL.
 const URL_KEYS: [&str; 3] = ["url_base", "url", "token_refresh_endpoint"];
 
@@ -175,7 +178,8 @@ impl Reading<'_> {
                     if dict.get("type").and_then(Value::as_str) == Some("SimpleRetriever") && follows_links(dict) {
                         calls.extend(dict.get("requester").and_then(Value::as_dict).and_then(|it| self.next_page(it)));
                     }
-                    open.extend(dict.values().filter(|value| matches!(value, Value::List(_) | Value::Dict(_))));
+                    let parts = dict.iter().filter(|(key, _)| !NOT_READ.contains(&&***key)).map(|(_, value)| value);
+                    open.extend(parts.filter(|value| matches!(value, Value::List(_) | Value::Dict(_))));
                 }
                 _ => {}
             }

@@ -28,6 +28,8 @@ use url::Url;
 
 /// The number of times that a call in [`CallerMode::Person`] is sent while the source rate-limits it.
 const MAX_THROTTLED_SENDS: u32 = 5;
+/// The longest wait before a job of the source is looked at again.
+const MAX_JOB_PAUSE: Duration = Duration::from_secs(5);
 /// The maximum number of bytes to keep of the body of a stream's last response.
 const MAX_KEPT_BODY_BYTES: usize = 256 << 10;
 
@@ -344,7 +346,8 @@ impl Host for SessionHost {
 
     fn pause_for(&self, wait: Duration, reason: PauseReason) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(async move {
-            if wait <= self.rules.mode.max_pause() {
+            let longest = if reason == PauseReason::Job { MAX_JOB_PAUSE } else { self.rules.mode.max_pause() };
+            if wait <= longest {
                 tokio::time::sleep(wait).await;
                 return Ok(());
             }
@@ -354,6 +357,10 @@ impl Host for SessionHost {
                     let reason = format!("the manifest's api_budget allows the next call in {} s", wait.as_secs());
                     self.host_error(self.session.share_used(wait, &reason))
                 }
+                PauseReason::Job => HostError::refused(format!(
+                    "a job of the source would be looked at again in {} s, which is too long",
+                    wait.as_secs()
+                )),
                 // The source did not ask for this wait, so the failed response itself ends the request.
                 PauseReason::Retry => {
                     HostError::refused(format!("the next retry would wait {} s, which is too long", wait.as_secs()))

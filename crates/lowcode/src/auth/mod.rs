@@ -2,6 +2,7 @@
 
 pub mod jwt;
 pub mod oauth;
+pub mod quotas;
 mod request;
 pub mod session;
 pub mod token;
@@ -17,6 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use jwt::Jwt;
 use oauth::{Assertion, OAuth};
+use quotas::RateLimitedTokens;
 pub use session::{BuildLogin, Login};
 use session::{LegacySession, Session};
 use std::sync::Arc;
@@ -48,6 +50,7 @@ pub enum Authenticator {
     OAuth(Box<OAuth>),
     Jwt(Box<Jwt>),
     LegacySession(Box<LegacySession>),
+    RateLimited(Box<RateLimitedTokens>),
     /// An authenticator with `aam_headers`: more headers that it sends with each request.
     WithHeaders {
         inner: Box<Authenticator>,
@@ -96,6 +99,9 @@ impl Authenticator {
             "LegacySessionTokenAuthenticator" => {
                 Authenticator::LegacySession(Box::new(LegacySession::build(node, of.name, of.url_base)))
             }
+            "RateLimitedMultipleTokenAuthenticator" => {
+                Authenticator::RateLimited(Box::new(RateLimitedTokens::build(node, of, ctx)?))
+            }
             "SelectiveAuthenticator" => Authenticator::build(selected(node, ctx)?, of, ctx)?,
             "CustomAuthenticator" => {
                 let class = node.get("class_name").map(Value::to_str).unwrap_or_default();
@@ -115,7 +121,7 @@ impl Authenticator {
                 matches!(provider, TokenProvider::Text(_))
             }
             Authenticator::OAuth(_) | Authenticator::Jwt(_) | Authenticator::LegacySession(_) => false,
-            Authenticator::WithHeaders { .. } => false,
+            Authenticator::RateLimited(_) | Authenticator::WithHeaders { .. } => false,
         }
     }
 
@@ -159,6 +165,7 @@ impl Authenticator {
             }
             Authenticator::Jwt(_) => Ok(Dict::default()),
             Authenticator::LegacySession(session) => session.header(run).await,
+            Authenticator::RateLimited(tokens) => Ok(tokens.header(run)),
         }
     }
 
@@ -181,6 +188,15 @@ impl Authenticator {
     pub fn oauth(&self) -> Option<&OAuth> {
         match self.plain() {
             Authenticator::OAuth(oauth) => Some(oauth),
+            _ => None,
+        }
+    }
+
+    /// Returns the tokens with quotas, if this is such an authenticator. It needs the request to choose a token.
+    #[must_use]
+    pub fn rate_limited(&self) -> Option<&RateLimitedTokens> {
+        match self.plain() {
+            Authenticator::RateLimited(tokens) => Some(tokens),
             _ => None,
         }
     }

@@ -36,7 +36,7 @@ impl CsvParser {
     /// the key `null`.
     pub(super) fn parse(&self, bytes: &[u8]) -> Result<Vec<Value>, Failed> {
         let text = self.encoding.decode(bytes)?;
-        let mut rows = Rows { chars: text.chars().peekable(), delimiter: self.delimiter };
+        let mut rows = Rows::new(&text, self.delimiter);
         let Some(names) = rows.next_row()? else { return Ok(Vec::new()) };
         let names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
         let mut out = Vec::new();
@@ -77,7 +77,8 @@ fn unescaped(text: &str) -> String {
     }
 }
 
-struct Rows<'a> {
+/// The rows of a CSV text.
+pub(super) struct Rows<'a> {
     chars: std::iter::Peekable<std::str::Chars<'a>>,
     delimiter: char,
 }
@@ -91,9 +92,13 @@ enum State {
     QuoteInQuotes,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    pub(super) fn new(text: &'a str, delimiter: char) -> Rows<'a> {
+        Rows { chars: text.chars().peekable(), delimiter }
+    }
+
     /// Reads the next row. A blank line is an empty row. Line breaks inside quotes are kept.
-    fn next_row(&mut self) -> Result<Option<Vec<String>>, Failed> {
+    pub(super) fn next_row(&mut self) -> Result<Option<Vec<String>>, Failed> {
         let (mut row, mut field, mut state) = (Vec::new(), String::new(), State::StartRecord);
         if self.chars.peek().is_none() {
             return Ok(None);

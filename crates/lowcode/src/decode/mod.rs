@@ -3,6 +3,7 @@
 //! Each decoder works on the whole body. The size of the body is limited before and after decompression.
 
 mod csv;
+pub mod file;
 mod text;
 mod xml;
 mod zip;
@@ -57,6 +58,18 @@ impl Decoder {
             "ZipfileDecoder" => Decoder::Zip(Parser::build(node.get("decoder").unwrap_or(&Value::None))?),
             _ => Decoder::Raw(Parser::build(node)?),
         })
+    }
+
+    /// Returns Python's class of a decoder that the CDK refuses together with a paginator.
+    #[must_use]
+    pub fn refused_for_pages(&self) -> Option<&'static str> {
+        match self {
+            Decoder::Json | Decoder::Xml | Decoder::Raw(Parser::Json) => None,
+            Decoder::Raw(Parser::Gzip(inner)) if matches!(**inner, Parser::Json) => None,
+            Decoder::Raw(_) => Some("composite_raw_decoder.CompositeRawDecoder"),
+            Decoder::Iterable => Some("json_decoder.IterableDecoder"),
+            Decoder::Zip(_) => Some("zipfile_decoder.ZipfileDecoder"),
+        }
     }
 
     /// Whether the CDK reads the response as a stream. The paginator then gets `{}` instead of the body.

@@ -22,6 +22,8 @@ pub enum Extractor {
     /// A path to the records. The empty path stands for the whole body.
     /// `aam_wrap`, if it is set, is the key under which each record is put, for records that are not objects.
     Dpath { path: Vec<InterpolatedString>, expander: Option<Expander>, list: ListRule, wrap: Option<Arc<str>> },
+    /// `ResponseToFileExtractor`: the rows of a CSV file, which the retriever reads in place of the decoder.
+    File { keeps_na: bool },
     /// Several extractors that read the same response.
     Combined { extractors: Vec<Extractor>, first_match: bool, skip_empty: bool },
 }
@@ -58,6 +60,7 @@ impl Extractor {
                 list: ListRule::build(node),
                 wrap: text(node, "aam_wrap").map(Arc::from),
             }),
+            "ResponseToFileExtractor" => Ok(Extractor::File { keeps_na: flag(node, "preserve_na_values") }),
             "CombinedExtractor" => Ok(Extractor::Combined {
                 extractors: items(node, "extractors").iter().map(|it| Extractor::build(it, ctx)).collect::<Result<_, _>>()?,
                 first_match: text(node, "mode") == Some("first_match"),
@@ -82,6 +85,9 @@ impl Extractor {
                 }
                 all.count = all.records.len();
                 Ok(all)
+            }
+            Extractor::File { .. } => {
+                Ok(Extracted { records: bodies.iter().cloned().collect(), count: bodies.len(), ..Extracted::default() })
             }
             Extractor::Combined { extractors, first_match, skip_empty } => {
                 let mut all = Extracted::default();
@@ -117,6 +123,7 @@ impl Extractor {
     pub fn expanders(&self) -> Vec<&Expander> {
         match self {
             Extractor::Dpath { expander, .. } => expander.iter().collect(),
+            Extractor::File { .. } => Vec::new(),
             Extractor::Combined { extractors, .. } => extractors.iter().flat_map(Extractor::expanders).collect(),
         }
     }
@@ -145,6 +152,7 @@ impl Extractor {
                 }
                 Ok(state)
             }
+            Extractor::File { .. } => Ok(ListInBody::Present),
             Extractor::Combined { extractors, .. } => {
                 let mut worst = None;
                 for extractor in extractors {
@@ -163,6 +171,7 @@ impl Extractor {
     pub fn requires_list(&self) -> bool {
         match self {
             Extractor::Dpath { list, .. } => list.is_required,
+            Extractor::File { .. } => false,
             Extractor::Combined { extractors, .. } => extractors.iter().all(Extractor::requires_list),
         }
     }

@@ -23,6 +23,7 @@ mod parser;
 mod percent;
 mod regex;
 pub mod source_text;
+pub mod stop_condition;
 mod symbols;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 pub mod headers;
 pub mod inputs;
 pub mod json;
+pub mod matcher;
 pub mod merge;
 pub mod option;
 

@@ -3,7 +3,7 @@
 use super::Requester;
 use crate::context::Run;
 use crate::error::{Failed, FailureType};
-use crate::errors::{Outcome, Resolution, message};
+use crate::errors::{Action, Outcome, Resolution, message};
 use crate::host::HostRequest;
 use crate::response::Response;
 use crate::value::Value;
@@ -17,7 +17,7 @@ impl Requester {
         let internal = match outcome {
             Outcome::Response(response) => {
                 let text = message::error_message(response).map_or_else(|| "None".to_owned(), |it| message::cut(&it));
-                let sent = request.body.as_ref().map_or_else(|| "None".to_owned(), |it| String::from_utf8_lossy(it).into_owned());
+                let sent = sent_body(request);
                 format!(
                     "'{method}' request to '{url}' failed with status code '{}' and error message: '{text}'. \
                      Request (body): '{}'. Response (body): '{}'. Response (headers): '{}'.",
@@ -75,7 +75,11 @@ impl Requester {
     /// The failure for a control action, which the retriever handles.
     pub(super) fn signal(&self, run: &Run<'_>, class: &'static str, resolution: &Resolution, outcome: Outcome<'_>) -> Failed {
         let text = resolution.message.clone().unwrap_or_else(|| format!("Stream '{}': {class}", self.name));
-        let failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), class, run.secrets.mask(&text));
+        let mut failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), class, run.secrets.mask(&text));
+        if resolution.action == Action::ReducePageSize {
+            // Only what the error handler says about the response, if it says anything.
+            failed.internal = resolution.message.as_ref().map(|it| run.secrets.mask(it));
+        }
         self.with_outcome(run, failed, outcome)
     }
 
@@ -89,6 +93,29 @@ impl Requester {
         }
         failed
     }
+}
+
+/// Returns the body of the request as Python shows it: JSON is sent as bytes, and everything else as text.
+fn sent_body(request: &HostRequest) -> String {
+    let Some(body) = &request.body else { return "None".to_owned() };
+    if request.header("Content-Type") != Some("application/json") {
+        return String::from_utf8_lossy(body).into_owned();
+    }
+    let quote = if body.contains(&b'\'') && !body.contains(&b'"') { '"' } else { '\'' };
+    let mut out = format!("b{quote}");
+    for byte in body {
+        match char::from(*byte) {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            char if char == quote => out.extend(['\\', char]),
+            char if char.is_ascii_graphic() || char == ' ' => out.push(char),
+            _ => out.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    out.push(quote);
+    out
 }
 
 /// Returns at most 2,000 bytes of the body, and the headers.

@@ -53,6 +53,8 @@ pub struct RequestParts<'a> {
     pub headers: Value,
     pub body_data: Value,
     pub body_json: Value,
+    /// Whether an earlier response to an equal request must not be used in place of a new one.
+    pub is_repeated: bool,
 }
 
 /// A requester of the manifest.
@@ -128,7 +130,10 @@ impl Requester {
     }
 
     /// Like [`Requester::send`], but returns an ignored response instead of `None`.
-    async fn send_raw(&self, run: &Run<'_>, parts: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
+    ///
+    /// # Errors
+    /// Fails like [`Requester::send`].
+    pub async fn send_raw(&self, run: &Run<'_>, parts: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
         let mut request = self.prepare(run, parts).await?;
         self.deliver(run, &mut request).await
     }

@@ -37,6 +37,7 @@ impl Requester {
         let own = self.inputs.body_data(&scope)?;
         let data = combine([own, self.option(OptionPlace::BodyData, run).await?, parts.body_data.clone()], false)?;
         let mut request = self.build_request(&url, &headers, &query, (&json, &data))?;
+        request.is_retry = parts.is_repeated;
         match &auth {
             Value::Dict(auth) if self.auth.is_fixed() => set_all(&mut request.headers, auth)?,
             // The CDK authenticates a second time too. A session without a lifetime logs in again for it.
@@ -76,7 +77,11 @@ impl Requester {
 
     /// Authenticates the request again. The authenticator's header replaces a header of the manifest with the same name.
     pub(super) async fn authenticate(&self, run: &Run<'_>, request: &mut HostRequest) -> Result<(), Failed> {
-        set_all(&mut request.headers, &self.auth.header(run).await?)
+        set_all(&mut request.headers, &self.auth.header(run).await?)?;
+        match self.auth.rate_limited() {
+            Some(tokens) => tokens.sign(run, request).await,
+            None => Ok(()),
+        }
     }
 }
 

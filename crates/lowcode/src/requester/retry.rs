@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// The time after which no further try is made, in seconds (`HttpClient._DEFAULT_MAX_TIME`).
 const MAX_TIME: f64 = 600.0;
+/// The wait before a rate-limited request is sent again with another token, in seconds
+/// (`HttpClient.TOKEN_ROTATION_BACKOFF`).
+const ROTATION_WAIT: f64 = 0.1;
 /// The longest wait that is requested from a host, in seconds.
 const MAX_PAUSE: f64 = 86_400.0 * 365.0;
 
@@ -129,6 +132,9 @@ impl Requester {
                     self.refresh(run, request, outcome, &resolution, &mut refreshed).await?;
                     self.wait_for(outcome, attempt, run, &resolution)?
                 }
+                Action::RateLimited if self.auth.rate_limited().is_some_and(|it| it.has_alternative(run, request)) => {
+                    Wait::Asked(ROTATION_WAIT, false)
+                }
                 Action::Retry | Action::RateLimited => self.wait_for(outcome, attempt, run, &resolution)?,
             };
             let Some(seconds) = layers.next(wait, began) else { return Err(self.exhausted(run, request, outcome, &resolution)) };
@@ -166,7 +172,11 @@ impl Requester {
                 if let Some(key) = key.filter(|_| response.status == 200) {
                     run.cache.put(key, response.clone());
                 }
-                Ok(Sent::Response(Response::new(response, run.bounds)?))
+                let response = Response::new(response, run.bounds)?;
+                if let Some(tokens) = self.auth.rate_limited() {
+                    tokens.observe(run, request, &response);
+                }
+                Ok(Sent::Response(response))
             }
             Err(host_error) => Ok(Sent::Exception { class: "ConnectionError", message: host_error.message }),
         }

@@ -104,6 +104,7 @@ fn ask_of<'a>(parts: &'a Value, slice: Option<&'a Slice>) -> RequestParts<'a> {
         headers: get("headers"),
         body_data: get("data"),
         body_json: get("json"),
+        is_repeated: false,
     }
 }
 

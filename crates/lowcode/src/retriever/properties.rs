@@ -3,14 +3,15 @@
 use super::{Retriever, RetrieverOptions};
 use crate::context::{Context, Run};
 use crate::error::Failed;
-use crate::extraction::dpath;
 use crate::extraction::transform::{eval_path, path_of};
+use crate::extraction::{Transformation, dpath};
 use crate::interpolation::InterpolatedString;
 use crate::node::{field, items, kind, parameters, set_field, text};
 use crate::slice::Slice;
 use crate::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The names of fields that are requested.
@@ -18,6 +19,29 @@ pub struct QueryProperties {
     list: List,
     always: Vec<String>,
     chunking: Option<Chunking>,
+    selector: Option<PropertySelector>,
+}
+
+/// `JsonSchemaPropertySelector`: only the fields that the configured catalog selects are requested.
+struct PropertySelector {
+    stream: String,
+    transformations: Vec<Transformation>,
+}
+
+impl PropertySelector {
+    fn build(node: &Value, stream: &str, ctx: &Context<'_>) -> Result<PropertySelector, Failed> {
+        let transformations = items(node, "transformations").iter().map(|it| Transformation::build(it, ctx));
+        Ok(PropertySelector { stream: stream.to_owned(), transformations: transformations.collect::<Result<_, _>>()? })
+    }
+
+    /// Returns the names of the selected fields, or `None` without a catalog: then all of them are requested.
+    fn select(&self, run: &Run<'_>) -> Result<Option<HashSet<String>>, Failed> {
+        let Some(properties) = run.selected.get(&self.stream) else { return Ok(None) };
+        let mut properties = properties.clone();
+        let at = run.eval_context(None);
+        self.transformations.iter().try_for_each(|it| it.apply(&mut properties, &at))?;
+        Ok(Some(properties.as_dict().into_iter().flatten().map(|(name, _)| name.to_string()).collect()))
+    }
 }
 
 enum List {
@@ -45,15 +69,18 @@ impl QueryProperties {
     ///
     /// # Errors
     /// Fails with ValueError if there are two of them.
-    pub fn build<'n>(requester: &'n Value, ctx: &Context<'_>) -> Result<Found<'n>, Failed> {
+    pub fn build<'n>(requester: &'n Value, name: &str, ctx: &Context<'_>) -> Result<Found<'n>, Failed> {
         let is_one = |value: &Value| kind(value) == "QueryProperties";
         let query = field(requester, "request_parameters").as_dict();
         let found: Vec<(&Arc<str>, &Value)> = query.into_iter().flatten().filter(|(_, value)| is_one(value)).collect();
         let endpoint = set_field(requester, "fetch_properties_from_endpoint").filter(|it| it.truthy());
         let one = match (found.as_slice(), endpoint) {
-            ([], Some(endpoint)) => QueryProperties { list: List::of(endpoint, ctx)?, always: Vec::new(), chunking: None },
+            ([], Some(endpoint)) => {
+                let list = List::of(endpoint, ctx)?;
+                QueryProperties { list, always: Vec::new(), chunking: None, selector: None }
+            }
             ([], None) => match set_field(requester, "query_properties").filter(|it| it.truthy()) {
-                Some(node) => QueryProperties::of(node, ctx)?,
+                Some(node) => QueryProperties::of(node, name, ctx)?,
                 None => return Ok((None, None, Cow::Borrowed(requester))),
             },
             (_, Some(_)) => {
@@ -68,7 +95,7 @@ impl QueryProperties {
                 {
                     query.shift_remove(&**key);
                 }
-                return Ok((Some(QueryProperties::of(node, ctx)?), Some(key.to_string()), Cow::Owned(without)));
+                return Ok((Some(QueryProperties::of(node, name, ctx)?), Some(key.to_string()), Cow::Owned(without)));
             }
             (several, None) => {
                 let message = format!(
@@ -81,10 +108,8 @@ impl QueryProperties {
         Ok((Some(one), None, Cow::Borrowed(requester)))
     }
 
-    fn of(node: &Value, ctx: &Context<'_>) -> Result<QueryProperties, Failed> {
-        if set_field(node, "property_selector").is_some() {
-            return Err(Failed::config("UnsupportedComponent", "property_selector of QueryProperties is not supported"));
-        }
+    fn of(node: &Value, name: &str, ctx: &Context<'_>) -> Result<QueryProperties, Failed> {
+        let selector = set_field(node, "property_selector").map(|it| PropertySelector::build(it, name, ctx)).transpose()?;
         let chunking = set_field(node, "property_chunking").map(|chunking| {
             let key = field(field(chunking, "record_merge_strategy"), "key");
             let keys = match key {
@@ -99,7 +124,7 @@ impl QueryProperties {
             }
         });
         let list = List::of(field(node, "property_list"), ctx)?;
-        Ok(QueryProperties { list, always: texts(items(node, "always_include_properties")), chunking })
+        Ok(QueryProperties { list, always: texts(items(node, "always_include_properties")), chunking, selector })
     }
 
     /// Whether what it needs stores nothing between requests.
@@ -130,16 +155,22 @@ impl QueryProperties {
                     names
                 }
             };
-            Ok(self.divide(names))
+            let selected = match &self.selector {
+                Some(selector) => selector.select(run)?,
+                None => None,
+            };
+            Ok(self.divide(names, selected.as_ref()))
         })
     }
 
-    fn divide(&self, names: Vec<String>) -> Vec<Vec<String>> {
+    fn divide(&self, mut names: Vec<String>, selected: Option<&HashSet<String>>) -> Vec<Vec<String>> {
         let always = || self.always.clone();
-        let Some(chunking) = &self.chunking else { return vec![[always(), names].concat()] };
-        if chunking.limit == 0 {
+        // Without a limit of the chunks, the CDK requests all names.
+        if self.chunking.as_ref().is_some_and(|it| it.limit == 0) {
             return vec![[names, always()].concat()];
         }
+        names.retain(|name| selected.is_none_or(|it| it.contains(name)));
+        let Some(chunking) = &self.chunking else { return vec![[always(), names].concat()] };
         let (mut chunks, mut chunk, mut size) = (Vec::new(), always(), 0);
         for name in names {
             let own = if chunking.by_characters { name.chars().count() + DELIMITER_CHARS } else { 1 };

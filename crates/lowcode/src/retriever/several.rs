@@ -1,7 +1,7 @@
 //! Pages whose records come from several requests: the whole lists of truncated records, and chunks of `QueryProperties`.
 
 use super::properties::{QueryProperties, merge};
-use super::{Open, Records};
+use super::records::{Open, Records};
 use crate::error::Failed;
 use crate::node::pair;
 use crate::response::Response;
@@ -48,7 +48,7 @@ impl<'r> Records<'r> {
         for chunk in &chunks {
             let names = chunk.iter().map(|name| Value::from(name.as_str())).collect();
             self.slice.extra_fields = Value::Dict(pair("query_properties", Value::List(names)));
-            last = match self.retriever.send(run, &self.slice, self.token.as_ref()).await {
+            last = match self.retriever.send(run, &self.slice, self.token.as_ref(), None).await {
                 Err(error) if error.class == "PaginationResetRequiredException" => return self.reset(),
                 other => other?,
             };
