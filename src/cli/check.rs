@@ -45,6 +45,7 @@ pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
             let roots = roots.chain(policy_loader::credential_folder_problems(&loaded.policy));
             let roots = roots.chain(ended_principals(&loaded.policy, clock::from_env().now()));
             let roots = roots.chain(refused_webhooks(&loaded.policy));
+            let roots = roots.chain(refused_issuer(&loaded.policy));
             let roots = roots.map(|problem| problem.in_file(&file));
             let warnings = roots.chain(expected_states(&common.intents, &intents, loaded)).collect();
             (loaded.sources.problems.clone(), warnings, summary::summary(&loaded.policy))
@@ -147,6 +148,13 @@ fn refused_webhooks(policy: &Policy) -> Vec<Problem> {
     policy.notify.iter().enumerate().filter_map(problem).collect()
 }
 
+/// The issuer of `api.oidc`, if it would not be called for the same reason. People could not sign in there.
+fn refused_issuer(policy: &Policy) -> Option<Problem> {
+    let issuer = url::Url::parse(&policy.api.oidc.as_ref()?.issuer).ok()?;
+    let failure = guard::check_url(&issuer, &policy.network.allow_private).err()?;
+    Some(Problem::new("/api/oidc/issuer", failure.title).hint(failure.fix))
+}
+
 /// The failure that encrypted calls would have if a file with certificate authorities cannot be used.
 fn authorities_problem(policy: &Policy, file: &Path) -> Option<Problem> {
     let problem = |ca_file: Option<&Path>, policy_key: &str| {
@@ -187,4 +195,25 @@ fn expected_states(root: &Path, intents: &Checked, loaded: &LoadedPolicy) -> Vec
         Problem::new("", message + &more).hint(fix).in_file(root.join(path).display().to_string())
     };
     groups.into_iter().map(warning).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::parse::parse;
+
+    /// AAM calls the issuer as it calls a source, so a private address needs the permission of the policy.
+    #[test]
+    fn an_issuer_with_a_private_address_is_a_warning_until_the_policy_allows_it() {
+        let policy = |issuer: &str, network: &str| {
+            let role = "{claim: groups, value: ops, scopes: [\"registry:read\"], namespaces: [autonomy]}";
+            let oidc = format!("api: {{oidc: {{issuer: \"{issuer}\", client_id: aam, roles: [{role}]}}}}");
+            parse(&format!("version: 1\nallowlist: []\n{oidc}\n{network}"), "policy.yaml").expect("a policy")
+        };
+        let refused = refused_issuer(&policy("https://10.4.3.12", "")).expect("a warning");
+        assert_eq!(refused.pointer, "/api/oidc/issuer");
+        assert!(refused.hint.contains("network.allow_private"), "{refused:?}");
+        assert_eq!(refused_issuer(&policy("https://10.4.3.12", "network: {allow_private: [10.4.3.12/32]}\n")), None);
+        assert_eq!(refused_issuer(&policy("https://login.acme.example", "")), None);
+    }
 }

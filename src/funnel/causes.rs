@@ -8,6 +8,7 @@ pub mod addresses;
 pub mod template;
 
 use super::Coverage;
+use crate::model::failure::needs_connector;
 use crate::model::{Class, ConnectionId, Digest, State, Timestamp};
 use crate::snapshot::Connection;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -77,6 +78,17 @@ impl Blocked {
     #[must_use]
     pub fn is_eligible(&self) -> bool {
         matches!(self.state, State::NetworkBlocked | State::Healing | State::Error)
+    }
+
+    /// Whether a fix can make the connection ACTIVE. That a source is not connected because the policy rejects it is a decision,
+    /// what waits for its first attempt needs no fix, and a source that AAM does not have a connector for needs a new version or
+    /// a manifest.
+    #[must_use]
+    pub fn can_rise(&self) -> bool {
+        match self.class {
+            None | Some(Class::NotEligible) => false,
+            Some(class) => !needs_connector(class, &self.title, &self.fix),
+        }
     }
 }
 
@@ -152,7 +164,7 @@ pub struct Cause {
     pub fix: String,
     /// The fix of each member, without repetitions, at most 100.
     pub fixes: Vec<String>,
-    /// The coverage if all members become ACTIVE.
+    /// The coverage if all members become ACTIVE that a fix can help, see [`Blocked::can_rise`].
     pub after: Coverage,
     /// By how much that is higher than today, in hundredths of a point.
     pub gain: u64,
@@ -163,8 +175,8 @@ pub struct Cause {
 pub struct Causes {
     /// What raises the coverage when it is fixed, the largest gain first.
     pub raising: Vec<Cause>,
-    /// What does not raise it: connections that wait for their first attempt, that the policy rejects, and all if the
-    /// coverage is full. The most frequent first.
+    /// What does not raise it: connections that wait for their first attempt, that the policy rejects, that AAM does not have a
+    /// connector for, and all if the coverage is full. The most frequent first.
     pub others: Vec<Cause>,
 }
 
@@ -186,18 +198,11 @@ pub fn causes(blocked: Vec<Blocked>, today: Coverage) -> Causes {
         }
     }
     let all = groups.into_iter().map(|(key, group)| group.cause(key, today));
-    let (mut raising, mut others): (Vec<Cause>, Vec<Cause>) = all.partition(|cause| raises(cause, today));
+    let (mut raising, mut others): (Vec<Cause>, Vec<Cause>) = all.partition(|cause| cause.after.compare(today).is_gt());
     let by_count = |a: &Cause, b: &Cause| b.members.len().cmp(&a.members.len()).then_with(|| a.key.cmp(&b.key));
     raising.sort_by(|a, b| b.after.compare(a.after).then_with(|| by_count(a, b)));
     others.sort_by(by_count);
     Causes { raising, others }
-}
-
-/// Whether the coverage is higher once the cause is fixed. That a source is not connected because the policy rejects it is
-/// a decision, and what waits for its first attempt needs no fix.
-fn raises(cause: &Cause, today: Coverage) -> bool {
-    let is_decided = cause.members.iter().all(|member| matches!(member.class, None | Some(Class::NotEligible)));
-    !is_decided && cause.after.compare(today).is_gt()
 }
 
 /// The members of a cause while they are collected.
@@ -237,9 +242,10 @@ impl Group {
         for member in &self.members {
             *states.entry(member.state).or_default() += 1;
         }
-        let newly = self.members.iter().filter(|member| !member.is_eligible()).count();
+        let rising: Vec<&Blocked> = self.members.iter().filter(|member| member.can_rise()).collect();
+        let newly = rising.iter().filter(|member| !member.is_eligible()).count();
         let count = |members: usize| u64::try_from(members).unwrap_or(u64::MAX);
-        let after = today.after(count(self.members.len()), count(newly));
+        let after = today.after(count(rising.len()), count(newly));
         let title = match &self.title {
             Some(title) if self.addresses.is_empty() && !title.is_empty() => title.to_string(),
             _ => self.text.clone(),

@@ -17,6 +17,9 @@ pub const CSV_PATH: &str = "/ui/attention.csv";
 /// The number of variable parts and of fixes that an opened cause shows.
 const MAX_SHOWN: usize = 20;
 
+/// The number of different fixes that are visible at once.
+const MAX_OPEN_FIXES: usize = 3;
+
 /// The number of causes of each list that are visible at once.
 const MAX_OPEN: usize = 5;
 const MAX_OPEN_OTHERS: usize = 3;
@@ -47,7 +50,7 @@ pub struct CauseCard {
     pub states: Vec<(State, u64)>,
     /// The gain in hundredths of a point.
     pub gain: u64,
-    pub fix: String,
+    /// What to do, without repetitions.
     pub fixes: Vec<String>,
     pub values: Vec<String>,
     pub members: Vec<CauseMember>,
@@ -76,7 +79,6 @@ impl CauseCard {
             count: cause.members.len(),
             states: cause.states.iter().map(|(state, count)| (*state, *count)).collect(),
             gain: cause.gain,
-            fix: cause.fix.clone(),
             fixes: cause.fixes.clone(),
             values: cause.values.clone(),
             members,
@@ -157,12 +159,30 @@ fn card(cause: &CauseCard, links: &Links, now: Timestamp, gains: bool) -> Markup
                 " · " span.(tone) { span aria-hidden="true" { (sign) " " } @if cause.states.len() > 1 { (count) " " } (parts::readable(state.as_str())) }
             }
         }
-        @if !cause.fix.is_empty() {
-            div.fix { p.cause-fix { (cause.fix) } (copy("Copy the fix", &cause.fixes.join("\n"))) }
-        }
+        (fixes(cause))
         details.cause-more id=(format!("details-{}", cause.key)) {
             summary { "Connections and owners" }
             (details(cause, links, &href, now))
+        }
+    }
+}
+
+/// What to do. If the connections need different things, the first ones are shown as they are, because a form with gaps is not
+/// something that can be done.
+fn fixes(cause: &CauseCard) -> Markup {
+    let text = cause.fixes.join("\n");
+    let more = cause.fixes.len().saturating_sub(MAX_OPEN_FIXES);
+    html! {
+        @match cause.fixes.as_slice() {
+            [] => {},
+            [fix] => div.fix { p.cause-fix { (fix) } (copy("Copy the fix", &text)) },
+            all => div.fix {
+                div.cause-fixes {
+                    @for fix in all.iter().take(MAX_OPEN_FIXES) { p.cause-fix { (fix) } }
+                    @if more > 0 { div.quiet { "and " (more) " more, one for each" } }
+                }
+                (copy(&format!("Copy the {} fixes", all.len()), &text))
+            },
         }
     }
 }
@@ -178,7 +198,7 @@ fn details(cause: &CauseCard, links: &Links, href: &str, now: Timestamp) -> Mark
     let plain: Vec<&str> = owners.iter().map(|(owner, _)| *owner).collect();
     html! {
         @if cause.values.len() > 1 { (values(&cause.values)) }
-        @if cause.fixes.len() > 1 {
+        @if cause.fixes.len() > MAX_OPEN_FIXES {
             ul.plainlist.fixes {
                 @for fix in cause.fixes.iter().take(MAX_SHOWN) { li { code { (fix) } } }
                 @if cause.fixes.len() > MAX_SHOWN { li.quiet { "and " (cause.fixes.len() - MAX_SHOWN) " more; the button copies them" } }
@@ -309,6 +329,8 @@ mod tests {
             "environment variable … is not set".to_string(),
             "+25 points".to_string(),
             "data-copy=\"aam secret set A_ONE\naam secret set A_TWO\"".to_string(),
+            "<p class=\"cause-fix\">aam secret set A_ONE</p><p class=\"cause-fix\">aam secret set A_TWO</p>".to_string(),
+            "Copy the 2 fixes".to_string(),
             "data-copy=\"&lt;b&gt;\ny\"".to_string(),
             "data-copy=\"a@acme.example\"".to_string(),
             format!("href=\"/ui/connections?cause={key}\""),
@@ -320,6 +342,15 @@ mod tests {
             assert!(text.contains(&shown), "{shown} is not in {text}");
         }
         assert!(!text.contains("<b>") && !text.contains("style="));
+    }
+
+    #[test]
+    fn many_fixes_are_counted_and_no_fix_has_gaps() {
+        let fixes: Vec<String> = (0..9).map(|number| format!("aam secret set A_{number}")).collect();
+        let card = CauseCard { fixes, ..CauseCard::new(&cause(), Vec::new()) };
+        let text = super::fixes(&card).into_string();
+        assert!(text.contains("and 6 more, one for each") && text.contains("Copy the 9 fixes") && !text.contains('…'), "{text}");
+        assert_eq!(text.matches("cause-fix\"").count(), MAX_OPEN_FIXES, "{text}");
     }
 
     #[test]

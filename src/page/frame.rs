@@ -128,6 +128,10 @@ pub struct Frame {
     /// The entry of the navigation that the page belongs to.
     pub place: Place,
     pub links: Links,
+    /// The path of the page, without the prefix.
+    pub path: String,
+    /// What the address of the page selects, for example the filters of a list. Links to the same page of another time keep it.
+    pub filters: Vec<(String, String)>,
     pub namespace: String,
     /// The namespaces that the reader may read, in order.
     pub namespaces: Vec<String>,
@@ -144,6 +148,20 @@ pub struct Frame {
     /// What the script compares with the events of `/ui/live`: it changes when something changes that a page may show.
     pub page_version: String,
     pub version: String,
+}
+
+impl Frame {
+    /// The address of this page with the namespace and the instant of `links`.
+    fn here(&self, links: &Links) -> String {
+        let pairs: Vec<(&str, &str)> = self.filters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        links.to(&self.path, &pairs)
+    }
+
+    /// The address of this page in the namespace of `links`. What belongs to one namespace, as a connection does, is left for the
+    /// page of the navigation.
+    fn in_namespace(&self, links: &Links) -> String {
+        if self.path == self.place.path() { self.here(links) } else { links.to(self.place.path(), &[]) }
+    }
 }
 
 /// Renders a page as text. Characters that would change how the text around them is shown are escaped, because names and
@@ -167,7 +185,7 @@ fn render(frame: &Frame, main: &Markup) -> Markup {
                 }
                 div #freshness.freshness role="region" aria-label="Time of this page" {
                     @if let Some(at) = frame.links.at {
-                        p.past role="status" { strong { "You see the past: " (parts::time(at)) } " " a href=(Links { at: None, ..frame.links.clone() }.to(frame.place.path(), &[])) { "Back to now" } }
+                        p.past role="status" { strong { "You see the past: " (parts::time(at)) } " " a href=(frame.here(&Links { at: None, ..frame.links.clone() })) { "Back to now" } }
                     } @else {
                         p.quiet { "As of " (parts::as_of(frame.as_of)) " " span #contact data-live=(frame.links.to("/ui/live", &[])) data-version=(frame.page_version) {} }
                     }
@@ -236,7 +254,7 @@ fn namespaces(frame: &Frame) -> Markup {
             ul {
                 @for name in &frame.namespaces {
                     @let links = Links { namespace: (*name != frame.policy_namespace).then(|| name.clone()), ..frame.links.clone() };
-                    li { a href=(links.to(frame.place.path(), &[])) aria-current=[(*name == frame.namespace).then_some("true")] { (name) @if name == DEMO_NAMESPACE { " (sample data)" } } }
+                    li { a href=(frame.in_namespace(&links)) aria-current=[(*name == frame.namespace).then_some("true")] { (name) @if name == DEMO_NAMESPACE { " (sample data)" } } }
                 }
             }
         }
@@ -263,6 +281,7 @@ fn instant(frame: &Frame) -> Markup {
             summary { "Go to another time" }
             form method="get" {
                 @if let Some(namespace) = &frame.links.namespace { input type="hidden" name="namespace" value=(namespace); }
+                @for (name, value) in &frame.filters { input type="hidden" name=(name) value=(value); }
                 label { "Time (UTC) " input type="datetime-local" name="at" value=(value) required; }
                 button { "Show" }
             }
@@ -287,5 +306,47 @@ fn banner(banner: &Banner) -> Markup {
             @if !banner.fix.is_empty() { (parts::fix(&banner.fix)) }
             @if !banner.href.is_empty() { p { a href=(banner.href) { "Details" } } }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(path: &str, at: Option<Timestamp>) -> Frame {
+        Frame {
+            title: "Connections".to_string(),
+            place: Place::Connections,
+            links: Links { prefix: "/api/v1/aam".to_string(), namespace: None, at },
+            path: path.to_string(),
+            filters: vec![("state".to_string(), "ERROR,HEALING".to_string()), ("q".to_string(), "a&\"b".to_string())],
+            namespace: "autonomy".to_string(),
+            namespaces: vec!["autonomy".to_string(), "other".to_string()],
+            policy_namespace: "autonomy".to_string(),
+            as_of: Timestamp(0),
+            travels: true,
+            person: None,
+            banners: Vec::new(),
+            seal: None,
+            page_version: String::new(),
+            version: "1".to_string(),
+        }
+    }
+
+    /// Each way to the same page of another time or namespace keeps what the reader has selected.
+    #[test]
+    fn another_time_and_another_namespace_keep_the_filters() {
+        let text = document(&frame("/ui/connections", Some(Timestamp(0))), &html! {});
+        for shown in [
+            "<input type=\"hidden\" name=\"state\" value=\"ERROR,HEALING\">",
+            "<input type=\"hidden\" name=\"q\" value=\"a&amp;&quot;b\">",
+            "href=\"/api/v1/aam/ui/connections?state=ERROR%2CHEALING&amp;q=a%26%22b\">Back to now",
+            "href=\"/api/v1/aam/ui/connections?state=ERROR%2CHEALING&amp;q=a%26%22b&amp;namespace=other&amp;at=1970",
+        ] {
+            assert!(text.contains(shown), "{shown} is not in {text}");
+        }
+        let one = document(&frame("/ui/connections/7", Some(Timestamp(0))), &html! {});
+        assert!(one.contains("href=\"/api/v1/aam/ui/connections/7?state="), "back to now stays on the page: {one}");
+        assert!(one.contains("href=\"/api/v1/aam/ui/connections?namespace=other"), "a connection is in one namespace: {one}");
     }
 }

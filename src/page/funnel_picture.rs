@@ -105,9 +105,13 @@ fn filter_link(links: &Links, pairs: &[(&str, &str)]) -> String {
     links.to(filter::PATH, pairs)
 }
 
-/// The list of a loss. If a state is lost in two places, the list of those that were reachable is narrower.
+/// The list of a loss. If a state is lost in two places, each has its own list.
 fn loss_link(links: &Links, state: State, healthy: bool, is_split: bool) -> String {
-    let stage = if healthy && is_split { Stage::Reachable.as_str() } else { "" };
+    let stage = match (is_split, healthy) {
+        (false, _) => "",
+        (true, true) => Stage::Reachable.as_str(),
+        (true, false) => filter::NOT_REACHABLE,
+    };
     filter_link(links, &[("state", state.as_str()), ("stage", stage)])
 }
 
@@ -288,7 +292,7 @@ mod tests {
                 "/ui/connections?state=REJECTED",
                 "/ui/connections?state=PENDING",
                 "/ui/connections?state=NETWORK_BLOCKED",
-                "/ui/connections?state=ERROR",
+                "/ui/connections?state=ERROR&stage=not_reachable",
                 "/ui/connections?state=HEALING",
                 "/ui/connections?state=ERROR&stage=reachable",
             ]

@@ -12,6 +12,13 @@
   };
   doc.documentElement.classList.add("scripted");
 
+  // What the reader has just done is in the address only until the page is shown, so that a reload or a sent link does not say it.
+  const arrived = location.href.split("#")[0], address = new URL(location.href);
+  if (address.searchParams.has("done")) {
+    address.searchParams.delete("done");
+    history.replaceState(history.state, "", address);
+  }
+
   // Changes the tree `from` into the tree `to` and keeps the elements that both have, so that focus, selection, caret and
   // scroll positions stay. Elements are the same if their id or data-key is.
   const keyOf = (node) => (node.nodeType === 1 ? node.id || node.dataset.key || "" : "");
@@ -144,7 +151,9 @@
       const headers = tag ? { accept: "text/html", "if-none-match": tag } : { accept: "text/html" };
       // Manual, because a reader whose session ended is sent to another page.
       const options = { headers, cache: "no-store", credentials: "same-origin", redirect: "manual" };
-      const answer = await fetch(location.href.split("#")[0], { ...options, signal: AbortSignal.timeout(TIMEOUT) });
+      // The server knows how long the page says what was done.
+      const source = $("p.done") ? arrived : location.href.split("#")[0];
+      const answer = await fetch(source, { ...options, signal: AbortSignal.timeout(TIMEOUT) });
       const { status } = answer;
       if (over || doc.hidden) return;
       if (answer.type === "opaqueredirect" || status === 401) {

@@ -139,11 +139,16 @@ impl Sheet {
 
 impl Blocker {
     fn new(cause: &Cause, raises: bool) -> Blocker {
+        // One of several fixes is an example that can be done; their common form has gaps.
+        let fix = match cause.fixes.as_slice() {
+            [first, rest @ ..] if !rest.is_empty() => format!("{first}; and {} more like it", rest.len()),
+            _ => cause.fix.clone(),
+        };
         Blocker {
             title: clean(&cause.title),
             connections: cause.members.len(),
             gain: if raises { points(cause.gain) } else { String::new() },
-            fix: clean(&cause.fix),
+            fix: clean(&fix),
         }
     }
 

@@ -187,14 +187,15 @@ fn legend(series: &Series) -> Markup {
 
 /// The policy changes of the range as links, the newest first.
 fn policies(data: &TrendData) -> Markup {
-    let (marks, href) = (&data.series.policies, data.links.to("/ui/policy", &[]));
+    let marks = &data.series.policies;
+    let href = |seq: u64| format!("{}#difference", data.links.to("/ui/policy", &[("to", &seq.to_string())]));
     html! {
         @if !marks.is_empty() {
             p.trend-policies.quiet {
                 span aria-hidden="true" { "◆ " } "Policy changed: "
                 @for (index, mark) in marks.iter().rev().take(MAX_LISTED_POLICIES).enumerate() {
                     @if index > 0 { ", " }
-                    a href=(href) { (short_time(mark.at)) " (entry " (mark.seq) ")" }
+                    a href=(href(mark.seq)) { (short_time(mark.at)) " (entry " (mark.seq) ")" }
                 }
                 @if marks.len() > MAX_LISTED_POLICIES { " and " (marks.len() - MAX_LISTED_POLICIES) " earlier" }
             }

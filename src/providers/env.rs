@@ -36,10 +36,11 @@ pub enum Process {
 }
 
 impl Process {
-    /// How to store a value for `env:NAME`.
+    /// How to store a value for `env:NAME`. What a recording process says is a command and nothing else, so that it can be
+    /// pasted into a shell.
     fn how_to_set(self, name: &str) -> String {
         match self {
-            Process::Recording => format!("aam secret set {name} (a running aam serve uses it at once)"),
+            Process::Recording => format!("aam secret set {name}"),
             Process::Test => format!("aam secret set {name}; or set it and run the command again: export {name}=..."),
         }
     }

@@ -154,6 +154,8 @@ mod tests {
         let (present, absent) = (folders.read("outside").await.err(), folders.read("absent_").await.err());
         let title = |failure: Option<Failure>| failure.map(|failure| failure.title).unwrap_or_default();
         assert_eq!(title(present).replace("outside", "absent_"), title(absent));
+        let long = folders.read(&format!("in/{}", "x".repeat(300))).await.expect_err("too long");
+        assert!(long.fix.contains("under a shorter name") && !long.fix.contains("chmod"), "{long:?}");
         let missing = folders.read("in/absent").await.expect_err("missing");
         assert!(missing.title.contains("does not exist") && missing.class == Class::CredentialMissing, "{missing:?}");
     }

@@ -7,6 +7,7 @@ use crate::credentials::{Credential, MAX_SECRET_BYTES, MIN_SECRET_BYTES, Secret,
 use crate::families::Family;
 use crate::model::{Class, Failure};
 use crate::operator_file;
+use rustix::io::Errno;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs::File;
@@ -222,6 +223,9 @@ fn unreadable(shown: &str, locator: &str, error: &std::io::Error) -> Failure {
         }
         _ if error.to_string().contains("symbolic") => {
             "name the target itself, or add its folder to credentials.files in the policy".to_string()
+        }
+        _ if Errno::from_io_error(error) == Some(Errno::NAMETOOLONG) => {
+            format!("store the value of {locator} under a shorter name, and write that name in credential_locator")
         }
         _ => format!("put the value of {locator} into a regular file of at most {}", operator_file::size(MAX_SECRET_BYTES)),
     };

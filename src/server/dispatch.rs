@@ -15,6 +15,7 @@ use super::routes::{Access, Method, PAGES, ROUTES, Route};
 use super::served_hosts::{self, HEALTH_PATHS, ServedHosts};
 use super::session::SignedIn;
 use super::target::PathPrefix;
+use super::visit::{Visit, accepts_pages, answer_unrouted};
 use super::{consent, idempotency, ui};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -42,12 +43,17 @@ pub fn router(app: &Arc<App>) -> Router {
     }
     router
         .fallback(async |request: Request| {
-            ApiProblem::not_found("No such endpoint; GET /openapi.json lists all endpoints.").at(&requested_path(&request))
+            if accepts_pages(request.headers()) {
+                return ui::missing_page(request.uri().path(), &requested_path(&request));
+            }
+            let problem = ApiProblem::not_found("No such endpoint; GET /openapi.json lists all endpoints.");
+            problem.at(&requested_path(&request)).into_response()
         })
         .method_not_allowed_fallback(async |request: Request| {
             let detail = "This endpoint does not support the method; the Allow header lists those it supports.";
-            ApiProblem::new(StatusCode::METHOD_NOT_ALLOWED, ProblemCode::MethodNotAllowed, "Method not allowed", detail)
-                .at(&requested_path(&request))
+            let problem =
+                ApiProblem::new(StatusCode::METHOD_NOT_ALLOWED, ProblemCode::MethodNotAllowed, "Method not allowed", detail);
+            answer_unrouted(&request, problem)
         })
         .layer(middleware::from_fn_with_state(Arc::clone(app), check_source))
         .layer(middleware::from_fn_with_state(Arc::clone(app), finish_response))
@@ -55,7 +61,7 @@ pub fn router(app: &Arc<App>) -> Router {
 }
 
 /// The path as the client wrote it, except for slashes at the end.
-fn requested_path(request: &Request) -> String {
+pub(super) fn requested_path(request: &Request) -> String {
     let prefix = request.extensions().get::<PathPrefix>().copied().unwrap_or_default();
     prefix.join(request.uri().path())
 }
@@ -256,38 +262,6 @@ fn admit(app: Arc<App>, route: &'static Route, request: Request) -> Result<Admit
     Ok(Admitted { request, rate, permit })
 }
 
-/// What a request for a page says about its reader.
-struct Visit {
-    /// Whether a browser shows the answer. Scripts get problems as documents, as from the other endpoints.
-    is_browser: bool,
-    /// The address of the page to sign in, for a reader who did not send a token.
-    sign_in: Option<String>,
-}
-
-impl Visit {
-    fn new(route: &Route, request: &Request) -> Visit {
-        let headers = request.headers();
-        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let is_browser = matches!(route.access, Access::Page(_) | Access::SignIn) && accept.contains("text/html");
-        let prefix = request.extensions().get::<PathPrefix>().copied().unwrap_or_default();
-        // A form that was sent after the session ended is not repeated.
-        let target = request.uri().path_and_query().filter(|_| route.method == Method::Get);
-        let next = prefix.join(target.map_or("/", |target| target.as_str()));
-        let next = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", &next).finish();
-        let sign_in = is_browser && !headers.contains_key(header::AUTHORIZATION);
-        Visit { is_browser, sign_in: sign_in.then(|| format!("{}?{next}", prefix.join("/ui/sign-in"))) }
-    }
-
-    /// Returns the response for a problem. A reader who is not signed in is sent to the page to sign in.
-    fn refused(&self, route: &Route, problem: ApiProblem) -> Response {
-        match (&self.sign_in, self.is_browser) {
-            (Some(address), _) if problem.status == 401 => ui::see_other(address),
-            (_, true) => ui::problem_page(&problem),
-            (_, false) => refused(route, problem),
-        }
-    }
-}
-
 /// Finds out who reads a page: by the session, or by the token that a script sends.
 fn identify(
     app: &App,
@@ -355,7 +329,7 @@ async fn check_source(State(app): State<Arc<App>>, mut request: Request, next: N
     let (method, headers) = (request.method(), request.headers());
     let checked = served_hosts::check(method, request.version(), request.uri(), headers, served, cross_origin.is_some());
     let mut response = match (checked, &cross_origin) {
-        (Err(problem), _) => problem.at(&requested_path(&request)).into_response(),
+        (Err(problem), _) => answer_unrouted(&request, problem),
         (Ok(()), Some(_)) if cors::is_preflight(request.method(), request.headers()) => cors::preflight(api.api_key_header),
         (Ok(()), _) => {
             if let Some(origin) = &cross_origin {

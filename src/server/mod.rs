@@ -1,7 +1,7 @@
 //! The HTTP API. The router, the request checks and the OpenAPI document are all built from one route table.
 //!
 //! - [`routes`]: the route table; start reading here
-//! - [`dispatch`]: from a request to its handler
+//! - [`dispatch`]: from a request to its handler; [`visit`]: pages for browsers, documents for programs, also for problems
 //! - [`listen`], [`connections`], [`stream`]: the sockets, their limits and the graceful stop
 //! - [`target`], [`served_hosts`], [`cors`], [`auth`], [`rate`], [`prefer`], [`query`], [`request`], [`problem`]: the parts
 //!   that all requests have in common
@@ -63,6 +63,7 @@ pub mod session;
 pub mod stream;
 pub mod target;
 pub mod ui;
+pub mod visit;
 pub mod withdraw;
 
 #[cfg(test)]

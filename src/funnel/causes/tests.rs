@@ -1,5 +1,6 @@
 use super::*;
 use crate::funnel::funnel;
+use crate::model::Failure;
 use crate::snapshot::Snapshot;
 use crate::snapshot::history::{NAMESPACES, history};
 use proptest::prelude::*;
@@ -26,7 +27,7 @@ fn refused(number: u128, address: &str) -> Blocked {
 
 fn unset(number: u128, variable: &str) -> Blocked {
     let title = format!("environment variable {variable} is not set, and the file var/secrets/{variable} does not exist");
-    let fix = format!("aam secret set {variable} (a running aam serve uses it at once)");
+    let fix = format!("aam secret set {variable}");
     blocked(number, Some(Class::CredentialMissing), State::AwaitingCredentials, &title, &fix)
 }
 
@@ -62,11 +63,25 @@ fn causes_are_ordered_by_what_their_fix_gains() {
     assert!(private.fix.starts_with("allow 10.4.0.0/16 if these"), "{}", private.fix);
     assert!(private.values.contains(&"10.4.29.12".to_string()) && private.fixes.len() == 1);
     let secrets = &found.raising[1];
-    assert_eq!(secrets.fix, "aam secret set … (a running aam serve uses it at once)");
-    assert_eq!(
-        (secrets.fixes.len(), secrets.fixes[0].as_str()),
-        (40, "aam secret set SECRET_100 (a running aam serve uses it at once)")
-    );
+    assert_eq!(secrets.fix, "aam secret set …");
+    assert_eq!((secrets.fixes.len(), secrets.fixes[0].as_str()), (40, "aam secret set SECRET_100"));
+}
+
+/// A source type that AAM does not know is not promised to become ACTIVE, unless it is a spelling of one that it knows.
+#[test]
+fn what_needs_a_connector_does_not_promise_points() {
+    let failed =
+        |number: u128, failure: Failure| blocked(number, Some(failure.class), State::Unsupported, &failure.title, &failure.fix);
+    let unknown = |number: u128, fix: &str| failed(number, Failure::unknown_source_type("fax", fix));
+    let list = "aam families lists all source types";
+    let manifest = "put its manifest into sources/fax.yaml; aam families lists the source types of aam";
+    let today = Coverage { active: 1, eligible: 2 };
+    let all = vec![unknown(1, list), unknown(2, manifest), failed(3, Failure::without_connector("Fax"))];
+    let found = causes(all, today);
+    assert_eq!((found.raising.len(), found.others.iter().map(|cause| cause.gain).max()), (0, Some(0)), "{found:?}");
+    // Of one cause, only the members that a fix can help are counted: 2 of 3 instead of 1 of 2.
+    let found = causes(vec![unknown(1, list), unknown(2, "did you mean box? aam families lists all source types")], today);
+    assert_eq!(found.raising.iter().map(|cause| (cause.members.len(), cause.gain)).collect::<Vec<_>>(), [(2, 1666)]);
 }
 
 #[test]

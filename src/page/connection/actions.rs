@@ -25,6 +25,8 @@ pub struct Actions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
     Verify,
+    /// The check that was asked for has ended.
+    Verified,
     /// A check was asked for, but nothing is called while the departure of the connection is held.
     Held,
     Withdraw,
@@ -32,13 +34,14 @@ pub enum Done {
 
 impl Done {
     /// Every value.
-    pub const ALL: [Done; 3] = [Done::Verify, Done::Held, Done::Withdraw];
+    pub const ALL: [Done; 4] = [Done::Verify, Done::Verified, Done::Held, Done::Withdraw];
 
     /// Returns the value of the parameter `done`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Done::Verify => "verify",
+            Done::Verified => "verified",
             Done::Held => "held",
             Done::Withdraw => "withdraw",
         }
@@ -55,6 +58,7 @@ impl Done {
             Done::Verify => {
                 "A check was requested. The page shows its result when it has ended; reload the page if it does not update itself."
             }
+            Done::Verified => "The check has ended. The page shows its result.",
             Done::Held => "Nothing is called for this connection while its departure is held. Confirm or undo the change first.",
             Done::Withdraw => "The intents of this connection were withdrawn. Its history is kept.",
         }

@@ -68,7 +68,11 @@ fn removable(page: &ConnectionsPage) -> Vec<Chip> {
         let label = format!("Funnel: {}", stage.label());
         chip(page, label, true, |filter| toggle(&mut filter.stages, *stage))
     });
-    causes.chain(stages).collect()
+    let unreachable = page
+        .filter
+        .is_unreachable
+        .then(|| chip(page, "Funnel: eligible, not reachable".to_string(), true, |filter| filter.is_unreachable = false));
+    causes.chain(stages).chain(unreachable).collect()
 }
 
 fn facet(title: &str, chips: &[Chip], more: usize) -> Markup {

@@ -8,6 +8,8 @@ use crate::page::Links;
 pub const PATH: &str = "/ui/connections";
 /// The path of the list as CSV.
 pub const CSV_PATH: &str = "/ui/connections.csv";
+/// The value of the parameter `stage` for eligible connections that are not reachable.
+pub const NOT_REACHABLE: &str = "not_reachable";
 /// The maximum number of characters of a search.
 pub const MAX_SEARCH_CHARS: usize = 200;
 /// The maximum number of characters of the values of one filter. Every link of the page repeats them.
@@ -65,6 +67,9 @@ pub struct Filter {
     /// Keys of causes, see [`crate::funnel::causes`].
     pub causes: Vec<String>,
     pub stages: Vec<Stage>,
+    /// As one of the stages: eligible connections that are not reachable. [`Stage`] does not have it, because it is not a number
+    /// of the funnel.
+    pub is_unreachable: bool,
     pub sort: Sort,
 }
 
@@ -81,6 +86,8 @@ impl Filter {
             return Err(format!("q has {chars} characters; search for at most {MAX_SEARCH_CHARS}."));
         }
         let list = |name: &str| values(name, &text(name));
+        let (unreachable, stages): (Vec<String>, Vec<String>) =
+            list("stage")?.into_iter().partition(|value| value.eq_ignore_ascii_case(NOT_REACHABLE));
         Ok(Filter {
             search,
             states: named("state", &list("state")?, &State::ALL, State::as_str)?,
@@ -89,7 +96,8 @@ impl Filter {
             risks: named("risk", &list("risk")?, &Risk::ALL, Risk::as_str)?,
             warnings: named("warning", &list("warning")?, &Class::ALL, Class::as_str)?,
             causes: list("cause")?,
-            stages: named("stage", &list("stage")?, &Stage::ALL, Stage::as_str)?,
+            stages: named("stage", &stages, &Stage::ALL, Stage::as_str)?,
+            is_unreachable: !unreachable.is_empty(),
             sort: sort(&text("sort"))?,
         })
     }
@@ -109,7 +117,7 @@ impl Filter {
             ("risk", joined(self.risks.iter().map(|risk| risk.as_str()))),
             ("warning", joined(self.warnings.iter().map(|class| class.as_str()))),
             ("cause", joined(self.causes.iter().map(String::as_str))),
-            ("stage", joined(self.stages.iter().map(|stage| stage.as_str()))),
+            ("stage", joined(self.stages.iter().map(|stage| stage.as_str()).chain(self.is_unreachable.then_some(NOT_REACHABLE)))),
             ("sort", sort),
         ];
         pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect()
@@ -225,11 +233,12 @@ mod tests {
             risks in subsequence(Risk::ALL.to_vec(), 0..=3),
             warnings in subsequence(Class::ALL.to_vec(), 0..=3),
             stages in subsequence(Stage::ALL.to_vec(), 0..=3),
+            is_unreachable in any::<bool>(),
             column in proptest::sample::select(Column::ALL.to_vec()),
             is_reversed in any::<bool>(),
         ) -> Filter {
             let search = terms.join(" ");
-            Filter { search, states, families, owners, risks, warnings, causes, stages, sort: Sort { column, is_reversed } }
+            Filter { search, states, families, owners, risks, warnings, causes, stages, is_unreachable, sort: Sort { column, is_reversed } }
         }
     }
 

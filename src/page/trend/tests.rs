@@ -66,7 +66,7 @@ fn links_keep_the_namespace_and_the_instant() {
     for link in [
         "/?range=7d&amp;namespace=team_a&amp;at=2026",
         "/?namespace=team_a&amp;at=2026",
-        "/ui/policy?namespace=team_a&amp;at=2026",
+        "/ui/policy?to=17&amp;namespace=team_a&amp;at=2026",
     ] {
         assert!(page.contains(link), "{link} is missing in {page}");
     }

@@ -38,6 +38,15 @@ async fn verify_now_requests_an_attempt() {
     let page = server.get(&format!("/ui/connections/{id}")).await.body;
     assert!(text(section(&page, "state")).contains("✓ active since"), "the attempt was the requested one");
     assert!(server.handle.in_flight.heals().is_empty());
+    // The address may be kept: it says that the check has ended, and after a minute nothing.
+    let said = |page: HttpReply| {
+        page.body.split_once("class=\"done\"").map(|(_, rest)| text(rest.split("</p>").next().unwrap_or_default()))
+    };
+    let ended = said(server.get(&address).await).unwrap_or_default();
+    assert!(ended.contains("The check has ended."), "{ended}");
+    server.later(60_000);
+    assert_eq!(said(server.get(&address).await), None);
+    assert_eq!(said(server.get(&format!("/ui/connections/{id}?done=withdraw")).await), None, "it was not withdrawn");
 }
 
 #[tokio::test]
@@ -58,6 +67,9 @@ async fn withdraw_retires_what_was_pushed_and_says_before_what_it_will_do() {
     assert!(page.contains("withdrawn on the page by token aod") && page.contains("It is withdrawn already."), "{page}");
     let again = server.get(&format!("/ui/connections/{id}")).await.body;
     assert!(!again.contains("method=\"post\""), "nothing is left to do");
+    server.later(60_000);
+    let kept = server.get(&address).await.body;
+    assert!(!kept.contains("The intents of this connection were withdrawn."), "an address that was kept");
 }
 
 #[tokio::test]

@@ -216,6 +216,39 @@ async fn the_form_for_another_time_sends_what_the_page_accepts() {
     assert_eq!(server.get("/?at=yesterday").await.status, 400);
 }
 
+/// A page of the past is judged by the target of its time.
+#[tokio::test]
+async fn the_past_has_the_target_of_its_policy() {
+    let server = full().await;
+    let registry = &server.handle.registry;
+    let earlier = format!("{}slo: {{coverage: 0.4}}\n", policy_text());
+    registry.accept_policy(Digest::from_bytes(earlier.as_bytes()), earlier, Vec::new()).await.expect("recorded");
+    server.later(60_000);
+    let digest = server.handle.policy().digest;
+    registry.accept_policy(digest, policy_text(), Vec::new()).await.expect("recorded");
+    server.later(60_000);
+    let now = server.get("/").await.body;
+    assert!(now.contains("50 % connected · target 90 % · 1 more connection needed"), "{now}");
+    let past = server.get(&format!("/?at={}", Timestamp(START + 30_000).rfc3339())).await.body;
+    assert!(past.contains("50 % connected · target 40 % · target met"), "{past}");
+}
+
+#[tokio::test]
+async fn the_form_for_another_time_and_the_way_back_keep_the_filters() {
+    let server = full().await;
+    server.later(60_000);
+    let list = server.get("/ui/connections?state=ERROR&sort=-age&page=1&q=shop").await.body;
+    let form = between(&list, "id=\"instant\"", "</form>");
+    for (name, value) in [("state", "ERROR"), ("sort", "-age"), ("q", "shop")] {
+        assert!(form.contains(&format!("name=\"{name}\" value=\"{value}\"")), "{name}: {form}");
+    }
+    assert!(!form.contains("name=\"page\""), "another time may not have as many pages: {form}");
+    let past = server.get(&format!("/ui/connections?state=ERROR&q=shop&at={}", Timestamp(START + 1000).rfc3339())).await.body;
+    assert!(past.contains("href=\"/ui/connections?q=shop&amp;state=ERROR\">Back to now"), "{past}");
+    let home = server.get("/?range=7d").await.body;
+    assert!(between(&home, "id=\"instant\"", "</form>").contains("name=\"range\" value=\"7d\""));
+}
+
 #[tokio::test]
 async fn a_reader_of_another_namespace_sees_that_one() {
     let server = full().await;

@@ -187,6 +187,23 @@ async fn a_family_shows_what_its_guide_says_and_an_unknown_one_is_not_found() {
     assert_eq!((missing.status, missing.header("content-type")), (404, "text/html; charset=utf-8"));
 }
 
+/// A reader of the namespace of the policy sees budgets, but not which hosts and tenants other namespaces use.
+#[tokio::test]
+async fn accounts_of_other_namespaces_have_no_names() {
+    let server = TestServer::new().await;
+    server.accept(&[document("jdbc", "a")]).await;
+    let budget: &dyn crate::egress::DayBudget = &*server.handle.registry;
+    assert_eq!(budget.take("jdbc|secret-host.example", Timestamp(START).day(), 30, 100).await, Ok(30));
+    let own = main(&server, "/ui/families/jdbc").await;
+    assert!(own.contains("secret-host.example") && !own.contains("Accounts have numbers here"), "{own}");
+    let mut elsewhere = document("jdbc", "b");
+    elsewhere["namespace"] = "other".into();
+    server.accept(&[elsewhere]).await;
+    let page = main(&server, "/ui/families/jdbc").await;
+    assert!(!page.contains("secret-host.example"), "{page}");
+    assert!(page.contains("account 1") && page.contains("30 of ") && page.contains("because aod may not read"), "{page}");
+}
+
 #[tokio::test]
 async fn problems_are_shown_with_their_places_and_fixes() {
     let server = TestServer::new().await;

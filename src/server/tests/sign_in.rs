@@ -93,6 +93,60 @@ async fn a_token_that_is_not_accepted_is_answered_with_the_page_and_one_sentence
 }
 
 #[tokio::test]
+async fn a_form_that_is_sent_after_the_session_ended_says_so_and_leads_back_to_its_page() {
+    let server = TestServer::new().await;
+    let id = server.accept(&[document("jdbc", "a")]).await[0];
+    for action in ["verify", "withdraw"] {
+        let reply = server.send("POST", &format!("/ui/connections/{id}/{action}"), &[BROWSER], Some("csrf=0")).await;
+        let address = format!("/ui/sign-in?next=%2Fui%2Fconnections%2F{id}&unsent=1");
+        assert_eq!((reply.status, reply.header("location")), (303, address.as_str()), "{reply:?}");
+        let page = server.send("GET", &address, &[BROWSER], None).await;
+        assert!(
+            page.body.contains("nothing was done") && page.body.contains(&format!("value=\"/ui/connections/{id}\"")),
+            "{}",
+            page.body
+        );
+    }
+    assert!(server.handle.in_flight.heals().is_empty());
+    let page = server.send("GET", "/ui/sign-in?next=%2F", &[BROWSER], None).await;
+    assert!(!page.body.contains("nothing was done"), "only after a form: {}", page.body);
+    // The form of an earlier session leads back, too.
+    let signed_in = own(&server, FULL, "/").await;
+    let cookie = format!("aam_session={}", set(&signed_in, "aam_session").expect("a cookie"));
+    let headers = [BROWSER, ("Cookie", cookie.as_str())];
+    let outdated = server.send("POST", &format!("/ui/connections/{id}/verify"), &headers, Some("csrf=0")).await;
+    assert_eq!(outdated.status, 403, "{outdated:?}");
+    assert!(outdated.body.contains(&format!("href=\"/ui/connections/{id}\">Open the page again")), "{}", outdated.body);
+}
+
+#[tokio::test]
+async fn a_mistyped_address_shows_a_page_to_people_and_a_document_to_programs() {
+    let server = TestServer::new().await;
+    for (path, near) in [
+        ("/ui/conections", Some("/ui/connections")),
+        ("/polcy", Some("/ui/policy")),
+        ("/api/v1/aam/ui/ledgr", Some("/api/v1/aam/ui/ledger")),
+        ("/ui", None),
+        ("/no/such/page", None),
+    ] {
+        let page = server.send("GET", path, &[BROWSER], None).await;
+        assert_eq!((page.status, page.header("content-type")), (404, "text/html; charset=utf-8"), "{path}: {page:?}");
+        assert!(page.body.contains("This page does not exist"), "{path}: {}", page.body);
+        let link = near.map(|near| format!("href=\"{near}\"><code>"));
+        assert_eq!(page.body.contains("Did you mean"), link.is_some(), "{path}: {}", page.body);
+        assert!(link.is_none_or(|link| page.body.contains(&link)), "{path}: {}", page.body);
+        let document = server.get(path).await;
+        assert_eq!((document.status, document.code().as_str()), (404, "NOT_FOUND"), "{path}");
+    }
+    let page = server.send("GET", "/ui/sign-out", &[BROWSER], None).await;
+    assert_eq!((page.status, page.header("content-type"), page.header("allow")), (405, "text/html; charset=utf-8", "POST"));
+    let program = server.send("GET", "/ui/sign-out", &[], None).await;
+    assert_eq!((program.status, program.code().as_str()), (405, "METHOD_NOT_ALLOWED"));
+    let evil = server.send("GET", "/ui/%22%3E%3Cscript%3Ealert(1)", &[BROWSER], None).await;
+    assert!(evil.status == 404 && !evil.body.contains("<script>alert"), "{}", evil.body);
+}
+
+#[tokio::test]
 async fn a_reader_is_sent_to_pages_of_this_server_only() {
     let server = TestServer::new().await;
     for (next, location) in [

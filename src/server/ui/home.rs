@@ -3,6 +3,7 @@
 use super::super::problem::ApiProblem;
 use super::super::request::{ApiRequest, ApiResult, insert_header, response};
 use super::connections::CSV;
+use super::policy::of_page;
 use super::{Page, View, respond};
 use crate::families::CustomSources;
 use crate::family_guide::FamilySummary;
@@ -92,7 +93,7 @@ struct Changed {
 fn collect(view: &View) -> Result<Home, ApiProblem> {
     let handle = &view.app.handle;
     let active = handle.policy.load_full();
-    let Folded { funnel, blocked, drift, drift_total, mut series } = folded(view, active.policy.slo.coverage)?;
+    let Folded { funnel, blocked, drift, drift_total, mut series } = folded(view, target(view)?)?;
     if !view.sees_registry() {
         series.policies.clear();
     }
@@ -118,6 +119,13 @@ fn collect(view: &View) -> Result<Home, ApiProblem> {
         trend: trend(&TrendData { series, links: view.links.clone() }),
         is_past: view.is_past(),
     })
+}
+
+/// The target of the policy that was in force at the instant of the page. A policy of the past that this version cannot read has
+/// the target of today.
+fn target(view: &View) -> Result<f64, ApiProblem> {
+    let then = of_page(view)?.policy;
+    Ok(then.unwrap_or_else(|| view.app.handle.policy()).slo.coverage)
 }
 
 fn folded(view: &View, target: f64) -> Result<Folded, ApiProblem> {
@@ -352,7 +360,7 @@ fn example(policy: &Policy, sources: &CustomSources) -> ExampleIntent {
 
 /// The CSV of all causes, or of the one that the address names.
 fn lines_of_attention(view: &View) -> Result<String, ApiProblem> {
-    let target = view.app.handle.policy().slo.coverage;
+    let target = target(view)?;
     let (today, all) = view.snapshot(|snapshot| {
         let today = Coverage::from(&funnel(snapshot, &view.namespace, target, view.as_of()));
         (today, blocked(snapshot, &view.namespace))

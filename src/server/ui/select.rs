@@ -99,7 +99,7 @@ impl Matcher<'_> {
         ];
         let bits = checks.into_iter().filter(|(_, is_satisfied)| !is_satisfied).fold(0_u8, |bits, (bit, _)| bits | bit);
         let others = bits.count_ones() <= 1
-            && (filter.stages.is_empty() || filter.stages.iter().any(|stage| is_in_stage(row, *stage)))
+            && is_in_stages(row, filter)
             && (filter.causes.is_empty() || row.cause.as_ref().is_some_and(|cause| is_one_of(&filter.causes, cause)))
             && self.terms.iter().all(|term| term.occurs_in(row));
         others.then_some(bits)
@@ -109,6 +109,16 @@ impl Matcher<'_> {
 /// Whether an empty filter or one of its values allows `text`.
 fn is_one_of(values: &[String], text: &str) -> bool {
     values.is_empty() || values.iter().any(|value| value == text)
+}
+
+/// Whether the row is in one of the parts of the funnel that are filtered by.
+fn is_in_stages(row: &Row, filter: &Filter) -> bool {
+    let is_all = filter.stages.is_empty() && !filter.is_unreachable;
+    let is_lost = filter.is_unreachable
+        && row.state != State::Active
+        && is_in_stage(row, Stage::Eligible)
+        && !is_in_stage(row, Stage::Reachable);
+    is_all || is_lost || filter.stages.iter().any(|stage| is_in_stage(row, *stage))
 }
 
 /// Whether the row counts in the number of this stage of the funnel.

@@ -25,6 +25,9 @@ pub const PATH: &str = "/ui/sign-in";
 pub const MAX_FORM_BYTES: usize = 8 << 10;
 /// The maximum length of the address that a reader is sent to after they signed in.
 const MAX_NEXT_BYTES: usize = 2048;
+/// What the page says to a reader whose session ended before they sent a form.
+const UNSENT: &str =
+    "Your session had ended when you sent the form, so nothing was done. Sign in, and repeat it on the page that opens.";
 /// The pages that a reader is not sent to after they signed in.
 const NOT_NEXT: [&str; 3] = [PATH, "/ui/sign-out", "/ui/oidc/"];
 
@@ -38,6 +41,9 @@ pub async fn page(request: ApiRequest) -> ApiResult {
     if comes_from_another_site(&request.headers) {
         // The reader followed a link on another site, so their browser did not send the cookie that they may well have.
         return Ok(forwarding(&next));
+    }
+    if value(&query, "unsent") == Some("1") {
+        return Ok(answer(&request, StatusCode::OK, next, String::new(), UNSENT.to_string()));
     }
     let left = value(&query, "signed_out") == Some("1");
     let note = match (left, &request.app.handle.policy().api.oidc) {

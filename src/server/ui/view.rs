@@ -18,6 +18,11 @@ use maud::Markup;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// The parameters that select what a page shows. The others name an entry, a version or a page of a list, which another time may
+/// not have, or say what the reader has just done.
+const FILTERS: [&str; 12] =
+    ["q", "state", "family", "owner", "risk", "warning", "cause", "stage", "sort", "range", "stream", "all"];
+
 /// The reader of a page, and what the address of the page says.
 pub struct View {
     pub app: Arc<App>,
@@ -28,6 +33,8 @@ pub struct View {
     /// The current time, also if the page shows the past.
     pub now: Timestamp,
     pub query: QueryParams,
+    /// The path of the page, without the prefix.
+    path: String,
     /// The version of what pages show, from before the page was rendered, see [`App::page_version`].
     page_version: String,
     /// The registry as of the instant of the page, if that is in the past.
@@ -74,6 +81,7 @@ impl View {
             links,
             now,
             query: request.query.clone(),
+            path: request.path.clone(),
             page_version,
             past,
         })
@@ -166,6 +174,12 @@ impl View {
         Some(Seal { at: entry.at, is_demo: self.namespace == DEMO_NAMESPACE })
     }
 
+    /// What the address selects of any time.
+    fn filters(&self) -> Vec<(String, String)> {
+        let set = FILTERS.iter().filter_map(|name| Some((*name, self.query.get(name)?)));
+        set.map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
     /// The frame of a page.
     #[must_use]
     pub fn frame(&self, title: &str, place: Place) -> Frame {
@@ -174,6 +188,8 @@ impl View {
             title: title.to_string(),
             place,
             links: self.links.clone(),
+            path: self.path.clone(),
+            filters: self.filters(),
             namespace: self.namespace.clone(),
             namespaces: self.namespaces(&of_policy),
             policy_namespace: of_policy,

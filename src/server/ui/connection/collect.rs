@@ -32,6 +32,8 @@ const MAX_INTERRUPTED: usize = 5;
 const MAX_INTENT_CHARS: usize = 20_000;
 /// The number of origins that are shown.
 const MAX_ORIGINS: usize = 50;
+/// How long the page says what the reader has done.
+const DONE_IS_SAID: Duration = Duration::from_secs(60);
 /// The number of files that a refusal names.
 const MAX_NAMED_FILES: usize = 5;
 
@@ -61,11 +63,7 @@ fn details(view: &View, id: ConnectionId, known: &Connection, history: &History)
         family_title: family_title(view, known),
         failures: known.failures,
         next: next_check(view, id, known),
-        done: view
-            .query
-            .get("done")
-            .and_then(Done::parse)
-            .filter(|done| !view.is_past() && is_true(*done, known.state(), &result)),
+        done: done(view, id, known, state_since, &result),
         actions: actions(view, known),
         consent_link: credential::consent_link(&result),
         steps: steps(view, known, history, &result)?,
@@ -79,12 +77,21 @@ fn details(view: &View, id: ConnectionId, known: &Connection, history: &History)
     })
 }
 
-/// Whether the state of the connection agrees with what the address says was done. Anybody can write a link.
-fn is_true(done: Done, state: State, result: &ConnectionResult) -> bool {
-    match done {
-        Done::Verify => state != State::Retired,
-        Done::Held => result.held.is_some(),
-        Done::Withdraw => state == State::Retired,
+/// What the reader has just done, as the address says. Anybody can write a link, and an address may be kept, so it is said only
+/// while it is true and for a minute.
+fn done(view: &View, id: ConnectionId, known: &Connection, since: Option<Timestamp>, result: &ConnectionResult) -> Option<Done> {
+    if view.is_past() {
+        return None;
+    }
+    let handle = &view.app.handle;
+    let is_recent = |at: Option<Timestamp>| at.is_some_and(|at| view.now.since(at) < DONE_IS_SAID);
+    let is_requested = handle.in_flight.heals().contains(&id) || handle.checking(id);
+    match view.query.get("done").and_then(Done::parse)? {
+        Done::Verify | Done::Verified if known.state() == State::Retired => None,
+        Done::Verify | Done::Verified if is_requested => Some(Done::Verify),
+        Done::Verify | Done::Verified => is_recent(known.last_checked()).then_some(Done::Verified),
+        Done::Held => result.held.is_some().then_some(Done::Held),
+        Done::Withdraw => (known.state() == State::Retired && is_recent(since)).then_some(Done::Withdraw),
     }
 }
 

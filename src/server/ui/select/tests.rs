@@ -71,11 +71,12 @@ prop_compose! {
         warnings in sublist(vec![Class::OverPrivileged, Class::CredentialEnding]),
         causes in sublist(vec!["k0".to_string(), "k1".to_string()]),
         stages in sublist(Stage::ALL.to_vec()),
+        is_unreachable in prop_oneof![3 => Just(false), 1 => Just(true)],
         column in one_of(Column::ALL.to_vec()),
         is_reversed in any::<bool>(),
     ) -> Filter {
         let search = search.to_string();
-        Filter { search, states, families, owners, risks, warnings, causes, stages, sort: Sort { column, is_reversed } }
+        Filter { search, states, families, owners, risks, warnings, causes, stages, is_unreachable, sort: Sort { column, is_reversed } }
     }
 }
 
@@ -95,7 +96,11 @@ fn is_listed(row: &Row, filter: &Filter) -> bool {
         && (filter.risks.is_empty() || filter.risks.contains(&Risk::Low))
         && (filter.warnings.is_empty() || filter.warnings.iter().any(warns))
         && (filter.causes.is_empty() || filter.causes.iter().any(|cause| Some(cause.as_str()) == row.cause.as_deref()))
-        && (filter.stages.is_empty() || filter.stages.iter().any(|stage| is_in_stage(row, *stage)))
+        && ((filter.stages.is_empty() && !filter.is_unreachable)
+            || filter.stages.iter().any(|stage| is_in_stage(row, *stage))
+            || (filter.is_unreachable
+                && !row.is_healthy
+                && matches!(row.state, State::NetworkBlocked | State::Healing | State::Error)))
 }
 
 fn ids(rows: &[Arc<Row>]) -> Vec<ConnectionId> {
