@@ -70,6 +70,9 @@ pub trait DriverSession: Send + Sync {
     /// See [`Session::local`].
     fn local<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), Failure>>;
 
+    /// See [`Session::local_ended`].
+    fn local_ended(&self, _path: &str, _bytes: u64, _took: Duration, _error: &str) {}
+
     /// See [`Session::traffic`].
     fn traffic(&self) -> Traffic;
 
@@ -115,12 +118,52 @@ impl DriverSession for Session {
         Box::pin(Session::local(self, path))
     }
 
+    fn local_ended(&self, path: &str, bytes: u64, took: Duration, error: &str) {
+        Session::local_ended(self, path, bytes, took, error);
+    }
+
     fn traffic(&self) -> Traffic {
         Session::traffic(self)
     }
 
     fn memory(&self) -> Arc<AttemptMemory> {
         Arc::clone(Session::memory(self))
+    }
+}
+
+/// One read of a local file. When it is dropped, it is recorded exactly once, even if the attempt is cancelled.
+pub struct LocalRead<'s> {
+    session: &'s dyn DriverSession,
+    path: &'s str,
+    started: Instant,
+    bytes: u64,
+    error: &'static str,
+}
+
+impl<'s> LocalRead<'s> {
+    /// Takes one call from the budgets for the file at `path`.
+    ///
+    /// # Errors
+    /// Same as [`DriverSession::local`].
+    pub async fn begin(session: &'s dyn DriverSession, path: &'s str) -> Result<LocalRead<'s>, Failure> {
+        session.local(path).await?;
+        Ok(LocalRead { session, path, started: Instant::now(), bytes: 0, error: "abandoned" })
+    }
+
+    /// Records how the read of `bytes` bytes ended, and returns that.
+    ///
+    /// # Errors
+    /// The failure of `outcome`.
+    pub fn ended<T>(mut self, bytes: u64, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        self.bytes = bytes;
+        self.error = outcome.as_ref().err().map_or("", |failure| failure.class.as_str());
+        outcome
+    }
+}
+
+impl Drop for LocalRead<'_> {
+    fn drop(&mut self) {
+        self.session.local_ended(self.path, self.bytes, self.started.elapsed(), self.error);
     }
 }
 

@@ -60,12 +60,14 @@ pub struct DriverStatement<'a> {
 
 /// The rule for files of this machine.
 const FILE_RULE: &str = "files.roots";
+/// The method of a read of a local file.
+const READ_FILE: &str = "READ FILE";
 
 /// The rule that allows what a driver of `protocol` does on its connection.
 fn rule(protocol: &str) -> &'static str {
     match protocol {
         "mongodb" => "commands that only read",
-        "sqlite" | "file" => FILE_RULE,
+        "sqlite" => FILE_RULE,
         _ => "read-only session",
     }
 }
@@ -164,7 +166,8 @@ impl Session {
         if rule == FILE_RULE { locked(&self.local_path).clone() } else { target.path() }
     }
 
-    /// Takes one call from the budgets for a local file and logs it.
+    /// Takes one call from the budgets for a local file and logs that it begins. Report how it ended with
+    /// [`Session::local_ended`].
     ///
     /// # Errors
     /// Returns `Throttled` if the file's budget for the day is used up or the registry cannot record the call.
@@ -174,11 +177,28 @@ impl Session {
         self.charge().await?;
         self.counters.call();
         *locked(&self.local_path) = path.to_string();
-        let event = log::CallEvent { method: "READ FILE", host: "local", path, rule: FILE_RULE, ..log::CallEvent::default() };
-        log::write(&self.caller, &event);
-        self.record(&event);
+        let event = log::CallEvent { method: READ_FILE, host: "local", path, rule: FILE_RULE, ..log::CallEvent::default() };
+        log::begun(&self.caller, &event);
         drop(slot);
         Ok(())
+    }
+
+    /// Writes the read of a local file to the log and to the record of the attempt. `error` is the class of its failure, or an
+    /// empty string. It is not reported to a circuit breaker, because one bad file says nothing about the others.
+    pub fn local_ended(&self, path: &str, bytes: u64, took: Duration, error: &str) {
+        self.counters.bytes(bytes);
+        let event = log::CallEvent {
+            method: READ_FILE,
+            host: "local",
+            path,
+            bytes,
+            took,
+            error,
+            rule: FILE_RULE,
+            ..log::CallEvent::default()
+        };
+        log::write(&self.caller, &event);
+        self.record(&event);
     }
 
     /// Writes to the log that a statement is about to be sent.

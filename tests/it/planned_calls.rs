@@ -173,7 +173,7 @@ async fn an_object_store_receives_only_planned_calls() {
     assert_vendor_calls_planned(&fixture, &vendor, "s3_compat", &id, Some("some-id:some-secret")).await;
 }
 
-/// The path of each `READ FILE` event of the call log while `work` runs.
+/// The path of each `READ FILE` event of the call log that says that a read has ended, while `work` runs.
 async fn files_read(work: impl Future<Output = ()>) -> Vec<String> {
     let out: Arc<Mutex<Vec<u8>>> = Arc::default();
     let sink = Arc::clone(&out);
@@ -186,7 +186,7 @@ async fn files_read(work: impl Future<Output = ()>) -> Vec<String> {
     drop(guard);
     let bytes = out.lock().unwrap().clone();
     let events = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
-    let reads = events.filter(|event| event["fields"]["method"] == "READ FILE");
+    let reads = events.filter(|event| event["target"] == "aam::egress" && event["fields"]["method"] == "READ FILE");
     reads.map(|event| format!("READ FILE local {}", event["fields"]["path"].as_str().unwrap_or_default())).collect()
 }
 

@@ -23,6 +23,7 @@ mod thrift;
 mod tree;
 mod types;
 
+use super::driver_session::LocalRead;
 use super::local_reads::LocalReads;
 use super::roots;
 use super::{
@@ -37,7 +38,6 @@ use futures_util::future::BoxFuture;
 use resource::Resource;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The engine of the family `filesource`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,8 +87,7 @@ impl BoundResource for BoundFile {
 impl BoundFile {
     async fn open(self: Box<Self>, session: Session) -> Result<Opened, Failure> {
         let BoundFile { resource_id, path, policy } = *self;
-        session.local(&path).await?;
-        let begun = Instant::now();
+        let read = LocalRead::begin(&session, &path).await?;
         let reads = LocalReads::for_path(Path::new(&resource_id), &policy.files.roots);
         let work = move || {
             let resource = Resource::open(&resource_id, &policy.files)?;
@@ -97,14 +96,12 @@ impl BoundFile {
         };
         let opened = reads.run(work).await;
         let bytes = opened.as_ref().map_or(0, |(resource, _, _)| resource.bytes());
-        session.settle(WIRE, HOST, bytes, begun.elapsed(), None);
-        let (resource, identity, privilege) = opened?;
+        let (resource, identity, privilege) = read.ended(bytes, opened)?;
         let connector = Box::new(FileConnector { resource: Arc::new(resource), reads, session, path });
         Ok(Opened { connector, identity, privilege, removal: Vec::new() })
     }
 }
 
-const WIRE: &str = "file";
 const HOST: &str = "local";
 
 /// The absolute path of a resource id. The file system is not read, so symbolic links stay as they are.
@@ -166,18 +163,15 @@ impl FileConnector {
         &self,
         work: impl Fn(&Resource, &MemoryMeter) -> Result<T, Failure> + Send + Sync + 'static,
     ) -> Result<T, Failure> {
-        self.session.local(&self.path).await?;
-        let (begun, before) = (Instant::now(), self.resource.bytes());
+        let read = LocalRead::begin(&self.session, &self.path).await?;
+        let before = self.resource.bytes();
         let work = Arc::new(work);
         let run = |meter: MemoryMeter| {
             let (resource, work) = (Arc::clone(&self.resource), Arc::clone(&work));
             self.reads.run(move || work(&resource, &meter))
         };
         let done = self.session.memory().metered(&self.path, FIRST_MEMORY_BYTES, run).await;
-        // Failures are not reported to the circuit breaker, because all local files share one host and one bad file
-        // says nothing about the others.
-        self.session.settle(WIRE, HOST, self.resource.bytes().saturating_sub(before), begun.elapsed(), None);
-        done
+        read.ended(self.resource.bytes().saturating_sub(before), done)
     }
 }
 

@@ -97,6 +97,22 @@ async fn an_attempt_over_a_real_session_counts_its_calls_and_bytes() {
     assert_eq!(opened.connector.traffic(), Traffic { calls: 4, bytes: 3 * size, ..Traffic::default() });
 }
 
+/// A read that failed must not look like one that succeeded in the list of calls.
+#[tokio::test]
+async fn each_read_is_recorded_once_with_how_it_ended() {
+    let recorder = crate::egress::CallRecorder::new();
+    let work = async {
+        assert!(open("seeds/data/customers.csv", 1000).await.is_ok());
+        assert!(open("seeds/data/absent.csv", 1000).await.is_err());
+    };
+    recorder.run(work).await;
+    let calls = recorder.take().calls;
+    let recorded: Vec<_> = calls.iter().map(|call| (call.target.method.as_str(), call.error.as_str(), call.bytes)).collect();
+    let size = std::fs::metadata("seeds/data/customers.csv").unwrap().len();
+    assert_eq!(recorded, [("READ FILE", "", size), ("READ FILE", "not_found", 0)]);
+    assert!(calls.iter().all(|call| call.target.path.contains("seeds/data/") && call.target.rule == "files.roots"), "{calls:?}");
+}
+
 #[tokio::test]
 async fn a_spent_budget_stops_it_before_the_file_is_opened() {
     let failure = open("seeds/data/none.csv", 0).await.err().unwrap();

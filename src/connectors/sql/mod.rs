@@ -156,6 +156,7 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
         },
         families: Default::default(),
         manifests: Manifests::default(),
+        airbyte: crate::policy::Airbyte::default(),
         credentials: Default::default(),
         handoff: Default::default(),
         notify: Vec::new(),

@@ -6,7 +6,7 @@ pub mod file;
 pub mod place;
 mod unread;
 
-use super::driver_session::DriverSession;
+use super::driver_session::{DriverSession, LocalRead};
 use crate::connectors::local_reads::LocalReads;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::egress::statement::{Language, without_values};
@@ -44,7 +44,7 @@ struct Database {
 /// # Errors
 /// `Misconfigured` if the file is outside the roots; `NotFound`; `WrongService` if it is any other kind of file.
 pub async fn open(session: Arc<dyn DriverSession>, path: &str, policy: Arc<Policy>) -> Result<Opened, Failure> {
-    session.local(path).await?;
+    let read = LocalRead::begin(session.as_ref(), path).await?;
     let written = path.to_string();
     let reads = LocalReads::for_path(Path::new(path), &policy.files.roots);
     let memory = session.memory();
@@ -58,7 +58,8 @@ pub async fn open(session: Arc<dyn DriverSession>, path: &str, policy: Arc<Polic
             Ok((file, identity, privilege))
         })
     };
-    let (file, identity, privilege) = memory.metered(path, SMALL_MEMORY_BYTES, work).await?;
+    let opened = memory.metered(path, SMALL_MEMORY_BYTES, work).await;
+    let (file, identity, privilege) = read.ended(0, opened)?;
     let file = Arc::new(Mutex::new(file));
     let connector =
         Box::new(Database { file, reads, session, path: path.to_string(), step_timeout: policy.safe_mode.step_timeout });

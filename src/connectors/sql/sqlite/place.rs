@@ -6,8 +6,16 @@
 
 use crate::connectors::roots;
 use crate::model::{Class, Failure};
+use rustix::io::Errno;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
+
+/// The longest path that SQLite opens: 512 bytes (`MAX_PATHNAME` in os_unix.c) without the 8 that it keeps for the name of the
+/// journal (`sqlite3PagerOpen`).
+const MAX_PATH_BYTES: usize = 504;
+/// The longest path of this system, in bytes (`PATH_MAX`).
+const PATH_MAX: usize = 4096;
+const SHORTER: &str = "move the file to a shorter path below files.roots, and write that path in resource_ids";
 
 /// Resolves all symbolic links in the path of a file and checks that the file is below one of the roots.
 ///
@@ -22,20 +30,24 @@ pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
         Ok(real) => real,
         // Do not reveal whether a file outside the roots exists.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Err(if lexically_below(written, roots) { absent(written) } else { outside() });
+            // The system walks a long path part by part, and so finds a missing part before it sees that the path is too long.
+            return Err(match lexically_below(written, roots) {
+                true if written.len() >= PATH_MAX => too_long(written),
+                true => absent(written),
+                false => outside(),
+            });
         }
-        Err(error) => {
-            return Err(Failure::new(
-                Class::PermissionDenied,
-                format!("{written} cannot be reached"),
-                format!("allow the user of aam to read it: chmod o+r {written}"),
-            )
-            .detail(error.to_string()));
-        }
+        Err(error) => return Err(unreachable_path(written, &error)),
     };
     let below = roots.iter().any(|root| std::fs::canonicalize(root).is_ok_and(|root| real.starts_with(root)));
     if !below {
         return Err(if lexically_below(written, roots) { leads_out(written) } else { outside() });
+    }
+    let length = real.as_os_str().len();
+    if length > MAX_PATH_BYTES {
+        let title =
+            format!("{written} is too long: the path has {length} bytes, and SQLite opens paths of at most {MAX_PATH_BYTES}");
+        return Err(Failure::new(Class::Misconfigured, title, SHORTER));
     }
     match std::fs::metadata(&real) {
         Ok(meta) if meta.is_file() => Ok(real),
@@ -46,6 +58,35 @@ pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
         )),
         Err(_) => Err(absent(written)),
     }
+}
+
+/// The failure for a path whose links the system could not resolve.
+fn unreachable_path(written: &str, error: &std::io::Error) -> Failure {
+    let failure = match Errno::from_io_error(error) {
+        Some(Errno::NAMETOOLONG) => too_long(written),
+        Some(Errno::LOOP) => {
+            let title = format!("{written} is part of a loop of symbolic links");
+            Failure::new(Class::Misconfigured, title, "name the target file itself in resource_ids")
+        }
+        Some(Errno::ACCESS | Errno::PERM) => Failure::new(
+            Class::PermissionDenied,
+            format!("{written} cannot be reached"),
+            format!("allow the user of aam to read it: chmod o+r {written}"),
+        ),
+        Some(Errno::INVAL) | None => {
+            Failure::new(Class::Misconfigured, format!("{written} is not a usable path"), "correct resource_ids")
+        }
+        Some(_) => Failure::new(
+            Class::Remote,
+            format!("{written} cannot be reached"),
+            "check the file system: df, mount, dmesg; aam retries automatically",
+        ),
+    };
+    failure.detail(error.to_string())
+}
+
+fn too_long(written: &str) -> Failure {
+    Failure::new(Class::Misconfigured, format!("{written} is too long for a path of this system"), SHORTER)
 }
 
 fn absent(written: &str) -> Failure {
@@ -122,6 +163,48 @@ mod tests {
             Some(Class::Misconfigured)
         );
     }
+
+    #[test]
+    fn a_path_that_is_too_long_or_goes_round_in_circles_is_not_a_question_of_permissions() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = vec![dir.path().to_path_buf()];
+        let failure = |path: &Path| locate(&path.display().to_string(), &roots).unwrap_err();
+        let name = failure(&dir.path().join("x".repeat(300)));
+        let path = failure(&dir.path().join("x/".repeat(3000)));
+        std::os::unix::fs::symlink("loop.db", dir.path().join("loop.db")).unwrap();
+        let circle = failure(&dir.path().join("loop.db"));
+        for failure in [&name, &path, &circle] {
+            assert_eq!(failure.class, Class::Misconfigured, "{failure:?}");
+            assert!(!failure.fix.contains("chmod"), "{failure:?}");
+        }
+        assert!(name.title.contains("too long") && path.fix.contains("shorter path"), "{name:?} {path:?}");
+    }
+
+    /// The limit is that of the SQLite that AAM is built with.
+    #[test]
+    fn the_longest_path_is_the_longest_that_sqlite_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = std::fs::canonicalize(dir.path()).unwrap();
+        let roots = vec![home.clone()];
+        let of_length = |length: usize| {
+            let mut path = home.clone();
+            while length - path.as_os_str().len() > 200 {
+                path.push("d".repeat(100));
+            }
+            std::fs::create_dir_all(&path).unwrap();
+            let rest = length - path.as_os_str().len() - 1;
+            path.push("f".repeat(rest));
+            assert_eq!(path.as_os_str().len(), length);
+            std::fs::write(&path, "").unwrap();
+            path
+        };
+        let (longest, longer) = (of_length(MAX_PATH_BYTES), of_length(MAX_PATH_BYTES + 1));
+        assert!(rusqlite::Connection::open(&longest).is_ok() && rusqlite::Connection::open(&longer).is_err());
+        assert!(locate(&longest.display().to_string(), &roots).is_ok());
+        let failure = locate(&longer.display().to_string(), &roots).unwrap_err();
+        assert!(failure.class == Class::Misconfigured && failure.title.contains("505 bytes"), "{failure:?}");
+    }
+
     /// What the fix prints is the whole list that the policy needs, and never opens a directory of the system.
     #[test]
     fn the_fix_keeps_the_roots_and_refuses_directories_of_the_system() {
