@@ -14,7 +14,11 @@ fn main() -> io::Result<()> {
     println!("cargo:rustc-env=AAM_COMMIT={}", commit());
     let root = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
     let out = env::var("OUT_DIR").map_err(io::Error::other)?;
-    for (folder, list) in [("src/families", "families.rs"), ("tests/data/families", "test_families.rs")] {
+    for (folder, list) in [
+        ("src/families", "families.rs"),
+        ("src/families/airbyte", "airbyte_connectors.rs"),
+        ("tests/data/families", "test_families.rs"),
+    ] {
         // Cargo looks at every file below a folder that is named here.
         println!("cargo:rerun-if-changed={folder}");
         fs::write(Path::new(&out).join(list), embed(&Path::new(&root).join(folder), folder)?)?;

@@ -134,7 +134,8 @@ impl PolicyLoader {
                 folder.manifests.insert(name.clone(), Arc::clone(manifest));
             }
         }
-        let sources = CustomSources::new(policy.manifests.sources.keys().cloned(), folder.manifests, folder.problems);
+        let sources = CustomSources::new(policy.manifests.sources.keys().cloned(), folder.manifests, folder.problems)
+            .with_served(policy.served_sources());
         // If the sources did not change, the same allocation is returned, so that callers can compare pointers.
         let sources = before.filter(|before| **before == sources).unwrap_or_else(|| Arc::new(sources));
         let loaded = LoadedPolicy { policy, sources };
@@ -184,7 +185,8 @@ pub fn from_texts(policy: Arc<Policy>, files: Vec<(String, String, String)>) -> 
             Err(found) => problems.extend(found),
         }
     }
-    let sources = CustomSources::new(policy.manifests.sources.keys().cloned(), manifests, problems);
+    let sources =
+        CustomSources::new(policy.manifests.sources.keys().cloned(), manifests, problems).with_served(policy.served_sources());
     LoadedPolicy { policy, sources: Arc::new(sources) }
 }
 

@@ -93,6 +93,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("families lint", "  aam families lint acme_crm.yaml"),
     ("version", "  aam version\n  aam version --format json"),
     ("mcp", "  aam mcp                                   as the command of an assistant; docs/mcp.md has its settings"),
+    ("airbyte", "  aam airbyte install source-okta\n  aam airbyte list"),
+    ("airbyte list", "  aam airbyte list                          what is installed, and whether it is what the policy says"),
     (
         "lowcode",
         "  aam lowcode spec --manifest acme.yaml

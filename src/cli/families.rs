@@ -7,7 +7,7 @@ use super::{CommandResult, CommonOptions, EXIT_USAGE};
 use crate::clock;
 use crate::connectors::lowcode::custom_source;
 use crate::egress::{Egress, resolve::SystemLookup};
-use crate::families::{self, Family, aliases};
+use crate::families::{self, CustomSources, Family, aliases};
 use crate::family_guide::{self, FamilyGuide, FamilySummary};
 use crate::model::problem::nearest;
 use crate::policy_loader;
@@ -39,13 +39,14 @@ pub fn run(options: &FamiliesOptions, common: &CommonOptions) -> CommandResult {
     if let Some(FamiliesCommand::Lint(options)) = &options.command {
         return lint::run(options, common);
     }
+    let sources = sources(common);
     let Some(id) = &options.family else {
-        let (text, values) = list();
+        let (text, values) = list_with(&sources);
         common.print(&text, &values);
         return Ok(ExitCode::SUCCESS);
     };
-    let alias = || families::find(aliases::alias(id)?).cloned();
-    let Some(family) = families::find(id).cloned().or_else(|| custom(id, common)).or_else(alias) else {
+    let alias = || find(aliases::alias(id)?, &sources);
+    let Some(family) = find(id, &sources).or_else(alias) else {
         let near = nearest(id, families::ids()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         let shown: String = id.chars().filter(|c| !c.is_control()).take(63).collect();
         super::terminal::print_error(&format!("aam: {shown} is not a family{near}; aam families lists all of them\n"));
@@ -56,17 +57,32 @@ pub fn run(options: &FamiliesOptions, common: &CommonOptions) -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the custom source of the policy, with the way to log in that its manifest describes.
-fn custom(id: &str, common: &CommonOptions) -> Option<Arc<Family>> {
-    let loaded = policy_loader::load(&common.policy).loaded.ok()?;
-    let family = loaded.sources.custom(id)?;
-    let login = family.manifest.as_ref().and_then(|file| custom_source::login(&file.manifest));
-    Some(Arc::new(Family { login: login.into_iter().collect(), ..Family::clone(family) }))
+/// Returns the custom sources of the policy and the engines that it chooses; none if it is missing or not valid.
+fn sources(common: &CommonOptions) -> Arc<CustomSources> {
+    policy_loader::load(&common.policy).loaded.map(|loaded| loaded.sources).unwrap_or_default()
 }
 
-/// Returns the list as text, with one line per family, and as one JSON value per family.
+/// Returns the family called `id`. A custom source with a manifest has the way to log in that the manifest describes.
+fn find(id: &str, sources: &CustomSources) -> Option<Arc<Family>> {
+    let family = sources.family(id)?;
+    let Some(file) = &family.manifest else { return Some(Arc::clone(family)) };
+    let login = custom_source::login(&file.manifest).into_iter().collect();
+    Some(Arc::new(Family { login, ..Family::clone(family) }))
+}
+
+/// Returns the list of the families that AAM ships.
+#[cfg(test)]
 pub fn list() -> (String, Vec<FamilySummary>) {
-    let families: Vec<FamilySummary> = families::all().iter().map(|family| FamilySummary::new(family)).collect();
+    list_with(&CustomSources::default())
+}
+
+/// Returns the list as text, with one line per family, and as one JSON value per family. Custom sources of the policy
+/// are part of it.
+fn list_with(sources: &CustomSources) -> (String, Vec<FamilySummary>) {
+    let mut ids: Vec<&str> = sources.ids().collect();
+    ids.sort_unstable();
+    let known = ids.into_iter().filter_map(|id| sources.family(id));
+    let families: Vec<FamilySummary> = known.map(|family| FamilySummary::new(family)).collect();
     (families.iter().map(family_guide::line).collect(), families)
 }
 

@@ -5,7 +5,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory};
 
 /// The common flags that each command uses. Commands of two words, such as `token new`, use those of their first word.
-const USED: [(&str, &[&str]); 34] = [
+const USED: [(&str, &[&str]); 35] = [
     ("stop", &["registry", "port", "bind"]),
     ("restart", &["intents", "policy", "registry", "port", "bind"]),
     ("reload", &["registry", "port", "bind"]),
@@ -33,6 +33,7 @@ const USED: [(&str, &[&str]); 34] = [
     ("consent", &["policy", "registry", "format"]),
     ("policy", &["policy", "registry", "format"]),
     ("families", &["policy", "format"]),
+    ("airbyte", &["policy", "format"]),
     ("lowcode", &["policy"]),
     ("init", &["intents", "policy", "registry"]),
     ("version", &["format"]),

@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout and logs go to stderr. Colour is used only on a terminal and never carries meaning alone.
 
+mod airbyte;
 mod backup;
 mod budget;
 mod calls;
@@ -14,6 +15,7 @@ mod consent;
 mod control;
 mod daemon_request;
 mod daemon_trouble;
+mod drafts;
 mod drift;
 mod evidence;
 mod examples;
@@ -210,6 +212,9 @@ enum Command {
     Man(completion::ManOptions),
     /// Serve the registry to assistants and agents over the Model Context Protocol, on stdin and stdout
     Mcp,
+    /// Install Airbyte connectors that run as processes, or list them
+    #[command(subcommand)]
+    Airbyte(airbyte::AirbyteCommand),
     /// Run an Airbyte low-code manifest: prints protocol messages, calls the source under the policy
     #[command(subcommand)]
     Lowcode(lowcode::LowcodeCommand),
@@ -331,7 +336,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    if let Err(error) = use_drafts() {
+    if let Err(error) = drafts::use_drafts() {
         terminal::print_error(&format!("aam: {error}\n"));
         return ExitCode::from(EXIT_CONFIG);
     }
@@ -367,27 +372,6 @@ pub fn main() -> ExitCode {
         }
         None => code,
     }
-}
-
-/// In a debug build, family files in the folder `AAM_DRAFT_FAMILIES` replace the built-in ones, so that a family can be
-/// written without building AAM after each change.
-///
-/// # Errors
-/// Returns a message that names the file that cannot be used.
-fn use_drafts() -> Result<(), String> {
-    let Some(folder) = std::env::var_os("AAM_DRAFT_FAMILIES").filter(|_| cfg!(debug_assertions)) else { return Ok(()) };
-    let unusable = |path: &std::path::Path, error: String| format!("AAM_DRAFT_FAMILIES: {}: {error}", path.display());
-    let folder = std::path::PathBuf::from(folder);
-    let files = std::fs::read_dir(&folder).map_err(|error| unusable(&folder, error.to_string()))?;
-    let paths = files.filter_map(Result::ok).map(|file| file.path());
-    let drafts = paths.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).map(|path| {
-        let text = std::fs::read_to_string(&path).map_err(|error| unusable(&path, error.to_string()))?;
-        let family = crate::families::parse(&text).map_err(|error| unusable(&path, error))?;
-        crate::connectors::lowcode::spec::Spec::from_family(&family).map_err(|error| unusable(&path, error))?;
-        Ok(family)
-    });
-    crate::families::replace_by_drafts(drafts.collect::<Result<_, String>>()?);
-    Ok(())
 }
 
 fn run_on_thread_pool(cli: Cli) -> CommandResult {
@@ -441,6 +425,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Completion(options) => completion::run(&options),
         Command::Man(options) => completion::man(&options),
         Command::Mcp => mcp::run(&common).await,
+        Command::Airbyte(command) => airbyte::run(&common, &command),
         Command::Lowcode(command) => lowcode::run(&common, &command),
     }
 }

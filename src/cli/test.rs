@@ -111,7 +111,7 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     let clock = clock::from_env();
     let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let providers = Providers::new(Arc::clone(&egress), Arc::clone(&clock), Process::Test);
-    let env = Env { engines: daemon::engines(clock), egress, providers };
+    let env = Env { engines: daemon::opening_engines(clock, &providers), egress, providers };
     let mut text = String::new();
     for problem in policy_loader::root_problems(&loaded.policy) {
         let _ = writeln!(text, "warning: {}", problem.in_file(common.policy.display().to_string()));

@@ -41,10 +41,20 @@ impl fmt::Debug for ManifestFile {
     }
 }
 
+/// A source type that is not served by AAM's own engine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServedSource {
+    pub name: String,
+    /// What the source type is under the policy, with the engine that serves it.
+    pub family: Family,
+}
+
 /// The custom sources that a policy declares or whose manifests are in its folder, and the problems of the folder.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CustomSources {
     families: BTreeMap<String, Arc<Family>>,
+    /// The families that AAM ships and another engine than their own serves.
+    served: BTreeMap<String, Arc<Family>>,
     /// Problems of the folder and of files in it. Sources without a problem can be used nevertheless.
     pub problems: Vec<Problem>,
 }
@@ -66,13 +76,26 @@ impl CustomSources {
             let family = Arc::new(Family { manifest, ..Family::custom(&name) });
             (name, family)
         };
-        CustomSources { families: names.into_iter().map(family).collect(), problems }
+        CustomSources { families: names.into_iter().map(family).collect(), served: BTreeMap::new(), problems }
     }
 
-    /// The family called `id`: one that AAM ships, or a custom source.
+    /// Adds the source types that another engine than AAM's own serves. A name that AAM does not ship becomes a custom
+    /// source, and replaces one with a manifest.
+    #[must_use]
+    pub fn with_served(mut self, served: impl IntoIterator<Item = ServedSource>) -> CustomSources {
+        for ServedSource { name, family } in served {
+            match find(&name) {
+                Some(_) => self.served.insert(name, Arc::new(family)),
+                None => self.families.insert(name, Arc::new(family)),
+            };
+        }
+        self
+    }
+
+    /// The family called `id`: one that AAM ships, with the engine that serves it, or a custom source.
     #[must_use]
     pub fn family(&self, id: &str) -> Option<&Arc<Family>> {
-        find(id).or_else(|| self.custom(id))
+        self.served.get(id).or_else(|| find(id)).or_else(|| self.custom(id))
     }
 
     /// The custom source called `id`.

@@ -6,6 +6,7 @@
 //! Facts about vendors carry a mark: `[V]` was verified on the named page, `[K]` is known from vendor documentation,
 //! `[U]` is uncertain until it is proven against a real tenant, and `[-]` follows from the format itself.
 
+pub mod airbyte;
 pub mod aliases;
 mod custom;
 mod login;
@@ -13,7 +14,7 @@ pub mod removal;
 mod transport;
 
 use crate::model::{Cap, Risk};
-pub use custom::{CustomSources, ManifestFile, is_source_name};
+pub use custom::{CustomSources, ManifestFile, ServedSource, is_source_name};
 pub use login::{CredentialField, Login};
 use serde::Deserialize;
 use serde_json::{Map, Value};

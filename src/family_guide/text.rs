@@ -2,6 +2,7 @@
 
 use super::{FamilyGuide, FamilySummary, FormExample, FormGuide, KindGuide, LoginGuide, OAuthGuide};
 use crate::families::{Family, OAuth};
+use crate::policy::airbyte::{PLATFORM_ENGINE, PROCESS_ENGINE};
 use crate::policy::effective;
 use std::fmt::Write;
 
@@ -14,7 +15,12 @@ pub fn line(family: &FamilySummary) -> String {
 }
 
 fn support(family: &FamilySummary) -> &'static str {
-    if family.connects { "connects" } else { "not in this version" }
+    match family.engine.as_str() {
+        "" => "not in this version",
+        PROCESS_ENGINE => "connects (connector)",
+        PLATFORM_ENGINE => "connects (platform)",
+        _ => "connects",
+    }
 }
 
 /// Returns the explanation of a family. Entries of the policy are indented by four columns and can be pasted.
@@ -24,6 +30,14 @@ pub fn text(family: &Family, guide: &FamilyGuide) -> String {
     let mut out = format!("{} ({}, {})\n", summary.title, summary.id, support(summary));
     if !summary.connects {
         out += "This version does not connect the family yet: its connections are UNSUPPORTED. The credential can be prepared.\n";
+    }
+    if summary.connects {
+        let about = match summary.engine.as_str() {
+            PROCESS_ENGINE => ", a connector of airbyte.connectors in the policy that runs as a process of its own",
+            PLATFORM_ENGINE => ", your own Airbyte (airbyte.platform in the policy)",
+            _ => "",
+        };
+        let _ = writeln!(out, "engine: {}{about}", summary.engine);
     }
     if !summary.aliases.is_empty() {
         let _ = writeln!(out, "other names: {} (in any case, with blanks, hyphens or underscores)", summary.aliases.join(", "));

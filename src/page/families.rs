@@ -7,6 +7,7 @@ pub use guide::{FamilyPage, GuideExample, GuideForm, GuideKind, GuideLogin, rend
 use super::{Links, parts};
 use crate::model::text::counted;
 use crate::model::{State, Timestamp};
+use crate::policy::airbyte::{PLATFORM_ENGINE, PROCESS_ENGINE};
 use maud::{Markup, html};
 
 /// The data of the list.
@@ -32,6 +33,8 @@ pub struct FamilyRow {
     pub title: String,
     /// False if this version cannot connect it yet.
     pub connects: bool,
+    /// The engine that serves it; empty if this version cannot connect it.
+    pub engine: String,
     /// Whether the allowlist names it. `None` if the policy is not known.
     pub is_allowed: Option<bool>,
     pub aliases: Vec<String>,
@@ -89,7 +92,7 @@ fn row(row: &FamilyRow, page: &FamilyList) -> Markup {
                 a data-row href=(page.links.to(&format!("/ui/families/{}", row.id), &[])) { strong { (row.title) } } " " code.quiet { (row.id) }
                 @if !row.aliases.is_empty() { p.quiet { "also " (row.aliases.join(", ")) } }
             }
-            td { (capability(row.connects)) }
+            td { (capability(row.connects)) @if !row.engine.is_empty() { p.quiet { (engine(&row.engine)) } } }
             td { (allowed(row.is_allowed)) }
             td { (states(&page.links, &row.id, &row.states)) }
             td { @match row.budget { Some(budget) => { (self::budget(budget)) }, None => { span.quiet { "–" } } } }
@@ -101,6 +104,16 @@ fn row(row: &FamilyRow, page: &FamilyList) -> Markup {
 #[must_use]
 pub fn capability(connects: bool) -> Markup {
     html! { @if connects { span.good { "✓ connects" } } @else { span.calm { "○ not in this version" } } }
+}
+
+/// The engine of a family, for people.
+#[must_use]
+pub fn engine(name: &str) -> String {
+    match name {
+        PROCESS_ENGINE => "engine airbyte: a connector as a process".to_string(),
+        PLATFORM_ENGINE => "engine airbyte: your own Airbyte".to_string(),
+        name => format!("engine {name}"),
+    }
 }
 
 /// Renders whether the policy allows a family.

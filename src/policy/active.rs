@@ -20,6 +20,7 @@ impl LoadedPolicy {
     pub fn new(policy: impl Into<Arc<Policy>>) -> LoadedPolicy {
         let policy = policy.into();
         let sources = CustomSources::new(policy.manifests.sources.keys().cloned(), Default::default(), Vec::new());
+        let sources = sources.with_served(policy.served_sources());
         LoadedPolicy { policy, sources: Arc::new(sources) }
     }
 

@@ -3,6 +3,7 @@
 //! Pure: the caller passes the connections of the registry. The lines are meant for the pull request that changes the
 //! policy, so the changes with the widest effect come first.
 
+mod airbyte;
 mod change;
 mod credentials;
 mod markdown;
@@ -65,6 +66,7 @@ pub fn diff(
     reach::families(old, new, &live, &mut out);
     super::manifests::diff(&old.manifests, &new.manifests, &mut out);
     reach::manifest_files(was, is, &mut out);
+    airbyte::airbyte(old, new, &live, &mut out);
     reach::caps(old, new, &mut out);
     settings(old, new, &mut out);
     pages(old, new, &mut out);

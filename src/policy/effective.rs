@@ -1,5 +1,6 @@
 //! Prints a policy with all defaults filled in. `parse` turns the text back into an equal policy.
 
+mod airbyte;
 mod credentials;
 
 use super::duration_text::format as duration;
@@ -65,6 +66,7 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     ));
     line(families(policy));
     line(manifests(policy));
+    line(airbyte::airbyte(&policy.airbyte));
     line(credentials::credentials(&policy.credentials));
     line(handoff(&policy.handoff));
     line(notify(policy));
@@ -125,7 +127,8 @@ fn families(policy: &Policy) -> String {
     let entry = |text: String, (family, set): (&String, &FamilyPolicy)| {
         let services: String = if family == "openapi" { services(&set.services) } else { String::new() };
         format!(
-            "{text}\n  {family}:\n    base_url: {}\n    hosts: {}\n    region: {}\n    health_path: {}\n    deny_operations: {}{services}",
+            "{text}\n  {family}:\n    engine: {}\n    base_url: {}\n    hosts: {}\n    region: {}\n    health_path: {}\n    deny_operations: {}{services}",
+            set.engine.as_str(),
             or_null(set.base_url.as_ref()),
             list(set.hosts.iter().map(ToString::to_string)),
             or_null(set.region.as_ref()),

@@ -96,7 +96,7 @@ fn source(r: &mut Reader, spot: &Spot<'_>) -> Option<SourcePolicy> {
 }
 
 /// Reads a host, which becomes `https://host`, or an origin.
-fn origin(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
+pub(super) fn origin(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
     let text = r.text(spot, "a host")?;
     let full = if text.contains("://") { text.to_string() } else { format!("https://{text}") };
     let plain = url::Url::parse(&full).ok().filter(|url| {
@@ -131,7 +131,7 @@ fn identity(r: &mut Reader, spot: &Spot<'_>) -> Option<IdentityPolicy> {
     Some(IdentityPolicy { stream: stream?, field: field? })
 }
 
-fn posts(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<PostRule>> {
+pub(super) fn posts(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<PostRule>> {
     let mut rules = Vec::new();
     for item in r.list(spot, "POSTs that only read")? {
         const HINT: &str = "write {url, why, query, headers, body: none | {form: {...}} | {json: {...}}, idempotent}; the value of a key is any, {is: VALUE} or {one_of: [...]}";
@@ -164,7 +164,7 @@ fn validate(rule: PostRule) -> Result<PostRule, String> {
 }
 
 /// Converts a node to JSON. Depth and size are limited, because the policy's parser limits them.
-fn value(node: &Node, depth: usize) -> Value {
+pub(super) fn value(node: &Node, depth: usize) -> Value {
     match &node.kind {
         _ if node.is_null() || depth > 32 => Value::Null,
         NodeKind::Scalar { text, plain: false } => Value::String(text.clone()),

@@ -2,6 +2,7 @@
 //!
 //! - `parse` parses the text into a [`Policy`], or reports every [`Problem`](crate::model::Problem) in it.
 //! - `active` keeps the last valid policy in force.
+//! - `airbyte` names the connectors that run as processes, and a company's own Airbyte.
 //! - `diff` describes what a change of the policy would do.
 //! - `credentials` names the places that credentials come from: folders, a vault, service principals, consents.
 //! - `notify` names the webhooks that are notified of events.
@@ -11,6 +12,7 @@
 //! - `effective` prints a policy with all defaults filled in.
 
 pub mod active;
+pub mod airbyte;
 pub mod credentials;
 pub mod diff;
 pub mod effective;
@@ -31,6 +33,7 @@ use crate::families::{self, Family};
 pub use crate::model::Cap;
 use crate::model::{Digest, Locator, Risk, Timestamp};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
+pub use airbyte::{Airbyte, ConnectorPolicy, EngineChoice, EngineInForce, Platform, Run};
 pub use credentials::{Credentials, Principal};
 pub use evidence::EvidencePolicy;
 use grants::CredentialGrant;
@@ -67,6 +70,7 @@ pub struct Policy {
     pub reconcile: Reconcile,
     pub families: BTreeMap<String, FamilyPolicy>,
     pub manifests: Manifests,
+    pub airbyte: Airbyte,
     pub credentials: Credentials,
     pub handoff: Handoff,
     /// Who is notified of what.
@@ -220,6 +224,9 @@ impl Default for MaxRetire {
 /// The settings of one family.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct FamilyPolicy {
+    /// Which engine serves the family.
+    #[serde(skip_serializing_if = "EngineChoice::is_default")]
+    pub engine: EngineChoice,
     /// The base URL of the API, for example of a GitHub Enterprise or MinIO server.
     pub base_url: Option<String>,
     /// The servers that the company runs itself or reaches under a name of its own.
@@ -325,16 +332,18 @@ impl Policy {
     }
 
     /// The limits of an attempt on a source of `family`. A family whose vendor answers slowly has timeouts of its own, which
-    /// replace the defaults of `safe_mode`.
+    /// replace the defaults of `safe_mode`; so has one that a connector of Airbyte or the company's own Airbyte serves.
     #[must_use]
     pub fn safe_mode(&self, family: &str) -> SafeMode {
         let mut mode = self.safe_mode.clone();
-        if let Some(own) = families::find(family).and_then(|family| family.timeouts.as_ref()) {
+        let own = families::find(family).and_then(|known| known.timeouts.as_ref());
+        let slow = self.engine(family).seconds(own.map(|own| (own.step_seconds, own.attempt_seconds)));
+        if let Some((step, attempt)) = slow {
             if mode.step_timeout == SafeMode::STEP_TIMEOUT {
-                mode.step_timeout = Duration::from_secs(own.step_seconds);
+                mode.step_timeout = Duration::from_secs(step);
             }
             if mode.attempt_timeout == SafeMode::ATTEMPT_TIMEOUT {
-                mode.attempt_timeout = Duration::from_secs(own.attempt_seconds);
+                mode.attempt_timeout = Duration::from_secs(attempt);
             }
         }
         mode
@@ -351,8 +360,11 @@ impl Policy {
     pub fn reserved_for(&self, locator: &Locator) -> Option<&'static str> {
         let client = self.api.oidc.as_ref().and_then(|oidc| oidc.client_secret.as_ref());
         let signs_in = client.is_some_and(|secret| self.credentials.same_secret(secret, locator));
+        let platform = self.airbyte.platform.as_ref().map(|platform| &platform.credential);
+        let is_platform = platform.is_some_and(|secret| self.credentials.same_secret(secret, locator));
         let reserved = self.credentials.reserved_for(locator);
-        reserved.or_else(|| signs_in.then_some("AAM proves itself with it when people sign in"))
+        let reserved = reserved.or_else(|| signs_in.then_some("AAM proves itself with it when people sign in"));
+        reserved.or_else(|| is_platform.then_some("AAM logs in to the company's Airbyte with it"))
     }
 
     /// The digest of the part that can change the outcome for `family`; `custom` is that family if it is a custom
@@ -374,6 +386,10 @@ impl Policy {
                 self.manifests.source(family),
                 custom.manifest.as_ref().map(|manifest| manifest.digest)
             ]),
+            None => slice,
+        };
+        let slice = match self.airbyte_slice(family) {
+            Some(airbyte) => serde_json::json!([slice, airbyte]),
             None => slice,
         };
         Digest::from_bytes(slice.to_string().as_bytes())

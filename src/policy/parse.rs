@@ -1,5 +1,6 @@
 //! Parses the policy file into a [`Policy`], or reports all of its problems.
 
+mod airbyte;
 mod consents;
 mod credentials;
 mod evidence;
@@ -14,6 +15,7 @@ mod retire;
 mod services;
 mod tokens;
 
+use super::airbyte::Airbyte;
 use super::credentials::Credentials;
 use super::manifests::{Manifests, manifests};
 use super::read::{Fields, Reader, Spot};
@@ -27,7 +29,7 @@ use std::time::Duration;
 use tokens::api;
 pub use tokens::token_end;
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "version",
     "namespace",
     "slo",
@@ -43,6 +45,7 @@ const KEYS: [&str; 20] = [
     "reconcile",
     "families",
     "manifests",
+    "airbyte",
     "credentials",
     "handoff",
     "notify",
@@ -87,6 +90,8 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
     // Read first, because custom sources may be named wherever a family may.
     let manifests = r.field(&fields, "manifests", Manifests::default(), manifests);
     (r.custom_sources, r.allows_custom_sources) = (manifests.sources.keys().cloned().collect(), manifests.dir.is_some());
+    let airbyte = r.field(&fields, "airbyte", Airbyte::default(), airbyte::airbyte);
+    r.custom_sources.extend(airbyte.connectors.keys().cloned());
     let version = r.required(&fields, "version", "write version: 1").and_then(|spot| r.whole32(&spot, 1..=1)).unwrap_or(1);
     let allowlist = r
         .required(&fields, "allowlist", "list the families that may be connected, for example allowlist: [github, slack]")
@@ -95,6 +100,8 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
     let credentials = r.field(&fields, "credentials", Credentials::default(), credentials::credentials);
     let notify = r.field(&fields, "notify", Vec::new(), notify::notify);
     let api = r.field(&fields, "api", Api::default(), api);
+    let families = fields.get("families").map(|spot| families(r, &spot)).unwrap_or_default();
+    airbyte::check_engines(r, &fields, &airbyte, &manifests, &families);
     credentials::check_secrets(r, &credentials);
     Some(Policy {
         version,
@@ -110,8 +117,9 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         breaker: breaker(r, &fields),
         recheck: recheck(r, &fields),
         reconcile: reconcile(r, &fields),
-        families: fields.get("families").map(|spot| families(r, &spot)).unwrap_or_default(),
+        families,
         manifests,
+        airbyte,
         credentials,
         handoff: handoff::handoff(r, &fields),
         evidence: evidence::evidence(r, &fields, &notify),

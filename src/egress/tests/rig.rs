@@ -183,6 +183,7 @@ fn policy() -> Policy {
         reconcile: Reconcile { concurrency: 64, resync: seconds(30), memory: 256 << 20, max_retire: None, confirm: Vec::new() },
         families: BTreeMap::new(),
         manifests: Manifests::default(),
+        airbyte: crate::policy::Airbyte::default(),
         credentials: Default::default(),
         notify: Vec::new(),
         evidence: Default::default(),

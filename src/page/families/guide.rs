@@ -1,6 +1,6 @@
 //! One family: what an intent and a credential need, and what AAM reads.
 
-use super::{FamilyRow, allowed, bar, capability, states};
+use super::{FamilyRow, allowed, bar, capability, engine, states};
 use crate::model::text::counted;
 use crate::model::{Cap, Timestamp};
 use crate::page::policy::cap_text;
@@ -17,6 +17,8 @@ pub struct FamilyPage {
     pub accounts: Vec<(String, u64)>,
     /// Whether there are further accounts.
     pub more_accounts: bool,
+    /// Why the accounts have numbers in place of names; empty if they have names.
+    pub no_names: String,
     /// Why the budget is left out; empty if it is not.
     pub no_budgets: String,
     /// The budget of one account that is in force.
@@ -112,6 +114,7 @@ fn state(page: &FamilyPage) -> Markup {
         section.card #state {
             dl.pairs {
                 dt { "Capability" } dd { (capability(family.connects)) }
+                @if !family.engine.is_empty() { dt { "Engine" } dd { (engine(&family.engine)) } }
                 dt { "Policy" }
                 dd { (allowed(family.is_allowed)) @if family.is_allowed == Some(false) && family.connects { " " code { (entry) } " " (parts::copy("Copy the line of the policy", &entry)) } }
                 dt { "Connections" }
@@ -130,6 +133,7 @@ fn budget(page: &FamilyPage) -> Markup {
             @if !page.no_budgets.is_empty() { p.quiet { (page.no_budgets) } }
             @else if page.accounts.is_empty() { p { "No account of this family was called today." } }
             @else {
+                @if !page.no_names.is_empty() { p.quiet { (page.no_names) } }
                 ul.plainlist { @for (account, used) in &page.accounts { li.ref-row.account { code { (account) } " " (bar(*used, Some(page.cap.per_day))) } } }
                 @if page.more_accounts { p.quiet { "and more accounts that were called less" } }
             }

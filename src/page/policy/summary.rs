@@ -157,6 +157,13 @@ fn hosts(policy: &Policy) -> Vec<(String, Vec<String>)> {
     for (name, source) in &policy.manifests.sources {
         entries.push((format!("manifests.sources.{name}.hosts"), source.hosts.clone()));
     }
+    for (name, connector) in &policy.airbyte.connectors {
+        let run = format!("{} {}", connector.run.message(), connector.version);
+        entries.push((format!("airbyte.connectors.{name}.run"), vec![run.trim_end().to_string()]));
+        entries.push((format!("airbyte.connectors.{name}.hosts"), connector.hosts.clone()));
+    }
+    let platform = policy.airbyte.platform.iter().map(|platform| platform.url.to_string());
+    entries.push(("airbyte.platform.url".to_string(), platform.collect()));
     entries.push(("api.oidc.issuer".to_string(), api.oidc.iter().map(|oidc| oidc.issuer.clone()).collect()));
     entries.push(("api.hosts".to_string(), api.hosts.clone()));
     entries.push(("api.cors.origins".to_string(), api.cors_origins.clone()));

@@ -110,6 +110,8 @@ pub fn families(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Changes) 
 
 fn family_parts(was: &FamilyPolicy, is: &FamilyPolicy) -> Parts {
     let mut changes = Parts::default();
+    // An engine that runs a connector gives the credential to code that AAM did not write.
+    changes.changed("engine", Effect::raised(&was.engine, &is.engine), was.engine.as_str(), is.engine.as_str());
     // Credentials are sent to the base URL, and a region is another host.
     changes.changed("base_url", Effect::Wider, &shown(&was.base_url), &shown(&is.base_url));
     changes.changed("region", Effect::Wider, &shown(&was.region), &shown(&is.region));

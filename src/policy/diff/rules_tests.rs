@@ -21,6 +21,7 @@ recheck: {health: 1h}
 reconcile: {max_retire: {connections: 1}}
 families: {openapi: {services: [{match: "https://a.example/*"}]}}
 manifests: {dir: m, sources: {acme: {identity: {stream: a, field: /b}}}}
+airbyte: {connectors: {okta: {run: airbyte-source-okta, version: 0.3.26}}, platform: {url: "https://a.example/api", workspace: 2155ae5a-de39-4808-af6a-16fe7b8b4ed2, credential: "env:AIRBYTE"}}
 credentials:
   namespaces: {a: ["env:A"]}
   vault: {address: "https://v.example", login: {method: token, token: "env:V"}}
@@ -118,6 +119,10 @@ fn role(value: &str) -> String {
     format!("{{claim: g, value: {value}, scopes: [registry:read], namespaces: [a]}}")
 }
 
+fn connector(more: &str) -> String {
+    format!("airbyte: {{connectors: {{acme: {{run: [/opt/a], config: {{}}{more}}}}}}}")
+}
+
 fn hook(more: &str) -> String {
     format!("notify: [{{name: h, {more}}}]")
 }
@@ -143,6 +148,7 @@ fn examples() -> Vec<(&'static str, String, String, Back)> {
         ("reconcile.memory", "reconcile: {memory: X}", "32MiB", "64MiB"),
         ("api.enforce_slo", "api: {enforce_slo: X}", "false", "true"),
         ("manifests.sources.*.resource", "manifests: {dir: m, sources: {acme: {resource: X}}}", "a", "b"),
+        ("airbyte.memory", "airbyte: {memory: X}", "1GiB", "2GiB"),
     ];
     let raised = [
         ("eligibility.evidence", "eligibility: {evidence: X}", "[Sanctioned]", "[Sanctioned, Shadow]"),
@@ -218,6 +224,8 @@ fn examples() -> Vec<(&'static str, String, String, Back)> {
             "",
             "{url: \"https://a.example/x\", why: it reads, body: none}",
         ),
+        ("families.*.engine", "families: {github: {engine: X}}", "native", "auto"),
+        ("airbyte.allow_weaker_confinement", "airbyte: {allow_weaker_confinement: X}", "false", "true"),
         ("credentials.files", "credentials: {files: [X]}", "", "/srv/a"),
         (
             "credentials.vault.kv_ttl",
@@ -307,6 +315,7 @@ fn examples() -> Vec<(&'static str, String, String, Back)> {
             "/a",
             "/b",
         ),
+        ("airbyte.dir", "airbyte: {dir: X}", "a", "b"),
         ("credentials.namespaces.*", "credentials: {namespaces: {a: [X]}}", "\"env:A\"", "\"env:*\""),
         ("credentials.secrets_dir", "credentials: {secrets_dir: X}", "a", "b"),
         (
@@ -352,6 +361,25 @@ fn examples() -> Vec<(&'static str, String, String, Back)> {
     add("notify.secret", &hook(standard), &hook(&standard.replace(":S", ":T")), W);
     add("notify.on", &hook(standard), &hook(&standard.replace("[drift", "[drift, slo_missed")), N);
     add("notify.namespaces", &hook(&format!("{standard}, namespaces: [a]")), &hook(standard), N);
+    let process = connector("");
+    add("airbyte.connectors.*.run", "", &process, N);
+    add("airbyte.connectors.*.run", &process, &process.replace("/opt/a", "/opt/b"), W);
+    add("airbyte.connectors.*.version", &connector(", version: 1.0.0"), &connector(", version: 1.0.1"), W);
+    let (zeros, ones) = (format!(", sha256: \"{}\"", "0".repeat(64)), format!(", sha256: \"{}\"", "1".repeat(64)));
+    add("airbyte.connectors.*.sha256", &connector(&zeros), &connector(&ones), W);
+    add("airbyte.connectors.*.sha256", &connector(&zeros), &process, N);
+    add("airbyte.connectors.*.config", &process, &process.replace("config: {}", "config: {a: b}"), W);
+    add("airbyte.connectors.*.hosts", &process, &connector(", hosts: [a.example]"), N);
+    let post = ", posts: [{url: \"https://a.example/x\", why: it reads, body: none}]";
+    add("airbyte.connectors.*.posts", &process, &connector(post), N);
+    add("airbyte.connectors.*.memory", &connector(", memory: 64MiB"), &connector(", memory: 128MiB"), N);
+    add("airbyte.connectors.*.streams", &connector(", streams: [a]"), &connector(", streams: [a, b]"), N);
+    add("airbyte.connectors.*.streams", &connector(", streams: [a]"), &process, N);
+    let platform = "airbyte: {platform: {url: \"https://a.example/api\", workspace: 2155ae5a-de39-4808-af6a-16fe7b8b4ed2, credential: \"env:A\"}}";
+    add("airbyte.platform.url", "", platform, N);
+    add("airbyte.platform.url", platform, &platform.replace("a.example", "b.example"), W);
+    add("airbyte.platform.workspace", platform, &platform.replace("2155", "3155"), W);
+    add("airbyte.platform.credential", platform, &platform.replace("env:A", "env:B"), W);
     let people = oidc("");
     add("api.oidc.issuer", "", &people, N);
     add("api.oidc.issuer", &people, &people.replace("l.example", "m.example"), W);

@@ -260,7 +260,15 @@ fn set() -> impl Strategy<Value = FamilyPolicy> {
     );
     let path = proptest::option::of("/[a-z?=&%~]{0,8}");
     (url, proptest::option::of(name()), path, unique(text())).prop_map(|(base_url, region, health_path, deny_operations)| {
-        FamilyPolicy { base_url, hosts: Vec::new(), region, health_path, deny_operations, services: Vec::new() }
+        FamilyPolicy {
+            engine: Default::default(),
+            base_url,
+            hosts: Vec::new(),
+            region,
+            health_path,
+            deny_operations,
+            services: Vec::new(),
+        }
     })
 }
 
@@ -391,6 +399,7 @@ prop_compose! {
             reconcile: Reconcile { concurrency: numbers.2, resync: waits.8, memory: numbers.3 << 10, max_retire: retire.0, confirm: retire.1 },
             families,
             manifests: Default::default(),
+            airbyte: Default::default(),
             credentials: Credentials { namespaces: bound, ..credentials },
             handoff,
             notify: Vec::new(),

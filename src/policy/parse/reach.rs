@@ -2,7 +2,7 @@
 
 use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::{NodeKind, shown};
-use super::super::{Cap, Caps, FamilyPolicy, Files, ListedServer, LoginHost, Network};
+use super::super::{Cap, Caps, EngineChoice, FamilyPolicy, Files, ListedServer, LoginHost, Network};
 use super::section;
 use super::services::services;
 use crate::model::recipient::{is_loopback, normal_host};
@@ -185,11 +185,12 @@ pub fn families(r: &mut Reader, spot: &Spot<'_>) -> BTreeMap<String, FamilyPolic
 }
 
 fn family_policy(r: &mut Reader, family: &str, spot: &Spot<'_>) -> Option<FamilyPolicy> {
-    const KEYS: [&str; 6] = ["base_url", "hosts", "region", "health_path", "deny_operations", "services"];
+    const KEYS: [&str; 7] = ["engine", "base_url", "hosts", "region", "health_path", "deny_operations", "services"];
     // Other families do not have services.
-    let keys = if family == "openapi" { &KEYS[..] } else { &KEYS[..5] };
+    let keys = if family == "openapi" { &KEYS[..] } else { &KEYS[..6] };
     let fields = r.fields(spot, keys)?;
     Some(FamilyPolicy {
+        engine: r.field(&fields, "engine", EngineChoice::default(), super::airbyte::engine),
         base_url: r.optional(&fields, "base_url", base_url),
         hosts: r.field(&fields, "hosts", Vec::new(), |r, spot| servers(r, family, spot)),
         region: r.optional(&fields, "region", |r, spot| r.name(spot, "a region")),

@@ -13,7 +13,7 @@ use crate::page::families::{
     Budget, FamilyList, FamilyPage, FamilyRow, GuideExample, GuideForm, GuideKind, GuideLogin, render, render_one,
 };
 use crate::policy::Policy;
-use crate::registry::FamilyUsage;
+use crate::registry::{AccountUsage, FamilyUsage};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -113,6 +113,7 @@ fn row(family: &Family, policy: Option<&Policy>, states: &States, usage: &[Famil
         id: family.id.to_string(),
         title: family.title.clone(),
         connects: !family.engine.is_empty(),
+        engine: family.engine.clone(),
         is_allowed: policy.map(|policy| policy.allowlist.contains(&*family.id)),
         aliases: crate::families::aliases::of_family(&family.id).to_vec(),
         states: counts.map(|(state, count)| (*state, *count)).collect(),
@@ -142,6 +143,7 @@ fn explain(view: &View, family: &Family) -> Result<FamilyPage, ApiProblem> {
     };
     let more_accounts = accounts.len() > MAX_ACCOUNTS;
     accounts.truncate(MAX_ACCOUNTS);
+    let no_names = no_names(view, family);
     let cap = policy.as_deref().map_or(&family.cap, |policy| policy.cap(&family.id, Some(&family.cap))).clone();
     let sources = &guide.sources;
     let facts = [
@@ -154,8 +156,9 @@ fn explain(view: &View, family: &Family) -> Result<FamilyPage, ApiProblem> {
         links: view.links.clone(),
         as_of: view.as_of(),
         family: row(family, policy.as_deref(), &states(view), &[]),
-        accounts: accounts.into_iter().map(|account| (account.account, account.used)).collect(),
+        accounts: named_accounts(accounts, no_names.is_empty()),
         more_accounts,
+        no_names,
         no_budgets,
         cap,
         resource_ids: guide.summary.resource_ids.clone(),
@@ -182,6 +185,34 @@ fn explain(view: &View, family: &Family) -> Result<FamilyPage, ApiProblem> {
         intent: intent(view, &guide, policy.as_deref()),
         text: family_guide::text(family, &guide),
     })
+}
+
+/// Why the names of the accounts are left out; empty if they are not. An account is that of a host or a tenant, which may belong
+/// to a connection of another namespace.
+fn no_names(view: &View, family: &Family) -> String {
+    let caller = view.caller();
+    let is_readable = view.snapshot(|snapshot| {
+        let mut own = snapshot.connections.values().filter(|known| *known.source_type == *family.id);
+        own.all(|known| caller.may_read(&known.namespace))
+    });
+    match is_readable {
+        true => String::new(),
+        false => format!(
+            "Accounts have numbers here, because {} may not read all namespaces with connections of this family.",
+            caller.display_name()
+        ),
+    }
+}
+
+/// The accounts with the calls that are used, the most used first.
+fn named_accounts(accounts: Vec<AccountUsage>, with_names: bool) -> Vec<(String, u64)> {
+    let numbered = accounts.into_iter().zip(1_usize..);
+    numbered
+        .map(|(account, number)| match with_names {
+            true => (account.account, account.used),
+            false => (format!("account {number}"), account.used),
+        })
+        .collect()
 }
 
 fn login(login: &LoginGuide) -> GuideLogin {
