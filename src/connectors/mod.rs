@@ -5,6 +5,8 @@
 //! credential is needed; with a credential and a [`Session`] it becomes a [`Connector`]. All network traffic goes
 //! through the session; a connector never opens a socket itself.
 
+pub mod airbyte;
+pub mod airbyte_platform;
 pub mod call_counts;
 pub mod concurrent;
 pub mod driver_session;
@@ -165,16 +167,23 @@ pub trait Connector: Send + Sync {
 }
 
 /// The engines of this build, by the name that family files refer to them with.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Engines {
-    by_name: Vec<(&'static str, Box<dyn Engine>)>,
+    by_name: Vec<(&'static str, Arc<dyn Engine>)>,
 }
 
 impl Engines {
     /// Creates a set of exactly these engines.
     #[must_use]
     pub fn from_list(by_name: Vec<(&'static str, Box<dyn Engine>)>) -> Engines {
-        Engines { by_name }
+        Engines { by_name: by_name.into_iter().map(|(name, engine)| (name, Arc::from(engine))).collect() }
+    }
+
+    /// Adds an engine.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, engine: Box<dyn Engine>) -> Engines {
+        self.by_name.push((name, Arc::from(engine)));
+        self
     }
 
     /// Returns the names that a family file may give as its engine.
@@ -185,7 +194,18 @@ impl Engines {
     /// Returns the engine that serves `family`, or `None` if this build does not have it.
     #[must_use]
     pub fn find(&self, family: &Family) -> Option<&dyn Engine> {
-        self.by_name.iter().find(|(name, _)| *name == family.engine).map(|(_, engine)| &**engine)
+        self.named(&family.engine)
+    }
+
+    /// Returns the engine that serves `family` under `policy`: AAM's own, a connector that runs as a process, or the company's
+    /// own Airbyte.
+    #[must_use]
+    pub fn in_force(&self, family: &Family, policy: &Policy) -> Option<&dyn Engine> {
+        self.named(policy.engine(&family.id).engine_name().unwrap_or(&family.engine))
+    }
+
+    fn named(&self, engine: &str) -> Option<&dyn Engine> {
+        self.by_name.iter().find(|(name, _)| *name == engine).map(|(_, engine)| &**engine)
     }
 }
 
@@ -216,6 +236,10 @@ pub struct Discovery {
 /// The key of the evidence that names the streams that the source refused: in a [`Sample`], a list of `SkippedStream`; in
 /// the evidence of a step, what the pipeline makes of it.
 pub const DENIED: &str = "denied";
+
+/// The key of the evidence that says that a source was described and its records were not looked at, with the reason. A
+/// [`Sample`] that has it counted nothing.
+pub const METADATA_ONLY: &str = "metadata_only";
 
 /// What the tiny sync read.
 pub struct Sample {

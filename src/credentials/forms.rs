@@ -84,7 +84,8 @@ pub fn is_secret_name(name: &str) -> bool {
 }
 
 /// Whether removing the value would remove an ordinary word from every text.
-fn is_common(value: &str) -> bool {
+#[must_use]
+pub fn is_common(value: &str) -> bool {
     COMMON_VALUES.contains(value.to_ascii_lowercase().as_str())
 }
 

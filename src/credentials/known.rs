@@ -76,7 +76,9 @@ impl KnownSecret {
         let longest = value.len().saturating_sub(1).min(text.len());
         let cut =
             (MIN_CUT_BYTES..=longest).rev().find(|length| value.get(..*length).is_some_and(|start| text.ends_with(start)))?;
-        Some(end - cut..end)
+        // Tokens of GitHub begin with its name, and so do not make it a secret.
+        let is_ordinary = value.get(..cut).and_then(|cut| std::str::from_utf8(cut).ok()).is_some_and(forms::is_common);
+        (!is_ordinary).then(|| end - cut..end)
     }
 
     /// The number of bytes that the longest form of the secret can take in a text.

@@ -137,6 +137,10 @@ async fn a_text_is_scrubbed_before_it_is_cut_and_a_cut_secret_is_recognized() {
                 assert!(scrub(cut).starts_with("said: ") && !scrub(cut).contains("a-toke"), "{}", scrub(cut));
             }
             assert_eq!(scrub("a-tok"), "a-tok");
+            learn_value("github_pat_of-the-test-0000000000");
+            let name = "the connector (airbyte-source-github)";
+            assert_eq!(scrub(name), name, "an ordinary name with which a token begins is not a part of it");
+            assert_eq!(scrub("a token: github_pat_of-t..."), "a token: [redacted]...");
         })
         .await;
 }

@@ -149,6 +149,13 @@ impl AttemptMemory {
         }
     }
 
+    /// Waits for memory of another budget, such as that of the processes of connectors. The wait is not counted in the timeouts
+    /// of the attempt.
+    pub async fn wait_for<T>(&self, memory: impl Future<Output = T>) -> T {
+        let _wait = Wait::start(&self.account);
+        memory.await
+    }
+
     /// How long the attempt has waited for memory so far, up to now.
     #[must_use]
     pub fn waited(&self) -> Duration {

@@ -7,6 +7,7 @@ use crate::connectors::concurrent::Limits;
 use crate::credentials::Credential;
 use crate::credentials::redact::{self, AttemptSecrets};
 use crate::model::{Class, Evidence, Failure, Step};
+use crate::policy::airbyte::PROCESS_ENGINE;
 use std::panic::AssertUnwindSafe;
 
 /// Opens the resources of the connection with `credential`, as the step `upsert` does, sends the authenticated probe of the
@@ -36,6 +37,13 @@ pub fn provable(env: &Env, job: &Job) -> Result<BoundConnection, Failure> {
     let bind = AssertUnwindSafe(|| preflight::assess(&env.engines, &job.policy, &job.sources, &job.intent, &job.origins));
     let bound = std::panic::catch_unwind(bind).unwrap_or_else(|panic| Err(run::panicked(Step::Allowlist, &*panic)))?;
     let id = &bound.family.id;
+    if bound.family.engine == PROCESS_ENGINE {
+        return Err(Failure::new(
+            Class::Misconfigured,
+            format!("a connector of Airbyte does not prove whose data a credential of {id} reads"),
+            format!("write families.{id}.engine: native into the policy, or store the credential itself: env:NAME"),
+        ));
+    }
     if bound.family.manifest.is_some() && job.policy.manifests.source(id).identity.is_none() {
         return Err(Failure::new(
             Class::Misconfigured,

@@ -2,6 +2,7 @@
 //! its own workspace, sessions and engines as the daemon has them, and servers whose behaviour a test chooses.
 #![allow(dead_code, reason = "compiled into both test targets, and each uses a part of it")]
 
+pub mod airbyte;
 pub mod aws;
 pub mod bearer_service;
 pub mod consents;

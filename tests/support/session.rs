@@ -118,6 +118,10 @@ impl DriverSession for RecordingSession {
         Box::pin(self.session.local(path))
     }
 
+    fn local_ended(&self, path: &str, bytes: u64, took: Duration, error: &str) {
+        self.session.local_ended(path, bytes, took, error);
+    }
+
     fn traffic(&self) -> Traffic {
         self.session.traffic()
     }
