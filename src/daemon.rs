@@ -1,12 +1,15 @@
 //! Assembles the parts of one process: the registry, the policy, the demo seed, the engines and their environment.
 
 use crate::clock::{self, Clock};
-use crate::connectors::{Engines, file, lowcode, mongo, object, openapi, redshift, snowflake, sql, supabase};
+use crate::connectors::{
+    Engines, airbyte, airbyte_platform, file, lowcode, mongo, object, openapi, redshift, snowflake, sql, supabase,
+};
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
 use crate::model::{DEMO_NAMESPACE, Intent, Origin, Problem};
 use crate::operator_file;
 use crate::pipeline::Env;
+use crate::policy::airbyte::{PLATFORM_ENGINE, PROCESS_ENGINE};
 use crate::policy::{ActivePolicy, LoadedPolicy, parse};
 use crate::policy_loader::PolicyLoader;
 use crate::providers::{Process, Providers};
@@ -73,10 +76,21 @@ fn start_policy(
     ActivePolicy::start(file, last, clock.now()).map_err(StartError::Policy)
 }
 
-/// All engines of this build, by the names that family files use.
+/// All engines of this build, by the names that family files use. They bind; an engine that needs a credential of the policy
+/// to open a source cannot open it, see [`opening_engines`].
 #[must_use]
 pub fn engines(clock: Arc<dyn Clock>) -> Engines {
-    Engines::from_list(vec![
+    engines_with(clock, None)
+}
+
+/// All engines of this build, with what they need to open sources.
+#[must_use]
+pub fn opening_engines(clock: Arc<dyn Clock>, providers: &Arc<Providers>) -> Engines {
+    engines_with(clock, Some(providers))
+}
+
+fn engines_with(clock: Arc<dyn Clock>, providers: Option<&Arc<Providers>>) -> Engines {
+    let native = Engines::from_list(vec![
         ("file", Box::new(file::FileEngine)),
         ("lowcode", Box::new(lowcode::LowcodeEngine::new(Arc::clone(&clock)))),
         ("mongo", Box::new(mongo::MongoEngine)),
@@ -87,7 +101,9 @@ pub fn engines(clock: Arc<dyn Clock>) -> Engines {
         ("snowflake", Box::new(snowflake::SnowflakeEngine::new(Arc::clone(&clock)))),
         ("sql", Box::new(sql::SqlEngine)),
         ("supabase", Box::new(supabase::SupabaseEngine::new(clock))),
-    ])
+    ]);
+    let platform = airbyte_platform::AirbytePlatformEngine::new(native.clone(), providers.cloned());
+    native.with(PROCESS_ENGINE, Box::new(airbyte::AirbyteEngine::new())).with(PLATFORM_ENGINE, Box::new(platform))
 }
 
 /// The environment that all attempts share.
@@ -96,11 +112,8 @@ pub fn env(handle: &Handle) -> Env {
     let budget: Arc<dyn crate::egress::DayBudget> = Arc::clone(&handle.registry) as _;
     // Signatures, tokens and manifests need the time of the machine, which other machines compare with theirs.
     let egress = Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup));
-    Env {
-        engines: engines(clock::from_env()),
-        providers: Providers::new(Arc::clone(&egress), clock::from_env(), Process::Recording),
-        egress,
-    }
+    let providers = Providers::new(Arc::clone(&egress), clock::from_env(), Process::Recording);
+    Env { engines: opening_engines(clock::from_env(), &providers), providers, egress }
 }
 
 /// Loads the documents in `folder` into the demo namespace, unless it was loaded before. Does nothing if the folder does

@@ -152,6 +152,20 @@ impl Class {
     }
 }
 
+/// How the title of [`Failure::unknown_source_type`] ends, and that of [`Failure::without_connector`] begins.
+const NOT_KNOWN: &str = " is not known";
+const NO_CONNECTOR: &str = "this version of aam does not have a connector for ";
+/// How a fix begins that names what was probably meant.
+pub const DID_YOU_MEAN: &str = "did you mean ";
+
+/// Whether the connection needs a connector that AAM does not have, so that nothing in its intent, in the policy or at its source
+/// can make it ACTIVE. A source type that is probably misspelt is not meant.
+#[must_use]
+pub fn needs_connector(class: Class, title: &str, fix: &str) -> bool {
+    let is_unknown = title.starts_with("source type ") && title.ends_with(NOT_KNOWN) && !fix.starts_with(DID_YOU_MEAN);
+    class == Class::Unsupported && (is_unknown || title.starts_with(NO_CONNECTOR))
+}
+
 /// What happened and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -173,6 +187,22 @@ impl Failure {
     #[must_use]
     pub fn new(class: Class, title: impl Into<String>, fix: impl Into<String>) -> Failure {
         Failure { class, title: title.into(), fix: fix.into(), detail: String::new(), retry_after_ms: None }
+    }
+
+    /// Creates the failure for a source type that neither AAM nor a manifest knows.
+    #[must_use]
+    pub fn unknown_source_type(source_type: &str, fix: impl Into<String>) -> Failure {
+        Failure::new(Class::Unsupported, format!("source type {source_type}{NOT_KNOWN}"), fix)
+    }
+
+    /// Creates the failure for a family that this version cannot connect. `family` is its title.
+    #[must_use]
+    pub fn without_connector(family: &str) -> Failure {
+        Failure::new(
+            Class::Unsupported,
+            format!("{NO_CONNECTOR}{family}"),
+            "wait for a version that has one; aam families shows what this version connects",
+        )
     }
 
     /// Adds the message of the source.

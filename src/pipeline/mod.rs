@@ -22,7 +22,7 @@ mod run;
 mod signed;
 
 use crate::connectors::concurrent::{self, Limits};
-use crate::connectors::{Connector, DENIED, Discovery, Engines};
+use crate::connectors::{Connector, DENIED, Discovery, Engines, METADATA_ONLY};
 use crate::credentials::Credential;
 use crate::credentials::redact::AttemptSecrets;
 use crate::egress::{BudgetReservation, CallRecorder, Caller, Egress, Signing};
@@ -235,7 +235,10 @@ async fn from_upsert(
         runner.step(Step::Discover, discover::discover(&mut resources, job, (bounds, limits), output)).await?;
         runner.step(Step::Health, health(&resources, limits)).await?;
         let before = reused_time(&resources);
-        output.rows = Some(runner.step(Step::TinySync, tiny_sync(&resources, job)).await?);
+        output.rows = runner.step(Step::TinySync, tiny_sync(&resources, job)).await?;
+        if output.rows.is_none() {
+            runner.metadata_only();
+        }
         // The time that the source took for the rows, also for those that arrived in an earlier step.
         let reused = reused_time(&resources).saturating_sub(before);
         let latency = runner.latency_ms(Step::TinySync);
@@ -293,12 +296,14 @@ fn reused_time(resources: &[OpenResource]) -> Duration {
 }
 
 /// Reads at most `max_items` items from all resources together. The resources are read one after the other, because the
-/// items read from one reduce the number that may be read from the next.
-async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<u64>, Failure> {
+/// items read from one reduce the number that may be read from the next. Without a resource whose records could be looked at,
+/// the number is `None`.
+async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<Option<u64>>, Failure> {
     let max_items = job.policy.safe_mode.max_items;
     let mut evidence = Evidence::new();
     let mut rows = 0;
     let (mut denied, mut tried): (Vec<SkippedStream>, usize) = Default::default();
+    let (mut is_read, mut is_only_described) = (false, false);
     let mut warning = None;
     for resource in resources {
         let left = u64::from(max_items).saturating_sub(rows);
@@ -312,6 +317,9 @@ async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<u
         rows += sample.rows.min(left);
         warning = warning.or(sample.warning);
         let mut sampled = sample.evidence;
+        let is_described = sampled.contains_key(METADATA_ONLY);
+        is_only_described |= is_described;
+        is_read |= !is_described;
         if let Some(streams) = sampled.remove(DENIED).and_then(|list| serde_json::from_value::<Vec<_>>(list).ok()) {
             tried += streams.len() + sampled.get("streams").and_then(|read| read.as_object()).map_or(0, |read| read.len());
             denied.extend(streams);
@@ -320,7 +328,10 @@ async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<u
         evidence.insert(resource.resource_id.clone(), sampled.into());
     }
     let mut evidence = run::flat(evidence);
-    evidence.insert("rows".to_string(), rows.into());
+    let rows = (is_read || !is_only_described).then_some(rows);
+    if let Some(rows) = rows {
+        evidence.insert("rows".to_string(), rows.into());
+    }
     let not_readable = denied::warning(&denied, tried, job);
     if not_readable.is_some() {
         evidence.insert(DENIED.to_string(), denied::evidence(&denied));

@@ -9,6 +9,7 @@ use crate::credentials::Credential;
 use crate::egress::Caller;
 use crate::families::{CustomSources, Family, aliases};
 use crate::model::attempt::{ENDING_SECRET, ENDS_AT};
+use crate::model::failure::DID_YOU_MEAN;
 use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Intent, Locator, Origin, Posts, Privilege, Recipient};
 use crate::policy::Policy;
@@ -85,7 +86,7 @@ pub fn bind(
         ));
     }
     eligible(policy, intent, family)?;
-    let resources = match engines.find(family) {
+    let resources = match engines.in_force(family, policy) {
         Some(engine) => {
             let bind = |id: &String| engine.bind(BindRequest { family, policy, resource_id: id });
             Some(intent.resource_ids.iter().map(bind).collect::<Result<Vec<_>, _>>()?)
@@ -104,12 +105,12 @@ fn unknown(source_type: &str, policy: &Policy, sources: &CustomSources) -> Failu
         }
         (near, _) => near_or_list(near),
     };
-    Failure::new(Class::Unsupported, format!("source type {source_type} is not known"), fix)
+    Failure::unknown_source_type(source_type, fix)
 }
 
 fn near_or_list(near: Option<&str>) -> String {
     match near {
-        Some(near) => format!("did you mean {near}? aam families lists all source types"),
+        Some(near) => format!("{DID_YOU_MEAN}{near}? aam families lists all source types"),
         None => "aam families lists all source types".to_string(),
     }
 }
@@ -236,11 +237,7 @@ pub(super) async fn credential(
 }
 
 fn no_connector(family: &Family) -> Failure {
-    Failure::new(
-        Class::Unsupported,
-        format!("this version of aam does not have a connector for {}", family.title),
-        "wait for a version that has one; aam families shows what this version connects",
-    )
+    Failure::without_connector(&family.title)
 }
 
 /// How an attempt divides the concurrent calls that the account's cap allows.

@@ -1,5 +1,6 @@
 //! Runs each step under its timeout, turns a panic into a failure, and collects the reports.
 
+use crate::connectors::METADATA_ONLY;
 use crate::credentials::redact;
 use crate::egress::Traffic;
 use crate::memory_budget::AttemptMemory;
@@ -117,6 +118,15 @@ impl Runner {
     pub(super) fn skip(&mut self, step: Step, reason: &str) {
         let status = StepStatus::Skipped { reason: reason.to_string() };
         self.reports.push(StepReport { step, status, duration_ms: 0, evidence: Evidence::new() });
+    }
+
+    /// Reports that the tiny sync could not look at records: the connection has a catalog and nothing else. The evidence says
+    /// why. A skipped step does not hide a failure, because the attempt goes on only after a step that passed.
+    pub(super) fn metadata_only(&mut self) {
+        let Some(report) = self.reports.iter_mut().rev().find(|report| report.step == Step::TinySync) else { return };
+        let why =
+            report.evidence.get(METADATA_ONLY).and_then(serde_json::Value::as_str).unwrap_or("see the evidence of each resource");
+        report.status = StepStatus::Skipped { reason: format!("metadata only: {why}") };
     }
 
     /// Returns how long `step` took in milliseconds, rounded up.

@@ -269,3 +269,21 @@ async fn too_many_rights_warn_and_stop_nothing() {
     let warned = super::preflight::over_privileged(family, "shop", &over, true).expect("a warning");
     assert!(warned.fix.contains("least privilege") && warned.class == Class::OverPrivileged, "{warned:?}");
 }
+
+#[tokio::test]
+async fn a_source_whose_records_were_not_looked_at_is_active_and_metadata_only() {
+    let mut script = Script { rows: 0, ..Script::default() };
+    script.evidence.insert(METADATA_ONLY.to_string(), "the network does not lead there".into());
+    let outcome = ran(&script, &job(&["a"])).await;
+    let mut expected = ["passed"; 7];
+    expected[5] = "skipped";
+    assert_eq!(statuses(&outcome), expected);
+    assert_eq!((outcome.rows, outcome.class()), (None, None), "not 0 rows");
+    let sync = &outcome.steps[5];
+    assert_eq!(
+        sync.status,
+        StepStatus::Skipped { reason: "metadata only: the network does not lead there".to_string() },
+        "{sync:?}"
+    );
+    assert!(sync.evidence.get("rows").is_none(), "{sync:?}");
+}

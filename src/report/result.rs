@@ -394,6 +394,7 @@ fn first_sync(connection: &Connection) -> String {
             let items = counted(usize::try_from(rows).unwrap_or(usize::MAX), "item");
             format!("Connected, read-only; the first sync read {items} in {ms} ms.")
         }
+        None if proven.is_some_and(|facts| facts.rows.is_none()) => "Connected, read-only, metadata only.".to_string(),
         None => "Connected, read-only.".to_string(),
     }
 }

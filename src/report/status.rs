@@ -150,9 +150,14 @@ pub fn details(
     fact("catalog", connection.catalog.map_or_else(|| "none yet".to_string(), |(version, _, _)| format!("version {version}")));
     fact("checked", connection.last_checked().map_or_else(|| "never".to_string(), Timestamp::rfc3339));
     if let Some(proven) = &connection.proven {
-        let rows = proven.facts.rows.unwrap_or(0);
-        let rows = counted(usize::try_from(rows).unwrap_or(usize::MAX), "row");
-        fact("first sync", format!("{rows} in {} ms", proven.facts.latency_ms.unwrap_or(0)));
+        let first_sync = match proven.facts.rows {
+            Some(rows) => {
+                let rows = counted(usize::try_from(rows).unwrap_or(usize::MAX), "row");
+                format!("{rows} in {} ms", proven.facts.latency_ms.unwrap_or(0))
+            }
+            None => "metadata only".to_string(),
+        };
+        fact("first sync", first_sync);
     }
     if let Some(ends_at) = connection.credential_ends_at() {
         let warning = connection.credential_ending(id, now).map(|warning| format!(": {}; {}", warning.title, warning.fix));

@@ -176,7 +176,7 @@ impl Lab {
     pub async fn push(&self, case: &Case) -> Value {
         let Setup { id, ids, credential, locator } = &case.setup;
         let ids = ids.clone().unwrap_or_else(|| id.iter().cloned().collect());
-        let mut document = intent(&case.family, "");
+        let mut document = intent(&case.source_type, "");
         document["resource_ids"] = json!(ids);
         // The name of a connection is its namespace, its family and its resource ids, and most cases have the same id.
         document["namespace"] = json!(format!("{}-{}", case.family, case.name).replace('_', "-"));
@@ -222,7 +222,7 @@ impl Lab {
 
 /// The policy under which all cases run: short waits, no breaker, and caps that no case reaches.
 fn policy(sandbox: &SandboxProcess, vendors: &[&Vendor], principals: Map<String, Value>) -> Map<String, Value> {
-    let families: BTreeSet<&str> = vendors.iter().map(|vendor| vendor.family.as_str()).collect();
+    let families: BTreeSet<&str> = vendors.iter().map(|vendor| vendor.source_type()).collect();
     let cap = json!({"per_second": 1000, "burst": 1000, "per_day": 1_000_000, "concurrency": 4});
     let caps: BTreeMap<&str, &Value> = families.iter().map(|family| (*family, &cap)).collect();
     let standard = json!({

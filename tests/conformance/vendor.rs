@@ -49,6 +49,9 @@ struct TokenEndpoint {
 #[serde(deny_unknown_fields)]
 pub struct Conformance {
     pub good: Setup,
+    /// The source type of the intents, for a vendor that serves another family. Default: the family.
+    #[serde(default)]
+    source_type: Option<String>,
     pub cases: BTreeMap<String, CaseOrList>,
     /// `credentials.principals` of the policy.
     #[serde(default)]
@@ -114,6 +117,7 @@ pub struct Expectation {
 /// A case, complete.
 pub struct Case {
     pub family: String,
+    pub source_type: String,
     pub name: String,
     pub setup: Setup,
     pub expect: Expectation,
@@ -154,6 +158,16 @@ impl Vendor {
             serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         };
         files.into_iter().map(read).collect()
+    }
+
+    /// The source type of the intents.
+    pub fn source_type(&self) -> &str {
+        self.conformance.source_type.as_deref().unwrap_or(&self.family)
+    }
+
+    /// Whether the vendor is a family of its own, whose file says its calls.
+    pub fn is_family(&self) -> bool {
+        self.conformance.source_type.is_none()
     }
 
     /// Whether a call to `path` gets a token. Such calls are not counted.
@@ -202,7 +216,8 @@ impl Vendor {
         };
         let active = Expectation { state: Some("ACTIVE".to_owned()), ..Expectation::default() };
         let expect = expect.unwrap_or(active);
-        Case { family: self.family.clone(), name, setup, expect, then }
+        let source_type = self.source_type().to_owned();
+        Case { family: self.family.clone(), source_type, name, setup, expect, then }
     }
 }
 

@@ -5,6 +5,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod airbyte_install;
+mod airbyte_platform;
+mod airbyte_process;
+mod airbyte_process_faults;
 mod answers_in_time;
 mod api_compatibility;
 mod api_early_refusals;

@@ -213,6 +213,7 @@ impl<'a> Exchange<'a> {
             scope.set_json("account", &account.data);
             let data = self.sandbox.data(self.index, account, &request.host);
             scope.set("data", Value::from_dyn_object(data));
+            scope.set_json("kept", &self.sandbox.kept.lists(self.index, &account.key));
         }
         scope
     }

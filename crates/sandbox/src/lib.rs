@@ -7,6 +7,7 @@ pub mod config;
 pub mod dpop;
 mod exchange;
 pub mod jwt;
+pub mod kept;
 pub mod keys;
 pub mod lists;
 pub mod minted;

@@ -243,6 +243,12 @@ impl Exchange<'_> {
     /// The answer of a route to a caller that may have it.
     fn serve(&mut self, route: &Route) -> Rendered<Reply> {
         let mut scope = self.scope(self.account.as_ref());
+        if let (Some(keep), Some(account)) = (&route.keep, &self.account) {
+            let key = keep.key.render_text(&scope)?;
+            let item = keep.item.render(&scope)?.unwrap_or_default();
+            self.sandbox.kept.keep(self.index, &account.key, &keep.list, key, item.clone());
+            scope.set_json("kept_item", &item);
+        }
         if let Some(list) = &route.list {
             let is_blind = !has_one(&route.blind_without, self.credential.as_ref().map_or(&[], |own| &own.roles))
                 || !route.blind_without.is_empty() && self.account.as_ref().is_some_and(|account| account.has("blind"));

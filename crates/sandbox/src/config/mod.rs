@@ -12,7 +12,7 @@ pub use account::{Account, Accounts};
 pub use answer::{Answer, Mood};
 pub use credential::{Carrier, Client, Credential, OAuth1Scheme, Scheme, SchemeForm};
 pub use dataset::Dataset;
-pub use route::{Authentication, List, ListSource, Paging, Route};
+pub use route::{Authentication, Keep, List, ListSource, Paging, Route};
 pub use signature::{SignatureRule, SignedService};
 pub use token::{Assertion, ClientAuthentication, Dpop, Expected, Issue, JWT_BEARER, Refresh, TokenEndpoint};
 

@@ -36,10 +36,20 @@ pub struct Route {
     pub roles: Vec<String>,
     pub blind_without: Vec<String>,
     pub list: Option<List>,
+    pub keep: Option<Keep>,
     pub named: Option<String>,
     pub status: Option<Template>,
     pub answer: Option<Template>,
     pub headers: Vec<(String, Template)>,
+}
+
+/// What a call creates or changes.
+pub struct Keep {
+    /// The list of the account that the item is added to.
+    pub list: String,
+    /// An item with the same key is replaced.
+    pub key: Template,
+    pub item: Template,
 }
 
 pub enum ListSource {
@@ -106,6 +116,7 @@ impl Route {
             roles: fields.texts("roles", problems),
             blind_without: fields.texts("blind_without", problems),
             list: fields.get("list").and_then(|node| List::parse(&node, problems)),
+            keep: fields.get("keep").and_then(|node| Keep::parse(&node, problems)),
             named: fields.text("named", problems),
             status: fields.get("status").map(|node| answer::status(&node, problems)),
             answer: fields.get("answer").map(|node| Template::new(&node, problems)),
@@ -140,6 +151,17 @@ impl Route {
 fn pattern(node: &Node<'_>, parse: impl Fn(&str) -> Result<Pattern, String>, problems: &mut Problems) -> Option<Pattern> {
     let text = node.text(problems)?;
     parse(&text).map_err(|error| problems.add(&node.pointer, error)).ok()
+}
+
+impl Keep {
+    fn parse(node: &Node<'_>, problems: &mut Problems) -> Option<Keep> {
+        let mut fields = node.fields(problems)?;
+        let list = fields.required("in", problems).and_then(|node| node.text(problems));
+        let key = fields.required("key", problems).map(|node| Template::new(&node, problems));
+        let item = fields.required("item", problems).map(|node| Template::new(&node, problems));
+        fields.finish(problems);
+        Some(Keep { list: list?, key: key?, item: item? })
+    }
 }
 
 impl List {
