@@ -12,8 +12,10 @@ CARGO ?= cargo
 SMOKE_PORT ?= 5090
 SANDBOX_PORT ?= 5091
 AAM_FUZZ_SECONDS ?= 60
-ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium browser oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph gitlab atlassian google zendesk zoom pagerduty netsuite azure supabase files datadog boto3 apiclients listeners deploy nx27017 $(if $(AAM_SMONGO),smongo) $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi) $(if $(AAM_WORKDAY_DESCRIPTION),workday)
+ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium browser oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph gitlab atlassian google zendesk zoom pagerduty netsuite azure supabase files datadog boto3 apiclients listeners deploy airbyte_platform airbyte_connectors nx27017 $(if $(AAM_SMONGO),smongo) $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi) $(if $(AAM_WORKDAY_DESCRIPTION),workday)
 PEERS ?= $(ALL_PEERS)
+# Each of the other connectors (file s3 github gitlab) takes minutes to install; name them all to try them all.
+export AIRBYTE_CONNECTORS ?= faker okta
 # An empty approval would be a wrong one.
 GATE_FLAGS := $(if $(strip $(APPROVE)),--approve "$(strip $(APPROVE))")
 
@@ -69,7 +71,7 @@ conformance: needs-build ## Run the cases of docs/sandbox.md for each family aga
 	$(CARGO) test --locked --workspace --test conformance
 
 peers: needs-peers ## Start real servers and run the tests against them
-	$(REQUIRE_PEERS) $(WITH_PEERS) $(PEERS) -- $(CARGO) test --locked --test peers
+	$(REQUIRE_PEERS) $(WITH_PEERS) $(PEERS) -- $(CARGO) test --locked -p aam -p lowcode --test peers --test cdk
 
 parity: needs-build ## Compare the low-code engine with airbyte-cdk; lists every difference
 	$(CARGO) test --locked --release -p lowcode --test parity

@@ -71,7 +71,7 @@ const LOWCODE_LAYERS: [&[&str]; 19] = [
     // Records and streams.
     &["pagination", "slicing", "requester", "redaction"],
     &["retriever"],
-    &["stream_schema"],
+    &["stream_schema", "reader"],
     &["stream"],
     &["shared", "dynamic"],
     &["source"],
@@ -82,7 +82,7 @@ const LOWCODE_LAYERS: [&[&str]; 19] = [
 ];
 
 /// The engines of `src/connectors`: none of them imports another.
-const ENGINES: [&str; 7] = ["file", "lowcode", "mongo", "object", "openapi", "snowflake", "sql"];
+const ENGINES: [&str; 8] = ["airbyte", "file", "lowcode", "mongo", "object", "openapi", "snowflake", "sql"];
 
 /// The files of the interpreter with state that changes after it was built. A stream is shared by customers only if
 /// it has no such state (`shared.rs`): if you add a file here, make sure that `keeps_nothing` covers it.

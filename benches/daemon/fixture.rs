@@ -1,6 +1,6 @@
 //! Intents, data and policy in a temporary folder.
 
-use crate::Measured;
+use crate::{Measured, connectors};
 use aam::model::Digest;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,9 @@ pub const TOKEN: &str = "bench";
 
 /// The number of secrets that the intents with credentials share.
 pub const SECRETS: usize = 100;
+
+/// The connector that runs as a process, in a folder of its own, which it can read.
+const CONNECTOR: &str = "connector/connector.py";
 
 /// The name of the folder with the sources.
 const DATA: &str = "data";
@@ -82,6 +85,31 @@ impl Fixture {
             fs::write(fixture.intents().join(name(number)), text)?;
         }
         Ok(fixture)
+    }
+
+    /// `count` intents of a connector that runs as a process of its own.
+    pub fn of_connectors(count: usize) -> Measured<Fixture> {
+        let python = connectors::python()?;
+        let fixture = Fixture::empty(count, |home| {
+            format!(
+                "allowlist: [tenants]\nairbyte:\n  dir: \"{}\"\n  memory: {}MiB\n  connectors:\n    tenants:\n      run: [\"{python}\", \"{}\"]\n      config: {{tenant: \"{{resource_id}}\"}}\n      memory: {}MiB\n",
+                home.join("airbyte").display(),
+                connectors::TOGETHER_MIB,
+                home.join(CONNECTOR).display(),
+                connectors::EACH_MIB
+            )
+        })?;
+        fs::create_dir(fixture.home().join("connector"))?;
+        fs::write(fixture.connector(), include_str!("connector.py"))?;
+        for number in 0..count {
+            fs::write(fixture.intents().join(name(number)), intent("tenants", &format!("tenant-{number}"), None))?;
+        }
+        Ok(fixture)
+    }
+
+    /// The connector of [`Fixture::of_connectors`].
+    pub fn connector(&self) -> PathBuf {
+        self.home().join(CONNECTOR)
     }
 
     fn empty(count: usize, policy: impl FnOnce(&Path) -> String) -> Measured<Fixture> {

@@ -13,14 +13,17 @@
 //! | fleet, peak memory | VmHWM of that process, the largest of the runs | none | the figure itself |
 //! | credentials | `aam once`, empty registry, files whose intents name a hundred secrets of a vault (OpenBao on loopback, KV version 2); median of three | the same with a hundred environment variables, in turns | measured / baseline |
 //! | credentials, reads | secrets that were read from the vault in one run, by AAM's call log | none | the figure itself |
+//! | connectors | `aam serve` on an empty registry with 50 connections whose connector is a process of 120 MB that works for half a second; the policy allows each 256 MiB and all together 1 GiB; spawn until all are ACTIVE | the commands, four at a time | measured / baseline |
+//! | connectors, peak memory | the resident memory of all connectors together, looked at 20 times a second | none | the figure itself |
 //! | idle, cold start | utime + stime over a quiet period, VmRSS, spawn until `/readyz` is 200 | none | the figure itself |
 //!
 //! `AAM_BENCH_SCALE=0.1` makes everything a tenth as large, for a smoke run; its ratios are not meaningful.
-//! `AAM_BENCH_ONLY=pass,api` runs only the named figures: onboard, save, idle, pass, api, fleet, credentials.
+//! `AAM_BENCH_ONLY=pass,api` runs only the named figures: onboard, save, idle, pass, api, fleet, credentials, connectors.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 mod api;
 mod baseline;
+mod connectors;
 mod credentials;
 mod daemon;
 mod distant;
@@ -47,6 +50,8 @@ const FILES: usize = 10_000;
 const KNOWN: usize = 100_000;
 /// The number of connections to a vendor that answers after 200 ms.
 const FLEET: usize = 2_000;
+/// The number of connections whose connector is a process. It is not scaled.
+const CONNECTORS: usize = 50;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -61,8 +66,9 @@ fn main() {
     let known = of_known(&mut table).err();
     let fleet = of_fleet(&mut table).err();
     let credentials = of_credentials(&mut table).err();
+    let connectors = of_connectors(&mut table).err();
     table.print();
-    for error in files.iter().chain(&known).chain(&fleet).chain(&credentials) {
+    for error in files.iter().chain(&known).chain(&fleet).chain(&credentials).chain(&connectors) {
         eprintln!("bench: not measured: {error}");
     }
 }
@@ -107,6 +113,11 @@ fn of_fleet(table: &mut Table) -> Measured<()> {
 /// The figures of ten thousand connections on a hundred secrets of a vault.
 fn of_credentials(table: &mut Table) -> Measured<()> {
     if wanted("credentials") { credentials::measure(scaled(FILES), table) } else { Ok(()) }
+}
+
+/// The figures of connectors that run as processes.
+fn of_connectors(table: &mut Table) -> Measured<()> {
+    if wanted("connectors") { connectors::measure(CONNECTORS, table) } else { Ok(()) }
 }
 
 fn wanted(name: &str) -> bool {

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 LANDING = "aam-landing"
+# Tables as CSV files, for connectors that read the content of objects.
+TABLES = "aam-tables"
 # moto verifies keys only after the seed is in, so any key works here.
 ANY = {"aws_access_key_id": "seed", "aws_secret_access_key": "seed"}
 
@@ -56,6 +58,10 @@ def buckets(s3):
     s3.put_object(Bucket="dotted.bucket.name", Key="one.txt", Body=b"1")
     s3.create_bucket(Bucket="aam-frankfurt", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     s3.put_object(Bucket="aam-frankfurt", Key="ein.txt", Body=b"1")
+    s3.create_bucket(Bucket=TABLES)
+    for month in range(1, 4):
+        rows = "".join(f"{month}{row:02},item {row}\n" for row in range(10))
+        s3.put_object(Bucket=TABLES, Key=f"sales/{month:02}.csv", Body=f"id,name\n{rows}".encode())
     # More than one page of folders, so that a continuation token is signed.
     s3.create_bucket(Bucket="many-folders")
     for number in range(1100):
@@ -178,6 +184,8 @@ def main(endpoint, env_file):
         # The same for every bucket of the seed and for one that does not exist.
         "AUDITOR": user(iam, "auditor", everything, MOTO_ONLY),
         "UNPRIVILEGED": user(iam, "unprivileged", []),
+        # May list the tables and read what is in them.
+        "READER": user(iam, "reader-of-tables", [TABLES, f"{TABLES}/*"], ["s3:GetObject", *MOTO_ONLY]),
         # May assume the role `writer`, and nothing else.
         "ASSUMER": user(iam, "assumer", []),
     }

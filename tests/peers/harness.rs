@@ -55,6 +55,8 @@ pub enum Peer {
     Apiclients,
     Listeners,
     Deploy,
+    AirbytePlatform,
+    AirbyteConnectors,
 }
 
 impl Peer {
@@ -105,6 +107,8 @@ impl Peer {
             Peer::Apiclients => "apiclients",
             Peer::Listeners => "listeners",
             Peer::Deploy => "deploy",
+            Peer::AirbytePlatform => "airbyte_platform",
+            Peer::AirbyteConnectors => "airbyte_connectors",
         }
     }
 
@@ -125,7 +129,8 @@ impl Peer {
             Peer::Google => "ORGANIZATIONS",
             Peer::Pagerduty => "SCRIPT",
             Peer::Supabase => "NODE",
-            Peer::Cdk | Peer::Boto3 | Peer::Listeners | Peer::Deploy => "PYTHON",
+            Peer::Cdk | Peer::Boto3 | Peer::Listeners | Peer::Deploy | Peer::AirbytePlatform => "PYTHON",
+            Peer::AirbyteConnectors => "PYTHON_VERSION",
             Peer::Apiclients => "MODULES",
             Peer::Chromium => "BIN",
             Peer::Browser => "NODE_MODULES",

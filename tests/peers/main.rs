@@ -1,7 +1,7 @@
 //! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
 //! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock,
-//! google-api-python-client, azure-mgmt-resource, postgrest-js, zenpy, openapi-typescript, openapi-python-client, Schemathesis, the Python SDK of MCP, standardwebhooks, prometheus_client, httpx-sse, kubernetes-validate, hadolint, systemd-analyze, logrotate, bubblewrap, OpenBao, and Chromium with playwright-core and axe-core.
+//! google-api-python-client, azure-mgmt-resource, postgrest-js, zenpy, openapi-typescript, openapi-python-client, Schemathesis, the Python SDK of MCP, standardwebhooks, prometheus_client, httpx-sse, kubernetes-validate, hadolint, systemd-analyze, logrotate, bubblewrap, OpenBao, airbyte-api, six of Airbyte's connectors, and Chromium with playwright-core and axe-core.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -12,6 +12,8 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod airbyte_platform;
+mod airbyte_process;
 mod apiclients;
 mod atlassian;
 mod aws;
@@ -54,6 +56,8 @@ mod zoom;
 
 fn main() -> std::process::ExitCode {
     harness::run(vec![
+        airbyte_platform::tests(),
+        airbyte_process::tests(),
         apiclients::tests(),
         aws::tests(),
         azure::tests(),

@@ -9,10 +9,13 @@ const CUTS: [&str; 3] = [".chars().take(", ".char_indices().nth(", "text.truncat
 /// The modules that handle texts of sources.
 const FOREIGN: [&str; 3] = ["src/connectors/", "src/egress/", "src/pipeline/"];
 
-/// Cuts of what is not shown: a Salesforce id is compared by its first 15 characters, and the name of an operation is
-/// searched for verbs.
-const NOT_SHOWN: [(&str, &str); 2] =
-    [("src/connectors/lowcode/identity.rs", ".take(15)"), ("src/connectors/openapi/side_effects.rs", ".take(500)")];
+/// Cuts of what is not shown or did not come from a source: a Salesforce id is compared by its first 15 characters, the name of
+/// an operation is searched for verbs, and a source at the company's Airbyte is named after what the caller wrote.
+const KNOWN: [(&str, &str); 3] = [
+    ("src/connectors/lowcode/identity.rs", ".take(15)"),
+    ("src/connectors/openapi/side_effects.rs", ".take(500)"),
+    ("src/connectors/airbyte_platform/source_name.rs", ".take(MAX_RESOURCE_CHARS)"),
+];
 
 #[test]
 fn texts_of_sources_are_scrubbed_before_they_are_cut() {
@@ -22,7 +25,7 @@ fn texts_of_sources_are_scrubbed_before_they_are_cut() {
             continue;
         }
         for (number, line) in source.code() {
-            let known = NOT_SHOWN.iter().any(|(name, cut)| source.name == *name && line.contains(cut));
+            let known = KNOWN.iter().any(|(name, cut)| source.name == *name && line.contains(cut));
             if CUTS.iter().any(|cut| line.contains(cut)) && !known {
                 findings.push(format!("{}:{number}: {}", source.name, line.trim()));
             }
