@@ -1,14 +1,14 @@
 //! The `airbyte` engine: connectors of Airbyte that run as processes of their own.
 //!
-//! A connector is code that AAM did not write, so it can do nothing by itself. It starts confined ([`run`], [`watch`], the crate
+//! A connector is code that AAM did not write, so it can do nothing by itself. It starts confined (`run`, `watch`, the crate
 //! `confinement`): it sees its own files, has an empty environment, and finds a network with one proxy in it. The proxy ends
-//! TLS with an authority that is made for the run ([`authorities`]), and hands each request to the [`gate`], which sends it
+//! TLS with an authority that is made for the run (`authorities`), and hands each request to the `gate`, which sends it
 //! through the session of the attempt: the read-only rule, the guard, the caps, the redaction and the call log hold for it as
-//! for a request of AAM's own engines. Only [`hosts`] of the policy are called.
+//! for a request of AAM's own engines. Only `hosts` of the policy are called.
 //!
 //! The steps of an attempt are commands of the connector: upsert and health are `check`, discovery is `discover`
-//! ([`catalog`]), and the tiny sync is a `read` that ends after a few records ([`open`]). The memory of all connectors is
-//! limited by a [`pool`]. What a connector replaces in its config is kept by [`rotation`], encrypted ([`rotated`]).
+//! (`catalog`), and the tiny sync is a `read` that ends after a few records (`open`). The memory of all connectors is
+//! limited by a `pool`. What a connector replaces in its config is kept by `rotation`, encrypted (`rotated`).
 
 mod authorities;
 mod catalog;
