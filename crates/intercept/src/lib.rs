@@ -67,7 +67,7 @@ impl Response {
 /// Where the requests of the program go.
 pub trait Upstream: Send + Sync + 'static {
     /// Answers one request. A request that is not allowed is answered too, for instance with
-    /// `Response::text(StatusCode::FORBIDDEN, …)`; there is no other way to refuse.
+    /// `Response::text(StatusCode::FORBIDDEN, …)`; this is the only way to refuse.
     ///
     /// The future is dropped when the program hangs up, and after `Limits::answer` (the program gets 504).
     fn forward(&self, request: Request) -> BoxFuture<'static, Response>;

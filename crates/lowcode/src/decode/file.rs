@@ -16,7 +16,7 @@ const MISSING: [&str; 18] = [
     "None", "n/a", "nan", "null",
 ];
 
-/// Returns one object for each row. A missing value is None. With `keeps_na`, only an empty value is missing.
+/// Returns one object for each row. A missing value becomes `None`. With `keeps_na`, only an empty value is missing.
 ///
 /// # Errors
 /// Fails if the file is not UTF-8, if a row has too many fields, or if the decompressed file exceeds the bound.

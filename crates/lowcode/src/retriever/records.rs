@@ -166,7 +166,7 @@ impl<'r> Records<'r> {
         Ok(wanted.then_some(record))
     }
 
-    /// Fetches a page. The slice ends if there is no response.
+    /// Fetches a page. The slice ends if the response is ignored.
     async fn fetch(&mut self) -> Result<(), Failed> {
         if self.pages > 0 && self.pages >= self.run.bounds.pages {
             return Err(Failed::bound("pages of a slice", self.run.bounds.pages));
