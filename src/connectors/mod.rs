@@ -28,6 +28,7 @@ pub use call_counts::CallCounts;
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
 use crate::families::Family;
+use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Evidence, Failure, Posts, Privilege, Recipient, Scope};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
@@ -233,14 +234,6 @@ pub struct Discovery {
     pub warning: Option<Failure>,
 }
 
-/// The key of the evidence that names the streams that the source refused: in a [`Sample`], a list of `SkippedStream`; in
-/// the evidence of a step, what the pipeline makes of it.
-pub const DENIED: &str = "denied";
-
-/// The key of the evidence that says that a source was described and its records were not looked at, with the reason. A
-/// [`Sample`] that has it counted nothing.
-pub const METADATA_ONLY: &str = "metadata_only";
-
 /// What the tiny sync read.
 pub struct Sample {
     /// The number of items that were read, at most `max_items`. Zero is a valid result, which the evidence mentions.
@@ -248,4 +241,16 @@ pub struct Sample {
     pub evidence: Evidence,
     /// What a person should look at although items were read, for example what could not be read.
     pub warning: Option<Failure>,
+    /// The streams whose records the source refused, while it returned others.
+    pub denied: Vec<SkippedStream>,
+    /// Why the source was only described and its records were not looked at. Such a sample counted nothing.
+    pub metadata_only: Option<String>,
+}
+
+impl Sample {
+    /// A sample of `rows` items, with nothing that a person should look at.
+    #[must_use]
+    pub fn new(rows: u64, evidence: Evidence) -> Self {
+        Self { rows, evidence, warning: None, denied: Vec::new(), metadata_only: None }
+    }
 }

@@ -6,6 +6,9 @@ use crate::model::catalog::SkippedStream;
 use crate::model::{Class, Failure};
 use serde_json::{Value, json};
 
+/// The key of the evidence of a step that names the streams that the source refused.
+pub const DENIED: &str = "denied";
+
 /// The maximum number of streams that the evidence and the warning list.
 const MAX_LISTED: usize = 50;
 

@@ -1,9 +1,10 @@
 //! Step 4: discovers the schema of all resources and how it differs from the previous version.
 
+use super::denied::DENIED;
 use super::run::{self, StepOutput};
 use super::{AttemptOutput, Job, OpenResource, denied};
+use crate::connectors::Bounds;
 use crate::connectors::concurrent::{self, Limits};
-use crate::connectors::{Bounds, DENIED};
 use crate::families;
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Drift, Evidence, Failure};

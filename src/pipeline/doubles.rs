@@ -52,6 +52,8 @@ pub struct Script {
     pub catalog: Arc<dyn Fn(&str) -> Catalog + Send + Sync>,
     /// The number of rows that the connector reports, regardless of the requested maximum.
     pub rows: u64,
+    /// Why the records were not looked at.
+    pub metadata_only: Option<&'static str>,
     pub evidence: Evidence,
     pub calls: Arc<Mutex<Vec<String>>>,
 }
@@ -69,6 +71,7 @@ impl Default for Script {
             privilege: Privilege::Ok,
             catalog: Arc::new(|_| catalog(&[("t", &["id"])])),
             rows: 3,
+            metadata_only: None,
             evidence: Evidence::new(),
             calls: Arc::default(),
         }
@@ -221,7 +224,8 @@ impl Connector for Part {
             self.asked.fetch_add(max_items, Ordering::SeqCst);
             let name = format!("tiny {max_items}");
             self.script.act(&name, &self.resource_id, &self.script.tiny).await?;
-            Ok(Sample { rows: self.script.rows, evidence: self.script.evidence.clone(), warning: None })
+            let metadata_only = self.script.metadata_only.map(ToString::to_string);
+            Ok(Sample { metadata_only, ..Sample::new(self.script.rows, self.script.evidence.clone()) })
         })
     }
 

@@ -22,7 +22,7 @@ mod run;
 mod signed;
 
 use crate::connectors::concurrent::{self, Limits};
-use crate::connectors::{Connector, DENIED, Discovery, Engines, METADATA_ONLY};
+use crate::connectors::{Connector, Discovery, Engines};
 use crate::credentials::Credential;
 use crate::credentials::redact::AttemptSecrets;
 use crate::egress::{BudgetReservation, CallRecorder, Caller, Egress, Signing};
@@ -235,9 +235,9 @@ async fn from_upsert(
         runner.step(Step::Discover, discover::discover(&mut resources, job, (bounds, limits), output)).await?;
         runner.step(Step::Health, health(&resources, limits)).await?;
         let before = reused_time(&resources);
-        output.rows = runner.step(Step::TinySync, tiny_sync(&resources, job)).await?;
-        if output.rows.is_none() {
-            runner.metadata_only();
+        match runner.step(Step::TinySync, tiny_sync(&resources, job)).await? {
+            Read::Rows(rows) => output.rows = Some(rows),
+            Read::MetadataOnly(why) => runner.metadata_only(&why),
         }
         // The time that the source took for the rows, also for those that arrived in an earlier step.
         let reused = reused_time(&resources).saturating_sub(before);
@@ -295,15 +295,22 @@ fn reused_time(resources: &[OpenResource]) -> Duration {
     resources.iter().map(|resource| resource.connector.traffic().reused_time).sum()
 }
 
+/// What the tiny sync found out.
+enum Read {
+    /// The number of items that all resources returned together.
+    Rows(u64),
+    /// Why no resource's records could be looked at.
+    MetadataOnly(String),
+}
+
 /// Reads at most `max_items` items from all resources together. The resources are read one after the other, because the
-/// items read from one reduce the number that may be read from the next. Without a resource whose records could be looked at,
-/// the number is `None`.
-async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<Option<u64>>, Failure> {
+/// items read from one reduce the number that may be read from the next.
+async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<Read>, Failure> {
     let max_items = job.policy.safe_mode.max_items;
     let mut evidence = Evidence::new();
     let mut rows = 0;
     let (mut denied, mut tried): (Vec<SkippedStream>, usize) = Default::default();
-    let (mut is_read, mut is_only_described) = (false, false);
+    let (mut is_read, mut only_described) = (false, None);
     let mut warning = None;
     for resource in resources {
         let left = u64::from(max_items).saturating_sub(rows);
@@ -317,27 +324,31 @@ async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<O
         rows += sample.rows.min(left);
         warning = warning.or(sample.warning);
         let mut sampled = sample.evidence;
-        let is_described = sampled.contains_key(METADATA_ONLY);
-        is_only_described |= is_described;
-        is_read |= !is_described;
-        if let Some(streams) = sampled.remove(DENIED).and_then(|list| serde_json::from_value::<Vec<_>>(list).ok()) {
-            tried += streams.len() + sampled.get("streams").and_then(|read| read.as_object()).map_or(0, |read| read.len());
-            denied.extend(streams);
+        match sample.metadata_only {
+            Some(why) => only_described = only_described.or(Some(why)),
+            None => is_read = true,
+        }
+        if !sample.denied.is_empty() {
+            tried += sample.denied.len() + sampled.get("streams").and_then(|read| read.as_object()).map_or(0, |read| read.len());
+            denied.extend(sample.denied);
         }
         run::note_traffic(&mut sampled, resource.connector.traffic());
         evidence.insert(resource.resource_id.clone(), sampled.into());
     }
     let mut evidence = run::flat(evidence);
-    let rows = (is_read || !is_only_described).then_some(rows);
-    if let Some(rows) = rows {
-        evidence.insert("rows".to_string(), rows.into());
-    }
+    let read = match only_described.filter(|_| !is_read) {
+        Some(why) => Read::MetadataOnly(why),
+        None => {
+            evidence.insert("rows".to_string(), rows.into());
+            Read::Rows(rows)
+        }
+    };
     let not_readable = denied::warning(&denied, tried, job);
     if not_readable.is_some() {
-        evidence.insert(DENIED.to_string(), denied::evidence(&denied));
+        evidence.insert(denied::DENIED.to_string(), denied::evidence(&denied));
     }
     let warning = not_readable.or(warning);
-    Ok(StepOutput { value: rows, evidence, warning })
+    Ok(StepOutput { value: read, evidence, warning })
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Runs each step under its timeout, turns a panic into a failure, and collects the reports.
 
-use crate::connectors::METADATA_ONLY;
 use crate::credentials::redact;
 use crate::egress::Traffic;
 use crate::memory_budget::AttemptMemory;
@@ -120,12 +119,10 @@ impl Runner {
         self.reports.push(StepReport { step, status, duration_ms: 0, evidence: Evidence::new() });
     }
 
-    /// Reports that the tiny sync could not look at records: the connection has a catalog and nothing else. The evidence says
-    /// why. A skipped step does not hide a failure, because the attempt goes on only after a step that passed.
-    pub(super) fn metadata_only(&mut self) {
+    /// Reports that the tiny sync could not look at records, and why: the connection has a catalog and nothing else. A skipped
+    /// step does not hide a failure, because the attempt goes on only after a step that passed.
+    pub(super) fn metadata_only(&mut self, why: &str) {
         let Some(report) = self.reports.iter_mut().rev().find(|report| report.step == Step::TinySync) else { return };
-        let why =
-            report.evidence.get(METADATA_ONLY).and_then(serde_json::Value::as_str).unwrap_or("see the evidence of each resource");
         report.status = StepStatus::Skipped { reason: format!("metadata only: {why}") };
     }
 

@@ -272,8 +272,7 @@ async fn too_many_rights_warn_and_stop_nothing() {
 
 #[tokio::test]
 async fn a_source_whose_records_were_not_looked_at_is_active_and_metadata_only() {
-    let mut script = Script { rows: 0, ..Script::default() };
-    script.evidence.insert(METADATA_ONLY.to_string(), "the network does not lead there".into());
+    let script = Script { rows: 0, metadata_only: Some("the network does not lead there"), ..Script::default() };
     let outcome = ran(&script, &job(&["a"])).await;
     let mut expected = ["passed"; 7];
     expected[5] = "skipped";
@@ -286,4 +285,14 @@ async fn a_source_whose_records_were_not_looked_at_is_active_and_metadata_only()
         "{sync:?}"
     );
     assert!(sync.evidence.get("rows").is_none(), "{sync:?}");
+}
+
+#[tokio::test]
+async fn what_a_source_writes_into_its_evidence_decides_nothing() {
+    let mut script = Script { rows: 20, ..Script::default() };
+    script.evidence.insert("metadata_only".to_string(), true.into());
+    script.evidence.insert("denied".to_string(), serde_json::json!([{"name": "orders", "reason": "no"}]));
+    let outcome = ran(&script, &job(&["a"])).await;
+    assert_eq!((outcome.rows, outcome.class()), (Some(20), None));
+    assert_eq!(statuses(&outcome), ["passed"; 7]);
 }

@@ -285,7 +285,7 @@ impl Resource {
             let note = "the connector returns no records: there are none, or none that this credential can see";
             evidence.insert("note".into(), note.into());
         }
-        Ok(Sample { rows: u64::try_from(rows).unwrap_or(u64::MAX), evidence, warning: first })
+        Ok(Sample { warning: first, ..Sample::new(u64::try_from(rows).unwrap_or(u64::MAX), evidence) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The tiny sync of a source that is in a company's own Airbyte: Airbyte itself has no call that reads a few records, so AAM's
 //! own engine of the family reads them, where it can.
 
-use crate::connectors::{AuthorizedResource, Bounds, METADATA_ONLY, Sample};
+use crate::connectors::{AuthorizedResource, Bounds, Sample};
 use crate::credentials::Credential;
 use crate::egress::{Caller, Session, Signing};
 use crate::model::{Evidence, Failure};
@@ -52,7 +52,6 @@ async fn read(reader: NativeReader, platform: &Session, max_items: u32, limit: D
 }
 
 fn metadata_only(why: &str) -> Sample {
-    let mut evidence = Evidence::new();
-    evidence.insert(METADATA_ONLY.to_string(), why.into());
-    Sample { rows: 0, evidence, warning: None }
+    let evidence = Evidence::from_iter([("metadata_only".to_string(), why.into())]);
+    Sample { metadata_only: Some(why.to_string()), ..Sample::new(0, evidence) }
 }

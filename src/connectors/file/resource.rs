@@ -270,7 +270,7 @@ impl Resource {
             not_read.truncate(MAX_NAMED_FILES);
             evidence.insert("not_read".to_owned(), json!(not_read));
         }
-        Ok(Sample { rows: rows as u64, evidence, warning })
+        Ok(Sample { warning, ..Sample::new(rows as u64, evidence) })
     }
 
     fn sample_directory(

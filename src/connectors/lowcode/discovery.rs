@@ -5,7 +5,7 @@ use super::binding::Binding;
 use super::blind_spec::Blind;
 use super::open::{MAX_STREAMS, Resource, json, reason, skippable};
 use crate::connectors::concurrent::{self, Limits as Concurrency};
-use crate::connectors::{Bounds, DENIED, Discovery, Sample};
+use crate::connectors::{Bounds, Discovery, Sample};
 use crate::model::catalog::{SkippedStream, Stream, SyncMode};
 use crate::model::{Catalog, Class, Evidence, Failure};
 use ::lowcode::catalog;
@@ -245,9 +245,6 @@ impl Resource {
         if !unread.is_empty() {
             evidence.insert("records_not_read".into(), unread.into());
         }
-        if !skipped.is_empty() {
-            evidence.insert(DENIED.into(), serde_json::to_value(skipped).unwrap_or_default());
-        }
         if rows == 0 {
             let why = match sees_records {
                 Some(_) => "it has no records: this credential is allowed to see them",
@@ -263,7 +260,7 @@ impl Resource {
         if let Some(note) = self.empty_note.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| is_empty) {
             evidence.insert("note".into(), note.into());
         }
-        Ok(Sample { rows: rows as u64, evidence, warning: None })
+        Ok(Sample { denied: skipped, ..Sample::new(rows as u64, evidence) })
     }
 
     /// Returns whether empty lists mean that there are no records (`true`) or that the caller sees none (`false`); or `None` if

@@ -33,7 +33,7 @@ pub async fn read(session: &MongoSession, known: &Catalog, max_items: u32, time:
                 let mut evidence = skipped(&empty, &failed);
                 evidence.insert("stream".into(), json!(collection.name));
                 evidence.insert("rows".into(), json!(rows));
-                return Ok(Sample { rows, evidence, warning: None });
+                return Ok(Sample::new(rows, evidence));
             }
             Err(error) if error.ends_session() => return Err(error.failure),
             Err(error) => failed.push((collection.name, error.failure)),
@@ -53,7 +53,7 @@ pub async fn read(session: &MongoSession, known: &Catalog, max_items: u32, time:
         note = "empty: the database has no collections that the login may see".to_string();
     }
     evidence.insert("note".into(), json!(note));
-    Ok(Sample { rows: 0, evidence, warning: None })
+    Ok(Sample::new(0, evidence))
 }
 
 async fn count_ids(session: &MongoSession, collection: &str, max_items: u32) -> Result<u64, CommandFailure> {

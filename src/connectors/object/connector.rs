@@ -162,7 +162,7 @@ impl Bucket {
             evidence.insert("note".into(), json!("the store returned more keys than requested"));
         }
         note_request_id(&mut evidence, &answer);
-        Ok(Sample { rows: u64::try_from(rows).unwrap_or(0), evidence, warning: None })
+        Ok(Sample::new(u64::try_from(rows).unwrap_or(0), evidence))
     }
 }
 

@@ -204,7 +204,7 @@ impl Service {
                 "the service returned an empty list: it has no records, or does not show any to this credential".into(),
             );
         }
-        Some((Sample { rows, evidence, warning: None }, path.is_list()))
+        Some((Sample::new(rows, evidence), path.is_list()))
     }
 }
 

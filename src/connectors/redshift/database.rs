@@ -224,7 +224,7 @@ async fn sample(wire: &PostgresSession, max_items: u32) -> Result<Sample, Failur
     let rows = sets.into_iter().flatten().count() as u64;
     let mut evidence = Evidence::new();
     evidence.insert("read".into(), json!("names of tables and views; no row of a table"));
-    Ok(Sample { rows, evidence, warning: None })
+    Ok(Sample::new(rows, evidence))
 }
 
 impl Connector for Database {

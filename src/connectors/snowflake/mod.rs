@@ -216,7 +216,7 @@ impl Connector for OpenAccount {
                 evidence.insert("note".into(), note.into());
                 evidence.insert("grants".into(), fix.into());
             }
-            Ok(Sample { rows: rows as u64, evidence, warning: None })
+            Ok(Sample::new(rows as u64, evidence))
         })
     }
 

@@ -77,7 +77,7 @@ impl Sampling {
         let mut evidence = self.evidence();
         evidence.insert("stream".into(), json!(name));
         evidence.insert("rows".into(), json!(rows));
-        Sample { rows, evidence, warning: None }
+        Sample::new(rows, evidence)
     }
 
     /// Ends the search without rows. `untried` is the number of objects for which there was no time.
@@ -98,7 +98,7 @@ impl Sampling {
             note.push_str(&format!("; there was no time for {} more", counted(untried, "table")));
         }
         evidence.insert("note".into(), json!(note));
-        Ok(Sample { rows: 0, evidence, warning: None })
+        Ok(Sample::new(0, evidence))
     }
 
     /// What was empty, and what was skipped and why.

@@ -218,7 +218,7 @@ pub async fn sample(
         }
         let mut evidence = Evidence::new();
         evidence.insert("note".into(), json!("empty: the database has no tables"));
-        return Ok(Sample { rows: 0, evidence, warning: None });
+        return Ok(Sample::new(0, evidence));
     }
     match unreadable {
         Some(first) if sampling.is_unused() => {

@@ -219,7 +219,7 @@ impl<'a> Search<'a> {
                 json!(format!("{} not read, because of more than {MAX_ROW_BYTES} bytes", counted_rows(count.too_large))),
             );
         }
-        Sample { rows: count.read.min(u64::from(self.max_items)), evidence, warning: None }
+        Sample::new(count.read.min(u64::from(self.max_items)), evidence)
     }
 
     /// The result if no relation has rows that can be read.
@@ -234,7 +234,7 @@ impl<'a> Search<'a> {
                 None => "the database".to_string(),
             };
             evidence.insert("note".into(), json!(format!("empty: {place} has no tables")));
-            return Ok(Sample { rows: 0, evidence, warning: None });
+            return Ok(Sample::new(0, evidence));
         }
         if self.empty.is_empty() {
             return Err(self.failure(candidates, untried));
@@ -251,7 +251,7 @@ impl<'a> Search<'a> {
             note.push_str(&format!("; there was no time for {} more", counted(untried, "table")));
         }
         evidence.insert("note".into(), json!(note));
-        Ok(Sample { rows: 0, evidence, warning: None })
+        Ok(Sample::new(0, evidence))
     }
 
     /// The failure if not even one relation could be read: the first one that is not a missing privilege, with the reasons of

@@ -156,7 +156,7 @@ fn first_rows(
     if all.is_empty() {
         let mut evidence = Evidence::new();
         evidence.insert("note".into(), json!("empty: the database has no tables"));
-        return Ok(Sample { rows: 0, evidence, warning: None });
+        return Ok(Sample::new(0, evidence));
     }
     let mut sampling = Sampling::new(step_timeout);
     let timeout = sampling.object_timeout(file.limit);
