@@ -33,10 +33,16 @@ WITH_PEERS = AAM_PEERS_CACHE=$(or $(AAM_PEERS_CACHE),$(TARGET)/peers) scripts/wi
 # A missing peer is a failure, unless only some of them were asked for.
 REQUIRE_PEERS = AAM_REQUIRE_PEERS=$(if $(filter-out $(PEERS),$(ALL_PEERS)),,1)
 
+# The tests of the registry that do not look into its file.
+REGISTRY_TESTS := registry::tests::answers registry::tests::appends registry::tests::attempts \
+	registry::tests::page_reads::recent_entries registry::tests::page_reads::policies_seals registry::tests::page_reads::a_comparison \
+	registry::tests::limits::a_refused_command registry::tests::limits::takers_at_once \
+	registry::tests::limits::beginnings_at_once registry::tests::limits::what_is_asked
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help autonomy-mode smoke-90 heal run sandbox unit conformance peers parity corpus fuzz test try-unit try-image bench debug release gate needs-build needs-peers \
-	deny check-scripts check-format check-lints check-docs check-licences check-smoke
+	deny tests-of-peers check-scripts check-format check-lints check-docs check-licences check-smoke
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -71,7 +77,7 @@ conformance: needs-build ## Run the cases of docs/sandbox.md for each family aga
 	$(CARGO) test --locked --workspace --test conformance
 
 peers: needs-peers ## Start real servers and run the tests against them
-	$(REQUIRE_PEERS) $(WITH_PEERS) $(PEERS) -- $(CARGO) test --locked -p aam -p lowcode --test peers --test cdk
+	$(REQUIRE_PEERS) $(WITH_PEERS) $(PEERS) -- $(MAKE) --no-print-directory tests-of-peers
 
 parity: needs-build ## Compare the low-code engine with airbyte-cdk; lists every difference
 	$(CARGO) test --locked --release -p lowcode --test parity
@@ -83,7 +89,8 @@ fuzz: needs-build ## Feed random input to the low-code engine and to the databas
 	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked --release -p lowcode --test fuzz
 	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked -p aam --test fuzz_sql -- --nocapture
 
-test: needs-peers check-scripts check-format check-lints unit conformance peers parity corpus fuzz check-docs check-licences gate check-smoke ## Everything that CI runs
+test: needs-peers ## Everything that CI runs
+	@MAKE="$(MAKE)" scripts/stages.sh check-scripts check-format check-lints unit conformance peers parity corpus fuzz check-docs check-licences gate check-smoke
 	@echo "make test: all passed"
 
 try-unit: debug ## Boot a systemd in a container and try docs/deploy/aam.service there (needs root; not part of make test)
@@ -96,6 +103,12 @@ bench: needs-build ## Take the measurements of docs/benchmarks.md
 	$(WITH_PEERS) cdk openbao -- $(CARGO) bench --bench '*'
 
 # Parts of the above.
+
+# The peers are running. The tests of the registry and of the SQL interface run again, against PostgreSQL.
+tests-of-peers:
+	$(CARGO) test --locked --workspace --test peers --test cdk
+	[ -z "$$AAM_TEST_POSTGRES_PORT" ] || $(CARGO) test --locked --workspace --test sqlstore
+	[ -z "$$AAM_TEST_POSTGRES_PORT" ] || AAM_TEST_REGISTRY_POSTGRES=1 $(CARGO) test --locked --workspace --lib -- $(REGISTRY_TESTS)
 
 needs-build:
 	@scripts/needs.sh build
