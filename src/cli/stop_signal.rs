@@ -22,6 +22,7 @@ pub async fn stop_on_signal(handle: Arc<Handle>, begin: impl FnOnce(usize)) {
     handle.stopping.send_replace(true);
     next_signal(&mut terminate).await;
     tracing::warn!(target: "aam", "stopped at once; attempts in flight count as interrupted");
+    crate::connectors::airbyte::remove_runs();
     std::process::exit(EXIT_SIGTERM);
 }
 

@@ -22,6 +22,7 @@ async fn what_hangs_floods_forks_or_eats_memory_is_ended_with_all_its_processes(
         fault("tree", "forks_tree", json!({"wait": true}), ""),
         fault("forest", "forks_tree", json!({"wait": true, "width": 6}), "memory: 2GiB"),
         fault("eats", "eats_memory", json!({}), "memory: 128MiB"),
+        fault("weaves", "starts_threads", json!({}), ""),
         fault("dies", "dies", json!({}), ""),
         fault("killed", "dies", json!({"signal": 9}), ""),
         fault("silent", "dies", json!({"exit": 0}), ""),
@@ -42,6 +43,11 @@ async fn what_hangs_floods_forks_or_eats_memory_is_ended_with_all_its_processes(
         let failed = daemon.until_connection(name, said, |one| one.to_string().contains(said)).await;
         assert_ne!(failed["status"], "ACTIVE", "{failed}");
     }
+    // The kernel counts the threads of every user but root, and then the connector itself fails.
+    let stopped = ["threads for check", "check of weaves failed"];
+    let weaves =
+        daemon.until_connection("weaves", "ended", |one| stopped.iter().any(|said| one.to_string().contains(said))).await;
+    assert!(!weaves.to_string().contains("all threads run"), "{weaves}");
     // The retries of the connections end with the daemon.
     daemon.stop().await;
     until("no process is left", || async {
@@ -88,16 +94,64 @@ async fn other_files_other_networks_and_the_environment_are_out_of_reach() {
         fault("other_files", "reads_files", files, ""),
         fault("sockets", "opens_sockets", json!({"targets": [host]}), ""),
         fault("environment", "shows_environment", json!({"allowed": allowed}), ""),
+        fault("hides", "hides_memory", json!({}), ""),
     ];
     connect(&mut workspace, &connectors, &[], "");
     let daemon = workspace.serve().await;
-    for name in ["other_files", "sockets", "environment"] {
+    for name in ["other_files", "sockets", "environment", "hides"] {
         let connection = daemon.until_connection(name, "checked", |one| one["status"] != "PENDING" && !one.is_null()).await;
         assert_eq!(connection["status"], "ACTIVE", "{connection}");
     }
     daemon.stop().await;
-    let left = std::fs::read_dir(workspace.path("airbyte/runs")).map_or(0, Iterator::count);
-    assert_eq!(left, 0, "the folders of the runs are removed");
+    assert_eq!(runs(&workspace), 0, "the folders of the runs are removed");
+}
+
+/// What is left below the folder of the runs.
+fn runs(workspace: &Workspace) -> usize {
+    std::fs::read_dir(workspace.path("airbyte/runs")).map_or(0, Iterator::count)
+}
+
+async fn until_removed(workspace: &Workspace) {
+    until("the folders of the runs are removed", || async {
+        let left = runs(workspace);
+        (left == 0, left.to_string())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_connector_leaves_in_its_folder_is_removed_and_it_may_write_its_config() {
+    let mut workspace = Workspace::new();
+    let secret = json!({"secret": "{credential.token}", "projects": "one two"});
+    let connectors = [
+        // Deep enough for the stack of a thread that removes it recursively.
+        fault("deep", "nests_deep", json!({"secret": "{credential.token}", "levels": 9000}), ""),
+        fault("closed", "leaves_closed_folders", secret.clone(), ""),
+        fault("migrates", "migrates_config", secret, ""),
+    ];
+    connect(&mut workspace, &connectors, &[], "safe_mode: {step_timeout: 120s, attempt_timeout: 400s}\n");
+    let daemon = workspace.serve().await;
+    for name in ["deep", "closed", "migrates"] {
+        let connection = daemon.until_connection(name, "checked", |one| one["status"] != "PENDING" && !one.is_null()).await;
+        assert_eq!(connection["status"], "ACTIVE", "{connection}");
+    }
+    until_removed(&workspace).await;
+    daemon.stop().await;
+}
+
+/// In a container, AAM has the same process id each time, so the name of a folder does not say whether it is in use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_process_left_is_removed_at_the_start_also_if_no_connector_runs() {
+    let workspace = Workspace::new();
+    workspace.write_policy(&format!("allowlist: [filesource]\nairbyte: {{dir: {}}}\n", workspace.path("airbyte").display()));
+    for name in [format!("{}-1-a", std::process::id()), "0123456789abcdef".to_string()] {
+        let work = workspace.path(&format!("airbyte/runs/{name}/work/tmp_1"));
+        std::fs::create_dir_all(&work).expect("created");
+        std::fs::write(work.join("config.json"), "{}").expect("written");
+    }
+    let daemon = workspace.serve().await;
+    until_removed(&workspace).await;
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,8 +16,9 @@ use crate::Plan;
 /// The version that is needed at least: version 2 lets a program truncate files that it may not write.
 const FILES: ABI = ABI::V3;
 
-/// What every program may read and write: devices that keep nothing and that other processes do not see.
-const DEVICES: [(&str, bool); 4] = [("/dev/null", true), ("/dev/zero", false), ("/dev/random", false), ("/dev/urandom", false)];
+/// What every program may read and write: devices that keep nothing and that other processes do not see. `/dev/zero` is not
+/// among them: a shared mapping of it is memory that nothing counts, as an anonymous one is.
+const DEVICES: [(&str, bool); 3] = [("/dev/null", true), ("/dev/random", false), ("/dev/urandom", false)];
 
 /// What Landlock of the running kernel can do.
 #[derive(Debug, Clone, Copy)]

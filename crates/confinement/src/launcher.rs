@@ -1,4 +1,5 @@
-//! What runs in the launcher: this process restricts itself step by step and then becomes the program.
+//! What runs in the launcher: this process makes the namespaces, and either supervises the program (`supervise`) or, where
+//! the kernel does not give a process namespace, restricts itself step by step and then becomes the program.
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
@@ -13,13 +14,14 @@ use rustix::process::Signal;
 use crate::files::Landlock;
 use crate::namespace;
 use crate::seccomp::Filters;
-use crate::wire::{self, GO, Report, Request, Step};
+use crate::supervise;
+use crate::wire::{self, GO, Report, Request, Step, Task};
 use crate::{Enforcement, Plan, Support};
 
 /// The exit code of a launcher that did not become the program. The caller learns the reason over the socket.
 const NOT_STARTED: u8 = 125;
 
-/// Reads a plan from the standard input, applies it to this process and becomes the program. Returns only if that fails.
+/// Reads a plan from the standard input, applies it and starts the program. Returns the exit code for `main`.
 ///
 /// Call it at the start of `main`, before any thread exists: a process with threads cannot enter a user namespace, and
 /// Landlock and seccomp apply to the calling thread alone.
@@ -33,11 +35,7 @@ pub fn launch() -> ExitCode {
             return ExitCode::from(NOT_STARTED);
         }
     };
-    if let Err(reason) = run(&control) {
-        // If the caller is gone, then the reason has no reader.
-        let _ = wire::send(&control, &Step::Failed(reason));
-    }
-    ExitCode::from(NOT_STARTED)
+    run(control).unwrap_or(ExitCode::from(NOT_STARTED))
 }
 
 /// Closes every file that the caller did not mean to pass on: the caller may itself have been started with open files
@@ -62,9 +60,31 @@ fn control_socket() -> Result<UnixStream, String> {
     Ok(UnixStream::from(control))
 }
 
-fn run(control: &UnixStream) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("the launcher and its caller could not talk: {error}");
-    let Some(request) = wire::receive::<Request>(control).map_err(failed)? else { return Ok(()) };
+fn run(control: UnixStream) -> Option<ExitCode> {
+    let outcome = match wire::receive::<Task>(&control) {
+        Ok(Some(Task::Launch(request))) => launch_program(&control, *request),
+        Ok(Some(Task::Begin(plan))) => return supervise::begin(control, &plan),
+        Ok(None) => Ok(None),
+        Err(error) => Err(talk(&error)),
+    };
+    match outcome {
+        Ok(Some(child)) => Some(supervise::until_end(control, child)),
+        Ok(None) => None,
+        Err(reason) => {
+            // If the caller is gone, then the reason has no reader.
+            let _ = wire::send(&control, &Step::Failed(reason));
+            None
+        }
+    }
+}
+
+fn talk(error: &std::io::Error) -> String {
+    format!("the launcher and its caller could not talk: {error}")
+}
+
+/// Makes the namespaces and starts the program in them. Returns the process to supervise, or nothing if the caller does not
+/// want the program. Where this process becomes the program, it returns only if that fails.
+fn launch_program(control: &UnixStream, request: Request) -> Result<Option<supervise::First>, String> {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     rustix::thread::set_no_new_privs(true).map_err(|error| format!("the program could gain privileges: {error}"))?;
     let landlock = Landlock::of_this_kernel();
@@ -77,33 +97,47 @@ fn run(control: &UnixStream) -> Result<(), String> {
         files: files(landlock),
         network: network(namespace.as_ref().err(), landlock, filters.is_ok()),
         system_calls: filters.as_ref().map_or_else(|reason| Enforcement::Missing(reason.clone()), |_| Enforcement::Full),
+        processes: processes(&namespace),
     };
-    wire::send(control, &Report { support, listener: namespace.is_ok() }).map_err(failed)?;
+    let supervises = support.processes == Enforcement::Full;
+    wire::send(control, &Report { support, listener: namespace.is_ok(), supervises }).map_err(|error| talk(&error))?;
     if let Ok(namespace) = &namespace {
-        wire::send_listener(control, &namespace.listener).map_err(failed)?;
+        wire::send_listener(control, &namespace.listener).map_err(|error| talk(&error))?;
     }
-    let Some(mut plan) = request.plan else { return Ok(()) };
+    let Some(mut plan) = request.plan else { return Ok(None) };
     if !allowed(control) {
-        return Ok(());
+        return Ok(None);
     }
     let port = request.port.unwrap_or(namespace::PORT);
+    set_proxy(&mut plan, port);
     // This also closes the socket on which the caller accepts connections; the program must not have it.
     if namespace.is_ok_and(|namespace| namespace.shared_memory) {
         plan.writable.push(namespace::SHARED_MEMORY.into());
     }
     namespace::drop_capabilities()?;
     end_with_caller(request.caller)?;
+    if supervises {
+        return supervise::start(plan).map(Some);
+    }
+    restrict(&plan, landlock, filters.ok(), request.port, 0)?;
+    wire::send(control, &Step::Executing).map_err(|error| talk(&error))?;
+    let error = command(&plan).exec();
+    Err(not_executed(&plan, &error))
+}
+
+/// Applies the plan to this process and to everything that it will start.
+pub(crate) fn restrict(
+    plan: &Plan,
+    landlock: Landlock,
+    filters: Option<Filters>,
+    port: Option<u16>,
+    launchers: u64,
+) -> Result<(), String> {
     std::env::set_current_dir(&plan.directory)
         .map_err(|error| format!("the directory {} cannot be used: {error}", plan.directory.display()))?;
-    let mut command = command(&plan, port);
-    landlock.restrict(&plan, request.port)?;
-    plan.limits.apply()?;
-    if let Ok(filters) = filters {
-        filters.apply()?;
-    }
-    wire::send(control, &Step::Executing).map_err(failed)?;
-    let error = command.exec();
-    Err(format!("{} could not be executed: {error}{}", plan.program.display(), interpreter_hint(&plan.program, &error)))
+    landlock.restrict(plan, port)?;
+    plan.limits.apply(launchers)?;
+    filters.map_or(Ok(()), |filters| filters.apply())
 }
 
 /// Waits until the caller has seen the report and wants the program to start.
@@ -122,6 +156,16 @@ fn files(landlock: Landlock) -> Enforcement {
     )
 }
 
+fn processes(namespace: &Result<namespace::Namespace, String>) -> Enforcement {
+    let missing = match namespace {
+        Ok(namespace) => namespace.processes.as_ref().err(),
+        Err(reason) => Some(reason),
+    };
+    let outlive =
+        |reason: &String| Enforcement::Partial(format!("{reason}; what the program starts outlives a caller that is killed"));
+    missing.map_or(Enforcement::Full, outlive)
+}
+
 fn network(missing: Option<&String>, landlock: Landlock, filtered: bool) -> Enforcement {
     let Some(reason) = missing else { return Enforcement::Full };
     if landlock.ports && filtered {
@@ -134,19 +178,36 @@ fn network(missing: Option<&String>, landlock: Landlock, filtered: bool) -> Enfo
 
 /// Ends this process when its caller ends, also when the caller was killed.
 fn end_with_caller(caller: i32) -> Result<(), String> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| format!("the program could outlive its caller: {error}"))?;
+    end_with_parent()?;
     // The caller may have ended before the line above.
     let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().get());
     if parent == Some(caller) { Ok(()) } else { Err("the caller of the launcher has ended".to_string()) }
 }
 
-fn command(plan: &Plan, port: u16) -> Command {
+/// Makes the kernel end this process when the one that started it ends.
+pub(crate) fn end_with_parent() -> Result<(), String> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| format!("the program could outlive its caller: {error}"))
+}
+
+/// Puts the address of the proxy into the variables of the plan.
+fn set_proxy(plan: &mut Plan, port: u16) {
     let proxy = format!("http://127.0.0.1:{port}");
-    let environment = plan.environment.iter().map(|(name, value)| (name, value.replace("{proxy}", &proxy)));
+    for (_, value) in &mut plan.environment {
+        *value = value.replace("{proxy}", &proxy);
+    }
+}
+
+/// The program of the plan, with nothing but its own environment.
+pub(crate) fn command(plan: &Plan) -> Command {
     let mut command = Command::new(&plan.program);
-    command.args(&plan.arguments).env_clear().envs(environment);
+    command.args(&plan.arguments).env_clear().envs(plan.environment.iter().map(|(name, value)| (name, value)));
     command
+}
+
+/// Why a program could not be executed, in a sentence.
+pub(crate) fn not_executed(plan: &Plan, error: &std::io::Error) -> String {
+    format!("{} could not be executed: {error}{}", plan.program.display(), interpreter_hint(&plan.program, error))
 }
 
 /// The kernel says "permission denied" or "not found" of a script although its interpreter is meant.

@@ -2,12 +2,13 @@
 //!
 //! The program sees the files that its [`Plan`] lists, finds a network that contains one proxy and nothing else, has an
 //! environment of the listed variables, and may not call what reaches into other processes or into the kernel. It and
-//! everything that it starts stay in one process group, which ends as a whole.
+//! everything that it starts stay in one process group, which ends as a whole, and in a process namespace of their own, which
+//! ends also when the calling program is killed.
 //!
 //! Nothing of this can be applied to a process from outside, and a process with threads cannot enter a user namespace.
 //! So the calling program starts itself again as a [`Launcher`]: before the first thread of that second process exists,
 //! its `main` calls [`launch`], which reads the plan from its standard input, applies everything to itself, hands the
-//! listening socket of the proxy back, and becomes the program. This also needs no `unsafe` code between fork and exec.
+//! listening socket of the proxy back, and starts the program. This also needs no `unsafe` code between fork and exec.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), confinement::Error> {
@@ -26,8 +27,10 @@ mod launcher;
 mod limits;
 mod namespace;
 mod process;
+mod remove;
 mod seccomp;
 mod spawn;
+mod supervise;
 mod support;
 mod usage;
 mod wire;
@@ -39,6 +42,7 @@ use serde::{Deserialize, Serialize};
 pub use launcher::launch;
 pub use limits::Limits;
 pub use process::{Confined, End, Process};
+pub use remove::remove_tree;
 pub use spawn::{spawn, support};
 pub use support::{Enforcement, Support};
 pub use usage::Usage;
@@ -54,7 +58,7 @@ pub struct Launcher {
 
 /// What to start and what it may do. Everything that is not listed is refused.
 ///
-/// Besides what is listed, a program gets `/dev/null`, `/dev/zero`, the random devices, and a `/dev/shm` of its own of at
+/// Besides what is listed, a program gets `/dev/null`, the random devices, and a `/dev/shm` of its own of at
 /// most 16 MB where it gets a network of its own.
 ///
 /// The libraries and the settings of the system have to be listed too; [`Plan::new`] does this.
@@ -163,6 +167,10 @@ pub enum Error {
     /// The launcher could not apply the plan or start the program; nothing of the program ran.
     #[error("the program was not started: {0}")]
     NotStarted(String),
+    /// A filter of system calls under which this program itself runs, such as that of a service manager, ended the launcher.
+    /// Nothing of the program ran.
+    #[error("a filter of system calls of this service or container ended the launcher (SIGSYS)")]
+    Filtered,
     /// The launcher did not follow the protocol of this crate: most likely its arguments do not lead to [`launch`].
     #[error("the launcher did not answer as expected: {0}")]
     Launcher(String),

@@ -28,20 +28,26 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Applies the limits to this process and to everything that it will start.
-    pub(crate) fn apply(&self) -> Result<(), String> {
+    /// Applies the limits to this process and to everything that it will start. `launchers` are the processes of this crate
+    /// that the kernel counts with those of the program.
+    pub(crate) fn apply(&self, launchers: u64) -> Result<(), String> {
         let hard_cpu = self.cpu_seconds.saturating_add(1);
         lower("memory", Resource::Data, self.memory, self.memory)?;
         lower("processor time", Resource::Cpu, self.cpu_seconds, hard_cpu)?;
         lower("open files", Resource::Nofile, self.open_files, self.open_files)?;
-        lower("processes", Resource::Nproc, self.processes, self.processes)?;
+        let processes = self.processes.saturating_add(launchers);
+        lower("processes", Resource::Nproc, processes, processes)?;
         lower("file size", Resource::Fsize, self.file_bytes, self.file_bytes)?;
-        // A dump of the memory would write the program's secrets to a file.
-        lower("core dumps", Resource::Core, 0, 0)?;
+        no_core_dumps()?;
         // Locked memory and message queues are taken from the whole machine.
         lower("locked memory", Resource::Memlock, 0, 0)?;
         lower("message queues", Resource::Msgqueue, 0, 0)
     }
+}
+
+/// A dump of the memory would write secrets to a file.
+pub(crate) fn no_core_dumps() -> Result<(), String> {
+    lower("core dumps", Resource::Core, 0, 0)
 }
 
 /// Sets a limit, but never above the one that this process itself has.

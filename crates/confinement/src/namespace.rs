@@ -18,6 +18,14 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, remove_capabil
 /// The port of the proxy inside a network of its own. Nothing else listens there.
 pub(crate) const PORT: u16 = 3128;
 
+/// The connections to the proxy that may wait until they are accepted.
+const BACKLOG: i32 = 64;
+
+/// The least, the usual and the largest bytes of the buffers of a connection. Without these, a program could fill some
+/// megabytes for each.
+const SOCKET_MEMORY: [(&str, &str); 2] =
+    [("/proc/sys/net/ipv4/tcp_wmem", "4096 65536 262144"), ("/proc/sys/net/ipv4/tcp_rmem", "4096 131072 262144")];
+
 /// Who the program is inside its user namespace: not root, so that `execve` takes all capabilities away.
 const IDENTITY: u32 = 1000;
 
@@ -29,6 +37,8 @@ pub(crate) struct Namespace {
     pub listener: TcpListener,
     /// Whether `/dev/shm` is the program's own. It is not where a container does not have that folder.
     pub shared_memory: bool,
+    /// Whether the processes that this one starts from now on are in a process namespace of their own, or why not.
+    pub processes: Result<(), String>,
 }
 
 /// Moves this process into a network of its own and listens there.
@@ -36,29 +46,57 @@ pub(crate) struct Namespace {
 /// # Errors
 /// The reason in a sentence. The process may have moved partly by then, so it must not start a program any more.
 pub(crate) fn enter() -> Result<Namespace, String> {
-    let others = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
-    let user = rustix::process::geteuid().as_raw();
-    let group = rustix::process::getegid().as_raw();
-    match unshare(CloneFlags::CLONE_NEWUSER | others) {
-        Ok(()) => {
-            let map = |file: &str, text: String| {
-                fs::write(format!("/proc/self/{file}"), text)
-                    .map_err(|error| format!("{file} of a new user namespace cannot be written: {error}"))
-            };
-            // The kernel accepts a map of groups from an unprivileged process only after this.
-            map("setgroups", "deny".to_string())?;
-            map("uid_map", format!("{IDENTITY} {user} 1"))?;
-            map("gid_map", format!("{IDENTITY} {group} 1"))?;
-        }
-        // A system without user namespaces still gives a network namespace to a privileged process.
+    let (entered, processes) = match unshare_all(CloneFlags::CLONE_NEWPID) {
+        Ok(entered) => (entered, Ok(())),
+        // The kernel has moved this process nowhere, so it can be asked for less.
         Err(error) => {
-            unshare(others).map_err(|_| format!("a user and network namespace is not allowed: {error}"))?;
+            let reason = format!("a process namespace is not allowed: {error}");
+            (
+                unshare_all(CloneFlags::empty())
+                    .map_err(|error| format!("a user and network namespace is not allowed: {error}"))?,
+                Err(reason),
+            )
         }
+    };
+    if let Entered::User { user, group } = entered {
+        let map = |file: &str, text: String| {
+            fs::write(format!("/proc/self/{file}"), text)
+                .map_err(|error| format!("{file} of a new user namespace cannot be written: {error}"))
+        };
+        // The kernel accepts a map of groups from an unprivileged process only after this.
+        map("setgroups", "deny".to_string())?;
+        map("uid_map", format!("{IDENTITY} {user} 1"))?;
+        map("gid_map", format!("{IDENTITY} {group} 1"))?;
     }
     start_loopback().map_err(|error| format!("the loopback of a new network namespace does not start: {error}"))?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))
         .map_err(|error| format!("a new network namespace does not allow to listen: {error}"))?;
-    Ok(Namespace { listener, shared_memory: own_shared_memory().is_ok() })
+    // What waits to be accepted holds memory of the kernel, which nothing counts.
+    rustix::net::listen(&listener, BACKLOG)
+        .map_err(|error| format!("a new network namespace does not allow to listen: {error}"))?;
+    // A container may have made these files read-only.
+    for (file, limits) in SOCKET_MEMORY {
+        let _ = fs::write(file, limits);
+    }
+    Ok(Namespace { listener, shared_memory: own_shared_memory().is_ok(), processes })
+}
+
+/// The namespaces that this process is in now.
+enum Entered {
+    /// A user namespace of its own, whose maps are to be written, and the others.
+    User { user: u32, group: u32 },
+    /// A system without user namespaces gives the others to a privileged process.
+    Others,
+}
+
+fn unshare_all(more: CloneFlags) -> Result<Entered, nix::errno::Errno> {
+    let others = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | more;
+    let user = rustix::process::geteuid().as_raw();
+    let group = rustix::process::getegid().as_raw();
+    match unshare(CloneFlags::CLONE_NEWUSER | others) {
+        Ok(()) => Ok(Entered::User { user, group }),
+        Err(error) => unshare(others).map(|()| Entered::Others).map_err(|_| error),
+    }
 }
 
 /// Puts an empty file system over `/dev/shm`, which ends with the last process of the namespace. It is small, because

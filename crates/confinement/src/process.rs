@@ -46,13 +46,13 @@ impl Confined {
     pub(crate) fn new(started: Started) -> Result<Self, Error> {
         let failed = |source| Error::System { what: "connect to the program", source };
         let missing = || failed(io::Error::other("an output of the program is missing"));
-        let Started { mut group, listener, support } = started;
+        let Started { mut group, listener, support, is_supervised } = started;
         let (stdout, stderr) = group.take_outputs().ok_or_else(missing)?;
         let stdout = ChildStdout::from_std(stdout).map_err(failed)?;
         let stderr = ChildStderr::from_std(stderr).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        Ok(Self { stdout, stderr, listener, support, process: Process { group } })
+        Ok(Self { stdout, stderr, listener, support, process: Process { group, is_supervised } })
     }
 }
 
@@ -60,10 +60,11 @@ impl Confined {
 #[derive(Debug)]
 pub struct Process {
     group: Group,
+    is_supervised: bool,
 }
 
 impl Process {
-    /// The process id of the program, which is also the id of its group.
+    /// The id of the program's group, which is the process id of its launcher.
     #[must_use]
     pub fn id(&self) -> i32 {
         self.group.id()
@@ -75,7 +76,7 @@ impl Process {
     /// # Errors
     /// If `/proc` cannot be read.
     pub fn usage(&self) -> io::Result<Usage> {
-        if self.group.has_ended() { Ok(Usage::default()) } else { usage::of_group(self.id()) }
+        if self.group.has_ended() { Ok(Usage::default()) } else { usage::of_group(self.id(), self.is_supervised) }
     }
 
     /// The bytes of memory that the program and everything that it started occupy, as in [`Usage::resident_bytes`].
@@ -111,10 +112,10 @@ impl Process {
                 status = self.wait() => return Ok(End::Exited(status?)),
                 _ = interval.tick() => {}
             }
-            let id = self.id();
-            let measured = tokio::task::spawn_blocking(move || usage::of_group(id)).await;
+            let (id, is_supervised) = (self.id(), self.is_supervised);
+            let measured = tokio::task::spawn_blocking(move || usage::of_group(id, is_supervised)).await;
             let usage = measured.map_err(io::Error::other).and_then(|usage| usage).map_err(failed)?;
-            if usage.resident_bytes > bounds.resident_bytes || usage.processes > bounds.processes {
+            if usage.exceeds(&bounds) {
                 self.group.signal(Signal::KILL);
                 self.wait().await?;
                 return Ok(End::Exceeded(usage));

@@ -31,6 +31,10 @@ const IOCTL_REFUSED: [u64; 6] = [0x5412, 0x541c, 0x8901, 0x8902, 0x4008_6602, 0x
 const PRIO_USER: u64 = 2;
 const IOPRIO_WHO_USER: u64 = 3;
 
+/// `MAP_SHARED` with `MAP_ANONYMOUS`, and `MAP_HUGETLB`: memory that stays when a process gives its pages back and is then part
+/// of no resident size, and memory that is never part of one. Programs share memory through `/dev/shm` instead, which is small.
+const MMAP_REFUSED: [u64; 2] = [0x21, 0x4_0000];
+
 /// The filters, ready to be applied.
 pub(crate) struct Filters(Vec<BpfProgram>);
 
@@ -91,6 +95,8 @@ fn rules(signals_are_scoped: bool) -> Built<Rules> {
     rules.insert(libc::SYS_socketpair, socketpair_rules()?);
     let clone = CLONE_REFUSED.iter().map(|flag| one(0, SeccompCmpOp::MaskedEq(*flag), *flag));
     rules.insert(libc::SYS_clone, clone.collect::<Built<_>>()?);
+    let mmap = MMAP_REFUSED.iter().map(|flags| one(3, SeccompCmpOp::MaskedEq(*flags), *flags));
+    rules.insert(libc::SYS_mmap, mmap.collect::<Built<_>>()?);
     rules.insert(libc::SYS_prctl, vec![one(0, SeccompCmpOp::Eq, PR_SET_PDEATHSIG)?]);
     let command_is = |value: &u64| one(1, SeccompCmpOp::Eq, *value);
     rules.insert(libc::SYS_fcntl, FCNTL_REFUSED.iter().map(command_is).collect::<Built<_>>()?);

@@ -4,14 +4,16 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::group::Group;
-use crate::wire::{self, GO, Report, Request, Step};
+use crate::wire::{self, GO, Report, Request, Step, Task};
 use crate::{Confined, Enforcement, Error, Launcher, Plan, Support, Weaker};
 
 /// How long a launcher may take for one step. It takes milliseconds; a loaded machine may take seconds.
@@ -21,7 +23,8 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// [`Error::NotEnforceable`] if the kernel cannot enforce everything and less is not allowed, [`Error::NotStarted`] if the
-/// plan could not be applied, for example because a listed path does not exist. The program has not run then.
+/// plan could not be applied, for example because a listed path does not exist, and [`Error::Filtered`] if the calling program
+/// may not use the calls that this needs. The program has not run then.
 pub async fn spawn(launcher: &Launcher, plan: &Plan, weaker: Weaker) -> Result<Confined, Error> {
     let (launcher, plan) = (launcher.clone(), plan.clone());
     let started = blocking(move || start(&launcher, &plan, weaker)).await?;
@@ -46,6 +49,8 @@ pub(crate) struct Started {
     pub group: Group,
     pub listener: TcpListener,
     pub support: Support,
+    /// Whether the group has launchers of this crate beside the program.
+    pub is_supervised: bool,
 }
 
 fn start(launcher: &Launcher, plan: &Plan, weaker: Weaker) -> Result<Started, Error> {
@@ -71,6 +76,7 @@ struct Launch {
     control: UnixStream,
     support: Support,
     listener: Option<TcpListener>,
+    is_supervised: bool,
 }
 
 impl Launch {
@@ -79,31 +85,64 @@ impl Launch {
         let (control, theirs) = UnixStream::pair().map_err(failed)?;
         control.set_read_timeout(Some(STEP_TIMEOUT)).map_err(failed)?;
         control.set_write_timeout(Some(STEP_TIMEOUT)).map_err(failed)?;
-        let group = Group::new(start_process(launcher, theirs)?).map_err(system("watch the launcher"))?;
+        let mut group = Group::new(start_process(launcher, theirs)?).map_err(system("watch the launcher"))?;
         let caller = i32::try_from(std::process::id()).unwrap_or_default();
-        let request = Request { caller, port, plan: plan.cloned() };
-        wire::send(&control, &request).map_err(|error| unexpected(&error))?;
-        let report: Report = wire::receive(&control).map_err(|error| unexpected(&error))?.ok_or_else(ended_early)?;
-        let listener =
-            report.listener.then(|| wire::receive_listener(&control)).transpose().map_err(|error| unexpected(&error))?;
-        Ok(Self { group, control, support: report.support, listener })
+        match ask(&control, Request { caller, port, plan: plan.cloned() }) {
+            Ok((report, listener)) => {
+                Ok(Self { group, control, support: report.support, listener, is_supervised: report.supervises })
+            }
+            Err(error) => Err(cause(&mut group, error)),
+        }
     }
 
-    /// Lets the launcher become the program, and waits until it has.
+    /// Lets the launcher start the program, and waits until it has.
     fn finish(self) -> Result<Started, Error> {
-        let Self { group, mut control, support, listener } = self;
+        let Self { mut group, control, support, listener, is_supervised } = self;
         let listener = listener.ok_or_else(|| Error::Launcher("it did not hand over a socket".to_string()))?;
-        control.write_all(&[GO]).map_err(|error| unexpected(&error))?;
-        let next = |control: &UnixStream| wire::receive::<Step>(control).map_err(|error| unexpected(&error));
-        match next(&control)?.ok_or_else(ended_early)? {
-            Step::Failed(reason) => return Err(Error::NotStarted(reason)),
-            Step::Executing => {}
+        match go(&control, is_supervised) {
+            Ok(()) => Ok(Started { group, listener, support, is_supervised }),
+            Err(error) => Err(cause(&mut group, error)),
         }
-        match next(&control)? {
-            Some(Step::Failed(reason)) => Err(Error::NotStarted(reason)),
-            Some(Step::Executing) => Err(Error::Launcher("it repeated a step".to_string())),
-            None => Ok(Started { group, listener, support }),
-        }
+    }
+}
+
+/// Sends the request, and receives what the launcher can enforce and its listening socket.
+fn ask(control: &UnixStream, request: Request) -> Result<(Report, Option<TcpListener>), Error> {
+    wire::send(control, &Task::Launch(Box::new(request))).map_err(|error| unexpected(&error))?;
+    let report: Report = wire::receive(control).map_err(|error| unexpected(&error))?.ok_or_else(ended_early)?;
+    let listener = report.listener.then(|| wire::receive_listener(control)).transpose();
+    let listener = listener.map_err(|error| unexpected(&error))?;
+    Ok((report, listener))
+}
+
+/// Lets the launcher start the program.
+fn go(mut control: &UnixStream, is_supervised: bool) -> Result<(), Error> {
+    control.write_all(&[GO]).map_err(|error| unexpected(&error))?;
+    let next = || wire::receive::<Step>(control).map_err(|error| unexpected(&error));
+    let out_of_order = || Err(Error::Launcher("it said steps out of order".to_string()));
+    match next()?.ok_or_else(ended_early)? {
+        Step::Failed(reason) => return Err(Error::NotStarted(reason)),
+        Step::Executing => {}
+        Step::Started | Step::Ended { .. } => return out_of_order(),
+    }
+    match (next()?, is_supervised) {
+        (Some(Step::Failed(reason)), _) => Err(Error::NotStarted(reason)),
+        (Some(Step::Started), true) | (None, false) => Ok(()),
+        (None, true) => Err(ended_early()),
+        (Some(_), _) => out_of_order(),
+    }
+}
+
+/// Says why a launcher did not answer: a filter of system calls may have ended it. Blocks until it has ended.
+fn cause(group: &mut Group, error: Error) -> Error {
+    if !matches!(error, Error::Launcher(_)) {
+        return error;
+    }
+    // A process that ends already keeps the signal that ended it.
+    group.signal(Signal::KILL);
+    match tokio::runtime::Handle::current().block_on(group.wait()) {
+        Ok(status) if status.signal() == Some(libc::SIGSYS) => Error::Filtered,
+        _ => error,
     }
 }
 

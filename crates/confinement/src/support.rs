@@ -23,6 +23,8 @@ pub struct Support {
     pub network: Enforcement,
     /// Calls that reach into other processes, into the kernel or around the other two parts are refused (seccomp).
     pub system_calls: Enforcement,
+    /// Everything that the program starts ends with it and with its caller, whatever ends the caller (a process namespace).
+    pub processes: Enforcement,
 }
 
 impl Support {
@@ -42,8 +44,8 @@ impl Support {
         self.parts().iter().filter_map(sentence).collect()
     }
 
-    fn parts(&self) -> [(&'static str, &Enforcement); 3] {
-        [("files", &self.files), ("network", &self.network), ("system calls", &self.system_calls)]
+    fn parts(&self) -> [(&'static str, &Enforcement); 4] {
+        [("files", &self.files), ("network", &self.network), ("system calls", &self.system_calls), ("processes", &self.processes)]
     }
 }
 
@@ -53,7 +55,8 @@ mod tests {
 
     #[test]
     fn every_part_that_is_not_full_is_named_with_its_reason() {
-        let mut support = Support { files: Enforcement::Full, network: Enforcement::Full, system_calls: Enforcement::Full };
+        let full = || Enforcement::Full;
+        let mut support = Support { files: full(), network: full(), system_calls: full(), processes: full() };
         assert!(support.is_full() && support.missing().is_empty());
         support.files = Enforcement::Missing("this kernel does not have Landlock".to_string());
         support.network = Enforcement::Partial("ports only".to_string());

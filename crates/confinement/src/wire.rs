@@ -1,8 +1,12 @@
 //! What the calling program and its launcher say to each other, over a socket that only these two have.
 //!
-//! The caller sends a [`Request`]. The launcher answers with a [`Report`], followed by the listening socket if it made
-//! one. The caller sends [`GO`], and the launcher sends a [`Step`] before it becomes the program. The socket closes itself
-//! at that moment, so the end of the stream after [`Step::Executing`] means that the program runs.
+//! The caller sends an [`Task::Launch`]. The launcher answers with a [`Report`], followed by the listening socket if it
+//! made one. The caller sends [`GO`], and the launcher sends [`Step::Executing`] before the program starts. A launcher that
+//! supervises the program sends [`Step::Started`] then. One that becomes the program cannot: its socket closes itself at that
+//! moment, so the end of the stream means that the program runs.
+//!
+//! A launcher that supervises sends [`Task::Begin`] over a second socket to the first process of the program's own process
+//! namespace, which answers with the same steps and, at the end, with [`Step::Ended`].
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -24,6 +28,16 @@ const MAX_MESSAGE_BYTES: u32 = 4 << 20;
 /// The answer of the caller that the program may start.
 pub(crate) const GO: u8 = b'G';
 
+/// What a launcher is started for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Task {
+    /// By the caller: make the namespaces, and start the program of the plan.
+    Launch(Box<Request>),
+    /// By a launcher: be the first process of a process namespace, and start the program there.
+    Begin(Box<Plan>),
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
     /// The process id of the caller, by which the launcher sees that its caller is still there.
@@ -39,6 +53,8 @@ pub(crate) struct Report {
     pub support: Support,
     /// Whether a listening socket follows.
     pub listener: bool,
+    /// Whether the launcher stays as the supervisor of the program instead of becoming it.
+    pub supervises: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +62,12 @@ pub(crate) struct Report {
 pub(crate) enum Step {
     Executing,
     Failed(String),
+    Started,
+    /// The program has ended, with its exit code or with the signal that ended it.
+    Ended {
+        code: Option<i32>,
+        signal: Option<i32>,
+    },
 }
 
 /// Sends one message with its length before it.

@@ -91,11 +91,11 @@ pub fn failure(ran: &Ran, context: &TroubleContext<'_>) -> Option<Failure> {
     let name = context.name;
     match (&ran.result, ran.ended) {
         (_, Some(Ended::Memory(bytes))) => Some(too_much_memory(context, &format!("it took {}", size_text(bytes)))),
-        (_, Some(Ended::Processes(count))) => Some(
+        (_, Some(Ended::TooMany(count, of))) => Some(
             Failure::new(
                 Class::Remote,
-                format!("{name} was ended: it started {count} processes for {what}"),
-                "use another version of the connector; a connector needs a few processes at most",
+                format!("{name} was ended: it had {count} {of} for {what}"),
+                format!("use another version of the connector; a connector needs fewer {of}"),
             )
             .detail(output(ran)),
         ),

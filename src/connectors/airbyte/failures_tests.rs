@@ -81,7 +81,7 @@ fn what_ended_the_run_counts_before_what_the_connector_says() {
     large.ended = Some(Ended::Memory(600 << 20));
     assert!(judged(&large).fix.contains("airbyte.connectors.okta.memory"), "{:?}", judged(&large));
     let mut forks = ran(Kind::Killed, "signal 9");
-    forks.ended = Some(Ended::Processes(33));
+    forks.ended = Some(Ended::TooMany(33, "processes"));
     assert!(judged(&forks).title.contains("33 processes"));
     let mut answered = ran(Kind::Silent, "");
     answered.result = Ok(Answer::Check(CheckPassed::default()));

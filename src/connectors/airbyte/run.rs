@@ -25,11 +25,14 @@ use std::time::{Duration, Instant};
 
 /// The part of the step's time that its runs may take together, so that the failure names the connector and not the step.
 const SHARE_OF_STEP: f64 = 0.85;
-/// The processes and threads that a connector may have at the same time.
-const MAX_THREADS: u64 = 256;
+/// The processes and threads that a connector may have at the same time. The kernel does not count those of root, so the watch does.
+pub const MAX_THREADS: u64 = 256;
 const MAX_OPEN_FILES: u64 = 512;
 /// Memory that a process may have asked for and not used, besides twice what it may occupy: the stacks of its threads.
 const UNUSED_MEMORY_BYTES: u64 = 512 << 20;
+
+/// What makes the hardened unit of systemd allow that connectors are confined.
+const DROP_IN: &str = "under systemd, install the drop-in docs/deploy/aam.service.d/airbyte.conf as its first lines say";
 
 /// What all connectors of the process share.
 pub struct Shared {
@@ -69,8 +72,8 @@ pub enum Ended {
     TimedOut(Duration),
     /// It took more memory than the policy allows.
     Memory(u64),
-    /// It had more processes than are allowed.
-    Processes(u64),
+    /// It had more of something than is allowed, for example `40 processes`.
+    TooMany(u64, &'static str),
     /// It waited after AAM had refused a request, and would have tried again.
     Waits,
 }
@@ -165,7 +168,10 @@ impl Setup {
             stderr: Vec::new(),
             peak: 0,
         };
-        let ran = watch.until_end(confined, gate, &prepared.authority).await?;
+        let Prepared { folder, authority, .. } = prepared;
+        let ran = watch.until_end(confined, gate, &authority).await;
+        folder.remove().await;
+        let ran = ran?;
         tracing::info!(
             target: "aam::airbyte",
             connector = &*self.name,
@@ -254,9 +260,17 @@ impl Setup {
             confinement::Error::NotEnforceable(support) => Failure::new(
                 Class::Misconfigured,
                 format!("{title}: this machine cannot confine connectors"),
-                "run aam on a kernel with Landlock, seccomp and user namespaces (Linux 6.2 or later); or accept less: airbyte.allow_weaker_confinement: true in the policy",
+                format!(
+                    "run aam on a kernel with Landlock, seccomp and user namespaces (Linux 6.2 or later); {DROP_IN}; or accept less: airbyte.allow_weaker_confinement: true in the policy"
+                ),
             )
             .detail(support.missing().join("; ")),
+            confinement::Error::Filtered => Failure::new(
+                Class::Misconfigured,
+                format!("{title}: its service or container forbids the system calls that confine connectors"),
+                format!("{DROP_IN}; elsewhere, allow the calls that the drop-in lists"),
+            )
+            .detail(error.to_string()),
             confinement::Error::NotStarted(reason) => Failure::new(
                 Class::Misconfigured,
                 title,

@@ -1,27 +1,48 @@
-//! The private folder of one run: its config, its catalog, its certificate authorities, and the folder that it may write.
+//! The private folder of one run: its certificate authorities, its catalog, and the folder that the connector may write, with
+//! its config.
+//!
+//! A folder belongs to the process that holds the lock of its lock file, which the kernel releases when that process ends.
+//! The number of a process would not tell: in a container AAM has the same one each time. A folder without an owner is removed
+//! before the first run of a process, and when a process starts that may run connectors.
 
 use crate::registry::private_files::{FILE_MODE, create_folder};
-use std::fs::{DirBuilder, OpenOptions};
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The folder of the runs, below the policy's `airbyte.dir`.
 const RUNS: &str = "runs";
 const FOLDER_MODE: u32 = 0o700;
-/// How often a folder is tried to be removed: a process that is being ended may still write into it.
-const MAX_REMOVALS: u32 = 5;
-const REMOVAL_INTERVAL: Duration = Duration::from_millis(50);
+/// What is added to the name of a folder for that of its lock file.
+const LOCK: &str = ".lock";
+/// How often another name is tried for a folder. A name is taken only by chance.
+const MAX_NAMES: u32 = 8;
+/// How long the end of a run waits for its folder to be removed. What is left is removed by a thread of its own.
+const REMOVAL_TIME: Duration = Duration::from_secs(20);
+const BACKGROUND_TIME: Duration = Duration::from_secs(30 * 60);
+/// How long the end of the process waits for the folders that are left. Its connectors may still write.
+const END_TIME: Duration = Duration::from_secs(5);
+/// How long the first run of a process waits until what earlier processes left is removed.
+const SWEEP_TIME: Duration = Duration::from_secs(20);
 
-static NEXT: AtomicU64 = AtomicU64::new(0);
-static SWEPT: Once = Once::new();
+/// The name of the file with the config, in the folder that the connector may write: connectors that bring their config to a newer
+/// form write it back.
+pub const CONFIG: &str = "work/config.json";
 
-/// A folder that only this user can read. It is removed when this is dropped.
+/// The folders of runs that this process has swept.
+static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// The folders of the runs of this process.
+static OWN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// A folder that only this user can read. It is removed when this is dropped, before the drop returns.
 pub struct RunFolder {
     path: PathBuf,
+    /// Given away when the folder is removed.
+    lock: Option<FolderLock>,
 }
 
 impl RunFolder {
@@ -32,13 +53,13 @@ impl RunFolder {
     pub fn create(dir: &Path) -> io::Result<RunFolder> {
         let runs = dir.join(RUNS);
         create_folder(&runs)?;
-        // What a process left behind that ended without removing its folders.
-        SWEPT.call_once(|| sweep(&runs));
-        let name = format!("{}-{}-{:08x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed), fastrand::u32(..));
-        let folder = RunFolder { path: runs.join(name) };
+        sweep_once(&runs);
+        let (path, lock) = new_name(&runs)?;
         let mut builder = DirBuilder::new();
         builder.mode(FOLDER_MODE);
-        builder.create(&folder.path)?;
+        builder.create(&path)?;
+        own().insert(path.clone());
+        let folder = RunFolder { path, lock: Some(lock) };
         builder.create(folder.work())?;
         Ok(folder)
     }
@@ -75,45 +96,157 @@ impl RunFolder {
         file.write_all(content)?;
         Ok(path)
     }
+
+    /// Removes the folder, which may hold secrets. Returns when it is gone, or when that would take longer than it may.
+    pub async fn remove(self) {
+        // If the runtime is being shut down, the closure is dropped, and the folder with it.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
 }
 
 impl Drop for RunFolder {
-    /// Removes the folder on a thread for blocking calls if there is one, because the connector may have written much.
+    /// Removes the folder here and now: a thread for blocking calls may not run any more when the process is about to end.
     fn drop(&mut self) {
-        let path = std::mem::take(&mut self.path);
-        // The secrets go at once; what the connector wrote may take longer.
-        let _ = std::fs::remove_file(path.join(CONFIG));
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || remove(&path))),
-            Err(_) => remove(&path),
+        let (path, lock) = (std::mem::take(&mut self.path), self.lock.take());
+        match confinement::remove_tree(&path, REMOVAL_TIME) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                let thread = std::thread::Builder::new().name("airbyte-removal".to_string());
+                let (rest, named) = (path.clone(), path.clone());
+                let spawned = thread.spawn(move || finish(rest, lock, confinement::remove_tree(&path, BACKGROUND_TIME)));
+                if let Err(error) = spawned {
+                    say_not_removed(&named, &error);
+                }
+            }
+            outcome => finish(path, lock, outcome),
         }
     }
 }
 
-/// The name of the file with the config.
-pub const CONFIG: &str = "config.json";
-
-fn remove(path: &Path) {
-    for _ in 0..MAX_REMOVALS {
-        match std::fs::remove_dir_all(path) {
-            Ok(()) => return,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(_) => std::thread::sleep(REMOVAL_INTERVAL),
-        }
+/// Gives up a folder that was removed, or that could not be.
+fn finish(path: PathBuf, lock: Option<FolderLock>, outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        say_not_removed(&path, &error);
     }
-    tracing::warn!(target: "aam::airbyte", path = %path.display(), "the folder of a connector's run could not be removed; fix: remove it");
+    own().remove(&path);
+    drop(lock);
 }
 
-/// Removes the folders of processes that do not run any more.
+fn say_not_removed(path: &Path, error: &io::Error) {
+    tracing::warn!(target: "aam::airbyte", path = %path.display(), %error, "the folder of a connector's run could not be removed and may hold secrets; fix: remove it");
+}
+
+fn own() -> std::sync::MutexGuard<'static, BTreeSet<PathBuf>> {
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the folders of the runs of this process whose connectors are still there. For the end of the process, when tasks
+/// are not waited for. Blocks.
+pub fn remove_all() {
+    let paths: Vec<PathBuf> = own().iter().cloned().collect();
+    remove_each(&paths);
+}
+
+fn remove_each(paths: &[PathBuf]) {
+    let deadline = Instant::now() + END_TIME;
+    for path in paths {
+        if let Err(error) = confinement::remove_tree(path, deadline.saturating_duration_since(Instant::now())) {
+            say_not_removed(path, &error);
+        }
+        // The connector ends with this process, and it cannot write where its folder was.
+        FolderLock::forget(path);
+    }
+}
+
+/// Removes what earlier processes left below `dir`, the policy's `airbyte.dir`, on a thread of its own.
+pub fn sweep_at_start(dir: &Path) {
+    let runs = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf()).join(RUNS);
+    if runs.is_dir() {
+        // Without a thread, the first run does it.
+        let _ = std::thread::Builder::new().name("airbyte-sweep".to_string()).spawn(move || sweep_once(&runs));
+    }
+}
+
+/// Removes the folders of processes that have ended, once for each folder of runs.
+fn sweep_once(runs: &Path) {
+    // A second caller waits for the first, so that a run begins when nothing is left of earlier ones.
+    let mut swept = SWEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if swept.insert(runs.to_path_buf()) {
+        sweep(runs);
+    }
+}
+
 fn sweep(runs: &Path) {
-    for entry in std::fs::read_dir(runs).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let process = name.to_str().and_then(|name| name.split('-').next()?.parse::<i32>().ok());
-        let Some(process) = process.and_then(rustix::process::Pid::from_raw) else { continue };
-        let is_gone = rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
-        if is_gone {
-            remove(&entry.path());
+    let deadline = Instant::now() + SWEEP_TIME;
+    let names = std::fs::read_dir(runs).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names: BTreeSet<String> = names.map(|name| name.strip_suffix(LOCK).unwrap_or(&name).to_string()).collect();
+    for name in names {
+        let path = runs.join(&name);
+        match FolderLock::take(&path) {
+            Ok(Some(lock)) => {
+                let time = deadline.saturating_duration_since(Instant::now());
+                if let Err(error) = confinement::remove_tree(&path, time) {
+                    say_not_removed(&path, &error);
+                }
+                drop(lock);
+            }
+            // Another process uses it, or removes it.
+            Ok(None) => {}
+            Err(error) => say_not_removed(&path, &error),
         }
+    }
+}
+
+/// Returns a name for a folder, with its lock.
+fn new_name(runs: &Path) -> io::Result<(PathBuf, FolderLock)> {
+    for _ in 0..MAX_NAMES {
+        let path = runs.join(format!("{:016x}", fastrand::u64(..)));
+        if let Some(lock) = FolderLock::take(&path)?.filter(|_| !path.exists()) {
+            return Ok((path, lock));
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// The locked file beside a folder. The file is removed when this is dropped, and the lock is released.
+struct FolderLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl FolderLock {
+    /// Locks the file beside `folder`, or returns `None` if another process has locked it.
+    fn take(folder: &Path) -> io::Result<Option<FolderLock>> {
+        let path = FolderLock::path(folder);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(&path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // The owner before this one may have removed the file after it was opened here.
+        let is_same = std::fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|own| own.ino() == now.ino()));
+        Ok(is_same.then_some(FolderLock { path, _file: file }))
+    }
+
+    fn path(folder: &Path) -> PathBuf {
+        let mut name = folder.as_os_str().to_owned();
+        name.push(LOCK);
+        PathBuf::from(name)
+    }
+
+    /// Removes the file beside a folder that does not exist any more.
+    fn forget(folder: &Path) {
+        if !folder.exists() {
+            let _ = std::fs::remove_file(FolderLock::path(folder));
+        }
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // While the lock is held, so that the file is not one that another process has locked since. Beside a folder that is
+        // left, the next process makes it again.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -122,27 +255,79 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    fn entries(home: &Path) -> usize {
+        std::fs::read_dir(home.join(RUNS)).expect("a folder").count()
+    }
+
     #[test]
     fn the_folder_is_private_and_removed() {
         let home = tempfile::tempdir().expect("a folder");
         let folder = RunFolder::create(home.path()).expect("created");
         let config = folder.write(CONFIG, b"{}").expect("written");
+        assert!(config.starts_with(folder.work()));
         let mode = |path: &Path| std::fs::metadata(path).expect("exists").permissions().mode() & 0o777;
         assert_eq!((mode(folder.path()), mode(&folder.work()), mode(&config)), (0o700, 0o700, 0o600));
         std::fs::write(folder.work().join("left"), "x").expect("written");
-        let path = folder.path().to_path_buf();
         drop(folder);
-        assert!(!path.exists());
+        assert_eq!(entries(home.path()), 0);
+    }
+
+    /// A runtime that is shut down does not run blocking calls that have not begun, so none may be needed.
+    #[test]
+    fn the_folder_is_gone_when_the_drop_or_the_removal_returns() {
+        let home = tempfile::tempdir().expect("a folder");
+        let create = || {
+            let folder = RunFolder::create(home.path()).expect("created");
+            folder.write(CONFIG, b"secret").expect("written");
+            let copy = folder.work().join("tmp_1");
+            std::fs::create_dir(&copy).expect("created");
+            std::fs::write(copy.join("config.json"), "secret").expect("written");
+            folder
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().expect("a runtime");
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let busy = runtime.spawn_blocking(move || wait.recv());
+        let folder = create();
+        runtime.block_on(async move { drop(folder) });
+        assert_eq!(entries(home.path()), 0);
+        drop(release);
+        let folder = create();
+        runtime.block_on(folder.remove());
+        assert_eq!(entries(home.path()), 0);
+        assert!(runtime.block_on(busy).is_ok());
     }
 
     #[test]
-    fn what_a_process_left_is_removed_once_it_is_gone() {
+    fn the_end_of_the_process_removes_what_its_tasks_hold() {
+        let home = tempfile::tempdir().expect("a folder");
+        let folder = RunFolder::create(home.path()).expect("created");
+        folder.write(CONFIG, b"secret").expect("written");
+        let path = folder.path().to_path_buf();
+        assert!(own().contains(&path));
+        // Only this folder: other tests of this process have theirs.
+        remove_each(std::slice::from_ref(&path));
+        assert_eq!(entries(home.path()), 0);
+        drop(folder);
+        assert!(!own().contains(&path));
+    }
+
+    #[test]
+    fn what_a_process_left_is_removed_whatever_its_number_was_and_what_is_in_use_stays() {
         let home = tempfile::tempdir().expect("a folder");
         let runs = home.path().join(RUNS);
-        // Process ids are below 2^22 on Linux.
-        let (gone, alive) = (runs.join("2147483600-1-a"), runs.join(format!("{}-1-a", std::process::id())));
-        [&gone, &alive].iter().for_each(|path| std::fs::create_dir_all(path).expect("created"));
+        let used = RunFolder::create(home.path()).expect("created");
+        // A process with the number of this one has left them, as AAM in a container does.
+        let left = [runs.join(format!("{}-1-a", std::process::id())), runs.join("0123456789abcdef")];
+        for path in &left {
+            std::fs::create_dir_all(path.join("work/deep")).expect("created");
+            std::fs::write(path.join("work/deep/config.json"), "secret").expect("written");
+        }
+        std::fs::write(runs.join("0123456789abcdef.lock"), "").expect("written");
+        std::fs::write(runs.join("fedcba9876543210.lock"), "").expect("written");
         sweep(&runs);
-        assert!(!gone.exists() && alive.exists());
+        assert!(used.work().is_dir());
+        assert_eq!(entries(home.path()), 2, "the folder in use and its lock file");
+        drop(used);
+        assert_eq!(entries(home.path()), 0);
     }
 }

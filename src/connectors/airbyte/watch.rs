@@ -2,11 +2,11 @@
 
 use super::gate::Observed;
 use super::rotation::Rotation;
-use super::run::{Ended, Ran, StepClock};
+use super::run::{Ended, MAX_THREADS, Ran, StepClock};
 use crate::credentials::redact;
 use crate::model::Failure;
 use airbyte_protocol::{Level, Progress, Reader};
-use confinement::Confined;
+use confinement::{Confined, Usage};
 use intercept::{Authority, Upstream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -33,6 +33,9 @@ const IDLE_TIME: Duration = Duration::from_millis(100);
 const MAX_STDERR_BYTES: usize = 8 << 10;
 /// The processes that a connector may have at the same time.
 const MAX_PROCESSES: u64 = 32;
+/// The files, pipes and sockets that all its processes may have open at the same time. What waits in a socket is memory of the
+/// kernel, at most some 200 kB each, which no process occupies.
+const MAX_DESCRIPTORS: u64 = 1024;
 /// The maximum number of log messages in the evidence, and of characters of each.
 const MAX_LOGS: usize = 5;
 const MAX_LOG_CHARS: usize = 200;
@@ -99,7 +102,7 @@ impl Watch<'_> {
                     let usage = process.usage().unwrap_or_default();
                     self.peak = self.peak.max(usage.resident_bytes);
                     let waits = idle.is_over(self.observed.refused_last(), usage.processor_time);
-                    ended = self.excess(usage.resident_bytes, usage.processes).or(waits.then_some(Ended::Waits));
+                    ended = self.excess(&usage).or(waits.then_some(Ended::Waits));
                 }
             }
             let is_over = |since: Option<Instant>, grace: Duration| since.is_some_and(|since| since.elapsed() >= grace);
@@ -145,13 +148,18 @@ impl Watch<'_> {
     }
 
     /// Returns why the run has to end now.
-    fn excess(&self, resident: u64, processes: u64) -> Option<Ended> {
-        // Too many processes are also the reason for their memory.
-        if processes > MAX_PROCESSES {
-            return Some(Ended::Processes(processes));
+    fn excess(&self, usage: &Usage) -> Option<Ended> {
+        // Too many of these are also the reason for their memory.
+        let bounds = [
+            (usage.processes, MAX_PROCESSES, "processes"),
+            (usage.threads, MAX_THREADS, "threads"),
+            (usage.descriptors, MAX_DESCRIPTORS, "open files and sockets"),
+        ];
+        if let Some((count, _, what)) = bounds.into_iter().find(|(count, bound, _)| count > bound) {
+            return Some(Ended::TooMany(count, what));
         }
-        if resident > self.memory {
-            return Some(Ended::Memory(resident));
+        if usage.resident_bytes > self.memory {
+            return Some(Ended::Memory(usage.resident_bytes));
         }
         self.clock.is_over().then_some(Ended::TimedOut(self.clock.limit()))
     }

@@ -31,6 +31,9 @@ pub(super) const REFUSED: &[c_long] = refused! {
     SYS_mq_open SYS_mq_unlink
     // Files in memory: neither a limit of this crate nor the resident size of a process counts what is written there.
     SYS_memfd_create SYS_memfd_secret
+    // Connections that end in the program itself: what waits in their buffers is memory of the kernel, which nothing counts. The
+    // listener of the proxy is the launcher's.
+    SYS_bind SYS_listen SYS_accept SYS_accept4
     // What happens to files that the program may not read.
     SYS_fanotify_init SYS_inotify_add_watch
     // Mode, owner, attributes and times of files: Landlock does not check these, and the caller's own files have the

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use confinement::{Error, Launcher, Weaker};
-use rustix::process::{Pid, test_kill_process, test_kill_process_group};
+use rustix::process::{Pid, test_kill_process_group};
 use tokio::io::{AsyncBufReadExt, BufReader as AsyncBufReader};
 
 use crate::{enforceable, python_plan, run, shell_plan, spawn, until};
@@ -95,15 +95,34 @@ async fn dropping_a_process_kills_its_group() {
     until("the group is gone", || test_kill_process_group(id).is_err()).await;
 }
 
+#[tokio::test]
+async fn the_end_of_a_program_is_reported_as_it_was() {
+    if !enforceable("exit codes and signals").await {
+        return;
+    }
+    for (script, code, signal) in [
+        ("raise SystemExit(200)", Some(200), None),
+        ("import os; os.abort()", None, Some(libc::SIGABRT)),
+        ("import os; os.kill(os.getpid(), 9)", None, Some(libc::SIGKILL)),
+        ("import ctypes; ctypes.string_at(1)", None, Some(libc::SIGSEGV)),
+    ] {
+        let (plan, _directory) = python_plan(script);
+        let status = run(&plan).await.status;
+        assert_eq!((status.code(), status.signal()), (code, signal), "{script}");
+    }
+}
+
 /// The test starts itself again as a caller that is killed: with the variable it plays that caller.
 #[tokio::test]
-async fn a_program_ends_when_its_caller_is_killed() {
+async fn a_program_and_what_it_started_end_when_the_caller_is_killed() {
     const VARIABLE: &str = "CONFINEMENT_TEST_IS_CALLER";
-    let (plan, _directory) = shell_plan("while :; do sleep 1; done");
-    let mut plan = plan;
-    plan.environment.push(("PATH".to_string(), "/usr/bin:/bin".to_string()));
+    let (plan, _directory) = python_plan(TREE);
     if std::env::var_os(VARIABLE).is_some() {
-        let confined = spawn(&plan).await.unwrap();
+        let mut confined = spawn(&plan).await.unwrap();
+        let mut output = AsyncBufReader::new(&mut confined.stdout).lines();
+        for _ in 0..8 {
+            assert_eq!(output.next_line().await.unwrap().as_deref(), Some("ready"));
+        }
         println!("\nprogram={}", confined.process.id());
         return std::future::pending().await;
     }
@@ -111,7 +130,7 @@ async fn a_program_ends_when_its_caller_is_killed() {
         return;
     }
     let mut caller = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "ends::a_program_ends_when_its_caller_is_killed", "--nocapture"])
+        .args(["--exact", "ends::a_program_and_what_it_started_end_when_the_caller_is_killed", "--nocapture"])
         .env(VARIABLE, "1")
         .stdout(Stdio::piped())
         .spawn()
@@ -119,10 +138,10 @@ async fn a_program_ends_when_its_caller_is_killed() {
     let lines = BufReader::new(caller.stdout.take().unwrap()).lines();
     let id = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("program=")?.parse().ok());
     let id = group(id.expect("the caller starts a program"));
-    test_kill_process(id).expect("the program runs");
+    test_kill_process_group(id).expect("the program runs");
     caller.kill().unwrap();
     caller.wait().unwrap();
-    until("the program has ended", || test_kill_process(id).is_err()).await;
+    until("every process of the group has ended", || test_kill_process_group(id).is_err()).await;
 }
 
 #[tokio::test]
@@ -134,6 +153,11 @@ async fn a_launcher_that_is_something_else_is_an_error() {
     let launcher = Launcher { program: "/does/not/exist".into(), arguments: Vec::new() };
     let error = confinement::spawn(&launcher, &plan, Weaker::Refused).await.unwrap_err();
     assert!(matches!(error, Error::System { .. }), "{error}");
+    // A service manager's filter of system calls ends a process like this.
+    let arguments = ["-c", "ulimit -c 0; kill -SYS $$"].map(String::from).to_vec();
+    let launcher = Launcher { program: "/bin/sh".into(), arguments };
+    let error = confinement::spawn(&launcher, &plan, Weaker::Allowed).await.unwrap_err();
+    assert!(matches!(error, Error::Filtered), "{error}");
 }
 
 #[test]

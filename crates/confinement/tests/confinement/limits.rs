@@ -94,19 +94,94 @@ time.sleep(60)
     assert_eq!(confined.process.usage().unwrap().processes, 0);
 }
 
+/// Python's `multiprocessing` shares memory this way.
+#[tokio::test]
+async fn shared_memory_is_counted_and_small() {
+    if !enforceable("shared memory").await {
+        return;
+    }
+    let script = format!(
+        "{ATTEMPTS}
+import mmap, time
+file = open('/dev/shm/shared', 'w+b')
+file.truncate(12 << 20)
+shared = mmap.mmap(file.fileno(), 12 << 20)
+shared.write(b'x' * (12 << 20))
+attempt('large', lambda: open('/dev/shm/large', 'wb', buffering=0).write(b'x' * (1 << 20)) and open('/dev/shm/larger', 'wb', buffering=0).write(b'x' * (8 << 20)) == 8 << 20 or print('cut'))
+attempt('zero', lambda: open('/dev/zero', 'rb'))
+attempt('anonymous', lambda: mmap.mmap(-1, 1 << 20))
+time.sleep(600)
+"
+    );
+    let (plan, _directory) = python_plan(&script);
+    let mut confined = spawn(&plan).await.unwrap();
+    let mut output = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(&mut confined.stdout));
+    for expected in ["cut", "large allowed", "zero EACCES", "anonymous EPERM"] {
+        assert_eq!(output.next_line().await.unwrap().as_deref(), Some(expected));
+    }
+    let (used, alone) = (confined.process.usage().unwrap(), 12_u64 << 20);
+    assert!(used.resident_bytes > alone + (4 << 20), "{used:?}");
+    confined.process.end(std::time::Duration::ZERO).await.unwrap();
+}
+
+/// A connection within the program would hold its buffers. It cannot accept one.
+#[tokio::test]
+async fn connections_hold_little_memory_of_the_kernel() {
+    if !enforceable("connections").await {
+        return;
+    }
+    let settings = rustix::fs::statvfs("/proc/sys/net").map(|found| found.f_flag);
+    if settings.is_ok_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::RDONLY)) {
+        return not_run("connections", "/proc/sys is read-only here");
+    }
+    let script = "
+import os, socket, urllib.parse
+try:
+    socket.socket().listen()
+    print('listens')
+except PermissionError:
+    print('refused')
+proxy = urllib.parse.urlsplit(os.environ['HTTP_PROXY'])
+sent, waiting = 0, []
+for _ in range(16):
+    waiting.append(socket.create_connection((proxy.hostname, proxy.port), 5))
+    waiting[-1].setblocking(False)
+    try:
+        while True:
+            sent += waiting[-1].send(bytes(1 << 16))
+    except BlockingIOError:
+        pass
+print(sent < 16 << 20)
+";
+    let (mut plan, _directory) = python_plan(script);
+    plan.environment.push(("HTTP_PROXY".to_string(), "{proxy}".to_string()));
+    assert_eq!(lines(&run(&plan).await), ["refused", "True"]);
+}
+
 #[tokio::test]
 async fn a_group_that_exceeds_the_sum_is_killed() {
     if !enforceable("sum").await {
         return;
     }
-    let bounds = Usage { resident_bytes: 200 << 20, processes: 5, ..Usage::default() };
+    let bounds = Usage { resident_bytes: 200 << 20, processes: 5, threads: 50, descriptors: 200, ..Usage::default() };
     let bomb = "import os, time\nfor _ in range(6): os.fork()\ntime.sleep(600)";
     let eater = "import os, time\nfor _ in range(2): os.fork()\ndata = bytearray(b'x') * (100 << 20)\ntime.sleep(600)";
-    for script in [bomb, eater] {
+    // What waits in its sockets is memory of the kernel.
+    let sockets = "import socket, time\npairs = [socket.socketpair() for _ in range(120)]\ntime.sleep(600)";
+    let threads = "import threading, time\nfor _ in range(60): threading.Thread(target=time.sleep, args=(600,)).start()";
+    // The first thread ends, and then the kernel says of the process itself that it has ended.
+    let hidden = "import ctypes, threading, time
+def eat():
+    time.sleep(0.2)
+    data = bytearray(b'x') * (300 << 20)
+    time.sleep(600)
+threading.Thread(target=eat).start()
+ctypes.CDLL(None).syscall(60, 0)";
+    for script in [bomb, eater, sockets, threads, hidden] {
         let (plan, _directory) = python_plan(script);
         let mut confined = spawn(&plan).await.unwrap();
         let end = confined.process.wait_within(bounds).await.unwrap();
-        assert!(matches!(end, End::Exceeded(usage) if usage.processes > 5 || usage.resident_bytes > 200 << 20), "{end:?}");
+        assert!(matches!(end, End::Exceeded(usage) if usage.exceeds(&bounds)), "{end:?}");
         let id = rustix::process::Pid::from_raw(confined.process.id()).unwrap();
         until("the group is gone", || rustix::process::test_kill_process_group(id).is_err()).await;
     }

@@ -8,9 +8,15 @@ use tokio::io::AsyncWriteExt;
 
 use crate::{ATTEMPTS, enforceable, launcher, not_run, python_plan, text};
 
-/// A launcher that runs where no namespace can be made.
+/// A launcher that runs where no network namespace can be made.
 fn without_namespaces() -> Launcher {
-    let inner = "for kind in user net; do echo 0 >/proc/sys/user/max_${kind}_namespaces; done; exec \"$0\"";
+    without("user net")
+}
+
+/// A launcher that runs where the named kinds of namespaces cannot be made.
+fn without(kinds: &str) -> Launcher {
+    let inner = format!("for kind in {kinds}; do echo 0 >/proc/sys/user/max_${{kind}}_namespaces; done; exec \"$0\"");
+    let inner = inner.as_str();
     let program = launcher().program;
     let arguments = ["--user", "--map-root-user", "/bin/sh", "-c", inner, program.to_str().unwrap()];
     Launcher { program: "/usr/bin/unshare".into(), arguments: arguments.map(String::from).to_vec() }
@@ -34,6 +40,7 @@ async fn less_than_everything_is_refused_unless_it_is_allowed() {
     let error = confinement::spawn(&without_namespaces(), &plan, Weaker::Refused).await.unwrap_err();
     assert!(error.to_string().contains("network: a user and network namespace is not allowed"), "{error}");
     let Error::NotEnforceable(support) = error else { panic!("{error}") };
+    assert!(matches!(&support.processes, Enforcement::Partial(_)), "{support:?}");
     assert_eq!((&support.files, &support.system_calls), (&Enforcement::Full, &Enforcement::Full));
 }
 
@@ -66,7 +73,22 @@ attempt('passwd', lambda: open('/etc/passwd'))
     drop(connection);
     let (stdout, stderr) = (text(stdout).await, text(stderr).await);
     let lines: Vec<&str> = stdout.lines().collect();
-    assert_eq!(lines, ["pong", "proxy allowed", "host EACCES", "listen EACCES", "udp EPERM", "passwd EACCES"], "{stderr}");
+    assert_eq!(lines, ["pong", "proxy allowed", "host EACCES", "listen EPERM", "udp EPERM", "passwd EACCES"], "{stderr}");
     assert!(process.wait().await.unwrap().success());
     assert!(host.accept().is_err(), "a connection arrived");
+}
+
+/// The program takes the place of its launcher then, and everything but the end of its processes is as usual.
+#[tokio::test]
+async fn without_a_process_namespace_a_program_runs_if_that_is_allowed_and_it_is_said() {
+    if !playable("no process namespace").await {
+        return;
+    }
+    let (plan, _directory) = python_plan("import os\nos.fork()\nprint('ran', flush=True)\nos._exit(5)");
+    let error = confinement::spawn(&without("pid"), &plan, Weaker::Refused).await.unwrap_err();
+    assert!(error.to_string().contains("processes: a process namespace is not allowed"), "{error}");
+    let confined = confinement::spawn(&without("pid"), &plan, Weaker::Allowed).await.unwrap();
+    assert_eq!(confined.support.network, Enforcement::Full);
+    let outcome = crate::finish(confined).await;
+    assert_eq!((outcome.status.code(), outcome.stdout.as_str()), (Some(5), "ran\nran\n"), "{outcome:?}");
 }
