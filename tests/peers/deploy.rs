@@ -76,17 +76,35 @@ async fn systemd_accepts_the_unit() {
     let workspace = Workspace::new();
     let unit = unit(&workspace, env!("CARGO_BIN_EXE_aam"));
     assert!(std::fs::read_to_string(&unit).expect("read").contains("\nLoadCredential="));
-    let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
+    assert!(accepted(&unit, 15).contains("Service cannot create network namespaces"));
+    // systemd reads the drop-in because of its folder. Connectors need the namespaces user, net and mnt, and no others.
+    let folder = workspace.path("aam.service.d");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::copy(file("docs/deploy/aam.service.d/airbyte.conf"), folder.join("airbyte.conf")).expect("copied");
+    let judged = accepted(&unit, 20);
+    for line in [
+        "Service may create network namespaces",
+        "Service may allocate netlink sockets",
+        "Service cannot create process namespaces",
+        "Service processes cannot acquire new privileges",
+    ] {
+        assert!(judged.contains(line), "{line}: {judged}");
+    }
+}
+
+/// Asserts that systemd accepts the unit and that its exposure is at most `exposure`; returns what systemd says. 0 is the exposure
+/// of a service that may do nothing, and 100 that of a service without any restriction.
+fn accepted(unit: &Path, exposure: u32) -> String {
+    let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(unit));
+    // The folder of the drop-in has this name too.
     assert!(!stderr(&verified).contains("aam.service"), "{}", stderr(&verified));
     assert_success(&verified);
-    // 0 is no exposure, and 100 is a service without any restriction.
-    let judged = run(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=15"]).arg(&unit));
-    assert!(
-        judged.status.success() && stdout(&judged).contains("Overall exposure level"),
-        "{}{}",
-        stdout(&judged),
-        stderr(&judged)
-    );
+    let mut judge = Command::new("systemd-analyze");
+    judge.args(["--no-pager", "security", "--offline=true", &format!("--threshold={exposure}")]).arg(unit);
+    let judged = run(&mut judge);
+    let text = stdout(&judged);
+    assert!(judged.status.success() && text.contains("Overall exposure level"), "{text}{}", stderr(&judged));
+    text
 }
 
 async fn logrotate_loses_no_line() {
