@@ -10,6 +10,8 @@ const WORKSPACE: &str = "7a000000-0000-4000-8000-000000000001";
 const APPLICATION: &str = r#"{"client_id": "airbyte-sandbox-client", "client_secret": "airbyte-sandbox-secret"}"#;
 const DATABASE: &str = r#"{"username": "aam", "password": "postgres-sandbox-password"}"#;
 const OKTA_TOKEN: &str = r#"{"api_token": "00sandboxReadOnlyAdministratorToken0000000"}"#;
+/// The definition of the connector that makes sample data.
+const FAKER: &str = "dfd88b22-b603-4c3d-aad7-3701784586b1";
 /// Nothing listens there, so AAM itself cannot read the database.
 const UNREACHED: &str = "postgres://127.0.0.1:1/shop";
 
@@ -62,7 +64,7 @@ impl Sandbox {
              breaker: {{failures: 1000}}\n\
              airbyte: {{platform: {{url: \"{url}\", workspace: {WORKSPACE}, credential: \"env:AIRBYTE_CREDENTIAL\"}}}}\n\
              families: {{okta: {{engine: airbyte}}, postgres: {{engine: airbyte}}}}\n\
-             safe_mode: {{max_items: 20, step_timeout: 6s, attempt_timeout: 20s}}\n",
+             safe_mode: {{max_items: 20, step_timeout: 20s, attempt_timeout: 60s}}\n",
             ca.display()
         ));
         workspace
@@ -138,7 +140,8 @@ async fn a_source_is_made_once_and_airbyte_checks_and_discovers_it() {
     let upsert = &step(&okta, "upsert")["evidence"];
     assert_eq!(upsert["action"], "created", "{upsert}");
     let id = okta["connection_id"].as_str().unwrap();
-    assert_eq!(upsert["source"], format!("AAM okta acme.okta.com ({id})"));
+    let name = upsert["source"].as_str().unwrap();
+    assert!(name.starts_with(&format!("AAM okta acme.okta.com ({id}, installation ")), "{name}");
     assert!(upsert["retirement"].as_str().unwrap().contains("AAM deletes nothing at Airbyte"), "{upsert}");
     // Airbyte discovered logs, which AAM's own engine does not have; that engine read the records.
     let sync = step(&okta, "tiny_sync");
@@ -199,6 +202,7 @@ async fn a_changed_source_is_updated_and_of_two_the_oldest_is_used() {
     assert_eq!(upsert["evidence"]["action"], "updated");
     assert_eq!(upsert["evidence"]["source_id"], source["sourceId"], "the oldest");
     assert_eq!(upsert["evidence"]["other_sources"], json!([copy["sourceId"]]));
+    assert_eq!(upsert["evidence"]["changed_at_airbyte"], true, "{upsert}");
     let sources = sandbox.sources().await;
     assert_eq!(sources[0]["connectionConfiguration"]["host"], "127.0.0.1", "{sources:?}");
     assert_eq!(sources[1]["connectionConfiguration"]["host"], "copy", "{sources:?}");
@@ -208,6 +212,97 @@ async fn a_changed_source_is_updated_and_of_two_the_oldest_is_used() {
     let again = heal(&daemon, &shop).await;
     assert_eq!(step(&again, "upsert")["evidence"]["action"], "updated", "{again}");
     assert_eq!(sandbox.sources().await.len(), 2);
+}
+
+#[tokio::test]
+async fn two_installations_with_the_same_intent_have_a_source_each() {
+    let sandbox = Sandbox::start().await;
+    let workspaces = [(); 2].map(|()| sandbox.workspace("https://acme.airbyte.example", APPLICATION));
+    let daemons = [workspaces[0].serve().await, workspaces[1].serve().await];
+    let shops = [connect(&daemons[0], "postgres", UNREACHED).await, connect(&daemons[1], "postgres", UNREACHED).await];
+    assert_eq!(shops[0]["connection_id"], shops[1]["connection_id"], "the same intent");
+    let name = |shop: &Value| step(shop, "upsert")["evidence"]["source"].as_str().unwrap().to_string();
+    assert_ne!(name(&shops[0]), name(&shops[1]));
+    for (daemon, shop) in daemons.iter().zip(&shops) {
+        assert_eq!(shop["status"], "ACTIVE", "{shop}");
+        let healed = heal(daemon, shop).await;
+        assert_eq!(step(&healed, "upsert")["evidence"]["action"], "unchanged", "{healed}");
+        assert_eq!(name(&healed), name(shop));
+    }
+    let (calls, _) = sandbox.calls().await;
+    assert_eq!(sandbox.sources().await.len(), 2);
+    assert_eq!(count(&calls, "POST /api/v1/sources/update"), 0, "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_source_that_an_earlier_version_named_is_taken_over_once_and_only_with_the_right_connector() {
+    let sandbox = Sandbox::start().await;
+    let [first, second] = [(); 2].map(|()| sandbox.workspace("https://acme.airbyte.example", APPLICATION));
+    let daemon = first.serve().await;
+    let shop = connect(&daemon, "postgres", UNREACHED).await;
+    let own = sandbox.sources().await.remove(0);
+    let earlier = format!("AAM postgres {UNREACHED} ({})", shop["connection_id"].as_str().unwrap());
+    let config = json!({"host": "earlier", "port": 1, "database": "shop", "username": "aam", "password": "other"});
+    for (definition, config) in [(FAKER, json!({"count": 7})), (own["sourceDefinitionId"].as_str().unwrap(), config)] {
+        let source = json!({"workspaceId": WORKSPACE, "name": earlier, "sourceDefinitionId": definition, "connectionConfiguration": config});
+        sandbox.person("/sources/create", &source).await;
+    }
+
+    let daemon = second.serve().await;
+    let taken = connect(&daemon, "postgres", UNREACHED).await;
+    assert_eq!(taken["status"], "ACTIVE", "{taken}");
+    let upsert = &step(&taken, "upsert")["evidence"];
+    assert!(upsert["action"].as_str().unwrap().starts_with("taken over"), "{upsert}");
+    let healed = heal(&daemon, &taken).await;
+    assert_eq!(step(&healed, "upsert")["evidence"]["action"], "unchanged", "{healed}");
+    assert_eq!(step(&healed, "upsert")["evidence"]["source_id"], upsert["source_id"]);
+    let sources = sandbox.sources().await;
+    assert_eq!(sources.len(), 3, "nothing was created besides: {sources:?}");
+    assert_eq!((&sources[0]["name"], &sources[0]["sourceId"]), (&own["name"], &own["sourceId"]), "the first one is untouched");
+    assert_eq!((&sources[1]["name"], &sources[1]["connectionConfiguration"]), (&json!(earlier), &json!({"count": 7})));
+    assert_eq!((&sources[2]["name"], &sources[2]["connectionConfiguration"]["host"]), (&upsert["source"], &json!("127.0.0.1")));
+}
+
+#[tokio::test]
+async fn a_source_of_another_connector_is_refused_and_gets_nothing() {
+    for url in ["https://acme.airbyte.example", "https://acme.airbyte.example/api/public/v1"] {
+        let sandbox = Sandbox::start().await;
+        let workspace = sandbox.workspace(url, APPLICATION);
+        let daemon = workspace.serve().await;
+        let okta = connect(&daemon, "okta", "acme.okta.com").await;
+        assert_eq!(okta["status"], "ACTIVE", "{okta}");
+        let own = sandbox.sources().await.remove(0);
+
+        // Somebody renames the source, and another one with other data gets its name.
+        let renamed =
+            json!({"sourceId": own["sourceId"], "name": "set aside", "connectionConfiguration": own["connectionConfiguration"]});
+        sandbox.person("/sources/update", &renamed).await;
+        let foreign = json!({"workspaceId": WORKSPACE, "name": own["name"], "sourceDefinitionId": FAKER, "connectionConfiguration": {"count": 7}});
+        let id = sandbox.person("/sources/create", &foreign).await["sourceId"].clone();
+        let (before, _) = sandbox.calls().await;
+        let refused = heal(&daemon, &okta).await;
+        let error = &refused["error"];
+        assert_eq!(error["class"], "misconfigured", "{refused}");
+        let title = error["title"].as_str().unwrap();
+        assert!(title.contains("airbyte/source-faker:7.2.1") && title.contains("airbyte/source-okta:0.3.26"), "{title}");
+        let fix = error["fix"].as_str().unwrap();
+        assert!(fix.contains("rename or delete") && fix.contains(id.as_str().unwrap()), "{fix}");
+        let (calls, _) = sandbox.calls().await;
+        for call in
+            ["/api/v1/sources/update", "/api/v1/sources/create", "/api/v1/sources/check_connection", "/api/public/v1/sources"]
+        {
+            let call = format!("POST {call}");
+            assert_eq!(count(&calls, &call), count(&before, &call), "{call} was sent");
+        }
+        assert_eq!(sandbox.sources().await[1]["connectionConfiguration"], json!({"count": 7}));
+
+        // The fix works.
+        let renamed = json!({"sourceId": id, "name": "not of AAM", "connectionConfiguration": {"count": 7}});
+        sandbox.person("/sources/update", &renamed).await;
+        let healed = heal(&daemon, &okta).await;
+        assert_eq!(healed["status"], "ACTIVE", "{healed}");
+        assert_eq!(step(&healed, "upsert")["evidence"]["action"], "created", "{healed}");
+    }
 }
 
 #[tokio::test]

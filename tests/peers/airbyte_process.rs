@@ -90,7 +90,9 @@ fn write_policy(workspace: &Workspace, connectors: &[Installed<'_>], own: &[&str
         let environment = program.parent().and_then(Path::parent).unwrap();
         let link = folder.join(format!("source-{name}-{version}"));
         if !link.exists() {
-            std::os::unix::fs::symlink(environment, link).unwrap();
+            std::os::unix::fs::symlink(environment, &link).unwrap();
+            // As the end of aam airbyte install. These connectors were installed without a lock file.
+            aam::connectors::airbyte::environment::mark_complete(&link, aam::model::Digest::default()).unwrap();
         }
         text.push_str(&format!("    {source_type}:\n      run: airbyte-source-{name}\n      version: \"{version}\"\n"));
         for line in more {

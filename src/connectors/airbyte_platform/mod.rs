@@ -7,12 +7,14 @@
 //! The credential of the connection is handed to that host only, and only if it may also be sent to the hosts that the resource
 //! id chose, because Airbyte sends it there.
 //!
-//! Reading order: `address` (the two APIs), `rules`, `login`, `client`, `sources` (`specification`, `source_name`, `written`),
-//! `verdict`, `catalog`, `native` (the tiny sync).
+//! Reading order: `address` (the two APIs), `rules`, `login`, `client`, `sources` (`definitions`, `specification`,
+//! `source_name`, `installation`, `written`), `verdict`, `catalog`, `native` (the tiny sync).
 
 mod address;
 mod catalog;
 mod client;
+mod definitions;
+mod installation;
 mod login;
 mod native;
 mod rules;
@@ -36,6 +38,7 @@ use crate::providers::{CredentialRequest, Providers, Reading};
 use address::{Address, Api, Call};
 use client::PlatformApi;
 use futures_util::future::BoxFuture;
+pub use installation::Installation;
 use login::PlatformLogin;
 use native::NativeReader;
 use rules::RuleScope;
@@ -63,13 +66,14 @@ pub struct AirbytePlatformEngine {
     native: Engines,
     /// Reads the credential of the platform. Without it, nothing can be opened.
     providers: Option<Arc<Providers>>,
+    installation: Installation,
     written: Arc<Written>,
 }
 
 impl AirbytePlatformEngine {
     #[must_use]
-    pub fn new(native: Engines, providers: Option<Arc<Providers>>) -> AirbytePlatformEngine {
-        AirbytePlatformEngine { native, providers, written: Arc::default() }
+    pub fn new(native: Engines, providers: Option<Arc<Providers>>, installation: Installation) -> AirbytePlatformEngine {
+        AirbytePlatformEngine { native, providers, installation, written: Arc::default() }
     }
 }
 
@@ -98,6 +102,7 @@ impl Engine for AirbytePlatformEngine {
             resource_id: resource_id.to_string(),
             native,
             providers: self.providers.clone(),
+            installation: self.installation.clone(),
             written: Arc::clone(&self.written),
         }))
     }
@@ -124,6 +129,7 @@ fn template_config(
         config: known.config.clone(),
         hosts: Vec::new(),
         posts: Vec::new(),
+        readable: Vec::new(),
         memory: 0,
         streams: Vec::new(),
     };
@@ -148,6 +154,7 @@ struct BoundSource {
     /// The resource as the family's own engine binds it.
     native: Option<Box<dyn BoundResource>>,
     providers: Option<Arc<Providers>>,
+    installation: Installation,
     written: Arc<Written>,
 }
 
@@ -178,7 +185,7 @@ impl BoundResource for BoundSource {
 
     fn authorize(self: Box<Self>, credential: Option<Credential>) -> Result<AuthorizedResource, Failure> {
         let mut free_hosts = self.free_hosts();
-        let BoundSource { address, platform, family, resource_id, native, providers, written, .. } = *self;
+        let BoundSource { address, platform, family, resource_id, native, providers, installation, written, .. } = *self;
         let config = match airbyte::of_family(&family.id) {
             Some(known) => template_config(known, &resource_id, credential.as_ref(), &family.id)?,
             None => Map::new(),
@@ -195,13 +202,14 @@ impl BoundResource for BoundSource {
         free_hosts.dedup();
         let setup = SourceSetup {
             name: String::new(),
+            earlier_name: None,
             search: String::new(),
             connector: connector_name(&family.id),
             resource_id,
             config,
             credential,
         };
-        let opening = Opening { address, platform, family, setup, native, providers, written };
+        let opening = Opening { address, platform, family, setup, native, providers, installation, written };
         let open = move |session| -> BoxFuture<'static, _> { Box::pin(opening.open(session)) };
         Ok(AuthorizedResource::new(open).with_free_hosts(free_hosts))
     }
@@ -215,14 +223,18 @@ struct Opening {
     setup: SourceSetup,
     native: Option<NativeReader>,
     providers: Option<Arc<Providers>>,
+    installation: Installation,
     written: Arc<Written>,
 }
 
 impl Opening {
     async fn open(self, session: Session) -> Result<Opened, Failure> {
-        let Opening { address, platform, family, mut setup, native, providers, written } = self;
+        let Opening { address, platform, family, mut setup, native, providers, installation, written } = self;
         let connection = session.caller.connection;
-        setup.name = source_name::source_name(&family.id, &setup.resource_id, connection);
+        let mark = installation.mark().await?;
+        setup.name = source_name::source_name(&family.id, &setup.resource_id, connection, &mark.text);
+        let earlier = source_name::earlier_name(&family.id, &setup.resource_id, connection);
+        setup.earlier_name = mark.takes_over.then_some(earlier);
         setup.search = connection.to_string();
         let login = log_in(providers.as_ref(), &platform.credential, &family, &session).await?;
         let mut api = PlatformApi::new(session, address, platform.workspace);

@@ -1,10 +1,12 @@
 //! Makes sure that the workspace has the source of a connection: found by its name, created or updated.
 //!
 //! A creation whose answer was lost is found again by the name, in the same attempt or in the next one, so that it is never
-//! made twice. If a person copied the source, the oldest one is used. Nothing is ever deleted.
+//! made twice. If a person copied the source, the oldest one is used. A source of another connector is never written to, whatever
+//! its name is. Nothing is ever deleted.
 
 use super::address::{Api, Call};
 use super::client::PlatformApi;
+use super::definitions::{self, Definition};
 use super::rules::{RuleScope, posts};
 use super::specification::{self, ConfigInput};
 use super::written::{Inputs, Written};
@@ -23,6 +25,8 @@ const MAX_SHOWN: usize = 5;
 pub struct SourceSetup {
     /// The name of the source in the workspace.
     pub name: String,
+    /// The name that earlier versions of AAM gave the source. One with this name is taken over.
+    pub earlier_name: Option<String>,
     /// The text by which the list of sources is searched: the id of the connection.
     pub search: String,
     /// The connector, for example `source-okta`.
@@ -45,57 +49,130 @@ pub struct EnsuredSource {
 #[derive(Clone)]
 struct ListedSource {
     id: String,
+    name: String,
     definition: String,
     connector: String,
     created_at: i64,
-    /// Its config as Airbyte shows it, with secrets masked.
+    /// Its definition and its config as Airbyte shows them, with secrets masked.
     shown: Digest,
+}
+
+/// What AAM did with the source.
+struct Done {
+    action: &'static str,
+    /// Whether the source was changed since this process wrote it.
+    was_changed: bool,
+}
+
+impl Done {
+    fn new(action: &'static str) -> Done {
+        Done { action, was_changed: false }
+    }
 }
 
 /// Returns the source of `setup` with the config that it should have.
 ///
 /// # Errors
-/// Returns the failure of a call, `Unsupported` if the workspace does not have the connector, or `CredentialMissing` if the
-/// specification of the connector requires more than there is.
+/// Returns the failure of a call, `Unsupported` if the workspace does not have the connector, `Misconfigured` if the source with
+/// the name is of another connector, or `CredentialMissing` if the specification of the connector requires more than there is.
 pub async fn ensure(api: &mut PlatformApi, setup: &SourceSetup, written: &Written) -> Result<EnsuredSource, Failure> {
-    let found = list(api, setup).await?;
-    if found.is_empty() {
-        let created = create(api, setup, written).await?;
-        return Ok(ensured(api, setup, &[created.0], created.1));
+    let listed = list(api, setup).await?;
+    let (named, earlier): (Vec<ListedSource>, Vec<ListedSource>) =
+        listed.into_iter().partition(|source| source.name == setup.name);
+    // What was written by this process has the right connector.
+    if named.first().is_some_and(|source| written.is_same(&source.id, Inputs::new(setup), source.shown)) {
+        return Ok(ensured(api, setup, &named, &Done::new("unchanged")));
     }
-    let action = update(api, setup, written, &found).await?;
-    Ok(ensured(api, setup, &found, action))
+    let definitions = definitions::list(api).await?;
+    let wanted = definitions::of_connector(api, &setup.connector, &definitions)?;
+    let is_wanted = |source: &ListedSource| wanted.iter().any(|definition| definition.id == source.definition);
+    let (own, foreign): (Vec<ListedSource>, Vec<ListedSource>) = named.into_iter().partition(is_wanted);
+    let mut found = match (own.is_empty(), foreign.first()) {
+        (true, Some(foreign)) => return Err(other_connector(api, setup, foreign, &wanted, &definitions)),
+        (true, None) => earlier.into_iter().filter(is_wanted).collect(),
+        (false, _) => own,
+    };
+    let Some(source) = found.first_mut() else {
+        let (created, action) = create(api, setup, written, &wanted).await?;
+        return Ok(ensured(api, setup, &[created], &Done::new(action)));
+    };
+    let done = update(api, setup, written, source).await?;
+    found.extend(foreign);
+    Ok(ensured(api, setup, &found, &done))
 }
 
-fn ensured(api: &PlatformApi, setup: &SourceSetup, found: &[ListedSource], action: &str) -> EnsuredSource {
-    let (host, workspace, name) = (api.address.host(), &api.workspace, &setup.name);
+/// The failure for a source that has the name but is of another connector, which must not get the credential.
+fn other_connector(
+    api: &PlatformApi,
+    setup: &SourceSetup,
+    source: &ListedSource,
+    wanted: &[&Definition],
+    definitions: &[Definition],
+) -> Failure {
+    let known = definitions.iter().find(|definition| definition.id == source.definition);
+    let other = match (known, source.connector.as_str()) {
+        (Some(definition), _) => definition.shown(),
+        (None, "") => format!("the connector with the id {}", source.definition),
+        (None, connector) => format!("{connector} (the connector with the id {})", source.definition),
+    };
+    let wanted = wanted.first().map(|definition| definition.shown()).unwrap_or_default();
+    Failure::new(
+        Class::Misconfigured,
+        format!(
+            "the source {:?} at the Airbyte of {} is of {other}, and AAM needs one of {wanted}; AAM sent nothing to it",
+            setup.name,
+            api.address.host()
+        ),
+        format!(
+            "rename or delete the source {} in the workspace {} at Airbyte; AAM then creates its own: aam heal {}",
+            source.id, api.workspace, setup.search
+        ),
+    )
+}
+
+fn ensured(api: &PlatformApi, setup: &SourceSetup, found: &[ListedSource], done: &Done) -> EnsuredSource {
+    let (host, workspace) = (api.address.host(), &api.workspace);
     let id = found.first().map(|source| source.id.clone()).unwrap_or_default();
+    let name = found.first().map_or(&setup.name, |source| &source.name);
     let mut evidence = Evidence::new();
     evidence.insert("airbyte".into(), host.clone().into());
     evidence.insert("workspace".into(), workspace.as_str().into());
     evidence.insert("source".into(), name.as_str().into());
     evidence.insert("source_id".into(), id.as_str().into());
-    evidence.insert("action".into(), action.into());
+    evidence.insert("action".into(), done.action.into());
     if let Some(source) = found.first().filter(|source| !source.connector.is_empty()) {
         evidence.insert("connector".into(), source.connector.as_str().into());
     }
     // The ledger keeps this after the connection is retired, when no call is made any more.
     let after = format!("AAM deletes nothing at Airbyte: if this connection is retired, delete the source {id} there");
     evidence.insert("retirement".into(), after.into());
+    let changed = done.was_changed.then(|| {
+        evidence.insert("changed_at_airbyte".into(), true.into());
+        Failure::new(
+            Class::Misconfigured,
+            format!("the source {name:?} was changed in the Airbyte at {host} after AAM wrote it, and AAM wrote it again"),
+            "change the intent or its credential instead of the source; if a second AAM runs with a copy of this registry, stop it",
+        )
+    });
     let others: Vec<&str> = found.iter().skip(1).take(MAX_SHOWN).map(|source| source.id.as_str()).collect();
-    let warning = (!others.is_empty()).then(|| {
+    let copies = (!others.is_empty()).then(|| {
         evidence.insert("other_sources".into(), json!(others));
         Failure::new(
             Class::Misconfigured,
             format!("{} sources of the workspace {workspace} have the name {name:?}", found.len()),
-            format!("AAM uses the oldest, {id}; rename or delete the others in the Airbyte at {host}: {}", others.join(", ")),
+            format!(
+                "AAM uses the oldest of the connector {}, {id}; rename or delete the others in the Airbyte at {host}: {}",
+                setup.connector,
+                others.join(", ")
+            ),
         )
     });
-    EnsuredSource { id, evidence, warning }
+    EnsuredSource { id, evidence, warning: copies.or(changed) }
 }
 
-/// Returns the sources with the name of the setup, the oldest first.
+/// Returns the sources with the name of the setup or with its earlier name, the oldest first.
 async fn list(api: &PlatformApi, setup: &SourceSetup) -> Result<Vec<ListedSource>, Failure> {
+    let is_named = |source: &ListedSource| source.name == setup.name || Some(&source.name) == setup.earlier_name.as_ref();
     let mut found = Vec::new();
     for page in 0..MAX_PAGES {
         let parameters = match api.address.api {
@@ -107,8 +184,7 @@ async fn list(api: &PlatformApi, setup: &SourceSetup) -> Result<Vec<ListedSource
         let Some(listed) = response.body.get(key).and_then(Value::as_array) else {
             return Err(api.unexpected(Call::Sources, "the response does not have a list of sources"));
         };
-        let own = listed.iter().filter(|source| source.get("name").and_then(Value::as_str) == Some(setup.name.as_str()));
-        found.extend(own.filter_map(read));
+        found.extend(listed.iter().filter_map(read).filter(is_named));
         if api.address.api == Api::Configuration || listed.len() < PAGE_SIZE {
             break;
         }
@@ -122,18 +198,26 @@ fn read(source: &Value) -> Option<ListedSource> {
     let text = |keys: [&str; 2]| keys.into_iter().find_map(|key| source.get(key)?.as_str()).unwrap_or_default().to_string();
     let shown = source.get("connectionConfiguration").or_else(|| source.get("configuration")).unwrap_or(&Value::Null);
     let id = source.get("sourceId").and_then(Value::as_str).filter(|id| uuid::Uuid::parse_str(id).is_ok())?;
+    let definition = text(["sourceDefinitionId", "definitionId"]);
     Some(ListedSource {
         id: id.to_string(),
-        definition: text(["sourceDefinitionId", "definitionId"]),
+        name: source.get("name").and_then(Value::as_str).unwrap_or_default().to_string(),
         connector: text(["sourceName", "sourceType"]),
         created_at: source.get("createdAt").and_then(Value::as_i64).unwrap_or(i64::MAX),
-        shown: Digest::from_bytes(shown.to_string().as_bytes()),
+        shown: Digest::from_parts(&[definition.as_bytes(), b"\0", shown.to_string().as_bytes()]),
+        definition,
     })
 }
 
-async fn create(api: &mut PlatformApi, setup: &SourceSetup, written: &Written) -> Result<(ListedSource, &'static str), Failure> {
-    let (definition, connector) = definition(api, setup).await?;
-    let config = config(api, setup, &definition).await?;
+async fn create(
+    api: &mut PlatformApi,
+    setup: &SourceSetup,
+    written: &Written,
+    wanted: &[&Definition],
+) -> Result<(ListedSource, &'static str), Failure> {
+    let Some(Definition { id: definition, .. }) = wanted.first() else { return Err(definitions::missing(api, &setup.connector)) };
+    let connector = wanted.first().map(|definition| definition.shown()).unwrap_or_default();
+    let config = config(api, setup, definition).await?;
     allow(api, setup, &config);
     let parameters = match api.address.api {
         Api::Configuration => json!({
@@ -151,7 +235,8 @@ async fn create(api: &mut PlatformApi, setup: &SourceSetup, written: &Written) -
         // The request may have arrived although its answer did not.
         Err(failure) if matches!(failure.class, Class::Network | Class::Remote) => {
             let found = list(api, setup).await.unwrap_or_default();
-            (found.into_iter().next().ok_or(failure)?, "created; its answer was lost, and the source was found by its name")
+            let is_own = |source: &ListedSource| source.name == setup.name && source.definition == *definition;
+            (found.into_iter().find(is_own).ok_or(failure)?, "created; its answer was lost, and the source was found by its name")
         }
         Err(failure) => return Err(failure),
     };
@@ -159,30 +244,34 @@ async fn create(api: &mut PlatformApi, setup: &SourceSetup, written: &Written) -
     Ok((ListedSource { connector, ..source }, action))
 }
 
-/// Updates the oldest source, unless AAM wrote the same before and it was not changed since.
+/// Updates a source of the right connector, unless AAM wrote the same before and it was not changed since. One with an earlier
+/// name gets the name of the setup.
 async fn update(
     api: &mut PlatformApi,
     setup: &SourceSetup,
     written: &Written,
-    found: &[ListedSource],
-) -> Result<&'static str, Failure> {
-    let Some(source) = found.first() else { return Ok("") };
-    if written.is_same(&source.id, Inputs::new(setup), source.shown) {
-        return Ok("unchanged");
+    source: &mut ListedSource,
+) -> Result<Done, Failure> {
+    let is_named = source.name == setup.name;
+    if is_named && written.is_same(&source.id, Inputs::new(setup), source.shown) {
+        return Ok(Done::new("unchanged"));
     }
     if api.address.api == Api::Public {
-        return Ok(
+        return Ok(Done::new(
             "left as it is: the public API updates a source only by PUT, which AAM does not send; the configuration API (/api/v1) updates by POST",
-        );
+        ));
     }
     let config = config(api, setup, &source.definition).await?;
     allow(api, setup, &config);
     let parameters = json!({"sourceId": source.id, "name": setup.name, "connectionConfiguration": config});
     let response = api.call(Call::Update, &parameters).await?;
+    let was_changed = written.was_changed(&source.id, source.shown);
     if let Some(updated) = read(&response.body) {
         written.note(&source.id, Inputs::new(setup), updated.shown);
     }
-    Ok("updated")
+    source.name.clone_from(&setup.name);
+    let action = if is_named { "updated" } else { "taken over from an earlier version of AAM: renamed and updated" };
+    Ok(Done { action, was_changed })
 }
 
 /// Lets the session create and update this source with this config, and nothing else.
@@ -196,47 +285,6 @@ fn allow(api: &mut PlatformApi, setup: &SourceSetup, config: &Map<String, Value>
     };
     let posts = posts(&scope);
     api.allow(posts);
-}
-
-/// Returns the id of the connector's definition in the workspace, and its name with its version.
-async fn definition(api: &PlatformApi, setup: &SourceSetup) -> Result<(String, String), Failure> {
-    let parameters = match api.address.api {
-        Api::Configuration => json!({"workspaceId": api.workspace}),
-        Api::Public => json!({}),
-    };
-    let response = api.call(Call::Definitions, &parameters).await?;
-    let (list, id) = match api.address.api {
-        Api::Configuration => ("sourceDefinitions", "sourceDefinitionId"),
-        Api::Public => ("data", "id"),
-    };
-    let Some(listed) = response.body.get(list).and_then(Value::as_array) else {
-        return Err(api.unexpected(Call::Definitions, "the response does not have a list of connectors"));
-    };
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
-    let (official, suffix) = (format!("airbyte/{}", setup.connector), format!("/{}", setup.connector));
-    let by_name = |exact: bool| {
-        listed.iter().find(|definition| {
-            let repository = text(definition, "dockerRepository");
-            if exact { repository == official } else { repository.ends_with(&suffix) }
-        })
-    };
-    let Some(definition) = by_name(true).or_else(|| by_name(false)) else {
-        return Err(Failure::new(
-            Class::Unsupported,
-            format!(
-                "the workspace {} of the Airbyte at {} does not have the connector {}",
-                api.workspace,
-                api.address.host(),
-                setup.connector
-            ),
-            format!(
-                "add {} to the connectors of that workspace, or choose another engine in the policy: families.NAME.engine",
-                setup.connector
-            ),
-        ));
-    };
-    let shown = format!("{}:{}", text(definition, "dockerRepository"), text(definition, "dockerImageTag"));
-    Ok((text(definition, id), shown))
 }
 
 /// Returns the config by the specification of the connector. The public API does not have specifications, so there the

@@ -48,6 +48,13 @@ impl Written {
     pub fn is_same(&self, id: &str, inputs: Inputs, shown: Digest) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id) == Some(&(inputs, shown))
     }
+
+    /// Whether this process wrote the source and Airbyte shows another one since.
+    #[must_use]
+    pub fn was_changed(&self, id: &str, shown: Digest) -> bool {
+        let sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.get(id).is_some_and(|(_, written)| *written != shown)
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +64,7 @@ mod tests {
     fn setup(secret: &str) -> SourceSetup {
         SourceSetup {
             name: String::new(),
+            earlier_name: None,
             search: String::new(),
             connector: String::new(),
             resource_id: "a".to_string(),
@@ -74,5 +82,7 @@ mod tests {
         assert!(!written.is_same("id", Inputs::new(&setup(r#"{"token": "a-secret-2"}"#)), shown));
         assert!(!written.is_same("id", inputs, Digest::from_bytes(b"changed")));
         assert!(!written.is_same("other", inputs, shown));
+        assert!(written.was_changed("id", Digest::from_bytes(b"changed")));
+        assert!(!written.was_changed("id", shown) && !written.was_changed("other", shown));
     }
 }
