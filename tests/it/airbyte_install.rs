@@ -1,9 +1,10 @@
 //! `aam airbyte install` and `list`: the built binary with a package index that is a folder of this test.
 
-use crate::support::daemon::{Workspace, stderr, stdout};
+use crate::support::daemon::{Workspace, intent_with_locator, stderr, stdout, until};
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Builds a wheel of a connector with one dependency, without any network. Arguments: the folder and the version of the
 /// dependency.
@@ -117,7 +118,9 @@ fn a_connector_is_installed_pinned_and_installed_again_from_its_lock() {
     let refused = run(&["install", "source-acme"]);
     assert_eq!(refused.status.code(), Some(1), "{}", stdout(&refused));
     assert!(stderr(&refused).to_lowercase().contains("hash"), "{}", stderr(&refused));
-    assert!(!folder.exists(), "a half installed connector must not run");
+    assert_eq!(connector(), "runs with 1.0\n", "the connector that worked is still there");
+    assert!(run(&["list"]).status.success(), "and it is whole");
+    assert_eq!(std::fs::read_dir(workspace.path("var/airbyte")).expect("a folder").count(), 2, "nothing else is left behind");
     std::fs::write(&lock, text.replace("acme-base==1.0", "acme-base==2.0")).expect("written");
     let refused = run(&["install", "source-acme"]);
     assert!(
@@ -129,6 +132,95 @@ fn a_connector_is_installed_pinned_and_installed_again_from_its_lock() {
     assert!(renewed.status.success() && stderr(&renewed).contains("other packages"), "{}", stderr(&renewed));
     assert_eq!(connector(), "runs with 2.0\n");
     assert_eq!(run(&["list"]).status.code(), Some(2));
+}
+
+/// Installs source-acme 1.2.3 and writes the policy that names it.
+fn installed(workspace: &Workspace, packages: &Path) {
+    workspace.write_policy("");
+    build(packages, "1.0");
+    let arguments = ["install", "source-acme", "--version", "1.2.3", "--format", "json"];
+    let installed = airbyte(workspace, packages, &arguments);
+    assert!(installed.status.success(), "{}", stderr(&installed));
+    let lines = value(&installed)["policy"].as_str().expect("lines for the policy").to_string();
+    workspace.write_policy(&format!("allowlist: [acme]\n{lines}"));
+}
+
+#[tokio::test]
+async fn an_installation_that_is_killed_leaves_the_connector_that_worked() {
+    if !has_python() {
+        return;
+    }
+    let workspace = Workspace::new();
+    let packages = workspace.path("packages");
+    installed(&workspace, &packages);
+
+    // A Python that makes half an environment and then hangs until aam has ended.
+    let python = workspace.path("python3.11");
+    let script = "#!/bin/sh\nif [ \"$2\" = -c ]; then echo 3 11; exit; fi\nmkdir -p \"$4/bin\" && : > \"$4/bin/half\"\nexec tail --pid=$PPID -f /dev/null\n";
+    std::fs::write(&python, script).expect("a script");
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let python = python.display().to_string();
+    let mut command = workspace.command(&["airbyte", "install", "source-acme", "--python", &python]);
+    let mut installing = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs");
+    let folder = workspace.path("var/airbyte");
+    let entries = || -> Vec<String> {
+        let entries = std::fs::read_dir(&folder).expect("a folder").flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    until("the environment is made", || {
+        let is_half = entries().iter().any(|name| folder.join(name).join("bin/half").exists());
+        async move { (is_half, String::new()) }
+    })
+    .await;
+    installing.kill().expect("killed");
+    installing.wait().expect("ended");
+
+    let list = airbyte(&workspace, &packages, &["list"]);
+    assert!(list.status.success(), "{}", stdout(&list));
+    let bin = folder.join("source-acme-1.2.3/bin");
+    let output = Command::new(bin.join("source-acme")).output().expect("the script names the Python beside it");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "runs with 1.0\n");
+    assert_eq!(entries().len(), 3, "{:?}", entries());
+    let again = airbyte(&workspace, &packages, &["install", "source-acme"]);
+    assert!(again.status.success(), "{}", stderr(&again));
+    assert_eq!(entries().len(), 2, "{:?}", entries());
+}
+
+#[tokio::test]
+async fn an_installation_that_was_changed_or_is_incomplete_does_not_run() {
+    if !has_python() {
+        return;
+    }
+    let mut workspace = Workspace::new();
+    let packages = workspace.path("packages");
+    installed(&workspace, &packages);
+    workspace.set("ACME", r#"{"token": "acme-token-77"}"#);
+    let environment = workspace.path("var/airbyte/source-acme-1.2.3");
+    let libraries = std::fs::read_dir(environment.join("lib")).expect("a folder").flatten().next().expect("a Python").path();
+    let module = libraries.join("site-packages/source_acme.py");
+    let text = std::fs::read_to_string(&module).expect("the module of the connector");
+    std::fs::write(&module, format!("{text}\nprint('changed')\n")).expect("written");
+
+    let fix = "run aam airbyte install source-acme --version 1.2.3 again";
+    let list = airbyte(&workspace, &packages, &["list"]);
+    assert_eq!(list.status.code(), Some(2), "{}", stdout(&list));
+    assert!(stdout(&list).contains("site-packages/source_acme.py") && stdout(&list).contains(fix), "{}", stdout(&list));
+    let daemon = workspace.serve().await;
+    let pushed = daemon.push(&intent_with_locator("acme", "acme", "env:ACME")).await.body;
+    let path = format!("/connections/{}", pushed["connection_id"].as_str().expect("an id"));
+    let changed = daemon.get(&path).await.body;
+    assert_eq!((&changed["error"]["class"], &changed["error"]["fix"]), (&Value::from("misconfigured"), &Value::from(fix)));
+    assert!(changed["error"]["title"].as_str().is_some_and(|title| title.contains("source_acme.py")), "{changed}");
+
+    std::fs::write(&module, text).expect("written");
+    std::fs::remove_file(environment.join("aam-installation")).expect("the marker");
+    let list = airbyte(&workspace, &packages, &["list"]);
+    assert_eq!(list.status.code(), Some(2), "{}", stdout(&list));
+    assert!(stdout(&list).contains(&format!("incomplete: {fix}")), "{}", stdout(&list));
+    daemon.post(&format!("{path}/heal"), &serde_json::json!({})).await;
+    let incomplete = daemon.get(&path).await.body;
+    assert_eq!((&incomplete["error"]["class"], &incomplete["error"]["fix"]), (&Value::from("misconfigured"), &Value::from(fix)));
+    assert!(incomplete["error"]["title"].as_str().is_some_and(|title| title.contains("incomplete")), "{incomplete}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `aam airbyte install`.
 
 use super::lock::{Lock, normal};
+use super::staging::Staging;
 use super::{InstallOptions, python};
 use crate::cli::{CommandError, CommandResult, CommonOptions, terminal};
 use crate::families::airbyte as known;
@@ -25,7 +26,6 @@ struct Target {
     version: String,
     folder: PathBuf,
     lock: PathBuf,
-    program: PathBuf,
     /// The digest of the lock file that the policy names for this version.
     expected: Option<String>,
 }
@@ -41,20 +41,22 @@ pub fn run(common: &CommonOptions, options: &InstallOptions, policy: &Policy) ->
         terminal::print_error(&format!("installing {} {}{how}\n", target.package, target.version));
     }
     let python = python::find(options.python.as_deref())?;
-    std::fs::create_dir_all(&policy.airbyte.dir).map_err(|error| cannot(&policy.airbyte.dir, "created", &error))?;
-    remove(&target.folder)?;
-    let installed = python::make_environment(&python, &target.folder).and_then(|own| match &lock {
-        Some(text) => from_lock(&own, &target, options).map(|()| text.clone()),
-        None => fresh(&own, &target, options),
-    });
-    let text = match installed {
-        Ok(text) => text,
-        Err(error) => {
-            // A half installed environment would be started.
-            let _ = remove(&target.folder);
-            return Err(error);
+    let name = format!("{}-{}", connector_name(&target.package), target.version);
+    let staging = Staging::new(&policy.airbyte.dir, &name).map_err(|error| cannot(&policy.airbyte.dir, "prepared", &error))?;
+    python::make_environment(&python, staging.folder())?;
+    let (text, draft) = match lock {
+        Some(text) => (from_lock(staging.folder(), &target, options).map(|()| text)?, None),
+        None => {
+            let text = fresh(staging.folder(), &target, options)?;
+            let draft = write(&target.lock, &text).map_err(|error| cannot(&target.lock, "written", &error))?;
+            (text, Some(draft))
         }
     };
+    let digest = Digest::from_bytes(text.as_bytes());
+    staging.finish(digest).map_err(|error| cannot(&target.folder, "replaced", &error))?;
+    if let Some(draft) = draft {
+        std::fs::rename(draft, &target.lock).map_err(|error| cannot(&target.lock, "written", &error))?;
+    }
     report(common, policy, &target, &text);
     Ok(ExitCode::SUCCESS)
 }
@@ -83,7 +85,6 @@ fn target(options: &InstallOptions, policy: &Policy) -> Result<Target, CommandEr
     Ok(Target {
         folder: airbyte.environment(&package, &version),
         lock: airbyte.lock_file(&package, &version),
-        program: airbyte.program(&package, &version),
         package,
         version,
         expected,
@@ -114,45 +115,44 @@ fn check_digest(target: &Target, text: &str) -> Result<(), CommandError> {
 }
 
 /// Installs exactly the packages of the lock file, and none whose digest differs.
-fn from_lock(own: &Path, target: &Target, options: &InstallOptions) -> Result<(), CommandError> {
+fn from_lock(folder: &Path, target: &Target, options: &InstallOptions) -> Result<(), CommandError> {
     let lock = target.lock.display().to_string();
     let mut arguments = vec!["--require-hashes", "--no-deps", "-r", &lock];
     if options.wheels_only {
         arguments.push("--only-binary=:all:");
     }
-    python::pip_install(own, &arguments)?;
-    has_program(target)
+    python::pip_install(&folder.join(python::IN_ENVIRONMENT), &arguments)?;
+    has_program(folder, target)
 }
 
-/// Lets pip choose the packages, and writes the lock file.
-fn fresh(own: &Path, target: &Target, options: &InstallOptions) -> Result<String, CommandError> {
+/// Lets pip choose the packages. Returns the text of the lock file.
+fn fresh(folder: &Path, target: &Target, options: &InstallOptions) -> Result<String, CommandError> {
     let wanted = format!("{}=={}", target.package, target.version);
     let replacements = replacements(target);
     let reports = if replacements.is_empty() {
-        vec![reported(own, target, options, &[wanted])?]
+        vec![reported(folder, options, &[wanted])?]
     } else {
         // pip does not install a package whose requirements cannot be met, so the package comes first and alone.
-        let package = reported(own, target, options, &["--no-deps".to_string(), wanted])?;
-        let required = replaced(python::requirements(own, &target.package)?, replacements);
-        vec![package, reported(own, target, options, &required)?]
+        let package = reported(folder, options, &["--no-deps".to_string(), wanted])?;
+        let required = replaced(python::requirements(&folder.join(python::IN_ENVIRONMENT), &target.package)?, replacements);
+        vec![package, reported(folder, options, &required)?]
     };
-    has_program(target)?;
+    has_program(folder, target)?;
     let lock = Lock::from_reports(&reports, &target.package, &target.version).map_err(CommandError::new)?;
     warn_if_different(target, &lock.text);
-    write(&target.lock, &lock.text).map_err(|error| cannot(&target.lock, "written", &error))?;
     Ok(lock.text)
 }
 
 /// Installs and returns pip's report.
-fn reported(own: &Path, target: &Target, options: &InstallOptions, wanted: &[String]) -> Result<Vec<u8>, CommandError> {
-    let file = target.folder.join("install-report.json");
+fn reported(folder: &Path, options: &InstallOptions, wanted: &[String]) -> Result<Vec<u8>, CommandError> {
+    let file = folder.join("install-report.json");
     let report = file.display().to_string();
     let mut arguments = vec!["--report", report.as_str()];
     arguments.extend(wanted.iter().map(String::as_str));
     if options.wheels_only {
         arguments.push("--only-binary=:all:");
     }
-    python::pip_install(own, &arguments)?;
+    python::pip_install(&folder.join(python::IN_ENVIRONMENT), &arguments)?;
     let bytes = operator_file::read(&file, MAX_REPORT_BYTES).map_err(|error| cannot(&file, "read", &error));
     // The report names the package registry, with what a private one needs to be reached.
     let _ = std::fs::remove_file(&file);
@@ -185,8 +185,8 @@ fn warn_if_different(target: &Target, text: &str) {
     }
 }
 
-fn has_program(target: &Target) -> Result<(), CommandError> {
-    if target.program.is_file() {
+fn has_program(folder: &Path, target: &Target) -> Result<(), CommandError> {
+    if folder.join("bin").join(connector_name(&target.package)).is_file() {
         return Ok(());
     }
     Err(CommandError::new(format!(
@@ -197,21 +197,14 @@ fn has_program(target: &Target) -> Result<(), CommandError> {
     )))
 }
 
-/// Writes the file through a temporary one, so that a lock file is whole or missing.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let temporary = path.with_extension("lock.new");
-    let mut file = std::fs::File::create(&temporary)?;
+/// Writes the text beside the file, and returns where. The lock file gets it together with the environment, so that an
+/// installation that is interrupted does not change which packages the policy means.
+fn write(path: &Path, text: &str) -> std::io::Result<PathBuf> {
+    let draft = path.with_extension("lock.new");
+    let mut file = std::fs::File::create(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&temporary, path)
-}
-
-fn remove(folder: &Path) -> Result<(), CommandError> {
-    match std::fs::remove_dir_all(folder) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(cannot(folder, "removed", &error)),
-    }
+    Ok(draft)
 }
 
 fn cannot(path: &Path, what: &str, error: &std::io::Error) -> CommandError {
@@ -289,7 +282,6 @@ mod tests {
         assert_eq!(version(&policy(""), None), known::find("source-okta").map(|known| known.version.clone()));
         let target = target(&options("airbyte-source-okta", None), &listed).ok().expect("a target");
         assert_eq!(target.folder, Path::new("d/source-okta-0.3.9"));
-        assert_eq!(target.program, Path::new("d/source-okta-0.3.9/bin/source-okta"));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! `aam airbyte install|list`: the connectors that run as processes, installed from the Python package registry.
 //!
 //! Each version of a connector has a virtual environment of its own below `airbyte.dir`, and a lock file beside it that pins
-//! every package with its digest. The policy names the version and the digest of the lock file, so what runs was reviewed.
+//! every package with its digest. The policy names the version and the digest of the lock file, so what runs was reviewed. An
+//! installation takes its place when it is complete (`staging`).
 
 mod install;
 mod list;
 mod lock;
 mod python;
+mod staging;
 
 use super::{CommandError, CommandResult, CommonOptions};
 use crate::policy::LoadedPolicy;
@@ -17,7 +19,8 @@ use std::path::PathBuf;
 pub enum AirbyteCommand {
     /// Install a connector from the package registry of this machine's pip, and print the lines for the policy
     Install(InstallOptions),
-    /// List the installed connectors, and whether they are those of the policy (exit 0 they are, 2 something is to be done)
+    /// List the installed connectors, and whether they are those of the policy and unchanged since their installation (exit 0
+    /// they are, 2 something is to be done)
     List,
 }
 

@@ -9,6 +9,8 @@ use std::process::{Command, Output, Stdio};
 const MINOR_VERSIONS: std::ops::RangeInclusive<u32> = 10..=12;
 /// The programs that are tried, the best first. Most connectors were tried with 3.11.
 const PROGRAMS: [&str; 2] = ["python3.11", "python3"];
+/// The Python of a virtual environment, below its folder.
+pub const IN_ENVIRONMENT: &str = "bin/python";
 /// The first pip that reports what it installs, as major and minor version.
 const FIRST_PIP: (u32, u32) = (22, 2);
 /// The lines and the characters of each that are shown of what a program wrote.
@@ -66,11 +68,11 @@ fn command(program: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Makes a virtual environment in `folder`, which does not exist, and returns its Python.
+/// Makes a virtual environment in `folder`, which does not exist.
 ///
 /// # Errors
 /// Returns what Python wrote, with the package that is usually missing.
-pub fn make_environment(python: &Python, folder: &Path) -> Result<PathBuf, CommandError> {
+pub fn make_environment(python: &Python, folder: &Path) -> Result<(), CommandError> {
     let path = folder.display().to_string();
     let output = run(&python.program, &["-I", "-m", "venv", &path])?;
     if !output.status.success() {
@@ -80,11 +82,10 @@ pub fn make_environment(python: &Python, folder: &Path) -> Result<PathBuf, Comma
             python.minor
         )));
     }
-    let own = folder.join("bin/python");
-    let output = run(&own, &["-I", "-m", "pip", "--version"])?;
+    let output = run(&folder.join(IN_ENVIRONMENT), &["-I", "-m", "pip", "--version"])?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     match pip_version(&text) {
-        Some(version) if version >= FIRST_PIP => Ok(own),
+        Some(version) if version >= FIRST_PIP => Ok(()),
         found => {
             let found = found.map_or("without pip".to_string(), |(major, minor)| format!("with pip {major}.{minor}"));
             Err(CommandError::new(format!(
