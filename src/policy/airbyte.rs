@@ -75,6 +75,9 @@ pub struct ConnectorPolicy {
     pub memory: u64,
     /// The streams of which the tiny sync reads the first that the source has. If empty, the first stream of the catalog.
     pub streams: Vec<String>,
+    /// Files and folders that it may read besides its program, relative to the working directory of the process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub readable: Vec<PathBuf>,
 }
 
 /// What runs a connector.

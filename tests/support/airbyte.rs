@@ -29,7 +29,7 @@ fn python() -> String {
     String::from_utf8(output.stdout).expect("a path").trim().to_string()
 }
 
-/// Copies the connectors into the workspace, so that their processes are known by their paths.
+/// Copies the connectors into a folder of their own in the workspace, so that their processes are known by their paths.
 fn scripts(workspace: &Workspace) -> PathBuf {
     let to = workspace.path("connectors");
     if !to.exists() {
@@ -60,8 +60,12 @@ pub fn connect(workspace: &mut Workspace, connectors: &[TestConnector<'_>], host
             connector.name,
             script.display(),
             connector.config,
-            json!(hosts)
+            json!(hosts),
         ));
+        // The scripts import modules that are beside them.
+        if !connector.more.contains("readable:") {
+            text.push_str(&format!("      readable: [{}]\n", scripts.display()));
+        }
         if !connector.more.is_empty() {
             text.push_str(&format!("      {}\n", connector.more));
         }

@@ -64,6 +64,12 @@ impl Described {
         Described { spec, schema }
     }
 
+    /// The JSON schema of the config.
+    #[must_use]
+    pub fn schema(&self) -> &Value {
+        &self.schema
+    }
+
     /// Returns the config with the types that the specification names: a credential has only texts.
     #[must_use]
     pub fn typed(&self, config: Value) -> Value {
@@ -176,6 +182,7 @@ mod tests {
             posts: Vec::new(),
             memory: 1,
             streams: Vec::new(),
+            readable: Vec::new(),
         }
     }
 

@@ -257,6 +257,11 @@ impl Gate {
             }
             _ => return refuse("AAM only reads".to_string(), fix()),
         };
+        // Many servers read `_` as `-`, so such a header could stand for one that is never sent.
+        if let Some(name) = request.headers.keys().map(HeaderName::as_str).find(|name| name.contains('_')) {
+            let why = format!("the name of its header {name} has an underscore");
+            return refuse(why, "use a version of the connector whose headers have hyphens".to_string());
+        }
         let is_post = matches!(method, Method::ListedPost(_));
         let headers = headers(&request.headers);
         learn_token(&headers);

@@ -85,6 +85,7 @@ mod tests {
             posts: Vec::new(),
             memory: 1,
             streams: Vec::new(),
+            readable: Vec::new(),
         };
         Hosts::new(&connector, resource_id, &|_| None, "okta")
     }

@@ -8,22 +8,27 @@
 //!
 //! The steps of an attempt are commands of the connector: upsert and health are `check`, discovery is `discover`
 //! (`catalog`), and the tiny sync is a `read` that ends after a few records (`open`). The memory of all connectors is
-//! limited by a `pool`. What a connector replaces in its config is kept by `rotation`, encrypted (`rotated`).
+//! limited by a `pool`. What a connector replaces in its config is kept by `rotation`, encrypted (`rotated`), if it
+//! is secret (`secret_fields`). `places` are what no connector may read. A package
+//! runs only if its installation is complete and was not changed since (`environment`).
 
 mod authorities;
 mod catalog;
 pub mod config;
+pub mod environment;
 mod failures;
 mod gate;
 mod hosts;
 mod kept;
 mod open;
+mod places;
 mod pool;
 mod program;
 mod rotated;
 mod rotation;
 mod run;
 mod run_folder;
+mod secret_fields;
 mod watch;
 
 use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine};
@@ -32,12 +37,15 @@ use crate::egress::PlannedCall;
 use crate::families::Family;
 use crate::model::{Class, Failure, Posts, Recipient};
 use crate::policy::{ConnectorPolicy, Policy, Run};
+use environment::Compared;
 use hosts::Hosts;
 use run::Shared;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use confinement::Launcher;
+pub use places::OwnPaths;
+pub use run_folder::{remove_all as remove_runs, sweep_at_start as sweep_runs};
 
 /// The first argument with which AAM starts itself again to confine a connector.
 pub const LAUNCH_ARGUMENT: &str = "confine-launch";
@@ -45,6 +53,8 @@ pub const LAUNCH_ARGUMENT: &str = "confine-launch";
 /// Serves every source type whose engine is `airbyte` under the policy.
 pub struct AirbyteEngine {
     shared: Arc<Shared>,
+    own: Arc<OwnPaths>,
+    compared: Arc<Compared>,
 }
 
 impl Default for AirbyteEngine {
@@ -66,7 +76,13 @@ impl AirbyteEngine {
     #[must_use]
     pub fn with_launcher(launcher: Launcher) -> AirbyteEngine {
         let shared = Shared { launcher, pool: Arc::default(), kept: kept::Kept::default(), locks: rotation::Locks::default() };
-        AirbyteEngine { shared: Arc::new(shared) }
+        AirbyteEngine { shared: Arc::new(shared), own: Arc::default(), compared: Arc::default() }
+    }
+
+    /// Returns the engine, which refuses a connector that could read these files of AAM.
+    #[must_use]
+    pub fn keeping(self, own: OwnPaths) -> AirbyteEngine {
+        AirbyteEngine { own: Arc::new(own), ..self }
     }
 }
 
@@ -88,6 +104,8 @@ impl Engine for AirbyteEngine {
         let account = hosts.origins().next().map_or_else(|| name.to_string(), str::to_string);
         Ok(Box::new(BoundConnector {
             shared: Arc::clone(&self.shared),
+            own: Arc::clone(&self.own),
+            compared: Arc::clone(&self.compared),
             policy: Arc::clone(policy),
             family: Arc::clone(family),
             connector: connector.clone(),
@@ -101,6 +119,8 @@ impl Engine for AirbyteEngine {
 /// A connector with one resource id under one policy.
 struct BoundConnector {
     shared: Arc<Shared>,
+    own: Arc<OwnPaths>,
+    compared: Arc<Compared>,
     policy: Arc<Policy>,
     family: Arc<Family>,
     connector: ConnectorPolicy,
@@ -150,13 +170,18 @@ impl BoundResource for BoundConnector {
 
     fn authorize(self: Box<Self>, credential: Option<Credential>) -> Result<AuthorizedResource, Failure> {
         let posts = self.posts();
-        let BoundConnector { shared, policy, family, connector, resource_id, .. } = *self;
+        let BoundConnector { shared, own, compared, policy, family, connector, resource_id, .. } = *self;
         let config = config::fill(&connector, &resource_id, credential.as_ref(), &family.id)?;
         let hosts = Hosts::new(&connector, &resource_id, &config::lookup(&connector, credential.as_ref()), &family.id)?;
         let free_hosts = hosts.free().to_vec();
         let hosts = Arc::new(hosts);
-        let binding = open::Binding { shared, policy, family, connector, resource_id, hosts, credential, config };
-        let open = move |session| -> futures_util::future::BoxFuture<'static, _> { Box::pin(open::open(binding, session)) };
+        let binding = open::Binding { shared, own, policy, family, connector, resource_id, hosts, credential, config };
+        let open = move |session| -> futures_util::future::BoxFuture<'static, _> {
+            Box::pin(async move {
+                compared.check(&binding.policy.airbyte, &binding.connector, &binding.family.id).await?;
+                open::open(binding, session).await
+            })
+        };
         Ok(AuthorizedResource::new(open).with_posts(posts).with_free_hosts(free_hosts))
     }
 }

@@ -5,9 +5,11 @@ use super::config::Described;
 use super::failures::{self, TroubleContext};
 use super::hosts::Hosts;
 use super::kept;
+use super::places::{OwnPaths, Places};
 use super::program;
 use super::rotation::Rotation;
 use super::run::{Invocation, Ran, Setup, Shared, StepClock};
+use super::secret_fields::SecretFields;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::{Credential, redact};
 use crate::egress::{Session, Traffic};
@@ -15,7 +17,7 @@ use crate::families::Family;
 use crate::memory_budget::size_text;
 use crate::model::{Catalog, Class, Digest, Evidence, Failure, Privilege};
 use crate::policy::{ConnectorPolicy, Policy};
-use airbyte_protocol::{Answer, Catalog as Discovered, Command, configured_catalog};
+use airbyte_protocol::{Answer, Catalog as Discovered, Command, Record, Records, Stream, configured_catalog};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +29,8 @@ const MAX_MESSAGE_CHARS: usize = 300;
 /// Everything that is needed to open a connector, except the session.
 pub struct Binding {
     pub shared: Arc<Shared>,
+    /// The files of AAM, which the connector must not be able to read.
+    pub own: Arc<OwnPaths>,
     pub policy: Arc<Policy>,
     pub family: Arc<Family>,
     pub connector: ConnectorPolicy,
@@ -43,8 +47,8 @@ struct Resource {
     family: Arc<Family>,
     resource_id: String,
     has_credential: bool,
-    described: Arc<Described>,
     config: Value,
+    secret_fields: Arc<SecretFields>,
     rotation: Option<Rotation>,
     /// The evidence of the `check` that opened the connector.
     check: Evidence,
@@ -56,10 +60,12 @@ struct Resource {
 /// # Errors
 /// Returns `Misconfigured` if the connector is not installed or its config lacks a key, and the failures of [`failures::failure`].
 pub async fn open(binding: Binding, session: Session) -> Result<Opened, Failure> {
-    let Binding { shared, policy, family, connector, resource_id, hosts, credential, config } = binding;
+    let Binding { shared, own, policy, family, connector, resource_id, hosts, credential, config } = binding;
     let (airbyte, rules, name) = (policy.airbyte.clone(), connector.clone(), Arc::clone(&family.id));
     let dir = std::path::absolute(&airbyte.dir).unwrap_or_else(|_| airbyte.dir.clone());
-    let found = tokio::task::spawn_blocking(move || program::find(&airbyte, &rules, &name)).await;
+    let of_policy = Arc::clone(&policy);
+    let find = move || program::find(&airbyte, &rules, &name, &Places::new(&of_policy, &own));
+    let found = tokio::task::spawn_blocking(find).await;
     let program = found.unwrap_or_else(|error| {
         let fix = "report it with the detail; other connections are not affected";
         Err(Failure::new(Class::Bug, "looking for a connector ended in a panic", fix).detail(error.to_string()))
@@ -72,15 +78,16 @@ pub async fn open(binding: Binding, session: Session) -> Result<Opened, Failure>
     let described = described(&setup, &family, &resource_id, &clock).await?;
     let config = described.typed(config);
     described.complete(&config, &setup.name)?;
-    let rotation = Rotation::new(&setup.dir, &setup.name, credential.as_ref(), &config);
+    let secret_fields = Arc::new(SecretFields::new(&described, &setup.connector));
+    let rotation = Rotation::new(&setup.dir, &setup.name, credential.as_ref(), &config, &secret_fields);
     let has_credential = credential.is_some();
     let mut resource = Resource {
         setup,
         family,
         resource_id,
         has_credential,
-        described,
         config,
+        secret_fields,
         rotation,
         check: Evidence::new(),
         discovered: Mutex::default(),
@@ -146,9 +153,7 @@ impl Resource {
             Some(rotation) => rotation.config().await?,
             None => self.config.clone(),
         };
-        for secret in self.described.spec.secrets(&config) {
-            redact::learn_long(&secret, MIN_SECRET_BYTES);
-        }
+        self.secret_fields.learn(&config);
         let invocation = Invocation { command, config: Some(&config), catalog, records };
         let ran = self.setup.run(invocation, clock, self.rotation.as_ref()).await?;
         match failures::failure(&ran, &context(&self.setup, &self.family, &self.resource_id, command)) {
@@ -249,16 +254,17 @@ impl Resource {
     async fn sampled(&self, catalog: &Catalog, max_items: usize) -> Result<Sample, Failure> {
         let discovered = self.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
         let clock = StepClock::start(&self.setup);
-        let (mut read, mut not_read) = (serde_json::Map::new(), serde_json::Map::new());
+        let (mut read, mut not_read, mut others) = (serde_json::Map::new(), serde_json::Map::new(), 0);
         let (mut evidence, mut first, mut rows) = (Evidence::new(), None, 0);
         let streams = catalog::in_order(&discovered, &self.setup.connector.streams, catalog);
         for stream in streams.into_iter().take(MAX_STREAMS) {
             match self.command(Command::Read, Some(configured_catalog(&[stream])), max_items, &clock).await {
                 Ok(ran) => {
-                    let count = match &ran.result {
-                        Ok(Answer::Read(records)) => records.records.len().min(max_items),
-                        _ => 0,
+                    let (count, of_others) = match &ran.result {
+                        Ok(Answer::Read(records)) => counted(records, stream, max_items),
+                        _ => (0, 0),
                     };
+                    others += of_others;
                     evidence = self.evidence(&ran);
                     rows = count;
                     read.insert(stream.name.clone(), count.into());
@@ -281,6 +287,9 @@ impl Resource {
         if !not_read.is_empty() {
             evidence.insert("not_readable".into(), not_read.into());
         }
+        if others > 0 {
+            evidence.insert("records_of_other_streams".into(), others.into());
+        }
         if rows == 0 {
             let note = "the connector returns no records: there are none, or none that this credential can see";
             evidence.insert("note".into(), note.into());
@@ -289,8 +298,17 @@ impl Resource {
     }
 }
 
-/// The length from which a secret of the config is removed from texts, in bytes.
-const MIN_SECRET_BYTES: usize = 8;
+/// Returns the number of records of the stream, at most `max_items`, and the number of records that were not asked for.
+fn counted(records: &Records, stream: &Stream, max_items: usize) -> (usize, usize) {
+    let of_namespace = |record: &Record| match (&record.namespace, &stream.namespace) {
+        (Some(of_record), Some(of_stream)) => of_record == of_stream,
+        // Many connectors leave the namespace out of their records.
+        _ => true,
+    };
+    let is_of_stream = |record: &&Record| record.stream == stream.name && of_namespace(record);
+    let count = records.records.iter().filter(is_of_stream).count();
+    (count.min(max_items), records.records.len().saturating_sub(count))
+}
 
 /// Whether other streams are tried after this failure.
 fn is_of_stream(failure: &Failure) -> bool {

@@ -1,8 +1,10 @@
 //! What is started for a connector, and the files that it may read.
 //!
 //! A connector is a package that `aam airbyte install` installed, or a command of the policy. A script is started through
-//! its interpreter, and an interpreter of Python brings its virtual environment and its libraries with it.
+//! its interpreter, and an interpreter of Python brings its virtual environment and its libraries with it. What is beside a
+//! program is not opened: it may be AAM's own data, or that of a person. The policy lists what a connector needs of it.
 
+use super::places::Places;
 use crate::model::{Class, Digest, Failure};
 use crate::operator_file;
 use crate::policy::airbyte::connector_name;
@@ -31,22 +33,9 @@ pub struct Program {
 const SYSTEM_FILES: [&str; 5] =
     ["/etc/ssl/cert.pem", "/usr/share/mime", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu"];
 
-/// Folders that belong to the whole system. What is beside a program there does not belong to it.
-const SYSTEM_FOLDERS: [&str; 13] = [
-    "/",
-    "/bin",
-    "/etc",
-    "/home",
-    "/opt",
-    "/root",
-    "/sbin",
-    "/tmp",
-    "/usr",
-    "/usr/bin",
-    "/usr/sbin",
-    "/usr/local",
-    "/usr/local/bin",
-];
+/// The parts of an installation of Python that its programs read, below its prefix. The rest of a prefix such as `~/.local`
+/// does not belong to Python.
+const INSTALLATION: [&str; 6] = ["lib", "lib64", "openssl/lib", "openssl/ssl/openssl.cnf", "ssl/openssl.cnf", "share/zoneinfo"];
 
 /// The number of bytes of a program that are looked at for the line that names its interpreter.
 const MAX_FIRST_LINE_BYTES: u64 = 512;
@@ -54,16 +43,43 @@ const MAX_FIRST_LINE_BYTES: u64 = 512;
 const MAX_TEXT_BYTES: u64 = 4 << 20;
 const MAX_PROGRAM_BYTES: u64 = 512 << 20;
 
-/// Finds what is started for the connector of the source type `name`, and compares its digest with the policy. Blocks.
+/// Finds what is started for the connector of the source type `name`, compares its digest with the policy, and makes sure
+/// that it can read none of `places`. Blocks.
 ///
 /// # Errors
-/// Returns `Misconfigured` if it is not installed or differs from the policy, and `Unsupported` for an image.
-pub fn find(airbyte: &Airbyte, connector: &ConnectorPolicy, name: &str) -> Result<Program, Failure> {
-    match &connector.run {
-        Run::Package(package) => installed(airbyte, connector, (package, name)),
-        Run::Command(command) => of_command(connector, command, name),
-        Run::Image(image) => Err(unsupported_image(image, name)),
+/// Returns `Misconfigured` if it is not installed, differs from the policy or could read too much, and `Unsupported` for an
+/// image.
+pub fn find(airbyte: &Airbyte, connector: &ConnectorPolicy, name: &str, places: &Places) -> Result<Program, Failure> {
+    let mut program = match &connector.run {
+        Run::Package(package) => installed(airbyte, connector, (package, name))?,
+        Run::Command(command) => of_command(connector, command, name)?,
+        Run::Image(image) => return Err(unsupported_image(image, name)),
+    };
+    add_listed(&mut program, connector, name)?;
+    let mut program = resolved(program);
+    places.check(program.readable.iter().chain(&program.executable), name)?;
+    program.readable.extend(SYSTEM_FILES.iter().map(PathBuf::from).filter(|path| path.exists()));
+    Ok(program)
+}
+
+/// Adds what the policy lists as readable.
+///
+/// # Errors
+/// Returns `Misconfigured` if one of the paths does not exist.
+fn add_listed(program: &mut Program, connector: &ConnectorPolicy, name: &str) -> Result<(), Failure> {
+    for listed in &connector.readable {
+        let path = std::path::absolute(listed).unwrap_or_else(|_| listed.clone());
+        if !path.exists() {
+            return Err(Failure::new(
+                Class::Misconfigured,
+                format!("{} of airbyte.connectors.{name}.readable was not found", path.display()),
+                "correct the path in the policy, or remove it; a relative path begins at the working directory of aam",
+            ));
+        }
+        program.stamp.push_str(&stamp(&path));
+        program.readable.push(path);
     }
+    Ok(())
 }
 
 /// The failure for an image: a container without a network cannot reach the proxy, and one with a network could go around it.
@@ -106,7 +122,7 @@ fn installed(airbyte: &Airbyte, connector: &ConnectorPolicy, (package, name): (&
         stamp: format!("{package} {version} {}", [script, lock].iter().map(|path| stamp(path)).collect::<String>()),
     };
     add_python(&mut program, &python);
-    Ok(finished(program))
+    Ok(program)
 }
 
 fn of_command(connector: &ConnectorPolicy, command: &[String], name: &str) -> Result<Program, Failure> {
@@ -146,35 +162,28 @@ fn of_command(connector: &ConnectorPolicy, command: &[String], name: &str) -> Re
         program.arguments.push(path.display().to_string());
         program.executable.push(found);
     }
-    let (started, given) = (program.program.clone(), path.clone());
+    let started = program.program.clone();
     add_python(&mut program, &started);
-    for path in [&given, &started] {
-        program.readable.extend(own_folder(path));
-    }
-    let mut takes_script = is_python(&started) && program.arguments.is_empty();
+    program.readable.extend(environment(&path).map(Path::to_path_buf));
+    program.readable.push(path);
     for argument in further {
         // The connector starts in a folder of its own, so its files are named by their whole paths.
         match Path::new(argument).exists().then(|| std::path::absolute(argument).ok()).flatten() {
             Some(path) => {
                 program.stamp.push_str(&stamp(&path));
                 program.arguments.push(path.display().to_string());
-                // Python imports the modules beside a script.
-                let beside = path.parent().filter(|folder| takes_script && path.is_file() && !is_system(folder));
-                program.readable.extend(beside.map(Path::to_path_buf));
-                takes_script = false;
-                program.readable.push(path);
+                // A word such as `var` may be the name of a folder by chance.
+                program.readable.extend(Some(path).filter(|path| path.is_file()));
             }
             None => program.arguments.push(argument.clone()),
         }
     }
     program.stamp.push_str(&command.join("\0"));
-    program.readable.push(given);
-    Ok(finished(program))
+    Ok(program)
 }
 
-/// Adds the files of the system, and resolves links, because what a link names is what is read.
-fn finished(mut program: Program) -> Program {
-    program.readable.extend(SYSTEM_FILES.iter().map(PathBuf::from));
+/// Resolves links, because what a link names is what is read, and leaves out what does not exist.
+fn resolved(mut program: Program) -> Program {
     for paths in [&mut program.readable, &mut program.executable] {
         let resolved: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
         paths.extend(resolved);
@@ -190,16 +199,21 @@ fn add_python(program: &mut Program, python: &Path) {
     if !is_python(python) {
         return;
     }
-    let environment = python.parent().and_then(Path::parent).filter(|folder| folder.join("pyvenv.cfg").is_file());
-    if let Some(environment) = environment {
+    if let Some(environment) = environment(python) {
         program.readable.push(environment.to_path_buf());
         let config = operator_file::read_text(&environment.join("pyvenv.cfg"), MAX_TEXT_BYTES).unwrap_or_default();
-        program.readable.extend(home(&config).as_deref().and_then(prefix));
+        program.readable.extend(home(&config).as_deref().and_then(installation).unwrap_or_default());
     }
     if let Ok(real) = python.canonicalize() {
-        program.readable.extend(real.parent().and_then(prefix));
+        program.readable.extend(real.parent().and_then(installation).unwrap_or_default());
         program.executable.push(real);
     }
+}
+
+/// Returns the virtual environment whose `bin` has this program.
+fn environment(program: &Path) -> Option<&Path> {
+    let folder = program.parent().filter(|folder| folder.ends_with("bin"))?;
+    folder.parent().filter(|environment| environment.join("pyvenv.cfg").is_file())
 }
 
 /// Returns the folder of the interpreter that a virtual environment was made from.
@@ -208,23 +222,18 @@ fn home(config: &str) -> Option<PathBuf> {
     lines.filter(|(key, _)| key.trim() == "home").map(|(_, value)| PathBuf::from(value.trim())).next()
 }
 
-/// Returns the folder with `bin` and `lib` of the program in `folder`, unless it is a folder of the system, whose libraries
-/// may be read anyway.
-fn prefix(folder: &Path) -> Option<PathBuf> {
+/// Returns the parts of the installation of Python whose interpreter is in `folder`, if its standard library is there.
+fn installation(folder: &Path) -> Option<Vec<PathBuf>> {
     let folder = folder.canonicalize().ok()?;
-    let prefix = if folder.ends_with("bin") { folder.parent()?.to_path_buf() } else { folder };
-    (!is_system(&prefix)).then_some(prefix)
+    let prefix = if folder.ends_with("bin") { folder.parent()? } else { folder.as_path() };
+    let has_library = ["lib", "lib64"].iter().any(|library| has_standard_library(&prefix.join(library)));
+    has_library.then(|| INSTALLATION.iter().map(|part| prefix.join(part)).collect())
 }
 
-/// Returns the folder that belongs to a program: `/opt/source` for `/opt/source/bin/source`.
-fn own_folder(program: &Path) -> Option<PathBuf> {
-    let folder = program.parent()?;
-    (folder.ends_with("bin") && !is_system(folder)).then(|| prefix(folder)).flatten()
-}
-
-fn is_system(folder: &Path) -> bool {
-    let home = std::env::home_dir();
-    SYSTEM_FOLDERS.iter().any(|system| Path::new(system) == folder) || home.is_some_and(|home| home == folder)
+/// Whether the folder contains `python3.11/os.py` or the like. The folder of packages that a person installed has no such file.
+fn has_standard_library(library: &Path) -> bool {
+    let entries = std::fs::read_dir(library).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|folder| is_python(&folder) && folder.join("os.py").is_file())
 }
 
 fn is_python(program: &Path) -> bool {

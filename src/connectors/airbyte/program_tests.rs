@@ -1,4 +1,7 @@
+use super::super::places::OwnPaths;
 use super::*;
+use crate::policy::Policy;
+use crate::policy::parse::parse;
 use serde_json::Map;
 
 fn connector(run: Run, sha256: Option<String>) -> ConnectorPolicy {
@@ -11,7 +14,24 @@ fn connector(run: Run, sha256: Option<String>) -> ConnectorPolicy {
         posts: Vec::new(),
         memory: 1 << 29,
         streams: Vec::new(),
+        readable: Vec::new(),
     }
+}
+
+/// As [`super::find`], with the places of a policy that has only defaults.
+fn find(airbyte: &Airbyte, connector: &ConnectorPolicy, name: &str) -> Result<Program, Failure> {
+    find_beside(airbyte, connector, name, &OwnPaths::default())
+}
+
+/// As [`find`], beside these files of AAM.
+fn find_beside(airbyte: &Airbyte, connector: &ConnectorPolicy, name: &str, own: &OwnPaths) -> Result<Program, Failure> {
+    let policy = parse("version: 1\nallowlist: []\n", "policy.yaml").expect("a policy");
+    let policy = Policy { airbyte: airbyte.clone(), ..policy };
+    super::find(airbyte, connector, name, &Places::new(&policy, own))
+}
+
+fn command(parts: &[&Path]) -> Run {
+    Run::Command(parts.iter().map(|part| part.display().to_string()).collect())
 }
 
 fn executable(path: &Path, text: &str) {
@@ -29,6 +49,7 @@ fn a_package_is_its_environment_and_the_interpreter_it_was_made_from() {
     let missing = find(&airbyte, &connector(package.clone(), None), "okta").expect_err("not installed");
     assert_eq!(missing.fix, "run aam airbyte install source-okta --version 1.2.3");
     executable(&root.join("python/bin/python3.11"), "");
+    executable(&root.join("python/lib/python3.11/os.py"), "");
     let environment = airbyte.environment("airbyte-source-okta", "1.2.3");
     executable(&environment.join("bin/source-okta"), "#!/usr/bin/python\n");
     std::os::unix::fs::symlink(root.join("python/bin/python3.11"), environment.join("bin/python")).expect("a link");
@@ -36,9 +57,9 @@ fn a_package_is_its_environment_and_the_interpreter_it_was_made_from() {
     let found = find(&airbyte, &connector(package.clone(), None), "okta").expect("installed");
     assert_eq!(found.program, environment.join("bin/python"));
     assert_eq!(found.arguments, [environment.join("bin/source-okta").display().to_string()]);
-    assert!(found.readable.contains(&environment) && found.readable.contains(&root.join("python")), "{found:?}");
+    assert!(found.readable.contains(&environment) && found.readable.contains(&root.join("python/lib")), "{found:?}");
     assert!(found.executable.contains(&root.join("python/bin/python3.11")), "{found:?}");
-    assert!(!found.readable.contains(&root), "{found:?}");
+    assert!(![&root, &root.join("python")].iter().any(|path| found.readable.contains(path)), "{found:?}");
     let lock = airbyte.lock_file("airbyte-source-okta", "1.2.3");
     std::fs::write(&lock, "a==1").expect("written");
     let digest = Digest::from_bytes(b"a==1").to_string();
@@ -62,8 +83,9 @@ fn a_script_is_started_by_its_interpreter_and_brings_only_its_own_files() {
     let found = find(&Airbyte::default(), &connector(Run::Command(command.clone()), None), "x").expect("a program");
     assert_eq!(found.program, Path::new("/bin/sh"));
     assert_eq!(found.arguments, ["-e", command[0].as_str(), command[1].as_str(), "-v"]);
-    assert!(found.readable.contains(&root.join("source")) && found.readable.contains(&root.join("option.json")));
-    assert!(!found.readable.contains(&root) && !found.readable.iter().any(|path| is_system(path)), "{found:?}");
+    assert!(found.readable.contains(&root.join("source/bin/source-x")) && found.readable.contains(&root.join("option.json")));
+    let folders = [&root, &root.join("source"), &root.join("source/bin"), Path::new("/bin")];
+    assert!(!folders.iter().any(|folder| found.readable.iter().any(|path| path == folder)), "{found:?}");
     executable(&root.join("source/bin/source-x"), "#!/bin/sh -e\n# changed\n");
     let changed = find(&Airbyte::default(), &connector(Run::Command(command), None), "x").expect("a program");
     assert_ne!(changed.stamp, found.stamp);
@@ -88,4 +110,76 @@ fn what_cannot_be_started_is_named() {
         failure.fix.contains("aam airbyte install source-okta") && failure.fix.contains("airbyte-source-okta"),
         "{failure:?}"
     );
+}
+
+/// What a connector may read below `root`, without the parts of Python.
+fn readable(found: &Program, root: &Path) -> Vec<PathBuf> {
+    found.readable.iter().filter_map(|path| path.strip_prefix(root).ok()).map(Path::to_path_buf).collect()
+}
+
+#[test]
+fn what_is_beside_a_program_or_a_script_stays_closed() {
+    let home = tempfile::tempdir().expect("a folder");
+    let root = home.path().canonicalize().expect("a path");
+    for file in ["var/secrets/VENDOR", "var/aam.db.admin-token", ".aws/credentials", "bin/source-acme", "bin/python3", "acme.py"]
+    {
+        executable(&root.join(file), "#!/bin/sh\n");
+    }
+    // A program named python that is a script chooses an interpreter, so this one is a binary.
+    executable(&root.join("bin/python3"), "");
+    let (script, program, python) = (root.join("acme.py"), root.join("bin/source-acme"), root.join("bin/python3"));
+    for (run, expected) in [
+        (command(&[&python, &script]), vec!["acme.py", "bin/python3"]),
+        (command(&[&program]), vec!["bin/source-acme"]),
+        (command(&[&program, &root.join("var")]), vec!["bin/source-acme"]),
+    ] {
+        let found = find(&Airbyte::default(), &connector(run.clone(), None), "acme").expect("a program");
+        assert_eq!(readable(&found, &root), expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{run:?}");
+    }
+}
+
+#[test]
+fn the_standard_library_and_a_virtual_environment_are_readable_and_the_rest_of_a_prefix_is_not() {
+    let home = tempfile::tempdir().expect("a folder");
+    let root = home.path().canonicalize().expect("a path");
+    // A Python below ~/.local, beside the keys and the packages of a person.
+    executable(&root.join("local/bin/python3"), "");
+    executable(&root.join("local/lib/python3.12/os.py"), "");
+    executable(&root.join("local/share/keyrings/login"), "");
+    let run = command(&[&root.join("local/bin/python3")]);
+    let found = find(&Airbyte::default(), &connector(run, None), "acme").expect("a program");
+    assert_eq!(readable(&found, &root.join("local")), [PathBuf::from("bin/python3"), PathBuf::from("lib")]);
+    let environment = root.join("venv");
+    executable(&environment.join("bin/source-acme"), "#!/bin/sh\n");
+    std::fs::write(environment.join("pyvenv.cfg"), "").expect("written");
+    let run = command(&[&environment.join("bin/source-acme")]);
+    let found = find(&Airbyte::default(), &connector(run, None), "acme").expect("a program");
+    assert!(found.readable.contains(&environment), "{found:?}");
+}
+
+#[test]
+fn the_policy_opens_further_files_but_none_of_aam() {
+    let home = tempfile::tempdir().expect("a folder");
+    let root = home.path().canonicalize().expect("a path");
+    executable(&root.join("acme/run.sh"), "#!/bin/sh\n");
+    executable(&root.join("acme/modules/one.py"), "");
+    executable(&root.join("var/aam.db"), "");
+    let own = OwnPaths { registry: root.join("var/aam.db"), policy: root.join("policy.yaml"), intents: root.join("intents") };
+    let with = |readable: &[PathBuf]| {
+        let run = command(&[&root.join("acme/run.sh")]);
+        let connector = ConnectorPolicy { readable: readable.to_vec(), ..connector(run, None) };
+        find_beside(&Airbyte::default(), &connector, "acme", &own)
+    };
+    let found = with(&[root.join("acme/modules")]).expect("a program");
+    assert!(found.readable.contains(&root.join("acme/modules")), "{found:?}");
+    let missing = with(&[root.join("acme/module")]).expect_err("missing");
+    assert!(missing.title.contains("airbyte.connectors.acme.readable was not found"), "{missing:?}");
+    for path in [root.clone(), root.join("var"), root.join("var/aam.db"), PathBuf::from("/etc"), PathBuf::from("/")] {
+        let refused = with(std::slice::from_ref(&path)).expect_err("refused");
+        assert_eq!(refused.class, Class::Misconfigured);
+        assert!(refused.title.starts_with("acme was not started: it could read"), "{refused:?}");
+    }
+    // A file that the command names is refused for the same reason.
+    let run = command(&[&root.join("acme/run.sh"), &root.join("var/aam.db")]);
+    assert!(find_beside(&Airbyte::default(), &connector(run, None), "acme", &own).is_err());
 }

@@ -1,18 +1,24 @@
 //! What a connector replaced in its own config: tokens that may be used once.
 //!
+//! Only secret fields are kept, because all connections of a credential share them. What else a connector changes belongs to
+//! one connection; a connector that migrates its config does so again at each start. A value is used only in place of the one
+//! that it replaced, so a config that the policy changes afterwards is used as it is.
+//!
 //! A connector that spends such a token says the new one in a CONTROL message, and the stored credential is of no use from
 //! then on. The change is written before anything else happens. The file is encrypted with a key that is derived from the
 //! stored credential, so it shows nothing without that. With another credential, the file has another name
 //! and another key, so a credential that a person replaces is used as it is.
 
+use super::secret_fields::SecretFields;
 use crate::credentials::Credential;
-use crate::model::{Class, Failure};
+use crate::model::{Class, Digest, Failure};
 use crate::operator_file;
 use crate::registry::private_files::{FILE_MODE, create_folder};
 use data_encoding::HEXLOWER;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Salt};
 use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -29,8 +35,16 @@ const MAX_BYTES: usize = 256 << 10;
 const MAX_DEPTH: usize = 32;
 const KEY_BYTES: usize = 32;
 
-/// The changed values of a config, by their JSON pointers.
-pub type Changes = BTreeMap<String, Value>;
+/// The secrets of a config that were replaced, by their JSON pointers.
+pub type Changes = BTreeMap<String, Replaced>;
+
+/// A secret that the connector replaced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The digest of the value that it replaced.
+    was: String,
+    now: Value,
+}
 
 /// Where the changes of one credential are kept.
 pub struct Rotated {
@@ -129,62 +143,81 @@ impl Rotated {
     }
 }
 
-/// Returns the values of `now` that differ from those of `before`, or `None` if there are too many.
+/// Returns the secrets of `now` that differ from those of `before`, or `None` if there are too many.
 #[must_use]
-pub fn changes(before: &Value, now: &Value) -> Option<Changes> {
+pub fn changes(before: &Value, now: &Value, fields: &SecretFields) -> Option<Changes> {
     let mut found = Changes::new();
-    collect(before, now, &mut String::new(), 0, &mut found);
-    let bytes: usize = found.iter().map(|(pointer, value)| pointer.len() + value.to_string().len()).sum();
+    collect(before, now, fields, &mut Vec::new(), &mut found);
+    let bytes: usize = found.iter().map(|(pointer, replaced)| pointer.len() + replaced.now.to_string().len()).sum();
     (found.len() <= MAX_CHANGES && bytes <= MAX_BYTES).then_some(found)
 }
 
-fn collect(before: &Value, now: &Value, pointer: &mut String, depth: usize, found: &mut Changes) {
+fn collect(before: &Value, now: &Value, fields: &SecretFields, steps: &mut Vec<String>, found: &mut Changes) {
     if before == now || found.len() > MAX_CHANGES {
         return;
     }
     match (before, now) {
-        (Value::Object(old), Value::Object(new)) if depth < MAX_DEPTH => {
+        (Value::Object(_) | Value::Null, Value::Object(new)) if steps.len() < MAX_DEPTH => {
             for (key, value) in new {
-                let length = pointer.len();
-                pointer.push('/');
-                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
-                collect(old.get(key).unwrap_or(&Value::Null), value, pointer, depth + 1, found);
-                pointer.truncate(length);
+                steps.push(key.clone());
+                collect(before.get(key).unwrap_or(&Value::Null), value, fields, steps, found);
+                steps.pop();
+            }
+        }
+        (Value::Array(old), Value::Array(new)) if old.len() == new.len() && steps.len() < MAX_DEPTH => {
+            for (at, (before, now)) in old.iter().zip(new).enumerate() {
+                steps.push(at.to_string());
+                collect(before, now, fields, steps, found);
+                steps.pop();
             }
         }
         // The whole config is an object; a change of its kind is not a change of a value.
-        _ if pointer.is_empty() => {}
-        _ => drop(found.insert(pointer.clone(), now.clone())),
+        _ if steps.is_empty() || !fields.has(steps) => {}
+        _ => drop(found.insert(pointer(steps), Replaced { was: digest(before), now: now.clone() })),
     }
 }
 
-/// Puts the changes into `config`.
-pub fn apply(config: &mut Value, changes: &Changes) {
-    for (pointer, value) in changes {
-        set(config, pointer, value);
+fn pointer(steps: &[String]) -> String {
+    steps.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect()
+}
+
+fn digest(value: &Value) -> String {
+    Digest::from_bytes(value.to_string().as_bytes()).to_string()
+}
+
+/// Puts the changes into `config`, which is as the policy and the credential make it. A value that is not in the place of the
+/// one that it replaced is left out.
+pub fn apply(config: &mut Value, changes: &Changes, fields: &SecretFields) {
+    let original = config.clone();
+    for (pointer, replaced) in changes {
+        let steps: Vec<String> = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+        let before = original.pointer(pointer).unwrap_or(&Value::Null);
+        if fields.has(&steps) && digest(before) == replaced.was {
+            set(config, &steps, &replaced.now);
+        }
     }
 }
 
-fn set(config: &mut Value, pointer: &str, value: &Value) {
+fn set(config: &mut Value, steps: &[String], value: &Value) {
     let mut place = config;
-    let steps = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
     for step in steps {
         if place.is_null() {
             *place = Value::Object(Map::new());
         }
-        let Value::Object(object) = place else { return };
-        place = object.entry(step).or_insert(Value::Null);
+        let next = match place {
+            Value::Object(object) => Some(object.entry(step.clone()).or_insert(Value::Null)),
+            Value::Array(items) => step.parse::<usize>().ok().and_then(|at| items.get_mut(at)),
+            _ => None,
+        };
+        let Some(next) = next else { return };
+        place = next;
     }
     *place = value.clone();
 }
 
-/// Returns the texts among the changed values, which are secrets.
-pub fn texts(changes: &Changes) -> Vec<&str> {
-    changes.values().filter_map(Value::as_str).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::secret_fields::tests::fields;
     use super::*;
     use crate::credentials::Secret;
     use serde_json::json;
@@ -193,13 +226,22 @@ mod tests {
         Credential::read(Secret::new(text.to_string()))
     }
 
+    fn schema() -> Value {
+        let secret = json!({"airbyte_secret": true});
+        json!({"properties": {
+            "credentials": {"properties": {"token": secret, "x/y": secret, "access": secret}},
+            "list": {"items": {"properties": {"key": secret}}},
+        }})
+    }
+
     #[test]
     fn what_is_kept_is_read_again_only_with_the_same_credential() {
         let home = tempfile::tempdir().expect("a folder");
         let first = credential(r#"{"client_id": "a", "refresh_token": "canary-first-77"}"#);
         let place = Rotated::new(home.path(), "okta", &first).expect("a place");
         assert_eq!(place.read(), Ok(Changes::new()));
-        let changes = Changes::from([("/refresh_token".to_string(), json!("canary-second-78"))]);
+        let replaced = Replaced { was: digest(&json!("canary-first-77")), now: json!("canary-second-78") };
+        let changes = Changes::from([("/refresh_token".to_string(), replaced)]);
         place.write(&changes).expect("written");
         assert_eq!(Rotated::new(home.path(), "okta", &first).expect("a place").read(), Ok(changes));
         let bytes = std::fs::read(&place.path).expect("the file");
@@ -213,19 +255,36 @@ mod tests {
     }
 
     #[test]
-    fn only_changed_values_are_kept_and_they_are_put_back() {
-        let before = json!({"a": "1", "credentials": {"token": "old", "x/y": 1}, "list": [1]});
-        let now = json!({"a": "1", "credentials": {"token": "new", "x/y": 2, "until": "t"}, "list": [1, 2], "more": {"b": true}});
-        let found = changes(&before, &now).expect("few changes");
-        assert_eq!(
-            found.keys().collect::<Vec<_>>(),
-            ["/credentials/token", "/credentials/until", "/credentials/x~1y", "/list", "/more"]
-        );
+    fn only_changed_secrets_are_kept_and_they_are_put_back() {
+        let fields = fields(&schema(), &json!({}));
+        let before = json!({"site": "a", "credentials": {"token": "old", "x/y": 1}, "list": [{"key": "k1", "name": "n"}]});
+        let now = json!({
+            "sites": ["a"], "site": "b", "mode": "items", "list": [{"key": "k2", "name": "m"}],
+            "credentials": {"token": "new", "x/y": 2, "access": "t", "until": "2026"},
+        });
+        let found = changes(&before, &now, &fields).expect("few changes");
+        let pointers: Vec<&String> = found.keys().collect();
+        assert_eq!(pointers, ["/credentials/access", "/credentials/token", "/credentials/x~1y", "/list/0/key"]);
         let mut config = before.clone();
-        apply(&mut config, &found);
-        assert_eq!(config, now);
-        assert_eq!(texts(&found), ["new", "t"]);
-        assert_eq!(changes(&before, &json!("no object")), Some(Changes::new()));
-        assert_eq!(changes(&before, &before), Some(Changes::new()));
+        apply(&mut config, &found, &fields);
+        let expected =
+            json!({"site": "a", "credentials": {"token": "new", "x/y": 2, "access": "t"}, "list": [{"key": "k2", "name": "n"}]});
+        assert_eq!(config, expected);
+        assert_eq!(changes(&before, &json!("no object"), &fields), Some(Changes::new()));
+        assert_eq!(changes(&before, &before, &fields), Some(Changes::new()));
+    }
+
+    #[test]
+    fn a_kept_secret_is_used_only_in_place_of_the_one_that_it_replaced() {
+        let fields = fields(&schema(), &json!({}));
+        let before = json!({"credentials": {"token": "user:old@north"}});
+        let found = changes(&before, &json!({"credentials": {"token": "user:new@north"}}), &fields).expect("one change");
+        let mut other = json!({"credentials": {"token": "user:old@south"}});
+        apply(&mut other, &found, &fields);
+        assert_eq!(other, json!({"credentials": {"token": "user:old@south"}}), "another connection, or another policy");
+        // A field that the connector no longer marks as secret.
+        let mut same = before.clone();
+        apply(&mut same, &found, &SecretFields::default());
+        assert_eq!(same, before);
     }
 }

@@ -1,6 +1,7 @@
 //! Keeps what a connector replaces in its config while it runs, and lets only one run at a time use a credential.
 
 use super::rotated::{self, Changes, Rotated};
+use super::secret_fields::SecretFields;
 use crate::credentials::{Credential, redact};
 use crate::model::{Class, Failure};
 use airbyte_protocol::JsonText;
@@ -39,6 +40,7 @@ pub struct Rotation {
     /// The config as policy and credential make it, without what was replaced.
     original: Value,
     name: Arc<str>,
+    fields: Arc<SecretFields>,
     /// The pointers of what was replaced so far.
     replaced: Mutex<Vec<String>>,
 }
@@ -47,9 +49,16 @@ impl Rotation {
     /// Creates the place for what the connector replaces. Returns `None` without a credential: nothing in the config is then
     /// used up.
     #[must_use]
-    pub fn new(dir: &Path, name: &Arc<str>, credential: Option<&Credential>, original: &Value) -> Option<Rotation> {
+    pub fn new(
+        dir: &Path,
+        name: &Arc<str>,
+        credential: Option<&Credential>,
+        original: &Value,
+        fields: &Arc<SecretFields>,
+    ) -> Option<Rotation> {
         let rotated = Arc::new(Rotated::new(dir, name, credential?)?);
-        Some(Rotation { rotated, original: original.clone(), name: Arc::clone(name), replaced: Mutex::default() })
+        let (original, name, fields) = (original.clone(), Arc::clone(name), Arc::clone(fields));
+        Some(Rotation { rotated, original, name, fields, replaced: Mutex::default() })
     }
 
     /// See [`Rotated::id`].
@@ -74,17 +83,18 @@ impl Rotation {
         let changes = changes.unwrap_or_else(|error| Err(self.not_kept(&error.to_string())))?;
         self.note(&changes);
         let mut config = self.original.clone();
-        rotated::apply(&mut config, &changes);
+        rotated::apply(&mut config, &changes, &self.fields);
         Ok(config)
     }
 
-    /// Keeps what is different in `config`, which the connector sent. It is on disk when this returns.
+    /// Keeps the secrets that are different in `config`, which the connector sent. They are on disk when this returns.
     ///
     /// # Errors
     /// Returns `CredentialMissing` if it could not be kept: the stored credential may be used up.
     pub async fn keep(&self, config: &JsonText) -> Result<(), Failure> {
         let Ok(now) = config.parse() else { return Err(self.not_kept("the new config is not valid JSON")) };
-        let Some(changes) = rotated::changes(&self.original, &now) else {
+        self.fields.learn(&now);
+        let Some(changes) = rotated::changes(&self.original, &now, &self.fields) else {
             return Err(self.not_kept("the new config has too many changes"));
         };
         if changes.is_empty() {
@@ -100,7 +110,6 @@ impl Rotation {
     }
 
     fn note(&self, changes: &Changes) {
-        rotated::texts(changes).into_iter().for_each(redact::learn_value);
         *self.replaced.lock().unwrap_or_else(PoisonError::into_inner) = changes.keys().cloned().collect();
     }
 
@@ -116,6 +125,7 @@ impl Rotation {
 
 #[cfg(test)]
 mod tests {
+    use super::super::secret_fields::tests::fields;
     use super::*;
     use crate::credentials::Secret;
     use futures_util::FutureExt;
@@ -135,10 +145,13 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let credential = Credential::read(Secret::new(r#"{"refresh_token": "canary-first-77"}"#.to_string()));
         let original = json!({"refresh_token": "canary-first-77", "host": "a"});
-        let rotation = || Rotation::new(home.path(), &"okta".into(), Some(&credential), &original).expect("a credential");
+        let secret = json!({"properties": {"refresh_token": {"airbyte_secret": true}}});
+        let fields = Arc::new(fields(&secret, &json!({})));
+        let rotation =
+            || Rotation::new(home.path(), &"okta".into(), Some(&credential), &original, &fields).expect("a credential");
         let first = rotation();
         assert_eq!(first.config().await, Ok(original.clone()));
-        first.keep(&json_text(&json!({"refresh_token": "canary-second-78", "host": "a"}))).await.expect("kept");
+        first.keep(&json_text(&json!({"refresh_token": "canary-second-78", "host": "b", "hosts": ["b"]}))).await.expect("kept");
         assert_eq!(first.replaced(), ["/refresh_token"]);
         assert_eq!(rotation().config().await, Ok(json!({"refresh_token": "canary-second-78", "host": "a"})));
         std::fs::remove_dir_all(home.path()).expect("removed");
@@ -147,6 +160,41 @@ mod tests {
         assert_eq!(failure.class, Class::CredentialMissing);
         assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
         std::fs::remove_file(home.path()).expect("removed");
+    }
+
+    /// Two connections with one credential: what the connector changes in the config of the one is not in that of the other.
+    #[tokio::test]
+    async fn only_secrets_are_shared_and_a_changed_policy_is_in_force() {
+        let home = tempfile::tempdir().expect("a folder");
+        let credential = Credential::read(Secret::new(r#"{"token": "canary-first-77"}"#.to_string()));
+        let fields =
+            Arc::new(fields(&json!({"properties": {}}), &json!({"token": "{credential.token}", "site": "{resource_id}"})));
+        let of = |original: Value| {
+            Rotation::new(home.path(), &"acme".into(), Some(&credential), &original, &fields).expect("a credential")
+        };
+        let north = json!({"token": "canary-first-77", "site": "north"});
+        let sent = json!({"token": "canary-second-78", "site": "north", "sites": ["north"], "mode": "items"});
+        of(north).keep(&json_text(&sent)).await.expect("kept");
+        let south = json!({"token": "canary-first-77", "site": "south", "page_size": 5});
+        let expected = json!({"token": "canary-second-78", "site": "south", "page_size": 5});
+        assert_eq!(of(south).config().await, Ok(expected));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_secret_is_not_learned() {
+        let home = tempfile::tempdir().expect("a folder");
+        let credential = Credential::read(Secret::new(r#"{"token": "canary-first-77"}"#.to_string()));
+        let fields = Arc::new(fields(&json!({"properties": {"token": {"airbyte_secret": true}}}), &json!({})));
+        let original = json!({"token": "canary-first-77"});
+        redact::AttemptSecrets::new(&[])
+            .run(async {
+                let rotation = Rotation::new(home.path(), &"acme".into(), Some(&credential), &original, &fields);
+                let sent = json!({"token": "canary-second-78", "mode": "items_of_a_stream"});
+                rotation.expect("a credential").keep(&json_text(&sent)).await.expect("kept");
+                let shown = redact::scrub("canary-second-78 items_of_a_stream").into_owned();
+                assert_eq!(shown, "[redacted] items_of_a_stream");
+            })
+            .await;
     }
 
     #[tokio::test]

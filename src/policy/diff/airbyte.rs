@@ -45,7 +45,9 @@ pub fn airbyte(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Changes) {
 
 fn added(name: &str, connector: &ConnectorPolicy) -> String {
     let hosts = if connector.hosts.is_empty() { "no host".to_string() } else { connector.hosts.join(", ") };
-    format!("{name} may be served by the connector {}, which may call {hosts}", shown(&connector.run, &connector.version))
+    let paths: Vec<String> = connector.readable.iter().map(|path| path.display().to_string()).collect();
+    let files = if paths.is_empty() { String::new() } else { format!(" and read {}", paths.join(", ")) };
+    format!("{name} may be served by the connector {}, which may call {hosts}{files}", shown(&connector.run, &connector.version))
 }
 
 fn shown(run: &Run, version: &str) -> String {
@@ -85,6 +87,12 @@ fn changed(before: &ConnectorPolicy, after: &ConnectorPolicy) -> Parts {
         let streams = |list: &[String]| if list.is_empty() { "(not set)".to_string() } else { list.join(", ") };
         let effect = Effect::wider_if(more || after.streams.is_empty());
         parts.changed("streams", effect, &streams(&before.streams), &streams(&after.streams));
+    }
+    for path in after.readable.iter().filter(|path| !before.readable.contains(path)) {
+        parts.add(Effect::Wider, format!("it may read {}", path.display()));
+    }
+    for path in before.readable.iter().filter(|path| !after.readable.contains(path)) {
+        parts.add(Effect::Narrower, format!("it may no longer read {}", path.display()));
     }
     parts
 }

@@ -96,6 +96,7 @@ pub const RULES: &[Rule] = &[
     rule("airbyte.connectors.*.posts", "a POST is added or changed"),
     rule("airbyte.connectors.*.memory", NEVER),
     rule("airbyte.connectors.*.streams", "a stream is added, or the list is removed, so that the connector chooses"),
+    rule("airbyte.connectors.*.readable", ADDED),
     rule("airbyte.platform.url", CHANGED),
     rule("airbyte.platform.workspace", CHANGED),
     rule("airbyte.platform.credential", CHANGED),

@@ -375,6 +375,7 @@ fn examples() -> Vec<(&'static str, String, String, Back)> {
     add("airbyte.connectors.*.memory", &connector(", memory: 64MiB"), &connector(", memory: 128MiB"), N);
     add("airbyte.connectors.*.streams", &connector(", streams: [a]"), &connector(", streams: [a, b]"), N);
     add("airbyte.connectors.*.streams", &connector(", streams: [a]"), &process, N);
+    add("airbyte.connectors.*.readable", &process, &connector(", readable: [/opt/b]"), N);
     let platform = "airbyte: {platform: {url: \"https://a.example/api\", workspace: 2155ae5a-de39-4808-af6a-16fe7b8b4ed2, credential: \"env:A\"}}";
     add("airbyte.platform.url", "", platform, N);
     add("airbyte.platform.url", platform, &platform.replace("a.example", "b.example"), W);

@@ -56,4 +56,5 @@ fn connector(text: &mut String, name: &str, connector: &ConnectorPolicy) {
         let _ = write!(text, "\n        - {}", serde_json::to_string(post).unwrap_or_default());
     }
     let _ = write!(text, "\n      memory: {}\n      streams: {}", size(&connector.memory), list(&connector.streams));
+    let _ = write!(text, "\n      readable: {}", list(connector.readable.iter().map(|path| path.to_string_lossy())));
 }

@@ -13,10 +13,10 @@ use crate::families::airbyte::{KnownConnector, find};
 use crate::families::{self, aliases};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 const KEYS: [&str; 5] = ["dir", "memory", "allow_weaker_confinement", "connectors", "platform"];
-const CONNECTOR_KEYS: [&str; 8] = ["run", "version", "sha256", "config", "hosts", "posts", "memory", "streams"];
+const CONNECTOR_KEYS: [&str; 9] = ["run", "version", "sha256", "config", "hosts", "posts", "memory", "streams", "readable"];
 const RUN_HINT: &str = "write the name of a package (airbyte-source-okta), a command as a list ([/opt/source-acme]), or {image: airbyte/source-okta}";
 /// The number of connectors. A policy with more is a mistake.
 const MAX_CONNECTORS: usize = 200;
@@ -147,6 +147,7 @@ fn connector(r: &mut Reader, spot: &Spot<'_>) -> Option<ConnectorPolicy> {
         posts: r.field(&fields, "posts", known.map(|known| known.posts.clone()).unwrap_or_default(), manifests::posts),
         memory: r.field(&fields, "memory", DEFAULT_CONNECTOR_BYTES, Reader::size),
         streams: r.field(&fields, "streams", shipped(|known| &known.streams), streams),
+        readable: r.field(&fields, "readable", Vec::new(), |r, spot| r.unique(spot, "paths", readable)),
         run,
     })
 }
@@ -300,6 +301,22 @@ fn host(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
 
 fn streams(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<String>> {
     r.unique(spot, "streams", |r, item| r.text(item, "the name of a stream").map(str::to_string))
+}
+
+/// Reads a file or a folder that a connector may read. Which places stay closed is known when the connector starts.
+fn readable(r: &mut Reader, spot: &Spot<'_>) -> Option<PathBuf> {
+    let text = r.text(spot, "the path of a file or a folder")?;
+    let path = PathBuf::from(text);
+    let is_whole = path.components().all(|part| matches!(part, Component::RootDir | Component::CurDir));
+    if is_whole || text.starts_with('~') || path.components().any(|part| part == Component::ParentDir) {
+        r.report(
+            spot,
+            "this path is not allowed here",
+            "write a file or a folder with nothing but the files of the connector, for example /opt/acme; no ~, no .. and no root or working directory",
+        );
+        return None;
+    }
+    Some(path)
 }
 
 fn platform(r: &mut Reader, spot: &Spot<'_>) -> Option<Platform> {

@@ -23,6 +23,7 @@ airbyte:
         - {url: "https://api.acme.example/oauth/token", why: a token, body: {form: {grant_type: {is: client_credentials}}}}
       memory: 256MiB
       streams: [accounts]
+      readable: [/opt/acme, connectors/acme]
     other: {run: {image: registry.example:5000/airbyte/source-other}, version: "1.2", config: {}}
   platform: {url: "https://airbyte.acme.example/api/public/v1", workspace: 2155AE5A-de39-4808-af6a-16fe7b8b4ed2, credential: "env:AIRBYTE"}
 "#;
@@ -49,6 +50,7 @@ fn the_section_is_read_and_printed_back() {
     assert_eq!(acme.hosts, ["https://api.acme.example", "http://127.0.0.1:8080", "{resource_id.label}.acme.example"]);
     assert_eq!(acme.config.get("start"), Some(&Value::from("2024-01-01")));
     assert_eq!((acme.posts.len(), acme.memory, acme.version.as_str()), (1, 256 << 20, ""));
+    assert_eq!(acme.readable, ["/opt/acme", "connectors/acme"].map(std::path::PathBuf::from));
     let other = airbyte.connector("other").expect("other");
     assert_eq!(other.run, Run::Image("registry.example:5000/airbyte/source-other".to_string()));
     let platform = airbyte.platform.as_ref().expect("a platform");
@@ -110,6 +112,11 @@ fn each_mistake_is_named_with_its_key_and_a_fix() {
         (one("hosts: [\"{resource}.example\"]"), "/airbyte/connectors/acme/hosts/0", "invalid host"),
         (one("hosts: [\"{resource_id.part}\"]"), "/airbyte/connectors/acme/hosts/0", "is not a placeholder"),
         (one("posts: [{url: \"https://a.example/x\", body: none}]"), "/airbyte/connectors/acme/posts/0", "missing field `why`"),
+        (one("readable: [/]"), "/airbyte/connectors/acme/readable/0", "not allowed here"),
+        (one("readable: [.]"), "/airbyte/connectors/acme/readable/0", "not allowed here"),
+        (one("readable: [\"~/acme\"]"), "/airbyte/connectors/acme/readable/0", "not allowed here"),
+        (one("readable: [a/../..]"), "/airbyte/connectors/acme/readable/0", "not allowed here"),
+        (one("readable: [/a, /a]"), "/airbyte/connectors/acme/readable/1", "listed twice"),
         (one("memory: 2GiB"), "/airbyte/connectors/acme/memory", "more memory than all connectors together"),
         (with("run: [/opt/acme], config: []"), "/airbyte/connectors/acme/config", "not a mapping"),
         (

@@ -1,6 +1,7 @@
 """Tries to write: sends `method` (POST) to `url` with the token. The check passes only if the request was refused with 403; the
 message of its failure is the status that came back. With `ignore` it does not care, like a connector that swallows errors. With
-`wait_seconds` it does nothing for so long after a refusal, like a connector that tries again later."""
+`wait_seconds` it does nothing for so long after a refusal, like a connector that tries again later. `headers` are sent too, and with
+`no_body` the request has no body."""
 
 import time
 import urllib.error
@@ -13,7 +14,9 @@ PROPERTIES = {"url": {"type": "string"}, "token": {"type": "string", "airbyte_se
 
 def check(config):
     headers = {"Authorization": f"Bearer {config.get('token', '')}", "Content-Type": "application/json"}
-    request = urllib.request.Request(config["url"], b'{"name": "written"}', headers, method=config.get("method", "POST"))
+    headers.update(config.get("headers", {}))
+    body = None if config.get("no_body") else b'{"name": "written"}'
+    request = urllib.request.Request(config["url"], body, headers, method=config.get("method", "POST"))
     try:
         with urllib.request.urlopen(request, timeout=20) as response:
             code, body = response.status, response.read()
