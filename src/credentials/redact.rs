@@ -147,6 +147,12 @@ pub fn learn_long(value: &str, min_bytes: usize) {
     forms::values(value).iter().filter(|value| value.len() >= min_bytes).for_each(remember);
 }
 
+/// Whether the name of a field says that its value is a secret.
+#[must_use]
+pub fn is_secret_field(name: &str) -> bool {
+    forms::is_secret_name(name)
+}
+
 fn remember(value: &Zeroizing<String>) {
     let lines = forms::many_lines(value).and_then(|lines| STORE.learn_lines(&lines));
     for secret in [STORE.learn(value), lines] {
@@ -224,6 +230,16 @@ pub fn scrub_and_cut(text: &str, max_chars: usize) -> String {
 #[must_use]
 pub fn shortened(text: &str, max_chars: usize) -> String {
     scrub(text).chars().take(max_chars).collect()
+}
+
+/// Cuts a text without secrets to `max_chars` characters and a note that it was cut.
+pub fn cut(clean: &str, max_chars: usize) -> String {
+    match clean.char_indices().nth(max_chars) {
+        None => clean.to_string(),
+        Some((end, _)) => {
+            format!("{}… (cut, {} characters)", clean.get(..end).unwrap_or_default(), clean.chars().count())
+        }
+    }
 }
 
 /// The bytes that are searched behind the shown part, at most.

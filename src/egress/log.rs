@@ -4,7 +4,7 @@
 //! killed while it waits for the response. The events contain method, host, path, statement, status and size. They never
 //! contain a header or a query string. Path and statement are scrubbed, because some services put keys into paths.
 
-use super::Caller;
+use super::{Caller, recorder};
 use crate::credentials::redact;
 use crate::meters::meters;
 use crate::model::text::printable;
@@ -89,7 +89,7 @@ pub fn begun(caller: &Caller, event: &CallEvent<'_>) {
         target: "aam::begun",
         method = event.method,
         host = event.host,
-        path = &*redact::scrub_all(event.path),
+        path = path(event),
         statement = statement(event),
         connection = %caller.connection,
         family = &*caller.family,
@@ -101,6 +101,11 @@ pub fn begun(caller: &Caller, event: &CallEvent<'_>) {
 pub fn write(caller: &Caller, event: &CallEvent<'_>) {
     meters().call(&caller.family, event.error);
     ended(caller, event);
+}
+
+/// Returns the path for the log, bounded as in the record of the attempt.
+fn path(event: &CallEvent<'_>) -> String {
+    redact::cut(&redact::scrub_all(event.path), recorder::MAX_PATH_CHARS)
 }
 
 /// Returns the statement for the log; `None` leaves the field out.
@@ -116,7 +121,7 @@ pub fn ended(caller: &Caller, event: &CallEvent<'_>) {
         target: "aam::egress",
         method = event.method,
         host = event.host,
-        path = &*redact::scrub_all(event.path),
+        path = path(event),
         status = event.status,
         bytes = event.bytes,
         ms,

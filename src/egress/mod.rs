@@ -26,6 +26,7 @@ mod client;
 mod dial;
 mod driver;
 pub mod guard;
+mod headers;
 mod log;
 pub mod metadata;
 mod method;

@@ -16,6 +16,8 @@ const MAX_CALLS: usize = 1000;
 const MAX_TEXT_BYTES: usize = 256 << 10;
 /// The number of characters of each text.
 const MAX_CHARS: usize = 4096;
+/// The number of characters of a path.
+pub const MAX_PATH_CHARS: usize = 1000;
 /// The number of callers whose calls outside of attempts are held. The daemon records them every few seconds.
 const MAX_CALLERS: usize = 1000;
 
@@ -138,8 +140,9 @@ fn clean(target: &mut CallTarget) {
         // The path of many webhooks is their secret. The rule names the webhook.
         path.clear();
     }
-    for text in [method, host, path, statement, rule] {
-        let clean = redact::shortened(text, MAX_CHARS);
+    for (text, max) in [(method, MAX_CHARS), (host, MAX_CHARS), (path, MAX_PATH_CHARS), (statement, MAX_CHARS), (rule, MAX_CHARS)]
+    {
+        let clean = redact::cut(&redact::scrub(text), max);
         *text = match crate::model::text::printable(&clean, &[]) {
             Cow::Borrowed(_) => clean,
             Cow::Owned(escaped) => escaped,
@@ -179,7 +182,8 @@ mod tests {
         }
         let taken = recorder.take();
         assert_eq!((taken.calls.len(), taken.cut), (2, 3));
-        assert_eq!(taken.calls[0].target.path.len(), MAX_CHARS, "shortened after secrets were removed");
+        let expected = format!("{}… (cut, {} characters)", "x".repeat(MAX_PATH_CHARS), 100 << 10);
+        assert_eq!(taken.calls[0].target.path, expected, "shortened after secrets were removed");
     }
 
     #[test]

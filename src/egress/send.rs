@@ -4,6 +4,7 @@ use super::admission::Admission;
 use super::body::{self, BodyBuffer, BodyError};
 use super::breaker::HealthSignal;
 use super::client::connect_timeout;
+use super::headers::headers;
 use super::transport::{self, Cause, NoResponse};
 use super::webhook::{self, WebhookPost};
 use super::{HttpRequest, HttpResponse, Method, Session, WaitRequest, guard, log, post, redirect, retry};
@@ -13,7 +14,7 @@ use crate::model::{CallPurpose, Class, Failure};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, Uri};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -254,47 +255,6 @@ fn check_proxied_name(session: &Session, url: &Url) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
-}
-
-/// Headers that could change the meaning of a request after the guard has checked it.
-const FORBIDDEN_HEADERS: [&str; 9] = [
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "upgrade",
-    "proxy-authorization",
-];
-
-fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, Failure> {
-    let mut map = HeaderMap::with_capacity(pairs.len() + 3);
-    for (name, value) in pairs {
-        if FORBIDDEN_HEADERS.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden)) {
-            let fix = "remove the header from the manifest or description: it could turn a read into a write";
-            return Err(Failure::new(Class::EgressRefused, format!("the header {name} is never sent"), fix));
-        }
-        let unusable = || {
-            let fix =
-                "the credential holds a character that is not allowed in a header, most often a line break at its end: remove it";
-            Failure::new(Class::CredentialMissing, format!("the value for the header {name} cannot be sent"), fix)
-        };
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-            Failure::new(Class::Bug, format!("{name:?} is not a valid header name"), "report this as a defect of AAM")
-        })?;
-        let mut value = HeaderValue::from_str(value.expose()).map_err(|_| unusable())?;
-        value.set_sensitive(true);
-        map.append(key, value);
-    }
-    map.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(concat!("AAM/", env!("CARGO_PKG_VERSION"))));
-    map.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-    if !map.contains_key(header::RANGE) {
-        // A range request must not ask for compression: a part of a compressed body cannot be decompressed.
-        map.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("gzip"));
-    }
-    Ok(map)
 }
 
 /// A request that was sent. Its outcome is reported exactly once: when it ends, or on drop if the caller gave up.
