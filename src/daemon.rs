@@ -1,6 +1,7 @@
 //! Assembles the parts of one process: the registry, the policy, the demo seed, the engines and their environment.
 
 use crate::clock::{self, Clock};
+use crate::connectors::airbyte_platform::Installation;
 use crate::connectors::{
     Engines, airbyte, airbyte_platform, file, lowcode, mongo, object, openapi, redshift, snowflake, sql, supabase,
 };
@@ -14,7 +15,7 @@ use crate::policy::{ActivePolicy, LoadedPolicy, parse};
 use crate::policy_loader::PolicyLoader;
 use crate::providers::{Process, Providers};
 use crate::reconcile::Handle;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Location, Registry, RegistryError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -24,7 +25,7 @@ use std::thread;
 pub struct Paths {
     pub intents: PathBuf,
     pub policy: PathBuf,
-    pub registry: PathBuf,
+    pub registry: Location,
     /// Documents of the demo namespace.
     pub seeds: PathBuf,
 }
@@ -80,16 +81,27 @@ fn start_policy(
 /// to open a source cannot open it, see [`opening_engines`].
 #[must_use]
 pub fn engines(clock: Arc<dyn Clock>) -> Engines {
-    engines_with(clock, None)
+    engines_with(clock, None, airbyte::AirbyteEngine::new(), Installation::of_test(None))
 }
 
-/// All engines of this build, with what they need to open sources.
+/// All engines of this build, with what they need to open sources. Connectors of others must not be able to read `own`, and
+/// sources at a company's own Airbyte get the mark of `installation`.
 #[must_use]
-pub fn opening_engines(clock: Arc<dyn Clock>, providers: &Arc<Providers>) -> Engines {
-    engines_with(clock, Some(providers))
+pub fn opening_engines(
+    clock: Arc<dyn Clock>,
+    providers: &Arc<Providers>,
+    own: airbyte::OwnPaths,
+    installation: Installation,
+) -> Engines {
+    engines_with(clock, Some(providers), airbyte::AirbyteEngine::new().keeping(own), installation)
 }
 
-fn engines_with(clock: Arc<dyn Clock>, providers: Option<&Arc<Providers>>) -> Engines {
+fn engines_with(
+    clock: Arc<dyn Clock>,
+    providers: Option<&Arc<Providers>>,
+    process: airbyte::AirbyteEngine,
+    installation: Installation,
+) -> Engines {
     let native = Engines::from_list(vec![
         ("file", Box::new(file::FileEngine)),
         ("lowcode", Box::new(lowcode::LowcodeEngine::new(Arc::clone(&clock)))),
@@ -102,18 +114,27 @@ fn engines_with(clock: Arc<dyn Clock>, providers: Option<&Arc<Providers>>) -> En
         ("sql", Box::new(sql::SqlEngine)),
         ("supabase", Box::new(supabase::SupabaseEngine::new(clock))),
     ]);
-    let platform = airbyte_platform::AirbytePlatformEngine::new(native.clone(), providers.cloned());
-    native.with(PROCESS_ENGINE, Box::new(airbyte::AirbyteEngine::new())).with(PLATFORM_ENGINE, Box::new(platform))
+    let platform = airbyte_platform::AirbytePlatformEngine::new(native.clone(), providers.cloned(), installation);
+    native.with(PROCESS_ENGINE, Box::new(process)).with(PLATFORM_ENGINE, Box::new(platform))
 }
 
 /// The environment that all attempts share.
 #[must_use]
 pub fn env(handle: &Handle) -> Env {
+    airbyte::sweep_runs(&handle.policy().airbyte.dir);
     let budget: Arc<dyn crate::egress::DayBudget> = Arc::clone(&handle.registry) as _;
     // Signatures, tokens and manifests need the time of the machine, which other machines compare with theirs.
     let egress = Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup));
     let providers = Providers::new(Arc::clone(&egress), clock::from_env(), Process::Recording);
-    Env { engines: opening_engines(clock::from_env(), &providers), providers, egress }
+    let own = airbyte::OwnPaths {
+        intents: handle.intents.clone(),
+        policy: handle.policy_file.clone(),
+        registry: handle.registry.path().to_path_buf(),
+    };
+    // The sources of this AAM at a company's own Airbyte are marked by the first entry of its registry.
+    let registry = Arc::clone(&handle.registry);
+    let installation = Installation::new(move || registry.reader().hash_of(1).map_err(|error| error.to_string()));
+    Env { engines: opening_engines(clock::from_env(), &providers, own, installation), providers, egress }
 }
 
 /// Loads the documents in `folder` into the demo namespace, unless it was loaded before. Does nothing if the folder does

@@ -6,21 +6,25 @@
 
 mod connection;
 pub mod departure;
+mod finished;
 pub mod interner;
 mod notices;
 mod observed;
 mod records;
+pub mod stored;
 pub mod trend;
 
 use crate::model::ending::Nearness;
-use crate::model::ledger::{Entry, Fact, Finished};
-use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Scope, Timestamp};
+use crate::model::ledger::{Entry, Fact};
+use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Timestamp};
 use departure::{Superseded, Withdrawn};
+use finished::Recorded;
 use interner::Interner;
 pub use notices::WebhookCursor;
 pub use records::{AcceptedPolicy, Attempt, Checked, Desired, Handoff};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use stored::Touched;
 use trend::Trend;
 
 /// The state of all connections after an entry of the ledger.
@@ -63,6 +67,8 @@ pub struct Snapshot {
     dropped_up_to: u64,
     /// Shares strings that many connections have in common.
     interner: Interner,
+    /// The connections that were changed while a copy is made.
+    touched: Touched,
 }
 
 /// The number of accepted policies that are remembered. The ledger has all of them.
@@ -110,6 +116,8 @@ pub struct Connection {
     pub checked: Option<Timestamp>,
     /// When the connection was last checked in full.
     pub checked_full: Option<Timestamp>,
+    /// What of `failures` and `checked_full` the ledger records.
+    recorded: Recorded,
     /// The version, the `seq` of the entry and the digest of the newest catalog.
     pub catalog: Option<(u32, u64, Digest)>,
     /// The `seq` and the time of the last entry that changed the connection. The beginning of an attempt does not.
@@ -130,6 +138,7 @@ impl Snapshot {
     /// Applies the next entry.
     pub fn apply(&mut self, entry: &Entry) {
         let before = self.standing(entry.connection);
+        self.touched.add(entry.connection);
         self.apply_fact(entry);
         self.apply_to_trend(entry, before);
     }
@@ -178,9 +187,6 @@ impl Snapshot {
                     self.remember_change(entry.seq, id);
                 }
                 if let Some(connection) = self.connections.get_mut(&id) {
-                    if connection.in_outage() && matches!(fact, Fact::AttemptFinished(facts) if facts.class.is_none()) {
-                        self.recovered.insert(Arc::clone(&connection.source_type), entry.at);
-                    }
                     connection.apply(entry, fact, &mut self.interner);
                 }
             }
@@ -343,6 +349,7 @@ impl Connection {
             failures: 0,
             checked: None,
             checked_full: None,
+            recorded: Recorded::default(),
             catalog: None,
             changed: (0, at),
         }
@@ -359,6 +366,7 @@ impl Connection {
         self.failures = 0;
         self.checked = None;
         self.checked_full = None;
+        self.recorded = Recorded::default();
     }
 
     /// Puts the newest document in force. A different document starts a new generation. `before` is the origin of the
@@ -375,7 +383,7 @@ impl Connection {
         if newest.spec != self.spec || self.generation == 0 {
             self.spec = newest.spec;
             self.generation += 1;
-            self.failures = 0;
+            (self.failures, self.recorded.failures) = (0, 0);
         }
     }
 
@@ -404,33 +412,6 @@ impl Connection {
             Fact::DepartureConfirmed { cause, .. } => self.confirmed = Some(Box::new(*cause)),
             _ => {}
         }
-    }
-
-    fn finish(&mut self, entry: &Entry, facts: Finished) {
-        let same_inputs =
-            self.last.as_ref().is_some_and(|last| last.facts.generation == facts.generation && last.facts.slice == facts.slice);
-        self.failures = match facts.class {
-            None => 0,
-            Some(_) if same_inputs => self.failures.saturating_add(1),
-            Some(_) => 1,
-        };
-        if facts.generation == self.generation {
-            self.superseded = None;
-        }
-        let (class, full) = (facts.class, facts.scope == Scope::Full);
-        let attempt = Arc::new(Attempt { seq: entry.seq, at: entry.at, facts });
-        if class.is_none_or(|class| class.conclusive()) {
-            self.conclusive = Some(Arc::clone(&attempt));
-        }
-        if class.is_none() && full {
-            self.proven = Some(Arc::clone(&attempt));
-        }
-        self.begun = None;
-        self.checked = Some(entry.at);
-        if full {
-            self.checked_full = Some(entry.at);
-        }
-        self.last = Some(attempt);
     }
 }
 

@@ -119,6 +119,7 @@ impl Fixture {
         fs::create_dir(fixture.intents())?;
         fs::create_dir(fixture.data())?;
         fs::create_dir(fixture.home.path().join("policy"))?;
+        fs::create_dir(fixture.home.path().join("registry"))?;
         fixture.resync("30s")?;
         Ok(fixture)
     }
@@ -157,7 +158,7 @@ impl Fixture {
 
     /// The path of the registry `name`.
     pub fn registry(&self, name: &str) -> PathBuf {
-        self.home.path().join(format!("{name}.db"))
+        self.home.path().join(format!("registry/{name}.db"))
     }
 
     /// The folder of the sources.

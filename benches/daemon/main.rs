@@ -15,10 +15,13 @@
 //! | credentials, reads | secrets that were read from the vault in one run, by AAM's call log | none | the figure itself |
 //! | connectors | `aam serve` on an empty registry with 50 connections whose connector is a process of 120 MB that works for half a second; the policy allows each 256 MiB and all together 1 GiB; spawn until all are ACTIVE | the commands, four at a time | measured / baseline |
 //! | connectors, peak memory | the resident memory of all connectors together, looked at 20 times a second | none | the figure itself |
+//! | open, cold start, a million rows | opening a registry of 100,000 connections with ten rows each, written through AAM's writer, in a process of its own; median of five; and spawn until `/readyz` is 200 | the same without the stored fold, so that the whole ledger is folded | measured / baseline |
+//! | open, resident and peak memory | VmRSS and VmHWM of that process | the same without the stored fold | measured / baseline |
 //! | idle, cold start | utime + stime over a quiet period, VmRSS, spawn until `/readyz` is 200 | none | the figure itself |
 //!
 //! `AAM_BENCH_SCALE=0.1` makes everything a tenth as large, for a smoke run; its ratios are not meaningful.
-//! `AAM_BENCH_ONLY=pass,api` runs only the named figures: onboard, save, idle, pass, api, fleet, credentials, connectors.
+//! `AAM_BENCH_ONLY=pass,api` runs only the named figures: onboard, save, idle, pass, api, fleet, credentials, connectors,
+//! ledger.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 mod api;
@@ -32,6 +35,7 @@ mod fixture;
 mod fleet;
 mod http;
 mod idle;
+mod ledger;
 mod onboard;
 mod pass;
 mod save;
@@ -59,6 +63,7 @@ fn main() {
     match arguments.next().as_deref() {
         Some(fixed::COMMAND) => return fixed::run(&arguments.collect::<Vec<_>>()),
         Some(distant::COMMAND) => return distant::run(),
+        Some(ledger::COMMAND) => return ledger::run(&arguments.collect::<Vec<_>>()),
         _ => {}
     }
     let mut table = Table::default();
@@ -67,8 +72,9 @@ fn main() {
     let fleet = of_fleet(&mut table).err();
     let credentials = of_credentials(&mut table).err();
     let connectors = of_connectors(&mut table).err();
+    let ledger = of_ledger(&mut table).err();
     table.print();
-    for error in files.iter().chain(&known).chain(&fleet).chain(&credentials).chain(&connectors) {
+    for error in files.iter().chain(&known).chain(&fleet).chain(&credentials).chain(&connectors).chain(&ledger) {
         eprintln!("bench: not measured: {error}");
     }
 }
@@ -118,6 +124,11 @@ fn of_credentials(table: &mut Table) -> Measured<()> {
 /// The figures of connectors that run as processes.
 fn of_connectors(table: &mut Table) -> Measured<()> {
     if wanted("connectors") { connectors::measure(CONNECTORS, table) } else { Ok(()) }
+}
+
+/// The start of a registry with a long history.
+fn of_ledger(table: &mut Table) -> Measured<()> {
+    if wanted("ledger") { ledger::measure(scaled(KNOWN), table) } else { Ok(()) }
 }
 
 fn wanted(name: &str) -> bool {

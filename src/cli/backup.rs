@@ -38,7 +38,7 @@ pub fn backup(common: &CommonOptions, options: &BackupOptions) -> CommandResult 
     if is_stream(&options.file) {
         return to_stdout(common);
     }
-    let copy = registry::backup(&common.registry, &options.file, clock::from_env().now())?;
+    let copy = registry::backup(file_of(common)?, &options.file, clock::from_env().now())?;
     if !copy.verdict.is_intact() {
         common.print("", &copy);
         return Err(CommandError::new(format!(
@@ -52,8 +52,9 @@ pub fn backup(common: &CommonOptions, options: &BackupOptions) -> CommandResult 
 
 /// Copies the registry beside itself and writes the copy to stdout. What is reported goes to stderr.
 fn to_stdout(common: &CommonOptions) -> CommandResult {
-    let file = beside(&common.registry, "backup");
-    let copy = registry::backup(&common.registry, &file, clock::from_env().now());
+    let registry = file_of(common)?;
+    let file = beside(registry, "backup");
+    let copy = registry::backup(registry, &file, clock::from_env().now());
     let opened = File::open(&file);
     // The open file can be read on, and nothing stays behind if the reader goes away.
     let _ = std::fs::remove_file(&file);
@@ -69,6 +70,19 @@ fn to_stdout(common: &CommonOptions) -> CommandResult {
 
 fn is_stream(file: &Path) -> bool {
     file == Path::new("-")
+}
+
+/// The file of the registry. A database has tools of its own for copies.
+///
+/// # Errors
+/// If the registry is a database.
+fn file_of(common: &CommonOptions) -> Result<&Path, CommandError> {
+    match common.registry.postgres() {
+        None => Ok(common.registry.local()),
+        Some(_) => Err(CommandError::new(
+            "the registry is a database of PostgreSQL, which aam does not copy; use its own backups, for example pg_dump and pg_restore",
+        )),
+    }
 }
 
 /// A name beside the registry, where there is space for a copy of it.
@@ -106,10 +120,10 @@ fn from_stdin(registry: &Path) -> Result<PathBuf, CommandError> {
 pub fn restore(common: &CommonOptions, options: &RestoreOptions) -> CommandResult {
     let now = clock::from_env().now();
     let copy = match is_stream(&options.file) {
-        false => registry::restore(&common.registry, &options.file, now)?,
+        false => registry::restore(file_of(common)?, &options.file, now)?,
         true => {
-            let file = from_stdin(&common.registry)?;
-            let copy: Result<CopySummary, RegistryError> = registry::restore(&common.registry, &file, now);
+            let file = from_stdin(file_of(common)?)?;
+            let copy: Result<CopySummary, RegistryError> = registry::restore(file_of(common)?, &file, now);
             let _ = std::fs::remove_file(&file);
             copy?
         }

@@ -126,9 +126,9 @@ fn token_warnings(policy: &Policy, common: &CommonOptions) -> Vec<Problem> {
     let (file, now) = (common.policy.display().to_string(), clock::from_env().now());
     let snapshot = Reader::open(&common.registry).and_then(|reader| reader.snapshot());
     let in_use = snapshot.map(|snapshot| snapshot.open_namespaces()).unwrap_or_default();
-    let admin = admin_token::ended(policy, &common.registry, in_use);
+    let admin = admin_token::ended(policy, common.registry.local(), in_use);
     let admin = admin.map(|ended| Problem::new("/api/tokens", ended.message()).hint(ended.fix()));
-    let locked_out = admin_token::without_operator(policy, &common.registry);
+    let locked_out = admin_token::without_operator(policy, common.registry.local());
     let locked_out = locked_out.map(|(message, fix)| Problem::new("/api/tokens", message).hint(fix));
     let ended = policy.api.tokens.iter().enumerate().filter_map(|(index, token)| {
         let end = token.expires.filter(|end| *end <= now)?;

@@ -170,8 +170,8 @@ async fn rekey(common: &CommonOptions, providers: &Providers, to: &str) -> Comma
         }
     };
     // A process that refreshes a grant meanwhile would lose its new token.
-    let _lock = match common.registry.exists() {
-        true => Some(crate::registry::hold(&common.registry, "consent rekey").map_err(|error| {
+    let _lock = match common.registry.local().exists() {
+        true => Some(crate::registry::hold(common.registry.local(), "consent rekey").map_err(|error| {
             CommandError::new(format!("{error}; a daemon may refresh grants meanwhile, so end it first: aam stop"))
         })?),
         false => None,

@@ -32,7 +32,7 @@ impl DaemonRequest<'_> {
     /// If no AAM with this registry answers, or if it refuses the request.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, CommandError> {
         let mut daemon = daemon(self.common).await?;
-        let token = token(&self.common.registry, self.scope)
+        let token = token(self.common.registry.local(), self.scope)
             .map_err(|error| CommandError { message: format!("{}{}", error.message, self.without_token), ..error })?;
         let authorization = format!("Bearer {}", token.expose());
         let headers = [("authorization", &*authorization), ("content-type", "application/json"), ("prefer", self.prefer)];
@@ -72,7 +72,7 @@ impl DaemonRequest<'_> {
 
 /// The process in the lock of the registry, if it is a daemon that names its address there.
 pub(super) fn recorded(common: &CommonOptions) -> Option<Holder> {
-    registry::holder(&common.registry).filter(|holder| holder.address.is_some())
+    registry::holder(common.registry.local()).filter(|holder| holder.address.is_some())
 }
 
 /// The addresses at which the daemon may be reached: the one of `--port` and `--bind` if they are given, and otherwise first the
@@ -87,8 +87,8 @@ fn addresses(common: &CommonOptions) -> Vec<SocketAddr> {
 /// Connects to the daemon, and checks that it holds the registry of the command line. Any program can listen on the port,
 /// so without this check a token could be sent to one that only pretends to be AAM.
 pub(super) async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandError> {
-    registry::refuse_folder(&common.registry)?;
-    let registry = common.registry.display();
+    registry::refuse_folder(common.registry.local())?;
+    let registry = &common.registry;
     let mut address = common.listener();
     let mut listener = Listener::Absent;
     for candidate in addresses(common) {
@@ -107,7 +107,7 @@ pub(super) async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandE
         ))),
         Listener::Aam(running) => {
             let (pid, theirs) = (running.info.pid, running.info.registry.clone());
-            running.prove(&common.registry).map_err(|reason| {
+            running.prove(common.registry.local()).map_err(|reason| {
                 CommandError::new(format!(
                     "no token was sent: the program that listens on {address} (it reports pid {pid} and the registry {theirs:?}) did not prove that it holds the registry {registry}: {reason}; pass the registry of the running daemon with --registry and its port with --port, and run this command as the user of the daemon"
                 ))

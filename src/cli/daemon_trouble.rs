@@ -35,7 +35,7 @@ pub(super) async fn note(common: &CommonOptions) {
 /// Why the daemon that holds the registry is not ready, or `None` if it is ready or if no daemon of this registry answers.
 async fn reason(common: &CommonOptions, address: SocketAddr) -> Option<String> {
     let Listener::Aam(running) = probe::listener(address).await else { return None };
-    running.prove(&common.registry).ok()?;
+    running.prove(common.registry.local()).ok()?;
     let (status, body) = probe::get(address, "/readyz").await.ok()?;
     let detail = body["detail"].as_str().unwrap_or("it gives no reason");
     (!status.is_success()).then(|| detail.to_string())

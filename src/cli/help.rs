@@ -5,7 +5,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory};
 
 /// The common flags that each command uses. Commands of two words, such as `token new`, use those of their first word.
-const USED: [(&str, &[&str]); 35] = [
+const USED: [(&str, &[&str]); 36] = [
     ("stop", &["registry", "port", "bind"]),
     ("restart", &["intents", "policy", "registry", "port", "bind"]),
     ("reload", &["registry", "port", "bind"]),
@@ -25,6 +25,7 @@ const USED: [(&str, &[&str]); 35] = [
     ("verify", &["registry", "format"]),
     ("backup", &["registry", "format"]),
     ("restore", &["registry", "format"]),
+    ("registry", &["registry", "format"]),
     ("health", &["port", "bind"]),
     ("calls", &["registry", "format"]),
     ("evidence", &["registry", "format"]),

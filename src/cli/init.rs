@@ -52,7 +52,8 @@ pub fn run(common: &CommonOptions, options: &InitOptions) -> CommandResult {
 fn unit(common: &CommonOptions) -> String {
     let mut text = UNIT.to_string();
     let paths = [("intents", "AAM_INTENTS", &common.intents), ("policy", "AAM_POLICY", &common.policy)];
-    for (flag, variable, path) in paths.into_iter().chain([("registry", "AAM_REGISTRY", &common.registry)]) {
+    let registry = common.registry.local().to_path_buf();
+    for (flag, variable, path) in paths.into_iter().chain([("registry", "AAM_REGISTRY", &registry)]) {
         if !common.is_given(flag) {
             continue;
         }

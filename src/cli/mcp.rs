@@ -62,7 +62,7 @@ fn open(common: &CommonOptions) -> Result<Local, CommandError> {
         service: "aam".to_string(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         pid: std::process::id(),
-        registry: common.registry.display().to_string(),
+        registry: common.registry.to_string(),
         started: clock.now().rfc3339(),
         port: common.port,
     };
@@ -83,7 +83,7 @@ fn caller(common: &CommonOptions, active: &ActivePolicy) -> Result<Caller, Comma
     let value = HeaderValue::from_str(&format!("Bearer {token}"))
         .map_err(|_| CommandError::new("AAM_TOKEN is not a token; aam token new creates one"))?;
     let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
-    let admin = auth::read_admin(&common.registry).ok();
+    let admin = auth::read_admin(common.registry.local()).ok();
     let source = RequestSource { browser: false, cross_origin: false };
     auth::caller(&policy, admin.as_ref(), &headers, source, clock::from_env().now())
         .map_err(|problem| CommandError::new(format!("AAM_TOKEN was not accepted: {}", problem.detail)))

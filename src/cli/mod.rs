@@ -36,6 +36,7 @@ mod privileges;
 mod problems;
 mod progress;
 mod query;
+mod registry;
 mod report;
 mod secret;
 mod serve;
@@ -51,6 +52,7 @@ mod version;
 
 use crate::daemon::{Paths, StartError};
 use crate::model::Problem;
+use crate::registry::Location;
 use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -98,9 +100,9 @@ pub struct CommonOptions {
     /// The policy file, reviewed in git
     #[arg(long, env = "AAM_POLICY", default_value = "policy/policy.yaml", global = true)]
     pub policy: PathBuf,
-    /// The registry, an SQLite file
+    /// The registry: an SQLite file, or a database as postgres://ROLE@HOST/DATABASE?credential=env:NAME
     #[arg(long, env = "AAM_REGISTRY", default_value = "var/aam.db", global = true)]
-    pub registry: PathBuf,
+    pub registry: Location,
     /// Intents of the demo namespace, loaded once
     #[arg(long, env = "AAM_SEEDS", default_value = "seeds/demo", global = true, hide = true)]
     pub seeds: PathBuf,
@@ -186,6 +188,9 @@ enum Command {
     Backup(backup::BackupOptions),
     /// Put a backup in the place of the registry; the daemon must be stopped
     Restore(backup::RestoreOptions),
+    /// Prepare a database of PostgreSQL for a registry, or copy a registry into it
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
     /// Ask the running daemon whether it is ready (exit 0 ready, 1 not ready)
     Health(health::HealthOptions),
     /// Create bearer tokens for the API
@@ -380,6 +385,7 @@ fn run_on_thread_pool(cli: Cli) -> CommandResult {
             let result = runtime.block_on(run(cli));
             // Does not wait for blocking reads, because a read from a hanging mount may never return.
             runtime.shutdown_background();
+            crate::connectors::airbyte::remove_runs();
             result
         }
         Err(error) => Err(CommandError::new(format!("could not start worker threads: {error}"))),
@@ -413,6 +419,7 @@ async fn run(cli: Cli) -> CommandResult {
         Command::Verify(options) => verify::run(&common, &options).await,
         Command::Evidence(options) => evidence::run(&common, &options),
         Command::Backup(options) => backup::backup(&common, &options),
+        Command::Registry(command) => registry::run(&common, &command),
         Command::Restore(options) => backup::restore(&common, &options),
         Command::Health(options) => health::run(&common, &options).await,
         Command::Token(command) => token::run(&common, &command),

@@ -41,7 +41,7 @@ pub fn run(common: &CommonOptions, command: &PolicyCommand) -> CommandResult {
     let PolicyCommand::Diff { old, new } = command;
     let (old, new) = (read(old)?, read(new.as_ref().unwrap_or(&common.policy))?);
     let connections = connections(common);
-    let admin = auth::read_admin(&common.registry).ok();
+    let admin = auth::read_admin(common.registry.local()).ok();
     let admin = admin.map(|admin| Digest::from_bytes(admin.token().expose().as_bytes()));
     let changes = diff::diff(&old, &new, connections.as_deref().ok(), admin.as_ref());
     let note = connections.err().filter(|_| !changes.is_empty()).map(|reason| {
@@ -101,8 +101,8 @@ fn read(argument: &Path) -> Result<LoadedPolicy, CommandError> {
 
 /// Returns the connections of the registry, or why it cannot be read as the end of a sentence.
 fn connections(common: &CommonOptions) -> Result<Vec<ConnectionLine>, String> {
-    let shown = common.registry.display();
-    if !common.registry.exists() {
+    let shown = &common.registry;
+    if common.registry.postgres().is_none() && !common.registry.local().exists() {
         return Err(format!("there is no registry {shown}"));
     }
     let unreadable = |error: crate::registry::RegistryError| format!("the registry {shown} cannot be read: {error}");

@@ -1,13 +1,13 @@
 //! `aam serve`: the daemon.
 
 use super::{CommandError, CommandResult, CommonOptions, stop_signal, supervisor, terminal};
-use crate::daemon;
+use crate::daemon::{self, StartError};
 use crate::evidence_keeper;
 use crate::funnel::funnel;
 use crate::model::Timestamp;
 use crate::notify;
 use crate::reconcile::{self, FolderSync, Handle, Until};
-use crate::registry;
+use crate::registry::{self, RegistryError};
 use crate::server::probe::{Listener, RunningAam};
 use crate::server::{self, ServerInfo};
 use crate::telemetry;
@@ -15,17 +15,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// Exits with 0 after a graceful stop or if an AAM already runs on the port, and with 143 after a second signal.
 pub async fn run(common: &CommonOptions) -> CommandResult {
     let Some(listener) = bind(common).await? else { return Ok(ExitCode::SUCCESS) };
-    let handle = daemon::open(&common.paths(), "serve", crate::clock::from_env()).await?;
+    let handle = open_or_wait(common).await?;
     let env = Arc::new(daemon::env(&handle));
     let folder_sync = FolderSync::open(&handle, true)?;
     let address = listener.local_addr();
     if let Ok(address) = address {
-        registry::record_address(&common.registry, "serve", address);
+        registry::record_address(common.registry.local(), "serve", address);
     }
     let info = info(common, &handle, address.map_or(common.port, |address| address.port()));
     greet(common, &handle, &info);
@@ -57,6 +58,27 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How often a daemon that waits for its turn asks whether the registry is free.
+const TURN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Opens the registry. If it is a database that another process writes to, waits until that process has ended or does not renew
+/// its lease any more.
+async fn open_or_wait(common: &CommonOptions) -> Result<Arc<Handle>, StartError> {
+    let mut waits_for = String::new();
+    loop {
+        match daemon::open(&common.paths(), "serve", crate::clock::from_env()).await {
+            Err(StartError::Registry(RegistryError::Held { holder, .. })) if common.registry.postgres().is_some() => {
+                if waits_for != holder {
+                    tracing::info!(target: "aam::registry", %holder, "waits for its turn: another process writes to the registry");
+                    waits_for = holder;
+                }
+                tokio::time::sleep(TURN_INTERVAL).await;
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Binds the port. Returns `None` if an AAM already runs on it.
 async fn bind(common: &CommonOptions) -> Result<Option<TcpListener>, CommandError> {
     let address = SocketAddr::new(common.bind, common.port);
@@ -84,8 +106,8 @@ async fn bind(common: &CommonOptions) -> Result<Option<TcpListener>, CommandErro
 /// Reports the AAM that listens on the port. It must prove that it holds its registry, because any program could claim to
 /// be an AAM.
 fn reuse(common: &CommonOptions, running: RunningAam) -> Result<(), CommandError> {
-    let (ours, theirs) = (absolute(&common.registry), running.info.registry.clone());
-    let registry = if theirs == ours { common.registry.clone() } else { PathBuf::from(&theirs) };
+    let (ours, theirs) = (absolute(common.registry.local()), running.info.registry.clone());
+    let registry = if theirs == ours { common.registry.local().to_path_buf() } else { PathBuf::from(&theirs) };
     let running = running.prove(&registry).map_err(|reason| {
         CommandError::new(format!(
             "port {} is taken by a program that reports to be an AAM, but did not prove that it holds the registry {theirs:?}: {reason}; stop it, or choose another port with --port N or PORT=N",
@@ -119,7 +141,7 @@ fn info(common: &CommonOptions, handle: &Handle, port: u16) -> ServerInfo {
         service: "aam".to_string(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         pid: std::process::id(),
-        registry: absolute(&common.registry),
+        registry: absolute(common.registry.local()),
         started: handle.started.rfc3339(),
         port,
     }

@@ -4,17 +4,20 @@ use super::budget::InMemoryDayBudget;
 use super::progress::{Progress, Reading};
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET, once, terminal};
 use crate::clock;
+use crate::connectors::airbyte::OwnPaths;
+use crate::connectors::airbyte_platform::Installation;
 use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::wire::INTENT_FILE_NAMES;
 use crate::intake::{Format, Limits, check, wire};
 use crate::model::text::counted;
-use crate::model::{Intent, Origin, Outcome, Problem, Scope, State, Step, StepStatus};
+use crate::model::{Digest, Intent, Origin, Outcome, Problem, Scope, State, Step, StepStatus};
 use crate::operator_file;
 use crate::pipeline::{Attempt, Env, Job};
-use crate::policy::LoadedPolicy;
+use crate::policy::{LoadedPolicy, Policy};
 use crate::policy_loader;
 use crate::providers::{Process, Providers};
+use crate::registry::Reader;
 use crate::report::{self, status_table};
 use futures_util::StreamExt;
 use std::cell::RefCell;
@@ -111,7 +114,14 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     let clock = clock::from_env();
     let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let providers = Providers::new(Arc::clone(&egress), Arc::clone(&clock), Process::Test);
-    let env = Env { engines: daemon::opening_engines(clock, &providers), egress, providers };
+    let own = OwnPaths {
+        intents: common.intents.clone(),
+        policy: common.policy.clone(),
+        registry: common.registry.local().to_path_buf(),
+    };
+    let installation = Installation::of_test(first_entry(common, &loaded.policy));
+    crate::connectors::airbyte::sweep_runs(&loaded.policy.airbyte.dir);
+    let env = Env { engines: daemon::opening_engines(clock, &providers, own, installation), egress, providers };
     let mut text = String::new();
     for problem in policy_loader::root_problems(&loaded.policy) {
         let _ = writeln!(text, "warning: {}", problem.in_file(common.policy.display().to_string()));
@@ -142,6 +152,13 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     common.print(&text, &values);
     let passed = states.iter().all(|state| *state == State::Active);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
+}
+
+/// The digest of the first entry of the registry of this machine, if there is one and the policy names an Airbyte whose sources
+/// it marks.
+fn first_entry(common: &CommonOptions, policy: &Policy) -> Option<Digest> {
+    policy.airbyte.platform.as_ref()?;
+    Reader::open(&common.registry).ok()?.hash_of(1).ok().flatten()
 }
 
 fn subject(intent: &Intent) -> String {

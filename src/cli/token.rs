@@ -174,8 +174,8 @@ impl Admin {
         policy: Option<&Arc<Policy>>,
         namespaces: &[String],
     ) -> Result<Admin, CommandError> {
-        let path = admin_token::admin_path(&common.registry);
-        let read = admin_token::read_admin(&common.registry);
+        let path = admin_token::admin_path(common.registry.local());
+        let read = admin_token::read_admin(common.registry.local());
         let Some(policy) = policy else {
             if options.keep_admin {
                 return Err(CommandError::new(format!(

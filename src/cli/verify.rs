@@ -86,7 +86,7 @@ fn calls(verdict: &Verdict) -> String {
 /// What is wrong with the registry.
 fn problem(common: &CommonOptions, verdict: &Verdict) -> Option<String> {
     const FIX: &str = "restore the file from an earlier backup, and find out who changed it";
-    let (file, rows) = (common.registry.display(), counted(usize::try_from(verdict.rows).unwrap_or(usize::MAX), "row"));
+    let (file, rows) = (&common.registry, counted(usize::try_from(verdict.rows).unwrap_or(usize::MAX), "row"));
     if let Some((seq, reason)) = &verdict.broken {
         return Some(format!(
             "row {seq} of the ledger in {file} does not match the hash chain: {reason}\n{rows} before it verified; {FIX}"
@@ -98,7 +98,10 @@ fn problem(common: &CommonOptions, verdict: &Verdict) -> Option<String> {
             "batch {batch} of the recorded calls in {file} does not match the hash chain: {reason}\n{rows} of the ledger verified, and {calls} before this batch; {FIX}"
         ));
     }
-    let damage = (!verdict.damage.is_empty()).then(|| verdict.damage.join("; "))?;
+    if verdict.damage.is_empty() {
+        return verdict.stored_fold.clone();
+    }
+    let damage = verdict.damage.join("; ");
     Some(format!("the registry {file} is damaged or was changed: {damage}\n{rows} of the ledger verified; {FIX}"))
 }
 

@@ -75,6 +75,19 @@ pub enum Fact {
     CallsRecorded { calls: CallsAnchor },
     /// The batches of calls up to this one, all of them recorded before `before`, are dropped because of their age.
     CallsDropped { calls: CallsAnchor, before: Timestamp },
+    /// The entries before this one, `rows` of them, were copied from a registry whose last row had the hash `head`.
+    RegistryCopied { rows: u64, head: Digest },
+    /// The last rows of the chains of a registry in PostgreSQL. The entry itself is in the first chain.
+    ChainsAnchored { chains: Vec<ChainAnchor> },
+}
+
+/// The last row of one chain of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainAnchor {
+    pub chain: u32,
+    /// The number of the row in its chain, counted from 1.
+    pub place: u64,
+    pub hash: Digest,
 }
 
 /// The problems of one file, as they are recorded.
@@ -342,6 +355,8 @@ impl Fact {
             Fact::WebhookDelivered { .. } => "webhook_delivered",
             Fact::WebhookStopped { .. } => "webhook_stopped",
             Fact::CallsRecorded { .. } => "calls_recorded",
+            Fact::RegistryCopied { .. } => "registry_copied",
+            Fact::ChainsAnchored { .. } => "chains_anchored",
             Fact::CallsDropped { .. } => "calls_dropped",
         }
     }

@@ -192,6 +192,8 @@ pub fn sentence(entry: &Entry) -> String {
         }
         Fact::WebhookStopped { webhook, reason } => format!("webhook {webhook} stopped: {reason}"),
         Fact::CallsRecorded { calls } => format!("recorded calls up to batch {}", calls.batch),
+        Fact::RegistryCopied { rows, head } => format!("copied {rows} entries from a registry that ended with {head}"),
+        Fact::ChainsAnchored { chains } => format!("anchored the ends of {}", counted(chains.len(), "chain")),
         Fact::CallsDropped { calls, before } => {
             format!("recorded calls up to batch {} dropped, because they are from before {before}", calls.batch)
         }

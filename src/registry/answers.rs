@@ -3,7 +3,7 @@
 use super::writer::Writer;
 use super::{Reader, RegistryError};
 use crate::model::{Digest, Timestamp};
-use rusqlite::{OptionalExtension, params};
+use sqlstore::{OptionalExtension, params};
 
 /// How long an answer is stored.
 const MAX_AGE_MS: i64 = 24 * 3600 * 1000;
@@ -56,17 +56,17 @@ impl Writer {
         let db = &self.db;
         db.prepare_cached("DELETE FROM idempotency_keys WHERE at <= ?1")?.execute([now.0.saturating_sub(MAX_AGE_MS)])?;
         db.prepare_cached(
-            "INSERT OR REPLACE INTO idempotency_keys (caller, key, at, request, status, headers, body)
+            "INSERT INTO idempotency_keys (caller, key, at, request, status, headers, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![key.caller.0, key.key, now.0, answer.request.0, answer.status, answer.headers, answer.body])?;
         db.prepare_cached(
             "DELETE FROM idempotency_keys WHERE rowid IN (
                SELECT id FROM (
-                 SELECT rowid AS id, row_number() OVER newest AS position, sum(length(body)) OVER newest AS bytes
+                 SELECT rowid AS id, row_number() OVER newest AS place, sum(length(body)) OVER newest AS bytes
                  FROM idempotency_keys WHERE caller = ?1
                  WINDOW newest AS (ORDER BY at DESC, rowid DESC)
-               ) WHERE position > ?2 OR bytes > ?3 AND position > 1
+               ) AS ranked WHERE place > ?2 OR bytes > ?3 AND place > 1
              )",
         )?
         .execute(params![key.caller.0, MAX_ANSWERS, MAX_BYTES])?;

@@ -2,8 +2,8 @@
 
 use super::{Reader, RegistryError, calls};
 use crate::model::{CallPosition, CallPurpose, CallTarget, ConnectionId, Digest, StoredCall, Timestamp};
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use sqlstore::Value;
+use sqlstore::{Connection, Row, params_from_iter};
 
 /// Which calls to read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -76,11 +76,15 @@ fn source(db: &Connection, filter: &CallFilter, before: Option<CallPosition>) ->
     };
     let (condition, values) = condition(filter, before, first);
     let source = format!(
-        "FROM call_batches AS b{indexed} CROSS JOIN call_rows AS c ON c.batch = b.batch
-         CROSS JOIN call_targets AS t ON t.target = c.target WHERE {condition}"
+        "FROM call_batches AS b{indexed} CROSS JOIN call_rows AS c CROSS JOIN call_targets AS t
+         WHERE c.batch = b.batch AND t.target = c.target AND {condition}"
     );
     Ok((source, values))
 }
+
+/// The condition on a host with or without its port, which is written after the last colon. Each parameter is the host.
+const HOST: &str = "(t.host = ? OR (substr(t.host, 1, length(CAST(? AS TEXT)) + 1) = ? || ':' \
+    AND ltrim(substr(t.host, length(CAST(? AS TEXT)) + 2), '0123456789') = '' AND length(t.host) > length(CAST(? AS TEXT)) + 1))";
 
 /// The condition of `filter` as SQL with its values. `dropped` is the last batch that was dropped.
 fn condition(filter: &CallFilter, before: Option<CallPosition>, dropped: i64) -> (String, Vec<Value>) {
@@ -95,13 +99,9 @@ fn condition(filter: &CallFilter, before: Option<CallPosition>, dropped: i64) ->
     one_of("b.family", filter.families.iter().map(|family| family.to_lowercase()).collect());
     one_of("t.purpose", filter.purpose.iter().map(|purpose| purpose.as_str().to_string()).collect());
     if !filter.hosts.is_empty() {
-        // A port is written after the last colon.
-        let host = "(t.host = ? OR t.host GLOB ? || ':[0-9]*')";
-        parts.push(format!("({})", vec![host; filter.hosts.len()].join(" OR ")));
+        parts.push(format!("({})", vec![HOST; filter.hosts.len()].join(" OR ")));
         for host in &filter.hosts {
-            let host = host.to_lowercase();
-            values.push(Value::Text(host.clone()));
-            values.push(Value::Text(host.replace('[', "[[]").replace('*', "[*]").replace('?', "[?]")));
+            values.extend(vec![Value::Text(host.to_lowercase()); HOST.matches('?').count()]);
         }
     }
     let mut time = |condition: &str, at: Option<Timestamp>| {

@@ -6,7 +6,7 @@ use super::chain::GENESIS;
 use super::writer::Writer;
 use crate::model::ledger::Fact;
 use crate::model::{CallAttempt, CallTarget, CallsAnchor, ConnectionId, Digest, NewCallBatch, RecordedCalls, Timestamp};
-use rusqlite::{Connection, OptionalExtension, params};
+use sqlstore::{Connection, OptionalExtension, params};
 
 /// The number of batches that one transaction deletes.
 const MAX_DELETED_BATCHES: u64 = 2000;
@@ -48,8 +48,7 @@ pub(super) fn head(db: &Connection) -> Result<CallsHead, RegistryError> {
         (None, Some(dropped)) => (dropped.batch, dropped.hash),
         (None, None) => (0, GENESIS),
     };
-    let recorded =
-        "SELECT json_extract(facts, '$.calls.batch') FROM ledger WHERE kind = 'calls_recorded' ORDER BY seq DESC LIMIT 1";
+    let recorded = "SELECT CAST(json_extract(facts, '$.calls.batch') AS BIGINT) FROM ledger WHERE kind = 'calls_recorded' ORDER BY seq DESC LIMIT 1";
     let recorded = db.query_row(recorded, [], |row| row.get::<_, u64>(0)).optional()?.unwrap_or_default();
     let recorded = recorded.max(dropped.map_or(0, |dropped| dropped.batch));
     let of_attempt = "SELECT batch FROM call_batches WHERE batch > ?1 AND attempt IS NOT NULL ORDER BY batch DESC LIMIT 1";
@@ -162,13 +161,12 @@ impl Writer {
         if let Some(found) = find.query_row([digest], |row| row.get(0)).optional()? {
             return Ok(found);
         }
-        self.db
-            .prepare_cached(
-                "INSERT INTO call_targets (digest, month, purpose, method, host, path, statement, rule)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![digest, month, texts[0], texts[1], texts[2], texts[3], texts[4], texts[5]])?;
-        Ok(self.db.last_insert_rowid())
+        let mut insert = self.db.prepare_cached(
+            "INSERT INTO call_targets (digest, month, purpose, method, host, path, statement, rule)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING target",
+        )?;
+        let row = params![digest, month, texts[0], texts[1], texts[2], texts[3], texts[4], texts[5]];
+        Ok(insert.query_row(row, |row| row.get(0))?)
     }
 
     /// Records calls that no attempt recorded.
@@ -187,7 +185,16 @@ impl Writer {
             self.append("", None, Fact::CallsRecorded { calls: CallsAnchor { batch, hash } }, None)?;
             self.calls_head.anchored = batch;
         }
-        Ok(LedgerHead { seq: self.head.seq, hash: self.head.hash })
+        self.anchor_chains()?;
+        // The last row of the first chain: in PostgreSQL, the anchor that names the ends of all others.
+        let seq = match self.db.is_postgres() {
+            true => {
+                let sql = "SELECT seq FROM ledger WHERE chain = 0 ORDER BY place DESC LIMIT 1";
+                self.db.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or_default()
+            }
+            false => self.head.seq,
+        };
+        Ok(LedgerHead { seq, hash: self.head.hash() })
     }
 
     /// Drops the batches that were recorded before the UTC day of `before`. Returns whether there are more to delete.

@@ -11,7 +11,7 @@ use crate::model::{
     StepStatus, Timestamp,
 };
 use crate::snapshot::{Checked, Connection};
-use rusqlite::params;
+use sqlstore::params;
 use std::sync::Arc;
 
 impl Writer {
@@ -295,7 +295,8 @@ impl Writer {
             self.finish(unfinished(connection, context, failure))?;
         }
         // Tickets that this build cannot parse are deleted, too.
-        self.db.execute_batch("DELETE FROM tickets; COMMIT")?;
+        self.db.execute("DELETE FROM tickets", [])?;
+        self.db.commit()?;
         self.publish();
         Ok(())
     }

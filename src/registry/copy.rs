@@ -81,7 +81,7 @@ fn summarize(file: &Path) -> Result<CopySummary, RegistryError> {
     let verdict = copy.verify()?;
     let (schema_version, last) = copy.with(|db| {
         let last = db.query_row("SELECT max(at) FROM ledger", [], |row| row.get::<_, Option<i64>>(0))?;
-        Ok((schema::version(db)?, last))
+        Ok((db.as_sqlite().map_or(Ok(0), schema::version)?, last))
     })?;
     // A row that cannot be read is part of the verdict, and the connections of a damaged file are not counted.
     let connections = match verdict.is_intact() {

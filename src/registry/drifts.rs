@@ -6,7 +6,7 @@ use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, Intent, Timestamp};
 use crate::report::drift::{self, AcknowledgedBody, DriftEntry, DriftFilter};
 use crate::snapshot::Connection;
-use rusqlite::{OptionalExtension, params};
+use sqlstore::{OptionalExtension, params};
 
 /// That a person acknowledged the changes of a catalog version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,8 +112,12 @@ impl Reader {
     pub fn replaced_catalogs(&self, before: Option<u64>, mut take: impl FnMut(Entry) -> bool) -> Result<(), RegistryError> {
         self.with(|db| {
             // The condition is that of the index ledger_drift.
+            let version = match db.is_postgres() {
+                true => "CAST(json_extract(facts, '$.version') AS BIGINT)",
+                false => "json_extract(facts, '$.version')",
+            };
             let mut statement = db.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM ledger WHERE kind = 'catalog_registered' AND json_extract(facts, '$.version') > 1 \
+                "SELECT {COLUMNS} FROM ledger WHERE kind = 'catalog_registered' AND {version} > 1 \
                  AND seq < ?1 ORDER BY seq DESC"
             ))?;
             let before = before.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
@@ -153,7 +157,7 @@ impl Reader {
         self.with(|db| {
             let mut statement = db.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM ledger WHERE kind = 'drift_acknowledged' AND connection = ?1 \
-                 AND json_extract(facts, '$.version') = ?2 ORDER BY seq LIMIT 1"
+                 AND CAST(json_extract(facts, '$.version') AS BIGINT) = ?2 ORDER BY seq LIMIT 1"
             ))?;
             let found = statement.query_row(params![connection.to_string(), version], |row| Ok(entry(row))).optional()?;
             Ok(found.transpose()?.and_then(|entry| match entry.fact {

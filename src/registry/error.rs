@@ -38,9 +38,26 @@ pub enum RegistryError {
     #[error("row {seq} of the ledger cannot be read: {why}; run aam verify")]
     Row { seq: u64, why: String },
     #[error("the registry has a value that AAM does not write: {0}; run aam verify")]
-    Value(rusqlite::Error),
+    Value(sqlstore::Error),
     #[error("registry: {0}")]
-    Sqlite(rusqlite::Error),
+    Database(sqlstore::Error),
+    #[error(
+        "the database of the registry does not answer, so nothing is accepted and AAM makes no calls; AAM continues automatically \
+         when it answers: {0}"
+    )]
+    Unavailable(String),
+    #[error("another process writes to the registry now, so this one has stopped; restart AAM, and it waits for its turn: {0}")]
+    TakenOver(String),
+    #[error(
+        "the database has no registry in the schema {schema}; its owner creates it: \
+         aam registry init --registry 'postgres://OWNER@HOST/DATABASE?credential=env:NAME' --role {role}"
+    )]
+    NotCreated { schema: String, role: String },
+    #[error(
+        "the role {role} may change what was recorded ({privileges}), so AAM does not run as it; create a role that owns nothing, \
+         then run as the owner: aam registry init --registry 'postgres://OWNER@HOST/DATABASE?credential=env:NAME' --role ROLE"
+    )]
+    TooPrivileged { role: String, privileges: String },
     #[error("registry {path}: {error}")]
     Io { path: PathBuf, error: std::io::Error },
     #[error("{0}")]
@@ -56,17 +73,18 @@ pub enum RegistryError {
 
 impl From<rusqlite::Error> for RegistryError {
     fn from(error: rusqlite::Error) -> RegistryError {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => RegistryError::Full,
+        sqlstore::Error::from(error).into()
+    }
+}
+
+impl From<sqlstore::Error> for RegistryError {
+    fn from(error: sqlstore::Error) -> RegistryError {
+        match error.sqlite_code() {
+            _ if error.is_disk_full() => RegistryError::Full,
             Some(rusqlite::ErrorCode::NotADatabase) => RegistryError::Foreign,
-            // On some file systems, a write that fails because the disk is full is reported as an I/O error.
-            Some(rusqlite::ErrorCode::SystemIoFailure) if error.to_string().contains("full") => RegistryError::Full,
-            _ => match error {
-                rusqlite::Error::IntegralValueOutOfRange(..)
-                | rusqlite::Error::FromSqlConversionFailure(..)
-                | rusqlite::Error::InvalidColumnType(..) => RegistryError::Value(error),
-                _ => RegistryError::Sqlite(error),
-            },
+            _ if error.is_connection_lost() || error.is_read_only() => RegistryError::Unavailable(error.to_string()),
+            _ if error.is_value() => RegistryError::Value(error),
+            _ => RegistryError::Database(error),
         }
     }
 }
@@ -78,6 +96,8 @@ impl RegistryError {
             RegistryError::Full => RegistryError::Full,
             RegistryError::Sealed(namespace) => RegistryError::Sealed(namespace.clone()),
             RegistryError::Closed => RegistryError::Closed,
+            RegistryError::Unavailable(why) => RegistryError::Unavailable(why.clone()),
+            RegistryError::TakenOver(holder) => RegistryError::TakenOver(holder.clone()),
             RegistryError::Row { seq, why } => RegistryError::Row { seq: *seq, why: why.clone() },
             other => RegistryError::Other(other.to_string()),
         }

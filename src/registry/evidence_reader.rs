@@ -4,8 +4,8 @@ use super::call_chain::{BatchHash, BatchRow, CallRow};
 use super::chain::{self, GENESIS, LedgerRow};
 use super::{LedgerHead, Reader, RegistryError, calls};
 use crate::model::{CallPurpose, CallTarget, Digest, RecordedCall, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
+use sqlstore::{Connection, OptionalExtension, Row, params};
 
 /// One row of the ledger as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

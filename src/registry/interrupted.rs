@@ -5,7 +5,7 @@ use super::reader::{COLUMNS, entry};
 use super::{CallFilter, Reader, RegistryError};
 use crate::model::ledger::Fact;
 use crate::model::{Class, ConnectionId, InterruptedAttempt};
-use rusqlite::params;
+use sqlstore::params;
 
 impl Reader {
     /// Passes the attempts without a record of their calls to `take`, newest first, until it returns false. Of `filter`, only

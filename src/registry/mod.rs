@@ -9,21 +9,29 @@ mod call_chain;
 mod call_reader;
 mod calls;
 mod chain;
+mod chains;
 mod command;
 mod commands;
 mod copy;
+mod database;
 mod drifts;
 mod error;
 mod evidence_reader;
 mod files;
+mod fold_file;
 mod handoffs;
 mod interrupted;
+mod lease;
+mod location;
 mod lock;
+mod migrate;
 mod notices;
 mod page_reader;
+pub mod postgres_schema;
 pub(crate) mod private_files;
 pub mod query;
 mod reader;
+mod replies;
 mod retirements;
 pub mod schema;
 mod state;
@@ -31,6 +39,7 @@ mod state;
 mod tests;
 mod verify;
 mod verify_calls;
+mod verify_chains;
 pub mod views;
 mod writer;
 
@@ -44,7 +53,9 @@ pub use copy::{CopySummary, backup, restore};
 pub use drifts::Acknowledgement;
 pub use error::RegistryError;
 pub use evidence_reader::{CallBatch, LedgerLine};
+pub use location::{Location, PostgresLocation};
 pub use lock::{Holder, WriterLock, holder, record_address, take as hold};
+pub use migrate::{MigrationSummary, migrate};
 pub use page_reader::{AccountUsage, FamilyUsage, NewestVerdict, PolicyText, RecentEntries};
 pub use reader::{Reader, Version};
 pub use verify::{Verdict, VerifyProgress};
@@ -66,7 +77,7 @@ use writer::{Shared, Writer};
 
 /// The registry, open for writing.
 pub struct Registry {
-    path: PathBuf,
+    location: Location,
     snapshot: Arc<RwLock<Snapshot>>,
     transactions: Arc<AtomicU64>,
     commands: mpsc::Sender<Command>,
@@ -78,19 +89,19 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Opens the registry at `path`, or creates it, migrates it, folds it, and records attempts that a crash interrupted.
+    /// Opens the registry at `location`, or creates it, migrates it, folds it, and records attempts that a crash interrupted.
     /// `command` is the name of this process in the error that a second writer gets.
     ///
     /// # Errors
     /// [`RegistryError::Held`] if another process has the registry open for writing, and other [`RegistryError`]s.
-    pub fn open(path: &Path, command: &str, clock: Arc<dyn Clock>) -> Result<Registry, RegistryError> {
+    pub fn open(location: impl Into<Location>, command: &str, clock: Arc<dyn Clock>) -> Result<Registry, RegistryError> {
         let page_limit = std::env::var_os("AAM_TEST_MAX_PAGES").filter(|_| cfg!(debug_assertions)).map(PathBuf::from);
-        Registry::open_within(path, command, clock, page_limit)
+        Registry::open_within(&location.into(), command, clock, page_limit)
     }
 
     /// Opens the registry. `page_limit` is a file with the maximum number of pages, with which tests simulate a full disk.
     fn open_within(
-        path: &Path,
+        location: &Location,
         command: &str,
         clock: Arc<dyn Clock>,
         page_limit: Option<PathBuf>,
@@ -99,21 +110,24 @@ impl Registry {
             let path = path.to_path_buf();
             |error| RegistryError::Io { path, error }
         };
+        let path = location.local();
         refuse_folder(path)?;
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             private_files::create_folder(folder).map_err(io(folder))?;
         }
         let lock = lock::take(path, command)?;
-        private_files::create_database(path).map_err(io(path))?;
+        if location.postgres().is_none() {
+            private_files::create_database(path).map_err(io(path))?;
+        }
         let (announce, changes) = watch::channel(0);
         let shared = Shared { snapshot: Arc::default(), announce, transactions: Arc::default() };
-        let writer = Writer::open(path, lock, clock, shared.clone(), page_limit)?;
-        let (clock, files) = (Arc::clone(&writer.clock), Some(writer.files.clone()));
+        let writer = Writer::open(location, lock, clock, shared.clone(), page_limit)?;
+        let (clock, files) = (Arc::clone(&writer.clock), writer.files.clone());
         let (commands, inbox) = mpsc::channel();
-        let reader = Reader::open(path)?;
+        let reader = Reader::open(location)?;
         std::thread::Builder::new().name("registry-writer".to_string()).spawn(move || writer.run(&inbox)).map_err(io(path))?;
         Ok(Registry {
-            path: path.to_path_buf(),
+            location: location.clone(),
             snapshot: shared.snapshot,
             transactions: shared.transactions,
             commands,
@@ -129,22 +143,14 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Reader::open`], or if the ledger cannot be read.
-    pub fn open_read_only(path: &Path, clock: Arc<dyn Clock>) -> Result<Registry, RegistryError> {
-        let reader = Reader::open(path)?;
+    pub fn open_read_only(location: impl Into<Location>, clock: Arc<dyn Clock>) -> Result<Registry, RegistryError> {
+        let location = location.into();
+        let reader = Reader::open(&location)?;
         let snapshot = reader.snapshot()?;
         let (_, changes) = watch::channel(snapshot.seq);
         let (commands, _) = mpsc::channel();
         let snapshot = Arc::new(RwLock::new(snapshot));
-        Ok(Registry {
-            path: path.to_path_buf(),
-            snapshot,
-            transactions: Arc::default(),
-            commands,
-            changes,
-            reader,
-            clock,
-            files: None,
-        })
+        Ok(Registry { location, snapshot, transactions: Arc::default(), commands, changes, reader, clock, files: None })
     }
 
     /// Reads the ledger again. Only for a registry that is open for reading.
@@ -157,10 +163,16 @@ impl Registry {
         Ok(())
     }
 
-    /// The path of the registry file.
+    /// The path of the registry file or, for a database, the path beside which the files of this process are.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.location.local()
+    }
+
+    /// Where the registry is.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     /// The clock that the times of rows come from. Waits that count from rows must use it, too.

@@ -5,7 +5,7 @@ use super::command::{Notice, WebhookMessage};
 use super::writer::Writer;
 use crate::model::Digest;
 use crate::model::ledger::Fact;
-use rusqlite::params;
+use sqlstore::params;
 
 impl Writer {
     /// Records that a policy is in force, and which webhooks it adds and removes. Appends nothing if the policy is in force
@@ -57,7 +57,9 @@ impl Writer {
         let WebhookMessage { webhook, up_to, tries, next_at, problem } = message;
         self.db
             .prepare_cached(
-                "INSERT OR REPLACE INTO webhook_messages (webhook, up_to, tries, next_at, problem) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO webhook_messages (webhook, up_to, tries, next_at, problem) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (webhook) DO UPDATE SET up_to = excluded.up_to, tries = excluded.tries, next_at = excluded.next_at,
+                   problem = excluded.problem",
             )?
             .execute(params![webhook, up_to, tries, next_at.0, problem])?;
         Ok(())

@@ -9,7 +9,7 @@ use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, Digest, Intent, Timestamp};
 use crate::policy::diff::ConnectionLine;
 use crate::snapshot::Connection;
-use rusqlite::{Connection as Database, OptionalExtension, params};
+use sqlstore::{Connection as Database, OptionalExtension, params};
 
 /// The newest entries of some namespaces.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -101,14 +101,17 @@ impl Reader {
     pub fn verify_newest(&self, last: u64, max_rows: usize, max_bytes: u64) -> Result<NewestVerdict, RegistryError> {
         self.with(|db| {
             // One transaction, so that the rows are those of one moment.
-            let transaction = db.unchecked_transaction()?;
+            let transaction = db.read_transaction()?;
             let first = first_within(&transaction, last, max_rows, max_bytes)?;
+            if transaction.is_postgres() {
+                return Ok(NewestVerdict { first, last, broken: broken_link(&transaction, first, last)? });
+            }
             let found =
                 transaction.query_row("SELECT hash FROM ledger WHERE seq = ?1", [first.saturating_sub(1)], |row| row.get(0));
             let before: Option<[u8; 32]> = found.optional()?;
             let head = before.map_or(GENESIS, Digest);
-            let mut verdict =
-                Verdict { rows: first.saturating_sub(1), head, broken: None, damage: Vec::new(), calls: CallsVerdict::default() };
+            let (rows, damage, calls) = (first.saturating_sub(1), Vec::new(), CallsVerdict::default());
+            let mut verdict = Verdict { rows, head, broken: None, damage, calls, stored_fold: None };
             let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger
                        WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq";
             let mut statement = transaction.prepare_cached(sql)?;
@@ -220,9 +223,26 @@ impl Reader {
     }
 }
 
+/// Returns the first of the entries from `first` to `last` that does not match the row before it in its chain, and why.
+fn broken_link(db: &Database, first: u64, last: u64) -> Result<Option<(u64, String)>, RegistryError> {
+    let sql = "SELECT l.seq, l.at, l.kind, l.namespace, l.connection, l.facts, l.body, l.prev, l.hash, before.hash
+               FROM ledger AS l LEFT JOIN ledger AS before ON before.chain = l.chain AND before.place = l.place - 1
+               WHERE l.seq BETWEEN ?1 AND ?2 ORDER BY l.seq";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params![first, last])?;
+    while let Some(row) = rows.next()? {
+        let seq: u64 = row.get(0)?;
+        let before = row.get::<_, Option<[u8; 32]>>(9)?.map_or(GENESIS, Digest);
+        if let Err(why) = verify::step_after(row, seq, &before) {
+            return Ok(Some((seq, why)));
+        }
+    }
+    Ok(None)
+}
+
 /// The first of the newest entries up to `last` that are at most `max_rows` and hold at most `max_bytes` bytes together.
 fn first_within(db: &Database, last: u64, max_rows: usize, max_bytes: u64) -> Result<u64, RegistryError> {
-    let sql = "SELECT seq, octet_length(facts) + coalesce(octet_length(body), 0) FROM ledger
+    let sql = "SELECT seq, CAST(octet_length(facts) AS BIGINT) + coalesce(octet_length(body), 0) FROM ledger
                WHERE seq <= ?1 ORDER BY seq DESC LIMIT ?2";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![i64::try_from(last).unwrap_or(i64::MAX), max_rows])?;

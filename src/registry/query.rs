@@ -71,7 +71,12 @@ impl Reader {
                 if sql.trim().is_empty() { "the query is empty" } else { "the query holds no statement, only comments" };
             return Err(QueryError::Invalid { message: message.to_string(), hint });
         }
-        let mut db = reader::connect(self.path(), false)?;
+        if self.location().postgres().is_some() {
+            let message = "the registry is a database of PostgreSQL, which aam query does not read".to_string();
+            let hint = "query the same views with psql, as a role that may only read them".to_string();
+            return Err(QueryError::Invalid { message, hint });
+        }
+        let mut db = reader::connect_sqlite(self.location().local(), false)?;
         add(&db, tables).map_err(RegistryError::from)?;
         let refused = restrict(&mut db, sql, limits.time).map_err(RegistryError::from)?;
         run(&db, sql, limits.rows).map_err(|error| explain(&error, sql, &refused, limits.time))

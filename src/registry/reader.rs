@@ -1,13 +1,14 @@
 //! Read-only connections for bodies, history and snapshots of the past. Reading never waits for the writer.
 
-use super::{FileMark, RegistryError, WebhookMessage, schema};
+use super::{FileMark, Location, RegistryError, WebhookMessage, fold_file, postgres_schema, schema};
 use crate::model::ledger::{AttemptContext, Entry, Fact};
 use crate::model::{ConnectionId, Timestamp};
 use crate::snapshot::{Checked, Snapshot};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use rustix::fs::Access;
 use rustix::io::Errno;
-use std::path::{Path, PathBuf};
+use sqlstore::rusqlite::OpenFlags;
+use sqlstore::{Connection, OptionalExtension, Row, TargetSession, params};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// The number of idle connections that the pool keeps.
@@ -16,7 +17,7 @@ const MAX_IDLE: usize = 4;
 /// A small pool of read-only connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
-    path: PathBuf,
+    location: Location,
     /// Whether a registry of an earlier schema version may be read. Then only what every version has is there: the ledger.
     earlier: bool,
     idle: Arc<Mutex<Vec<Connection>>>,
@@ -36,31 +37,31 @@ pub struct Version {
 pub(super) const COLUMNS: &str = "seq, at, namespace, connection, facts, kind";
 
 impl Reader {
-    /// Opens the registry at `path` for reading. A daemon may be writing to it at the same time.
+    /// Opens the registry at `location` for reading. A daemon may be writing to it at the same time.
     ///
     /// # Errors
     /// [`RegistryError::Missing`] if the file does not exist.
-    pub fn open(path: &Path) -> Result<Reader, RegistryError> {
-        Reader::open_with(path, false)
+    pub fn open(location: impl Into<Location>) -> Result<Reader, RegistryError> {
+        Reader::open_with(location.into(), false)
     }
 
     /// As [`Reader::open`], also for a registry of an earlier version of AAM, for copies and their verification.
     ///
     /// # Errors
     /// As [`Reader::open`].
-    pub fn open_any_version(path: &Path) -> Result<Reader, RegistryError> {
-        Reader::open_with(path, true)
+    pub fn open_any_version(location: impl Into<Location>) -> Result<Reader, RegistryError> {
+        Reader::open_with(location.into(), true)
     }
 
-    fn open_with(path: &Path, earlier: bool) -> Result<Reader, RegistryError> {
-        let reader = Reader { path: path.to_path_buf(), earlier, idle: Arc::default() };
+    fn open_with(location: Location, earlier: bool) -> Result<Reader, RegistryError> {
+        let reader = Reader { location, earlier, idle: Arc::default() };
         reader.with(|_| Ok(()))?;
         Ok(reader)
     }
 
-    /// The path of the registry file.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Where the registry is.
+    pub(super) fn location(&self) -> &Location {
+        &self.location
     }
 
     /// The body of entry `seq`.
@@ -91,7 +92,7 @@ impl Reader {
     /// If the registry cannot be read.
     pub fn bodies(&self, seqs: &[u64], max_bytes: usize) -> Result<Vec<Option<String>>, RegistryError> {
         self.with(|db| {
-            let sql = "SELECT CASE WHEN octet_length(body) <= ?2 THEN body END FROM ledger WHERE seq = ?1";
+            let sql = "SELECT CASE WHEN CAST(octet_length(body) AS BIGINT) <= ?2 THEN body END FROM ledger WHERE seq = ?1";
             let mut statement = db.prepare_cached(sql)?;
             seqs.iter()
                 .map(|seq| Ok(statement.query_row(params![seq, max_bytes], |row| row.get(0)).optional()?.flatten()))
@@ -113,7 +114,7 @@ impl Reader {
     ) -> Result<(), RegistryError> {
         self.with(|db| {
             let sql = format!(
-                "SELECT {COLUMNS}, CASE WHEN octet_length(body) <= ?3 THEN body END, octet_length(body)
+                "SELECT {COLUMNS}, CASE WHEN CAST(octet_length(body) AS BIGINT) <= ?3 THEN body END, CAST(octet_length(body) AS BIGINT)
                  FROM ledger WHERE connection = ?1 AND seq < ?2 ORDER BY seq DESC"
             );
             let mut statement = db.prepare_cached(&sql)?;
@@ -159,8 +160,8 @@ impl Reader {
     pub fn catalog(&self, connection: ConnectionId, version: Option<u32>) -> Result<Option<(u32, String)>, RegistryError> {
         self.with(|db| {
             let mut statement = db.prepare_cached(
-                "SELECT json_extract(facts, '$.version'), body FROM ledger
-                 WHERE connection = ?1 AND kind = 'catalog_registered' AND (?2 IS NULL OR json_extract(facts, '$.version') = ?2)
+                "SELECT CAST(json_extract(facts, '$.version') AS BIGINT), body FROM ledger
+                 WHERE connection = ?1 AND kind = 'catalog_registered' AND (CAST(?2 AS BIGINT) IS NULL OR CAST(json_extract(facts, '$.version') AS BIGINT) = ?2)
                  ORDER BY seq DESC LIMIT 1",
             )?;
             Ok(statement.query_row(params![connection.to_string(), version], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
@@ -185,8 +186,8 @@ impl Reader {
     pub fn snapshot(&self) -> Result<Snapshot, RegistryError> {
         self.with(|db| {
             // One transaction for both reads, so that they see the same state of the registry.
-            let transaction = db.unchecked_transaction()?;
-            let mut snapshot = fold(&transaction, i64::MAX)?;
+            let transaction = db.read_transaction()?;
+            let (mut snapshot, _) = fold_file::folded(&transaction, &self.location)?;
             checked(&transaction, &mut snapshot)?;
             Ok(snapshot)
         })
@@ -283,9 +284,12 @@ impl Reader {
         let pooled = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
         let db = match pooled {
             Some(db) => db,
-            None => connect(&self.path, self.earlier)?,
+            None => connect(&self.location, self.earlier)?,
         };
         let answer = read(&db);
+        if db.is_lost() {
+            return answer;
+        }
         let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(db);
@@ -294,7 +298,18 @@ impl Reader {
     }
 }
 
-pub(super) fn connect(path: &Path, earlier: bool) -> Result<Connection, RegistryError> {
+pub(super) fn connect(location: &Location, earlier: bool) -> Result<Connection, RegistryError> {
+    let Some(place) = location.postgres() else { return Ok(connect_sqlite(location.local(), earlier)?.into()) };
+    let mut options = place.options()?;
+    options.application_name = "aam reader".to_string();
+    options.target_session = TargetSession::Any;
+    let db = Connection::postgres(options)?;
+    db.execute_batch("SET default_transaction_read_only = on")?;
+    postgres_schema::check_version(&db, place)?;
+    Ok(db)
+}
+
+pub(super) fn connect_sqlite(path: &Path, earlier: bool) -> Result<rusqlite::Connection, RegistryError> {
     super::refuse_folder(path)?;
     // Not by opening the file: closing it again would release the locks that SQLite holds on it in this process.
     match rustix::fs::access(path, Access::READ_OK) {
@@ -303,7 +318,7 @@ pub(super) fn connect(path: &Path, earlier: bool) -> Result<Connection, Registry
         Err(Errno::ACCESS) => return Err(RegistryError::Denied(path.to_path_buf())),
         Err(error) => return Err(RegistryError::Io { path: path.to_path_buf(), error: error.into() }),
     }
-    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let db = rusqlite::Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(std::time::Duration::from_secs(5))?;
     db.pragma_update(None, "query_only", true)?;
     let id: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
@@ -326,6 +341,17 @@ pub(super) fn fold(db: &Connection, until: i64) -> Result<Snapshot, RegistryErro
         snapshot.apply(&entry(row)?);
     }
     Ok(snapshot)
+}
+
+/// Returns the rows after row `seq`, in order.
+pub(super) fn entries_from(db: &Connection, seq: u64) -> Result<Vec<Entry>, RegistryError> {
+    let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM ledger WHERE seq > ?1 ORDER BY seq"))?;
+    let mut rows = statement.query([seq])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(entry(row)?);
+    }
+    Ok(entries)
 }
 
 /// Applies the times of re-checks that found nothing new.

@@ -4,7 +4,10 @@
 use super::RegistryError;
 use super::command::FileMark;
 use super::writer::Writer;
-use rusqlite::params;
+use sqlstore::params;
+
+/// More than one page of either database.
+const PROBE_BYTES: usize = 16_384;
 
 impl Writer {
     pub(super) fn take_budget(&mut self, account: &str, day: i64, wanted: u64, limit: u64) -> Result<u64, RegistryError> {
@@ -18,7 +21,7 @@ impl Writer {
             self.db
                 .prepare_cached(
                     "INSERT INTO budget (account, day, used) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (account, day) DO UPDATE SET used = used + ?3",
+                     ON CONFLICT (account, day) DO UPDATE SET used = budget.used + ?3",
                 )?
                 .execute(params![account, day, granted])?;
             self.db.prepare_cached("DELETE FROM budget WHERE account = ?1 AND day < ?2")?.execute(params![account, day])?;
@@ -28,7 +31,9 @@ impl Writer {
 
     pub(super) fn store_marks(&mut self, marks: &[FileMark], removed: &[String]) -> Result<(), RegistryError> {
         let mut put = self.db.prepare_cached(
-            "INSERT OR REPLACE INTO folder_marks (path, size, mtime_ns, inode, content) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO folder_marks (path, size, mtime_ns, inode, content) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, inode = excluded.inode,
+               content = excluded.content",
         )?;
         for mark in marks {
             put.execute(params![mark.path, mark.size, mark.mtime_ns, mark.inode.cast_signed(), mark.content])?;
@@ -42,10 +47,11 @@ impl Writer {
 
     /// Writes more than one page, so that a full disk causes an error.
     pub(super) fn probe(&mut self) -> Result<(), RegistryError> {
-        self.db.execute_batch(
-            "CREATE TABLE IF NOT EXISTS probe (filler BLOB) STRICT;
-             INSERT INTO probe VALUES (zeroblob(16384)); DELETE FROM probe;",
-        )?;
+        if !self.db.is_postgres() {
+            self.db.execute_batch("CREATE TABLE IF NOT EXISTS probe (filler BLOB) STRICT")?;
+        }
+        self.db.execute("INSERT INTO probe (filler) VALUES (?1)", [vec![0_u8; PROBE_BYTES]])?;
+        self.db.execute("DELETE FROM probe", [])?;
         Ok(())
     }
 }

@@ -2,8 +2,9 @@
 
 use super::chain::{self, GENESIS, LedgerRow};
 use super::verify_calls::{self, CallEntries};
-use super::{CallsVerdict, Reader, RegistryError, schema};
+use super::{CallsVerdict, Reader, RegistryError, fold_file, schema, verify_chains};
 use crate::model::Digest;
+use sqlstore::Connection;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The result of verifying the ledger.
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Verdict {
     /// The number of rows up to the first mismatch.
     pub rows: u64,
-    /// The hash of the last of these rows. A copy that is kept elsewhere also proves that no rows were removed from the end.
+    /// The hash of the last of these rows; in PostgreSQL, that of the last row of the first chain. A copy that is kept elsewhere also proves that no rows were removed from the end.
     pub head: Digest,
     /// The `seq` of the first row that does not match the chain, and why.
     pub broken: Option<(i64, String)>,
@@ -20,6 +21,9 @@ pub struct Verdict {
     pub damage: Vec<String>,
     /// What verifying the recorded calls found. They are verified only if the ledger is intact.
     pub calls: CallsVerdict,
+    /// What is wrong with the stored fold, from which AAM starts. The registry itself may be intact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_fold: Option<String>,
 }
 
 impl Verdict {
@@ -58,18 +62,20 @@ impl Reader {
     pub fn verify_with(&self, progress: &VerifyProgress) -> Result<Verdict, RegistryError> {
         self.with(|db| {
             // One transaction, so that the ledger and the calls are those of one moment.
-            let transaction = db.unchecked_transaction()?;
+            let transaction = db.read_transaction()?;
             let db = &*transaction;
+            let Some(file) = db.as_sqlite() else { return verify_chains::verify(db, progress) };
             let mut entries = CallEntries::default();
             let mut damage = damaged_pages(db);
-            damage.extend(schema::differences(db)?);
+            damage.extend(schema::differences(file)?);
             // A ledger whose last page is damaged is reported below.
             let last = db.query_row("SELECT coalesce(max(seq), 0) FROM ledger", [], |row| row.get::<_, u64>(0));
             progress.total.store(last.unwrap_or_default(), Ordering::Relaxed);
             let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger ORDER BY seq";
             let mut statement = db.prepare(sql)?;
             let mut rows = statement.query([])?;
-            let mut verdict = Verdict { rows: 0, head: GENESIS, broken: None, damage, calls: CallsVerdict::default() };
+            let mut verdict =
+                Verdict { rows: 0, head: GENESIS, broken: None, damage, calls: CallsVerdict::default(), stored_fold: None };
             loop {
                 let row = match rows.next() {
                     Ok(Some(row)) => row,
@@ -99,10 +105,13 @@ impl Reader {
                     }
                 }
             }
-            if verdict.broken.is_none() && schema::version(db)? >= verify_calls::SINCE_SCHEMA_VERSION {
+            if verdict.broken.is_none() && schema::version(file)? >= verify_calls::SINCE_SCHEMA_VERSION {
                 let (calls, other_rows) = verify_calls::verify(db, &entries)?;
                 verdict.calls = calls;
                 verdict.damage.extend(other_rows);
+            }
+            if verdict.broken.is_none() {
+                verdict.stored_fold = fold_file::difference(db, self.location())?;
             }
             Ok(verdict)
         })
@@ -111,8 +120,8 @@ impl Reader {
 
 /// Returns what SQLite finds wrong with the pages of the file, and which indexes do not have the content of their tables. An
 /// index that leaves rows out would hide them from everything that reads by it.
-fn damaged_pages(db: &rusqlite::Connection) -> Vec<String> {
-    let found = || -> rusqlite::Result<Vec<String>> {
+fn damaged_pages(db: &Connection) -> Vec<String> {
+    let found = || -> sqlstore::Result<Vec<String>> {
         let mut statement = db.prepare(&format!("PRAGMA integrity_check({MAX_DAMAGE})"))?;
         statement.query_map([], |row| row.get(0))?.collect()
     };
@@ -126,9 +135,7 @@ fn damaged_pages(db: &rusqlite::Connection) -> Vec<String> {
 ///
 /// # Errors
 /// Why the row does not match.
-pub(super) fn step(row: &rusqlite::Row<'_>, verdict: &Verdict) -> Result<Digest, String> {
-    let text = |column: usize| row.get_ref(column).map_err(|error| error.to_string());
-    let message = |error: rusqlite::types::FromSqlError| error.to_string();
+pub(super) fn step(row: &sqlstore::Row<'_>, verdict: &Verdict) -> Result<Digest, String> {
     let seq: u64 = row.get(0).map_err(|_| "a row was inserted before the first one".to_string())?;
     if seq == 0 {
         return Err("a row was inserted before the first one".to_string());
@@ -136,6 +143,16 @@ pub(super) fn step(row: &rusqlite::Row<'_>, verdict: &Verdict) -> Result<Digest,
     if seq != verdict.rows + 1 {
         return Err(format!("row {} is missing", verdict.rows + 1));
     }
+    step_after(row, seq, &verdict.head)
+}
+
+/// Returns the hash of row `seq` if it follows a row with the hash `head`.
+///
+/// # Errors
+/// Why the row does not match.
+pub(super) fn step_after(row: &sqlstore::Row<'_>, seq: u64, head: &Digest) -> Result<Digest, String> {
+    let text = |column: usize| row.get_ref(column).map_err(|error| error.to_string());
+    let message = |error: sqlstore::Error| error.to_string();
     let read = LedgerRow {
         seq,
         at: row.get(1).map_err(|error| error.to_string())?,
@@ -145,10 +162,10 @@ pub(super) fn step(row: &rusqlite::Row<'_>, verdict: &Verdict) -> Result<Digest,
         facts: text(5)?.as_str().map_err(message)?,
         body: text(6)?.as_str_or_null().map_err(message)?,
     };
-    if text(7)?.as_blob().map_err(message)? != verdict.head.0 {
+    if text(7)?.as_blob().map_err(message)? != head.0 {
         return Err("its link to the row before does not match".to_string());
     }
-    let hash = chain::hash(&verdict.head, &read);
+    let hash = chain::hash(head, &read);
     if text(8)?.as_blob().map_err(message)? != hash.0 {
         return Err("its content does not match its hash: it was changed after it was written".to_string());
     }

@@ -8,8 +8,8 @@ use super::{RegistryError, calls};
 use crate::model::ledger::Fact;
 use crate::model::{CallPurpose, CallTarget, CallsAnchor, Digest, Timestamp};
 use crate::policy::parse;
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde::Deserialize;
+use sqlstore::{Connection, OptionalExtension, Row, params_from_iter};
 
 /// The schema version that first has recorded calls.
 pub(super) const SINCE_SCHEMA_VERSION: usize = 8;
@@ -101,6 +101,11 @@ impl CallEntries {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Notes the last entry of the ledger, if its last entries say nothing about calls.
+    pub(super) fn ends_at(&mut self, seq: u64) {
+        self.last = self.last.max(seq);
     }
 
     /// Whether entry `seq` ends an attempt and names this batch.
@@ -255,15 +260,15 @@ fn other_rows(db: &Connection, dropped: Option<&DroppedBatches>) -> Result<Vec<S
         &|batch: i64| format!("there are calls of batch {batch}, which does not exist"),
     )?;
     list(
-        "SELECT DISTINCT c.batch FROM call_rows AS c CROSS JOIN call_batches AS b NOT INDEXED ON b.batch = c.batch
-         WHERE c.call NOT BETWEEN 1 AND b.calls",
+        "SELECT DISTINCT c.batch FROM call_rows AS c CROSS JOIN call_batches AS b NOT INDEXED
+         WHERE b.batch = c.batch AND c.call NOT BETWEEN 1 AND b.calls",
         None,
         &|batch: i64| format!("batch {batch} of the recorded calls has other calls than it counts"),
     )?;
     // What dropped calls had in common is deleted later than they are. Apart from that, every row belongs to a call.
     let first_month = dropped.map_or(i64::MIN, |dropped| calls::month(Timestamp(dropped.before)).saturating_add(1));
     list(
-        "SELECT target FROM call_targets NOT INDEXED WHERE month >= ?1 AND target NOT IN (SELECT target FROM call_rows)",
+        "SELECT target FROM call_targets NOT INDEXED WHERE month >= ?1 EXCEPT SELECT target FROM call_rows",
         Some(first_month),
         &|target: i64| format!("row {target} of call_targets belongs to no call"),
     )?;

@@ -5,23 +5,28 @@
 
 use super::calls::{self, CallsHead};
 use super::chain::{self, LedgerRow};
+use super::chains::{ChainHead, Head};
 use super::command::Command;
+use super::database::{open_postgres, open_sqlite};
 use super::files::OpenFiles;
+use super::fold_file::{self, FoldKeeper};
+use super::lease::{self, Leases};
 use super::lock::WriterLock;
-use super::{RegistryError, reader, schema};
+use super::replies::{reject, reply_later};
+use super::{Location, RegistryError, chains, reader};
 use crate::clock::{Clock, LedgerClock};
 use crate::meters::meters;
 use crate::model::ledger::{Entry, Fact};
-use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Timestamp};
+use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest};
 use crate::snapshot::{Checked, Connection as Known, Snapshot};
-use rusqlite::{Connection, params};
+use sqlstore::{Connection, params};
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::time::{Duration, Instant};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// The maximum number of commands in one transaction.
 const MAX_BATCH: usize = 512;
@@ -31,8 +36,6 @@ const MAX_BATCH: usize = 512;
 const CHECKPOINT_IDLE: Duration = Duration::from_millis(200);
 /// The number of rows in the write-ahead log from which it is checkpointed.
 const CHECKPOINT_ROWS: usize = 256;
-/// The length of the write-ahead log, in pages of 4 KiB, at which SQLite checkpoints it after a commit.
-const MAX_WAL_PAGES: i32 = 8192;
 
 /// The state that the writer shares with the [`Registry`](super::Registry).
 #[derive(Clone)]
@@ -50,59 +53,48 @@ pub(super) struct Writer {
     shared: Shared,
     pub(super) head: Head,
     pub(super) calls_head: CallsHead,
-    batch: Batch,
+    pub(super) batch: Batch,
     /// The number of rows written since the last checkpoint.
     rows_in_wal: usize,
     /// A file with the maximum number of pages, with which tests simulate a full disk. Only set in debug builds.
     page_limit: Option<PathBuf>,
-    /// The files that the writer has open.
-    pub(super) files: OpenFiles,
+    /// The files that the writer has open, if the registry is a file.
+    pub(super) files: Option<OpenFiles>,
+    /// The right to write, if the registry is a database of PostgreSQL.
+    pub(super) leases: Option<Leases>,
+    fold: FoldKeeper,
     _lock: WriterLock,
-}
-
-/// The last row of the ledger, which the next row is chained to.
-#[derive(Clone, Copy)]
-pub(super) struct Head {
-    pub(super) seq: u64,
-    pub(super) at: Timestamp,
-    pub(super) hash: Digest,
 }
 
 /// The changes of the open transaction.
 #[derive(Default)]
-struct Batch {
-    entries: Vec<Entry>,
-    checked: Vec<Checked>,
+pub(super) struct Batch {
+    pub(super) entries: Vec<Entry>,
+    pub(super) checked: Vec<Checked>,
     /// The state of the connections that the transaction changed, and the namespaces and policies that it recorded.
-    view: Snapshot,
+    pub(super) view: Snapshot,
 }
 
 /// Replies to a command once the transaction is committed or has failed.
-type PendingReply = Box<dyn FnOnce(Result<(), RegistryError>) + Send>;
+pub(super) type PendingReply = Box<dyn FnOnce(Result<(), RegistryError>) + Send>;
 
 impl Writer {
     pub(super) fn open(
-        path: &Path,
+        location: &Location,
         lock: WriterLock,
         clock: Arc<dyn Clock>,
         shared: Shared,
         page_limit: Option<PathBuf>,
     ) -> Result<Writer, RegistryError> {
-        let mut db = Connection::open(path)?;
-        db.busy_timeout(Duration::from_secs(5))?;
-        // Checked before the first setting is changed, so that the database of another program is not modified.
-        schema::refuse_foreign(&db)?;
-        db.pragma_update(None, "journal_mode", "WAL")?;
-        // FULL syncs at every commit, so that everything that was confirmed to a caller is on disk.
-        db.pragma_update(None, "synchronous", "FULL")?;
-        db.pragma_update(None, "journal_size_limit", 8 << 20)?;
-        db.pragma_update(None, "wal_autocheckpoint", MAX_WAL_PAGES)?;
-        schema::migrate(&mut db)?;
-        let mut folded = reader::fold(&db, i64::MAX)?;
+        let (db, leases) = match location.postgres() {
+            Some(place) => open_postgres(place, location)?,
+            None => (open_sqlite(location)?, None),
+        };
+        let (mut folded, stored) = fold_file::folded(&db, location)?;
         reader::checked(&db, &mut folded)?;
-        let (head, calls_head) = (head(&db)?, calls::head(&db)?);
+        let (head, calls_head) = (chains::head(&db)?, calls::head(&db)?);
         let clock: Arc<dyn Clock> = Arc::new(LedgerClock::new(clock, head.at));
-        let files = OpenFiles::new(path)?;
+        let files = location.postgres().is_none().then(|| OpenFiles::new(location.local())).transpose()?;
         shared.announce.send_replace(folded.seq);
         *shared.snapshot.write().unwrap_or_else(PoisonError::into_inner) = folded;
         let mut writer = Writer {
@@ -115,6 +107,8 @@ impl Writer {
             rows_in_wal: 0,
             page_limit,
             files,
+            leases,
+            fold: FoldKeeper::new(location, stored),
             _lock: lock,
         };
         writer.record_interrupted()?;
@@ -140,33 +134,51 @@ impl Writer {
         }
     }
 
-    /// Waits for the next command. If none comes for a while after a burst, checkpoints the log and releases memory.
+    /// Waits for the next command. If none comes for a while after a burst, checkpoints the log and releases memory. In PostgreSQL,
+    /// leases are renewed and the chains are anchored meanwhile.
     fn next(&mut self, inbox: &mpsc::Receiver<Command>) -> Option<Command> {
-        if self.rows_in_wal >= CHECKPOINT_ROWS {
-            match inbox.recv_timeout(CHECKPOINT_IDLE) {
+        loop {
+            let is_fold_due = self.fold.is_due(self.head.seq, &self.shared.snapshot);
+            let wait = match (&self.leases, self.rows_in_wal >= CHECKPOINT_ROWS || is_fold_due) {
+                (_, true) => CHECKPOINT_IDLE,
+                (Some(_), false) => lease::RENEWAL,
+                (None, false) => return inbox.recv().ok(),
+            };
+            self.keep_leases();
+            match inbox.recv_timeout(wait) {
                 Ok(command) => return Some(command),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {
+                Err(RecvTimeoutError::Timeout) if self.rows_in_wal >= CHECKPOINT_ROWS || is_fold_due => {
                     self.checkpoint();
                     crate::memory::release_free();
+                    if is_fold_due {
+                        self.fold.store(self.head.seq, &self.shared.snapshot);
+                    }
                 }
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
-        inbox.recv().ok()
     }
 
     /// Copies the write-ahead log into the file. What cannot be copied now, because of a reader or a full disk, is copied by
     /// a later checkpoint.
     fn checkpoint(&mut self) {
         self.rows_in_wal = 0;
-        if let Err(error) = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+        let Some(db) = self.db.as_sqlite() else { return };
+        if let Err(error) = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
             tracing::debug!(target: "aam::commit", %error, "could not checkpoint the write-ahead log");
         }
     }
 
-    /// Copies the whole write-ahead log into the file, so that a copy of the file alone is a registry, and closes it.
-    fn close(self) {
-        let busy = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+    /// Copies the whole write-ahead log into the file, so that a copy of the file alone is a registry, and closes it. Gives the
+    /// leases of a database back.
+    fn close(mut self) {
+        self.fold.close(self.head.seq, &self.shared.snapshot);
+        if let Some(leases) = &self.leases {
+            leases.release(&self.db);
+        }
+        let Some(db) = self.db.as_sqlite() else { return };
+        let busy = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
         match busy {
             Ok(false) => {}
             Ok(true) => {
@@ -180,7 +192,7 @@ impl Writer {
 
     /// Executes `commands` up to the next `Close` in one transaction and replies to them.
     fn transact(&mut self, commands: &mut VecDeque<Command>) {
-        let (before, started) = ((self.head, self.calls_head), Instant::now());
+        let (before, started) = ((self.head.clone(), self.calls_head), Instant::now());
         let mut replies: Vec<PendingReply> = Vec::new();
         let mut result = self.start();
         while let Some(command) = commands.pop_front() {
@@ -195,7 +207,7 @@ impl Writer {
         }
         if result.is_ok() {
             crate::fault::boundary("before_commit");
-            result = self.db.execute_batch("COMMIT").map_err(RegistryError::from);
+            result = self.db.commit().map_err(RegistryError::from);
         }
         match &result {
             Ok(()) => {
@@ -208,7 +220,7 @@ impl Writer {
                 self.batch = Batch::default();
                 tracing::error!(target: "aam::registry", error = %error, "the transaction failed and was rolled back");
                 (self.head, self.calls_head) = before;
-                let _ = self.db.execute_batch("ROLLBACK");
+                let _ = self.db.rollback();
             }
         }
         for reply in replies {
@@ -220,16 +232,21 @@ impl Writer {
     }
 
     pub(super) fn start(&mut self) -> Result<(), RegistryError> {
-        self.files.check()?;
+        if let Some(files) = &self.files {
+            files.check()?;
+        }
         self.apply_page_limit();
-        self.db.execute_batch("BEGIN IMMEDIATE")?;
-        Ok(())
+        if self.db.is_lost() {
+            self.resume()?;
+        }
+        self.db.begin_write()?;
+        self.leases.as_ref().map_or(Ok(()), |leases| leases.check(&self.db))
     }
 
     fn apply_page_limit(&self) {
         let limit = self.page_limit.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
-        if let Some(pages) = limit.and_then(|text| text.trim().parse::<i64>().ok()) {
-            let _ = self.db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()));
+        if let (Some(pages), Some(db)) = (limit.and_then(|text| text.trim().parse::<i64>().ok()), self.db.as_sqlite()) {
+            let _ = db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()));
         }
     }
 
@@ -365,14 +382,24 @@ impl Writer {
             facts: &facts,
             body: body.as_deref(),
         };
-        let hash = chain::hash(&self.head.hash, &row);
-        self.db
-            .prepare_cached(
-                "INSERT INTO ledger (seq, at, kind, namespace, connection, facts, body, prev, hash)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?
-            .execute(params![seq, at.0, row.kind, namespace, id, facts, body, self.head.hash.0, hash.0])?;
-        self.head = Head { seq, at, hash };
+        let chain = self.head.chain_of(connection);
+        let ChainHead { place, hash: prev } = self.head.chain(chain);
+        let hash = chain::hash(&prev, &row);
+        let place = place + 1;
+        match self.db.is_postgres() {
+            true => self
+                .db
+                .prepare_cached(chains::INSERT)?
+                .execute_later(params![seq, at.0, row.kind, namespace, id, facts, body, prev.0, hash.0, chain, place])?,
+            false => self
+                .db
+                .prepare_cached(
+                    "INSERT INTO ledger (seq, at, kind, namespace, connection, facts, body, prev, hash)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                )?
+                .execute_later(params![seq, at.0, row.kind, namespace, id, facts, body, prev.0, hash.0])?,
+        }
+        self.head.advance(seq, at, chain, ChainHead { place, hash });
         let entry = Entry { seq, at, namespace: namespace.to_string(), connection, fact };
         if let Some(id) = connection {
             self.load_into_view(id);
@@ -380,61 +407,5 @@ impl Writer {
         self.batch.view.apply(&entry);
         self.batch.entries.push(entry);
         Ok(())
-    }
-}
-
-/// The last committed row.
-fn head(db: &Connection) -> Result<Head, RegistryError> {
-    let sql = "SELECT seq, at, hash FROM ledger ORDER BY seq DESC LIMIT 1";
-    let read = db.query_row(sql, [], |row| Ok(Head { seq: row.get(0)?, at: Timestamp(row.get(1)?), hash: Digest(row.get(2)?) }));
-    match read {
-        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(Head { seq: 0, at: Timestamp(0), hash: chain::GENESIS }),
-        other => Ok(other?),
-    }
-}
-
-/// Holds back the reply until the commit. A refusal is only reported to the caller; any other error fails the batch.
-fn reply_later<T: Send + 'static>(
-    result: Result<T, RegistryError>,
-    reply: oneshot::Sender<Result<T, RegistryError>>,
-    batch: &mut Result<(), RegistryError>,
-) -> PendingReply {
-    let result = match result {
-        Ok(value) => Ok(value),
-        Err(refusal @ RegistryError::Sealed(_)) => Err(refusal),
-        Err(error) => {
-            let copy = error.copy();
-            *batch = Err(error);
-            Err(copy)
-        }
-    };
-    Box::new(move |committed| {
-        let _ = reply.send(committed.and(result));
-    })
-}
-
-/// The reply to a command of a batch that has already failed.
-fn reject(command: Command, error: &RegistryError) -> PendingReply {
-    let error = error.copy();
-    match command {
-        Command::Accept { reply, .. } | Command::RecordScan { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::Withdraw { reply, .. }
-        | Command::Retire { reply, .. }
-        | Command::RetireOrphans { reply, .. }
-        | Command::Confirm { reply, .. }
-        | Command::AcceptPolicy { reply, .. }
-        | Command::StoreAnswer { reply, .. }
-        | Command::RecordNotices { reply, .. }
-        | Command::StoreMessage { reply, .. }
-        | Command::RecordCalls { reply, .. }
-        | Command::Probe { reply }
-        | Command::RecordStopped { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::Handoff { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::Begin { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::Finish { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::AnchorCalls { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::DropCalls { reply, .. } | Command::Seal { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::TakeBudget { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::Close { done } => Box::new(move |_| drop(done)),
     }
 }

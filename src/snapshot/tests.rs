@@ -1,6 +1,7 @@
 use super::history::{history, id, origin};
 use super::*;
 use crate::model::State;
+use crate::model::ledger::Finished;
 use proptest::prelude::*;
 
 /// A simple model of the desired state: the newest document of each origin.

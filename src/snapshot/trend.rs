@@ -8,6 +8,7 @@
 use super::Snapshot;
 use crate::model::ledger::Entry;
 use crate::model::{ConnectionId, State, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 pub const MAX_NAMESPACES: usize = 1000;
 
 /// The number of connections of a namespace in each state. Retired connections are not counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     pub active: u32,
     pub healing: u32,
@@ -106,7 +107,7 @@ impl Standing {
 }
 
 /// The counts at an instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
     pub at: Timestamp,
     pub counts: Counts,
@@ -191,12 +192,12 @@ fn boundary(at: Timestamp, step_ms: i64) -> Timestamp {
 /// The trend of all namespaces.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trend {
-    namespaces: BTreeMap<Arc<str>, NamespaceTrend>,
+    pub(super) namespaces: BTreeMap<Arc<str>, NamespaceTrend>,
 }
 
 /// The trend of one namespace.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct NamespaceTrend {
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct NamespaceTrend {
     /// The current counts.
     counts: Counts,
     /// When the counts last changed.

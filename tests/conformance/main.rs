@@ -9,6 +9,8 @@
 mod daemon;
 mod lab;
 mod measure;
+#[path = "../support/operator_token.rs"]
+mod operator_token;
 mod table;
 mod vendor;
 

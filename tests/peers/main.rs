@@ -41,6 +41,7 @@ mod okta_recordings;
 mod page;
 mod pagerduty;
 mod principals;
+mod registry_postgres;
 mod salesforce;
 mod servicenow;
 mod sign_in;
@@ -89,6 +90,7 @@ fn main() -> std::process::ExitCode {
         page::tests(),
         pagerduty::tests(),
         principals::tests(),
+        registry_postgres::tests(),
         salesforce::tests(),
         servicenow::tests(),
         sign_in::tests(),

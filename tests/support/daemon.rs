@@ -1,5 +1,6 @@
 //! The built binary in a temporary workspace, driven over real sockets and files.
 
+use super::operator_token::token_below;
 use aam::credentials::Secret;
 use aam::server::routes::{Access, Method, PAGES};
 use serde_json::{Value, json};
@@ -141,8 +142,8 @@ impl Workspace {
     }
 
     fn token(&self) -> Secret {
-        let token = std::fs::read_to_string(self.path("var/aam.db.admin-token")).unwrap_or_default();
-        Secret::new(token.trim().to_string())
+        let is_database = self.env.iter().any(|(name, value)| name == "AAM_REGISTRY" && value.starts_with("postgres:"));
+        token_below(&self.path("var"), if is_database { "postgres-" } else { "aam.db" })
     }
 
     /// Starts `aam serve` on a free port. `port` is 0 if the process ended before it printed one.
@@ -150,29 +151,42 @@ impl Workspace {
         self.start_on(0)
     }
 
+    /// Starts `aam serve` on a free port and does not wait for anything, because another daemon may hold the registry.
+    /// [`Daemon::until_ready`] waits.
+    pub fn start_waiting(&self) -> Daemon {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        self.spawn(port, Stdio::null())
+    }
+
     fn start_on(&self, port: u16) -> Daemon {
+        let mut daemon = self.spawn(port, Stdio::piped());
+        daemon.port = daemon.read_port(self.append_to_log());
+        daemon
+    }
+
+    fn append_to_log(&self) -> std::fs::File {
+        std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).expect("log")
+    }
+
+    fn spawn(&self, port: u16, stdout: Stdio) -> Daemon {
         // The client needs a crypto provider although it only uses plain HTTP here.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let log = self.path("log");
-        let append = || std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log");
         let filter = self.env.iter().find(|(name, _)| name == "AAM_LOG").map_or("info,aam=debug", |(_, value)| value);
         let child = self
             .command(&["serve", "--port", &port.to_string()])
             .env("AAM_LOG", filter)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(append())
+            .stdout(stdout)
+            .stderr(self.append_to_log())
             .spawn()
             .expect("the binary starts");
-        let mut daemon = Daemon {
+        Daemon {
             child,
-            port: 0,
+            port,
             token: self.token(),
-            log: log.clone(),
+            log: self.path("log"),
             client: reqwest::Client::builder().no_proxy().build().expect("client"),
-        };
-        daemon.port = daemon.read_port(append());
-        daemon
+        }
     }
 
     /// A new token with these scopes and namespaces, and its entry for `api.tokens`. It may name every locator.
@@ -227,6 +241,19 @@ impl Daemon {
         });
         let address = first.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
         address.and_then(|address| address.rsplit(':').next()?.parse().ok()).unwrap_or(0)
+    }
+
+    /// Waits until the daemon is ready, which may take as long as another daemon holds the registry.
+    pub async fn until_ready(&mut self) {
+        let ready = self.url("/readyz");
+        until("the daemon is ready", || async {
+            match self.client.get(&ready).timeout(std::time::Duration::from_secs(2)).send().await {
+                Ok(answer) => (answer.status() == 200, answer.status().to_string()),
+                Err(error) => (false, error.to_string()),
+            }
+        })
+        .await;
+        self.token = token_below(&self.log.with_file_name("var"), "postgres-");
     }
 
     /// The log so far.

@@ -21,6 +21,7 @@ pub mod oauth_vendor;
 pub mod object_store;
 pub mod openapi;
 pub mod openmetrics;
+pub mod operator_token;
 pub mod receiver;
 pub mod recorded_session;
 pub mod rogue_mysql;

@@ -34,7 +34,7 @@ async fn registries_of_all_earlier_versions_open_with_every_connection_and_state
         let before = Reader::open_any_version(&rig.path()).unwrap();
         let ledger = before.verify().unwrap();
         assert!(ledger.is_intact(), "version {version}: {ledger:?}");
-        assert_eq!(before.with(schema::version).unwrap(), version);
+        assert_eq!(before.with(|db| schema::version(db.as_sqlite().unwrap())).unwrap(), version);
         drop(before);
         let registry = rig.open();
         let found = connections(&registry.snapshot(), registry.reader());

@@ -7,7 +7,7 @@ mod earlier;
 mod limits;
 mod migrate;
 mod page_reads;
-mod rig;
+pub(super) mod rig;
 mod tamper;
 mod tamper_calls;
 mod views;

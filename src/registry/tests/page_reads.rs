@@ -30,7 +30,7 @@ fn seqs(found: &RecentEntries) -> Vec<u64> {
 #[tokio::test]
 async fn recent_entries_are_those_of_the_wanted_namespaces_within_bounds() {
     let rig = filled().await;
-    let reader = Reader::open(&rig.path()).unwrap();
+    let reader = Reader::open(rig.location()).unwrap();
     let read =
         |before, limit, rows, name: &'static str| reader.recent_entries(before, limit, rows, |found| found == name).unwrap();
     let page = read(u64::MAX, 2, 100, "autonomy");
@@ -47,7 +47,7 @@ async fn recent_entries_are_those_of_the_wanted_namespaces_within_bounds() {
 #[tokio::test]
 async fn the_newest_entries_are_checked_and_no_others() {
     let rig = filled().await;
-    let reader = Reader::open(&rig.path()).unwrap();
+    let reader = Reader::open(rig.location()).unwrap();
     let all = reader.verify_newest(6, 100, 1 << 20).unwrap();
     assert_eq!((all.first, all.last, all.broken), (1, 6, None));
     let some = reader.verify_newest(5, 2, 1 << 20).unwrap();

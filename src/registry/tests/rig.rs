@@ -1,6 +1,6 @@
 //! Shared helpers for the tests in this folder.
 
-use super::super::{Registry, RegistryError, Version};
+use super::super::{Location, Registry, RegistryError, Version, postgres_schema};
 use crate::clock::Clock;
 use crate::model::ledger::{AttemptContext, Why};
 use crate::model::step::{StepReport, StepStatus};
@@ -8,7 +8,7 @@ use crate::model::{
     Catalog, Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, Stream, SyncMode, Timestamp,
 };
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -29,6 +29,40 @@ impl Clock for TestClock {
 pub struct Rig {
     pub dir: tempfile::TempDir,
     pub clock: Arc<TestClock>,
+    location: Location,
+}
+
+/// Set to run these tests against PostgreSQL. The variables of the server are those of `scripts/peers/postgres.sh`.
+const BACK_END: &str = "AAM_TEST_REGISTRY_POSTGRES";
+const PORT: &str = "AAM_TEST_POSTGRES_PORT";
+/// Numbers the schemas of one run.
+static SCHEMA: AtomicI64 = AtomicI64::new(1);
+
+/// A new registry in a schema of its own, with the role `aam_registry_tests`, which every run shares.
+fn database(folder: &Path, port: &str) -> Location {
+    let (host, user) = (std::env::var("AAM_TEST_POSTGRES_HOST").unwrap(), std::env::var("AAM_TEST_POSTGRES_SUPER").unwrap());
+    let schema = format!("t{}_{}", std::process::id(), SCHEMA.fetch_add(1, Ordering::SeqCst));
+    let url = |user: &str, credential: &str| -> Location {
+        format!("postgres://{user}@{host}:{port}/postgres?schema={schema}&sslmode=disable&credential={credential}")
+            .parse()
+            .unwrap()
+    };
+    let owner = url(&user, "env:AAM_TEST_POSTGRES_SUPER_PASSWORD");
+    let admin = sqlstore::Connection::postgres(owner.postgres().unwrap().options().unwrap()).unwrap();
+    // Tests that create the role at the same time would fail.
+    admin.begin_write().unwrap();
+    admin.execute_batch("SELECT pg_advisory_xact_lock(4711)").unwrap();
+    let known: i64 =
+        admin.query_row("SELECT count(*) FROM pg_roles WHERE rolname = 'aam_registry_tests'", [], |row| row.get(0)).unwrap();
+    if known == 0 {
+        admin.execute_batch("CREATE ROLE aam_registry_tests LOGIN PASSWORD 'aam_registry_tests'").unwrap();
+    }
+    admin.commit().unwrap();
+    postgres_schema::initialize(&owner, "aam_registry_tests").unwrap();
+    let password = folder.join("password");
+    std::fs::write(&password, "aam_registry_tests").unwrap();
+    let runs_as = url("aam_registry_tests", &format!("file:{}", password.display()));
+    runs_as.at(folder.join("registry"))
 }
 
 /// The whole history of a connection, newest first.
@@ -44,7 +78,17 @@ pub fn history(registry: &Registry, id: ConnectionId) -> Vec<Version> {
 
 impl Rig {
     pub fn new() -> Rig {
-        Rig { dir: tempfile::tempdir().unwrap(), clock: Arc::new(TestClock(AtomicI64::new(1_000_000))) }
+        let dir = tempfile::tempdir().unwrap();
+        let location = match std::env::var(PORT) {
+            Ok(port) if std::env::var_os(BACK_END).is_some() => database(dir.path(), &port),
+            _ => Location::file(dir.path().join("aam.db")),
+        };
+        Rig { dir, clock: Arc::new(TestClock(AtomicI64::new(1_000_000))), location }
+    }
+
+    /// Where the registry is.
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     pub fn path(&self) -> PathBuf {
@@ -57,7 +101,7 @@ impl Rig {
     }
 
     pub fn try_open(&self) -> Result<Registry, RegistryError> {
-        Registry::open_within(&self.path(), "test", self.clock.clone(), Some(self.limit()))
+        Registry::open_within(&self.location, "test", self.clock.clone(), Some(self.limit()))
     }
 
     pub fn open(&self) -> Registry {
@@ -71,7 +115,7 @@ impl Rig {
 
     /// Asserts that the hash chain is intact, and returns the number of rows.
     pub fn rows(&self) -> u64 {
-        let verdict = super::super::Reader::open(&self.path()).unwrap().verify().unwrap();
+        let verdict = super::super::Reader::open(&self.location).unwrap().verify().unwrap();
         assert_eq!(verdict.broken, None);
         verdict.rows
     }

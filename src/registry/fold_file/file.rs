@@ -1,0 +1,227 @@
+//! The form of the file: the mark of its form and the code of the fold, the records, the last row with its hash, and the
+//! SHA-256 of all of it.
+
+use super::super::private_files;
+use crate::model::Digest;
+use crate::snapshot::Snapshot;
+use crate::snapshot::stored::{CODE, Decoder, Encoder};
+use ring::digest::{Context, SHA256};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+/// The mark of this form of the file.
+const MARK: &[u8; 8] = b"AAMfold1";
+/// The length of the mark and of [`CODE`].
+const HEADER_BYTES: u64 = 8 + 16;
+/// The length of the last row's number and its hash.
+const ANCHOR_BYTES: u64 = 8 + 32;
+/// The length of what comes after the records.
+const TRAILER_BYTES: u64 = ANCHOR_BYTES + 32;
+/// The number of connections that are copied at a time. Commands wait for so long, which is less than a millisecond.
+const PART: usize = 1000;
+/// The number of bytes that are read at a time.
+const READ_BYTES: usize = 256 << 10;
+
+/// Why a stored fold is not used.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    Missing,
+    /// This user may not read it.
+    Denied,
+    /// Another version of AAM wrote it.
+    OtherCode,
+    /// The ledger does not have the row that it ends with, or has another one.
+    OtherLedger(u64),
+    Damaged(String),
+}
+
+impl Unusable {
+    /// Logs why all of the ledger is folded.
+    pub(super) fn log(&self, file: &Path) {
+        const FOLDS: &str = "the stored fold is not used, so the whole ledger is folded";
+        let file = file.display();
+        match self {
+            Unusable::Missing => {}
+            Unusable::Denied => tracing::info!(target: "aam::registry", %file, why = "this user may not read it", "{FOLDS}"),
+            Unusable::OtherCode => {
+                tracing::info!(target: "aam::registry", %file, why = "another version of AAM wrote it", "{FOLDS}");
+            }
+            Unusable::OtherLedger(seq) => {
+                let why = format!("row {seq} of the ledger is not the one that it ends with");
+                tracing::warn!(target: "aam::registry", %file, %why, "{FOLDS}");
+            }
+            Unusable::Damaged(why) => tracing::warn!(target: "aam::registry", %file, %why, "{FOLDS}"),
+        }
+    }
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Unusable {
+        match error.kind() {
+            ErrorKind::NotFound => Unusable::Missing,
+            ErrorKind::PermissionDenied => Unusable::Denied,
+            _ => Unusable::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// A file that this code can read. Whether its content is intact is not known yet.
+pub(super) struct FoldFile {
+    file: File,
+    /// The length of the records.
+    records: u64,
+    /// The last row of the ledger that was folded, and its hash.
+    pub seq: u64,
+    pub row_hash: Digest,
+    /// The digest of everything before it.
+    digest: [u8; 32],
+}
+
+impl FoldFile {
+    pub(super) fn open(path: &Path) -> Result<FoldFile, Unusable> {
+        // Another user may have put a FIFO there, which would block.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let metadata = file.metadata()?;
+        let records = metadata.len().checked_sub(HEADER_BYTES + TRAILER_BYTES).filter(|_| metadata.is_file());
+        let records = records.ok_or_else(|| Unusable::Damaged("it is not a whole file".to_string()))?;
+        let (mark, code): ([u8; 8], [u8; 16]) = (array(&mut file)?, array(&mut file)?);
+        if mark != *MARK || code != CODE.as_bytes() {
+            return Err(Unusable::OtherCode);
+        }
+        file.seek(SeekFrom::Start(HEADER_BYTES + records))?;
+        let (seq, row_hash, digest) = (u64::from_le_bytes(array(&mut file)?), Digest(array(&mut file)?), array(&mut file)?);
+        Ok(FoldFile { file, records, seq, row_hash, digest })
+    }
+
+    /// Reads the fold and checks its digest.
+    pub(super) fn read(mut self) -> Result<Snapshot, Unusable> {
+        self.file.rewind()?;
+        let mut file = BufReader::with_capacity(READ_BYTES, self.file);
+        let mut digest = Context::new(&SHA256);
+        let (mut bytes, mut left, mut decoder) = (Vec::new(), self.records, Decoder::default());
+        take(&mut file, HEADER_BYTES, &mut bytes, &mut digest)?;
+        while left > 0 {
+            take(&mut file, 4, &mut bytes, &mut digest)?;
+            let length = u64::from(bytes.as_slice().try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX));
+            let rest = left.checked_sub(4 + length);
+            left = rest.ok_or_else(|| Unusable::Damaged("a record is longer than the file".to_string()))?;
+            take(&mut file, length, &mut bytes, &mut digest)?;
+            decoder.record(&bytes).map_err(Unusable::Damaged)?;
+        }
+        take(&mut file, ANCHOR_BYTES, &mut bytes, &mut digest)?;
+        if digest.finish().as_ref() != self.digest {
+            return Err(Unusable::Damaged("its content does not have the digest that it names".to_string()));
+        }
+        let snapshot = decoder.finish().map_err(Unusable::Damaged)?;
+        match snapshot.seq == self.seq {
+            true => Ok(snapshot),
+            false => Err(Unusable::Damaged("it names another last row than it holds".to_string())),
+        }
+    }
+}
+
+fn array<const N: usize>(file: &mut File) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads `length` bytes into `bytes`, which must not be more than the file has.
+fn take(file: &mut impl Read, length: u64, bytes: &mut Vec<u8>, digest: &mut Context) -> io::Result<()> {
+    bytes.resize(usize::try_from(length).map_err(io::Error::other)?, 0);
+    file.read_exact(bytes)?;
+    digest.update(bytes);
+    Ok(())
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    pub seq: u64,
+    pub bytes: u64,
+}
+
+/// Writes the fold of `snapshot` to `path`, while entries are applied to it. `row_hash` returns the hash of a row of the ledger.
+/// The file gets its name only once it is complete and on disk.
+///
+/// # Errors
+/// Why it was not written. The file that was there stays.
+pub(super) fn write(
+    path: &Path,
+    snapshot: &RwLock<Snapshot>,
+    row_hash: impl FnOnce(u64) -> Result<Digest, String>,
+) -> Result<Written, String> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    let partial = PathBuf::from(name);
+    let mut out = HashedFile::create(&partial).map_err(|error| error.to_string())?;
+    snapshot.write().unwrap_or_else(PoisonError::into_inner).begin_copy();
+    let copied = copy(&mut out, snapshot);
+    snapshot.write().unwrap_or_else(PoisonError::into_inner).end_copy();
+    let written = copied.and_then(|seq| Ok((seq, row_hash(seq)?))).and_then(|(seq, hash)| {
+        let bytes = out.complete(seq, &hash).and_then(|bytes| std::fs::rename(&partial, path).map(|()| bytes));
+        Ok(Written { seq, bytes: bytes.map_err(|error| error.to_string())? })
+    });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+    written
+}
+
+/// Writes the records of the snapshot, without holding it for long. Returns the last row that they contain.
+fn copy(out: &mut HashedFile, snapshot: &RwLock<Snapshot>) -> Result<u64, String> {
+    let (mut encoder, mut last) = (Encoder::default(), None);
+    loop {
+        let known = snapshot.read().unwrap_or_else(PoisonError::into_inner);
+        last = known.copy_connections(&mut encoder, last, PART)?;
+        if last.is_none() {
+            known.copy_rest(&mut encoder)?;
+        }
+        let seq = known.seq;
+        drop(known);
+        out.write(&encoder.take()).map_err(|error| error.to_string())?;
+        if last.is_none() {
+            return Ok(seq);
+        }
+    }
+}
+
+/// A file with the digest of what was written to it.
+struct HashedFile {
+    file: File,
+    digest: Context,
+    bytes: u64,
+}
+
+impl HashedFile {
+    fn create(path: &Path) -> io::Result<HashedFile> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(private_files::FILE_MODE).open(path)?;
+        let mut file = HashedFile { file, digest: Context::new(&SHA256), bytes: 0 };
+        file.write(MARK)?;
+        file.write(CODE.as_bytes())?;
+        Ok(file)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.digest.update(bytes);
+        self.bytes += u64::try_from(bytes.len()).map_err(io::Error::other)?;
+        self.file.write_all(bytes)
+    }
+
+    /// Writes the end of the file and waits until it is on disk. Returns its length.
+    fn complete(mut self, seq: u64, row_hash: &Digest) -> io::Result<u64> {
+        self.write(&seq.to_le_bytes())?;
+        self.write(&row_hash.0)?;
+        self.file.write_all(self.digest.finish().as_ref())?;
+        self.file.sync_all()?;
+        Ok(self.bytes + 32)
+    }
+}

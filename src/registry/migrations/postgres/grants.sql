@@ -1,0 +1,24 @@
+-- What the role that AAM runs as may do, and nothing else. The owner of the schema runs this after every migration, with the schema
+-- first in search_path. The placeholder in braces is replaced by the quoted name of the role.
+DO $grants$
+DECLARE
+  home text := quote_ident(current_schema());
+BEGIN
+  EXECUTE 'REVOKE ALL ON SCHEMA ' || home || $role$ FROM {role}$role$;
+  EXECUTE 'GRANT USAGE ON SCHEMA ' || home || $role$ TO {role}$role$;
+END $grants$;
+
+REVOKE ALL ON schema_migrations, ledger, call_batches, call_targets, call_rows FROM {role};
+GRANT SELECT ON schema_migrations TO {role};
+GRANT SELECT, INSERT ON ledger TO {role};
+GRANT SELECT, INSERT, DELETE ON call_batches, call_targets, call_rows TO {role};
+
+GRANT SELECT, INSERT, UPDATE, DELETE
+ON tickets, checked, budget, folder_marks, idempotency_keys, webhook_messages, leases, probe TO {role};
+
+GRANT SELECT
+ON attempts_begun, attempts_finished, calls, catalogs, confirmations, credentials_expiring, drift_acknowledgements, entries,
+   handoffs, intent_problems, intents, policy_rejections, policy_versions, retirements, schema_changes, steps,
+   webhook_deliveries, withdrawals TO {role};
+
+GRANT EXECUTE ON FUNCTION json_extract(text, text), json_each(text), hex(bytea), instr(text, text) TO {role};

@@ -1,0 +1,288 @@
+//! A registry in PostgreSQL: what AAM does with it, and what the database refuses.
+
+use crate::harness::variable;
+use crate::support::daemon::{Daemon, Workspace, intent, stderr, stdout, until};
+use serde_json::{Value, json};
+use sqlstore::{Connection, PostgresOptions, TlsMode};
+use std::sync::atomic::{AtomicU32, Ordering};
+use zeroize::Zeroizing;
+
+peer_tests! {
+    [Postgres]: a_registry_in_postgresql_outlives_a_kill_and_is_verified, a_second_daemon_waits_and_takes_over,
+        a_stopped_daemon_finishes_nothing_after_another_took_over, a_lost_session_is_said_and_resumed,
+        the_database_refuses_to_change_what_was_recorded, a_file_is_copied_and_folds_to_the_same_connections,
+        a_database_that_cannot_be_used_says_what_to_do;
+}
+
+static NUMBER: AtomicU32 = AtomicU32::new(1);
+
+/// A database with an owner of its tables and a role that AAM runs as.
+struct Database {
+    name: String,
+    owner: String,
+    role: String,
+}
+
+impl Database {
+    /// Creates the database and the roles.
+    fn new() -> Database {
+        let number = format!("{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let database =
+            Database { name: format!("registry_{number}"), owner: format!("owner_{number}"), role: format!("aam_{number}") };
+        let admin = Database::session("postgres", &variable("POSTGRES", "SUPER"), &variable("POSTGRES", "SUPER_PASSWORD"));
+        for role in [&database.owner, &database.role] {
+            admin.execute_batch(&format!("CREATE ROLE {role} LOGIN PASSWORD '{role}'")).expect("a role");
+        }
+        admin.execute_batch(&format!("CREATE DATABASE {} OWNER {}", database.name, database.owner)).expect("a database");
+        database
+    }
+
+    fn session(database: &str, user: &str, password: &str) -> Connection {
+        let port = variable("POSTGRES", "PORT").parse().expect("a port");
+        let mut options = PostgresOptions::new(&variable("POSTGRES", "HOST"), port, database, user);
+        options.password = Some(Zeroizing::new(password.to_string()));
+        options.tls = TlsMode::Disable;
+        options.schema = Some("aam".to_string());
+        Connection::postgres(options).expect("a session")
+    }
+
+    /// A session of the administrator of the server.
+    fn admin(&self) -> Connection {
+        Database::session(&self.name, &variable("POSTGRES", "SUPER"), &variable("POSTGRES", "SUPER_PASSWORD"))
+    }
+
+    fn url(&self, role: &str) -> String {
+        let (host, port) = (variable("POSTGRES", "HOST"), variable("POSTGRES", "PORT"));
+        format!("postgres://{role}@{host}:{port}/{}?credential=env:{role}", self.name)
+    }
+
+    /// Prepares the database, and makes it the registry of `workspace`.
+    fn prepare(&self, workspace: &mut Workspace) {
+        for role in [&self.owner, &self.role] {
+            workspace.set(role, role);
+        }
+        let output = workspace.run(&["registry", "init", "--registry", &self.url(&self.owner), "--role", &self.role]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        self.choose(workspace);
+    }
+
+    /// Makes the prepared database the registry of `workspace`.
+    fn choose(&self, workspace: &mut Workspace) {
+        workspace.set(&self.role, &self.role);
+        workspace.set("AAM_REGISTRY", &self.url(&self.role));
+    }
+
+    fn count(&self, sql: &str) -> i64 {
+        self.admin().query_row(sql, [], |row| row.get(0)).expect("a count")
+    }
+}
+
+fn workspace() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write_policy("");
+    workspace
+}
+
+/// Writes `count` files and their intents, and returns the resource ids.
+fn sources(workspace: &Workspace, count: usize) -> Vec<String> {
+    let ids: Vec<String> = (0..count).map(|number| workspace.csv(&format!("source-{number}.csv"), 30)).collect();
+    let intents: Vec<_> = ids.iter().map(|id| intent("filesource", id)).collect();
+    workspace.intent_file("all.json", &json!(intents));
+    ids
+}
+
+async fn until_active(daemon: &Daemon, ids: &[String]) {
+    for id in ids {
+        daemon.until_state(id, "ACTIVE").await;
+    }
+}
+
+/// The funnel without its time.
+async fn counts(daemon: &Daemon) -> Value {
+    let mut funnel = daemon.funnel().await;
+    funnel["as_of"] = Value::Null;
+    funnel
+}
+
+/// A workspace with a folder of its own for the process, and with the intents and the policy of `first`, as replicas have them.
+fn replica(first: &Workspace, database: &Database) -> Workspace {
+    let mut replica = Workspace::new();
+    replica.set("AAM_INTENTS", &first.path("intents").display().to_string());
+    replica.set("AAM_POLICY", &first.path("policy/policy.yaml").display().to_string());
+    database.choose(&mut replica);
+    replica
+}
+
+async fn a_registry_in_postgresql_outlives_a_kill_and_is_verified() {
+    let (mut workspace, database) = (workspace(), Database::new());
+    database.prepare(&mut workspace);
+    let ids = sources(&workspace, 12);
+    let daemon = workspace.serve().await;
+    until_active(&daemon, &ids).await;
+    let before = counts(&daemon).await;
+    assert_eq!(before["active"], json!(12), "{before}");
+    daemon.kill();
+
+    let verified = workspace.run(&["verify"]);
+    assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
+    let daemon = workspace.serve().await;
+    assert_eq!(counts(&daemon).await, before, "the same after a kill");
+    let one = daemon.until_state(&ids[0], "ACTIVE").await;
+    let history = daemon.history(&one).await;
+    assert!(history.iter().any(|entry| entry["kind"] == "attempt_finished"), "{history:?}");
+    let id = one["connection_id"].as_str().expect("an id");
+    for path in
+        [format!("/connections/{id}/catalog"), format!("/connections/{id}/calls"), "/ledger".to_string(), "/drift".to_string()]
+    {
+        let answer = daemon.get(&path).await;
+        assert!(answer.status < 500, "{path}: {} {}", answer.status, answer.body);
+    }
+    assert_eq!(daemon.stop().await, Some(0));
+    for command in [&["status"][..], &["report"], &["calls"], &["drift"], &["privileges"], &["catalog"]] {
+        let output = workspace.run(command);
+        assert!(output.status.code().is_some_and(|code| code != 1), "{command:?}: {}", stderr(&output));
+    }
+    assert!(database.count("SELECT count(DISTINCT chain) FROM aam.ledger") > 4, "the facts are spread over chains");
+}
+
+async fn a_second_daemon_waits_and_takes_over() {
+    let (mut first, database) = (workspace(), Database::new());
+    database.prepare(&mut first);
+    let second = replica(&first, &database);
+    let ids = sources(&first, 3);
+    let daemon = first.serve().await;
+    until_active(&daemon, &ids).await;
+    let rows = database.count("SELECT count(*) FROM aam.ledger");
+    let mut waiting = second.start_waiting();
+    until("the second daemon waits", || async { (waiting.log().contains("waits for its turn"), waiting.log()) }).await;
+    assert_eq!(database.count("SELECT count(*) FROM aam.ledger"), rows, "a daemon that waits writes nothing");
+    daemon.kill();
+    waiting.until_ready().await;
+    let funnel = waiting.funnel().await;
+    assert_eq!(funnel["active"], json!(3), "{funnel}");
+    let fence = database.count("SELECT min(fence) FROM aam.leases");
+    assert_eq!(fence, 2, "both took each lease once");
+    assert!(first.run(&["verify"]).status.success());
+}
+
+async fn a_stopped_daemon_finishes_nothing_after_another_took_over() {
+    let (mut first, database) = (workspace(), Database::new());
+    database.prepare(&mut first);
+    let second = replica(&first, &database);
+    let ids = sources(&first, 2);
+    let daemon = first.serve().await;
+    until_active(&daemon, &ids).await;
+    signal(&daemon, "STOP");
+    let mut other = second.start_waiting();
+    other.until_ready().await;
+    signal(&daemon, "CONT");
+    let rows = database.count("SELECT count(*) FROM aam.ledger WHERE kind <> 'chains_anchored'");
+    let csv = first.csv("late.csv", 30);
+    let refused = daemon.push(&intent("filesource", &csv)).await;
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!(refused.body.to_string().contains("another process writes to the registry"), "{}", refused.body);
+    assert_eq!(database.count("SELECT count(*) FROM aam.ledger WHERE kind <> 'chains_anchored'"), rows, "nothing was written");
+    let accepted = other.push(&intent("filesource", &csv)).await;
+    assert!([200, 201, 202].contains(&accepted.status), "{}", accepted.body);
+    assert!(first.run(&["verify"]).status.success());
+}
+
+async fn a_lost_session_is_said_and_resumed() {
+    let (mut workspace, database) = (workspace(), Database::new());
+    database.prepare(&mut workspace);
+    let ids = sources(&workspace, 2);
+    let daemon = workspace.serve().await;
+    until_active(&daemon, &ids).await;
+    let admin = database.admin();
+    let sql = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{}'", database.role);
+    let ended: i64 = admin.query_row(&sql, [], |row| row.get(0)).expect("sessions ended");
+    assert!(ended > 0);
+    let csv = workspace.csv("after.csv", 30);
+    let pushed = intent("filesource", &csv);
+    until("the push is accepted", || async {
+        let answer = daemon.push(&pushed).await;
+        ([200, 201, 202].contains(&answer.status), format!("{} {}", answer.status, answer.body))
+    })
+    .await;
+    daemon.until_state(&csv, "ACTIVE").await;
+    assert_eq!(daemon.funnel().await["active"], json!(3));
+    assert!(workspace.run(&["verify"]).status.success());
+}
+
+async fn the_database_refuses_to_change_what_was_recorded() {
+    let (mut workspace, database) = (workspace(), Database::new());
+    database.prepare(&mut workspace);
+    let ids = sources(&workspace, 1);
+    let daemon = workspace.serve().await;
+    until_active(&daemon, &ids).await;
+    assert_eq!(daemon.stop().await, Some(0));
+    let changes = [
+        "UPDATE ledger SET facts = '{}'",
+        "DELETE FROM ledger",
+        "TRUNCATE ledger",
+        "UPDATE call_batches SET calls = 0",
+        "ALTER TABLE ledger DISABLE TRIGGER ALL",
+    ];
+    let role = Database::session(&database.name, &database.role, &database.role);
+    for sql in changes {
+        let error = role.execute_batch(sql).expect_err(sql).to_string();
+        assert!(error.contains("permission denied") || error.contains("must be owner"), "{sql}: {error}");
+    }
+    let owner = Database::session(&database.name, &database.owner, &database.owner);
+    for sql in &changes[..3] {
+        let error = owner.execute_batch(sql).expect_err(sql).to_string();
+        assert!(error.contains("append-only"), "{sql}: {error}");
+    }
+    // The owner can take the triggers away, and the chains show what was done then.
+    let tamper = "ALTER TABLE ledger DISABLE TRIGGER ALL; UPDATE ledger SET facts = replace(facts, 'filesource', 'fileserver')
+                  WHERE kind = 'intent_accepted'; ALTER TABLE ledger ENABLE ALWAYS TRIGGER ALL";
+    owner.execute_batch(&tamper.replace("; ALTER TABLE ledger ENABLE ALWAYS TRIGGER ALL", "")).expect("changed");
+    let verified = workspace.run(&["verify"]);
+    assert_eq!(verified.status.code(), Some(1), "{}", stdout(&verified));
+    let text = format!("{}{}", stdout(&verified), stderr(&verified));
+    assert!(text.contains("does not match its hash"), "{text}");
+}
+
+async fn a_file_is_copied_and_folds_to_the_same_connections() {
+    let (mut workspace, database) = (workspace(), Database::new());
+    let ids = sources(&workspace, 5);
+    let daemon = workspace.serve().await;
+    until_active(&daemon, &ids).await;
+    let before = counts(&daemon).await;
+    assert_eq!(daemon.stop().await, Some(0));
+    let file = workspace.path("var/aam.db").display().to_string();
+    database.prepare(&mut workspace);
+    let url = database.url(&database.role);
+    let copied = workspace.run(&["registry", "migrate", "--registry", &file, "--to", &url]);
+    assert!(copied.status.success(), "{}{}", stdout(&copied), stderr(&copied));
+    assert!(stdout(&copied).contains("5 connections"), "{}", stdout(&copied));
+    let again = workspace.run(&["registry", "migrate", "--registry", &file, "--to", &url]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("into an empty one only"), "{}", stderr(&again));
+    let daemon = workspace.serve().await;
+    assert_eq!(counts(&daemon).await, before);
+    assert!(workspace.run(&["verify"]).status.success());
+}
+
+async fn a_database_that_cannot_be_used_says_what_to_do() {
+    let (mut workspace, database) = (workspace(), Database::new());
+    workspace.set(&database.owner, &database.owner);
+    database.choose(&mut workspace);
+    let missing = workspace.run(&["status"]);
+    assert!(stderr(&missing).contains("aam registry init"), "{}", stderr(&missing));
+    let wrong = workspace.run(&["registry", "init", "--registry", &database.url(&database.owner), "--role", &database.owner]);
+    assert!(stderr(&wrong).contains("name another role"), "{}", stderr(&wrong));
+    database.prepare(&mut workspace);
+    let as_owner = workspace.run(&["once", "--registry", &database.url(&database.owner)]);
+    assert!(stderr(&as_owner).contains("may change what was recorded"), "{}", stderr(&as_owner));
+    let backup = workspace.run(&["backup", "copy.db"]);
+    assert!(stderr(&backup).contains("pg_dump"), "{}", stderr(&backup));
+    workspace.set(&database.role, "wrong");
+    let refused = workspace.run(&["status"]);
+    assert!(stderr(&refused).contains("password authentication failed"), "{}", stderr(&refused));
+}
+
+fn signal(daemon: &Daemon, name: &str) {
+    let status = std::process::Command::new("kill").args([format!("-{name}"), daemon.pid().to_string()]).status().expect("kill");
+    assert!(status.success());
+}
