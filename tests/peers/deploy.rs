@@ -77,7 +77,7 @@ async fn systemd_accepts_the_unit() {
     let unit = unit(&workspace, env!("CARGO_BIN_EXE_aam"));
     assert!(std::fs::read_to_string(&unit).expect("read").contains("\nLoadCredential="));
     assert!(accepted(&unit, 15).contains("Service cannot create network namespaces"));
-    // systemd reads the drop-in because of its folder. Connectors need the namespaces user, net and mnt, and no others.
+    // systemd reads the drop-in because of its folder. Connectors need the namespaces user, net, mnt and pid, and no others.
     let folder = workspace.path("aam.service.d");
     std::fs::create_dir(&folder).expect("a folder");
     std::fs::copy(file("docs/deploy/aam.service.d/airbyte.conf"), folder.join("airbyte.conf")).expect("copied");
@@ -85,7 +85,8 @@ async fn systemd_accepts_the_unit() {
     for line in [
         "Service may create network namespaces",
         "Service may allocate netlink sockets",
-        "Service cannot create process namespaces",
+        "Service may create process namespaces",
+        "Service cannot create IPC namespaces",
         "Service processes cannot acquire new privileges",
     ] {
         assert!(judged.contains(line), "{line}: {judged}");
