@@ -29,20 +29,8 @@ impl Browser {
 
     async fn with(scripts: &str) -> Browser {
         let profile = tempfile::tempdir().expect("a folder");
-        let mut driver = Command::new(variable("CHROMIUM", "DRIVER"))
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            // Its own group, so that all processes of the browser end with it.
-            .process_group(0)
-            .spawn()
-            .expect("ChromeDriver starts");
-        let lines = BufReader::new(driver.stdout.take().expect("stdout")).lines();
-        let port: u16 = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_suffix('.')?.split("successfully on port ").nth(1)?.parse().ok())
-            .expect("ChromeDriver prints its port");
+        // ChromeDriver listens on the same port for IPv4 and IPv6, and ends if another program took one of them meanwhile.
+        let (driver, port) = (0..5).find_map(|_| start_driver()).expect("ChromeDriver starts and prints its port");
         let profile_arg = format!("--user-data-dir={}", profile.path().display());
         let args = [
             "--headless=new",
@@ -175,4 +163,24 @@ impl Drop for Browser {
         let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
         let _ = self.driver.wait();
     }
+}
+
+/// Starts ChromeDriver and returns it with its port, or `None` if it ended without printing one.
+fn start_driver() -> Option<(Child, u16)> {
+    let mut driver = Command::new(variable("CHROMIUM", "DRIVER"))
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        // Its own group, so that all processes of the browser end with it.
+        .process_group(0)
+        .spawn()
+        .expect("ChromeDriver starts");
+    let lines = BufReader::new(driver.stdout.take().expect("stdout")).lines();
+    let port =
+        lines.map_while(Result::ok).find_map(|line| line.strip_suffix('.')?.split("successfully on port ").nth(1)?.parse().ok());
+    if port.is_none() {
+        driver.wait().expect("ChromeDriver has ended");
+    }
+    port.map(|port| (driver, port))
 }
