@@ -27,7 +27,7 @@ pub const CODE: &str = env!("AAM_FOLD_CODE");
 /// The number of connections that are encoded at a time to compute a digest.
 const PART: usize = 1000;
 
-/// The connections that entries changed since a copy began. `None` while there is no copy.
+/// The connections that entries changed since a copy began. `None` while no copy is made.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Touched(Option<BTreeSet<ConnectionId>>);
 

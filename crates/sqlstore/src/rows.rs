@@ -80,7 +80,7 @@ impl<'stmt> Row<'stmt> {
         self.read(column).map_err(|error| numbered(error, column))
     }
 
-    /// The value of a column without a copy, or NULL if there is no such column or its type cannot be read.
+    /// The value of a column without a copy, or NULL if the row does not have the column or its type cannot be read.
     #[must_use]
     pub fn value_ref(&self, column: usize) -> ValueRef<'_> {
         self.read(column).unwrap_or_default()

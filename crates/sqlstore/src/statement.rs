@@ -56,7 +56,7 @@ impl<'conn> Statement<'conn> {
     /// Passes the first row to `read`.
     ///
     /// # Errors
-    /// [`Error::NoRows`] if there is no row, the errors of `read`, and as [`Statement::query`].
+    /// [`Error::NoRows`] if the query returns none, the errors of `read`, and as [`Statement::query`].
     pub fn query_row<T>(&mut self, params: impl Params, read: impl FnOnce(&Row<'_>) -> Result<T>) -> Result<T> {
         match &mut self.kind {
             Kind::Sqlite(statement) => first_row(statement, params, read),

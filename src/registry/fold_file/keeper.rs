@@ -118,7 +118,7 @@ mod tests {
         let mut keeper = FoldKeeper::new(&registry, 5);
         assert!(!keeper.is_due(MIN_ROWS + 4, &snapshot));
         assert!(keeper.is_due(MIN_ROWS + 5, &snapshot));
-        // There is no registry, so this fails, and it is not tried again soon.
+        // The registry does not exist, so this fails, and it is not tried again soon.
         keeper.store(MIN_ROWS + 5, &snapshot);
         keeper.wait();
         assert!(!keeper.is_due(MIN_ROWS + 4 + STORE_ROWS, &snapshot));
