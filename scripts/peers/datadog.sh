@@ -57,6 +57,7 @@ PY
       touch "$recordings/.complete"
     fi
   ) 9>"$venv.recordings.lock"
+  installed
   sandbox "$dir" datadog --http api.datadoghq.com=127.0.0.1:0 || { stop; return 1; }
   {
     echo "RECORDINGS=$recordings/answers.json"

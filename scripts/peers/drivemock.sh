@@ -20,13 +20,14 @@ start() {
   local modules port venv
   mkdir -p "$dir"
   modules=$(npm_modules google-drive-mock-1.2.0 google-drive-mock@1.2.0 cors express)
+  venv=$(venv google-api-python-client-2.202.0 'google-api-python-client==2.202.0' 'requests==2.32.5')
+  installed
   port=$(free_port)
   NODE_PATH=$modules setsid node -e \
     'require(process.argv[2] + "/google-drive-mock").startServer(Number(process.argv[1]), "127.0.0.1")' \
     "$port" "$modules" google-drive-mock >"$dir/drivemock.log" 2>&1 </dev/null &
   echo $! >"$dir/drivemock.pid"
   await_http "$dir/drivemock.pid" "http://127.0.0.1:$port/" "$dir/drivemock.log" || { stop; return 1; }
-  venv=$(venv google-api-python-client-2.202.0 'google-api-python-client==2.202.0' 'requests==2.32.5')
   sandbox "$dir" gworkspace_drive || { stop; return 1; }
   {
     echo "URL=http://127.0.0.1:$port/drive/v3"

@@ -17,6 +17,7 @@ start() {
   local venv token key port n=0
   mkdir -p "$dir"
   venv=$(venv fastapi-0.165.0 'fastapi==0.165.0' 'uvicorn==0.54.0')
+  installed
   token=$(new_secret)
   key=$(new_secret)
   port=$(free_port)

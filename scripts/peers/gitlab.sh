@@ -21,6 +21,7 @@ start() {
   mkdir -p "$dir"
   client=$(venv python-gitlab-8.6.0 'python-gitlab==8.6.0')
   connector=$(venv airbyte-source-gitlab-4.3.7 'airbyte-source-gitlab==4.3.7')
+  installed
   sandbox "$dir" gitlab --http gitlab.com=127.0.0.1:0 || { stop; return 1; }
   {
     echo "SANDBOX=http://$(sandbox_address "$dir" proxy)"

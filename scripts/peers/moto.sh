@@ -22,6 +22,7 @@ start() {
   mkdir -p "$dir"
   # Not moto[server]: it would also install parsers of templates and schemas that S3, IAM and STS do not use.
   venv=$(venv "moto-$VERSION" "moto[s3]==$VERSION" 'flask==3.1.3' 'flask-cors==6.0.5')
+  installed
   port=$(free_port)
   # moto does not verify the first calls, so that the seed can be written. moto_seed.py sets the count to 0 afterwards.
   # Without this variable moto never verifies anything.

@@ -46,6 +46,7 @@ start() {
   local venv port key secret
   mkdir -p "$dir"
   venv=$(venv "nanio-$VERSION" "nanio==$VERSION")
+  installed
   seed "$dir/data"
   port=$(free_port)
   key=$(new_secret)

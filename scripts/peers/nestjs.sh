@@ -20,6 +20,7 @@ start() {
   mkdir -p "$dir"
   modules=$(npm_modules nestjs-12.5.1 "${PACKAGES[@]}")
   token=$(new_secret)
+  installed
   port=$(free_port)
   TOKEN=$token PORT=$port MODULES=$modules setsid node "$here/nestjs_app.js" >"$dir/server.log" 2>&1 </dev/null &
   echo $! >"$dir/server.pid"

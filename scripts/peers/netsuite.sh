@@ -18,6 +18,7 @@ start() {
   local connector
   mkdir -p "$dir"
   connector=$(venv airbyte-source-netsuite-0.1.29 'airbyte-source-netsuite==0.1.29')
+  installed
   sandbox "$dir" netsuite || { stop; return 1; }
   {
     echo "SANDBOX=http://$(sandbox_address "$dir" proxy)"

@@ -18,6 +18,7 @@ start() {
   mkdir -p "$dir"
   venv=$(venv django-5.2.19 'django==5.2.19' 'django-ninja==1.7.1' 'djangorestframework==3.18.3' 'drf-spectacular==0.30.0')
   token=$(new_secret)
+  installed
   port=$(free_port)
   TOKEN=$token PORT=$port setsid "$venv/bin/python" "$here/ninja_app.py" >"$dir/server.log" 2>&1 </dev/null &
   echo $! >"$dir/server.pid"

@@ -17,6 +17,7 @@ start() {
   local venv port n=0
   mkdir -p "$dir"
   venv=$(venv nx-27017-0.8.1 'nx-27017==0.8.1' 'neosqlite==1.17.2' 'pymongo==4.20.1')
+  installed
   port=$(free_port)
   setsid "$venv/bin/nx-27017" --data-dir memory -p "$port" --log-file "$dir/nx.log" --pid-file "$dir/nx.pid" >"$dir/out" 2>&1 </dev/null &
   echo $! >"$dir/nx27017.pid"

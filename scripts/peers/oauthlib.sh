@@ -17,6 +17,7 @@ start() {
   local venv port name
   mkdir -p "$dir"
   venv=$(venv oauthlib-4.0.1 'oauthlib==4.0.1')
+  installed
   port=$(free_port)
   printf '%s\n' "URL=http://127.0.0.1:$port" ACCOUNT=1234567_SB1 >"$dir/env.new"
   for name in CONSUMER_KEY CONSUMER_SECRET TOKEN_ID TOKEN_SECRET; do

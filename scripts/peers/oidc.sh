@@ -20,6 +20,7 @@ start() {
   mkdir -p "$dir"
   chmod 700 "$dir"
   modules=$(npm_modules "oidc-provider-$VERSION" "oidc-provider@$VERSION")
+  installed
   port=$(free_port)
   DIR=$dir PORT=$port MODULES=$modules setsid node "$here/oidc_app.js" >"$dir/server.log" 2>&1 </dev/null &
   echo $! >"$dir/server.pid"

@@ -17,18 +17,17 @@ stop() {
   end "$dir/sandbox.pid" aam-sandbox
 }
 
-# checked: starts prism before the sandbox and waits until it answers.
+# checked MODULES: starts prism before the sandbox and waits until it answers.
 checked() {
-  local description
-  description=$(npm_modules okta-openapi-2.15.0 @okta/openapi@2.15.0)
-  node "$here/okta_slice.js" "$description/@okta/openapi/dist/spec.json" "$dir/slice.json" /api/v1/org /api/v1/users /api/v1/groups \
+  node "$here/okta_slice.js" "$1/@okta/openapi/dist/spec.json" "$dir/slice.json" /api/v1/org /api/v1/users /api/v1/groups \
     /api/v1/apps '/api/v1/meta/schemas/user/{schemaId}' '/api/v1/users/{userId}' '/api/v1/users/{userId}/roles'
   prism "$dir" checked proxy "$dir/slice.json" "http://$(sandbox_address "$dir" http acme.okta.com)" --errors || { stop; return 1; }
 }
 
 start() {
-  local venv recordings
+  local venv recordings modules
   mkdir -p "$dir"
+  modules=$(npm_modules okta-openapi-2.15.0 @okta/openapi@2.15.0)
   venv=$(venv okta-3.4.6-recordings 'PyYAML==6.0.3')
   recordings=$venv/recordings
   (
@@ -66,12 +65,13 @@ PY
       touch "$recordings/.complete-2"
     fi
   ) 9>"$venv.recordings.lock"
+  installed
   sandbox "$dir" okta --http acme.okta.com=127.0.0.1:0 || { stop; return 1; }
   {
     echo "RECORDINGS=$recordings"
     echo "ANSWERS=$recordings/answers.json"
   } >"$dir/env"
-  checked
+  checked "$modules"
 }
 
 case $command in

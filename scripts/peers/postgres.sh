@@ -28,6 +28,11 @@ start() {
     install postgresql
     bin=$(find_bin)
   fi
+  if [ -z "${POSTGRES_BIN:-}" ]; then
+    type -P pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || install pgbouncer
+    type -P pgpool >/dev/null || [ -x /usr/sbin/pgpool ] || install pgpool2
+  fi
+  installed
   user=$(server_user postgres)
   mkdir -p "$dir/run"
   new_secret >"$dir/super"
@@ -102,7 +107,6 @@ standby() {
 
 # Starts Pgpool-II in front of the server. It logs in to the server with the password of its own list.
 pgpool() {
-  type -P pgpool >/dev/null || [ -x /usr/sbin/pgpool ] || install pgpool2
   local user=$1 port socket=$dir/pgpool
   mkdir -p "$socket"
   printf 'host all all 127.0.0.1/32 scram-sha-256\n' >"$socket/pool_hba.conf"
@@ -148,7 +152,6 @@ CONF
 
 # Starts PgBouncer in transaction mode in front of the server, a setup that is common in companies.
 pooler() {
-  type -P pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || install pgbouncer
   local user=$1 port
   # `stale` has a password that the server does not accept any more.
   # The database `postgres` is as behind the shared pooler of Supabase: the user names the project, and the server knows only the

@@ -57,6 +57,7 @@ start() {
       rm -rf "$dir/wheel"
     fi
   ) 9>"$venv.recordings.lock"
+  installed
   sandbox "$dir" salesforce || { stop; return 1; }
   {
     echo "RECORDINGS=$recordings"

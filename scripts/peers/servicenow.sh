@@ -42,6 +42,7 @@ start() {
   : >"$dir/env"
   : "${AAM_SERVICENOW_DESCRIPTION:?the file with the description of the Table API}"
   venv=$(venv pyyaml-6.0.3 'PyYAML==6.0.3')
+  installed
   slice "$AAM_SERVICENOW_DESCRIPTION" "$dir/table.json"
   sandbox "$dir" servicenow --http acme.service-now.com=127.0.0.1:0 || { stop; return 1; }
   prism "$dir" checked proxy "$dir/table.json" "http://$(sandbox_address "$dir" http acme.service-now.com)" --errors || { stop; return 1; }

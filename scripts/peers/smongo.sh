@@ -41,6 +41,7 @@ start() {
   mkdir -p "$dir"
   venv=$(venv smongo-1.2.8 'maturin==1.16.0' 'pymongo==4.20.1')
   build "$venv"
+  installed
   certify "$dir"
   {
     echo "PORT=$(free_port)"

@@ -22,6 +22,7 @@ start() {
   mkdir -p "$dir"
   # Later versions of sqlglot do not have what snowduck 0.3.0 imports.
   venv=$(venv snowduck-0.3.0 'snowduck[server]==0.3.0' 'sqlglot[c]==30.18.0' 'snowflake-connector-python==4.8.1')
+  installed
   port=$(free_port)
   (cd "$dir" && exec setsid "$venv/bin/snowduck" --port "$port") >"$dir/snowduck.log" 2>&1 </dev/null &
   echo $! >"$dir/snowduck.pid"

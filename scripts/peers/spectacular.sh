@@ -19,6 +19,7 @@ start() {
   mkdir -p "$dir"
   venv=$(venv django-5.2.19 'django==5.2.19' 'django-ninja==1.7.1' 'djangorestframework==3.18.3' 'drf-spectacular==0.30.0')
   password=$(new_secret)
+  installed
   port=$(free_port)
   PASSWORD=$password PORT=$port DATABASE="$dir/app.db" setsid "$venv/bin/python" "$here/spectacular_app.py" \
     >"$dir/server.log" 2>&1 </dev/null &

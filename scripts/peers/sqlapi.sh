@@ -23,6 +23,7 @@ start() {
   mkdir -p "$dir"
   : >"$dir/env"
   : "${AAM_SNOWFLAKE_DESCRIPTION:?the file with the description of the SQL API}"
+  installed
   sandbox "$dir" snowflake --http acme-prod.snowflakecomputing.com=127.0.0.1:0 || { stop; return 1; }
   # The examples of the documentation have relative addresses, handles that are not UUIDs of RFC 9562, and null for what a type
   # does not have; the description knows none of these.

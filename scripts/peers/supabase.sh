@@ -19,6 +19,7 @@ start() {
   local modules
   mkdir -p "$dir"
   modules=$(npm_modules postgrest-js-2.119.1 @supabase/postgrest-js@2.119.1)
+  installed
   sandbox "$dir" supabase --http acme.supabase.co=127.0.0.1:0 || { stop; return 1; }
   {
     echo "PLAIN=http://$(sandbox_address "$dir" http acme.supabase.co)"

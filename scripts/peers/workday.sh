@@ -57,6 +57,7 @@ start() {
   : >"$dir/env"
   : "${AAM_WORKDAY_DESCRIPTION:?the file with the description of the common service}"
   venv=$(venv pyyaml-6.0.3 'PyYAML==6.0.3')
+  installed
   slice "$AAM_WORKDAY_DESCRIPTION" "$dir/common.json"
   sandbox "$dir" workday --http wd2-impl-services1.workday.com=127.0.0.1:0 || { stop; return 1; }
   prism "$dir" checked proxy "$dir/common.json" "http://$(sandbox_address "$dir" http wd2-impl-services1.workday.com)" --errors || { stop; return 1; }

@@ -43,6 +43,7 @@ start() {
   : >"$dir/env"
   client=$(venv zenpy-2.0.57 'zenpy==2.0.57')
   connector=$(venv airbyte-source-zendesk-support-4.9.1 'airbyte-source-zendesk-support==4.9.1')
+  installed
   trust "$dir/trust"
   sandbox "$dir" zendesk --http acme.zendesk.com=127.0.0.1:0 || { stop; return 1; }
   {

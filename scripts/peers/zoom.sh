@@ -32,6 +32,7 @@ start() {
       touch "$connector/.complete"
     fi
   ) 9>"$connector.lock"
+  installed
   trust "$dir/trust"
   node "$here/prism_slice.js" "$directory/api/zoom.us.json" "$dir/slice.json" /users '/users/{userId}' /groups /roles
   sandbox "$dir" zoom --http api.zoom.us=127.0.0.1:0 || { stop; return 1; }

@@ -74,6 +74,9 @@ struct Installed<'a> {
     more: Vec<String>,
 }
 
+/// Held while a test marks an environment as complete.
+static MARKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// Makes the installed connectors packages of the workspace, and writes a policy with them and with the families of `own`.
 fn write_policy(workspace: &Workspace, connectors: &[Installed<'_>], own: &[&str], more: &str) {
     let folder = workspace.path("airbyte");
@@ -91,7 +94,9 @@ fn write_policy(workspace: &Workspace, connectors: &[Installed<'_>], own: &[&str
         let link = folder.join(format!("source-{name}-{version}"));
         if !link.exists() {
             std::os::unix::fs::symlink(environment, &link).unwrap();
-            // As the end of aam airbyte install. These connectors were installed without a lock file.
+            // As the end of aam airbyte install. These connectors were installed without a lock file. Several tests link the same
+            // environment, and the marker is written through a temporary file with one name.
+            let _one_at_a_time = MARKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             aam::connectors::airbyte::environment::mark_complete(&link, aam::model::Digest::default()).unwrap();
         }
         text.push_str(&format!("    {source_type}:\n      run: airbyte-source-{name}\n      version: \"{version}\"\n"));

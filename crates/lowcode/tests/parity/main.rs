@@ -1,6 +1,6 @@
 //! Agreement with airbyte-cdk 7.39.1 on the data of `../shared/lowcode` (or `AAM_PARITY_DATA`).
 //!
-//! `make parity` runs it optimised and prints every disagreement by name; a plain `cargo test` leaves it out. It passes
+//! `make parity` runs it and prints every disagreement by name; a plain `cargo test` leaves it out. It passes
 //! where the data is absent, saying so. Exit 1 where a row is below its target.
 //! `AAM_PARITY_ONLY=templates,reads` runs some of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
