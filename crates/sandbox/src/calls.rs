@@ -14,6 +14,8 @@ const MAX_TEXT_BYTES: usize = 1000;
 pub struct Call {
     /// Milliseconds since 1970.
     pub at_ms: u64,
+    /// The port that the caller's TCP connection comes from.
+    pub from_port: u16,
     pub family: String,
     /// The account that host or path name, else that of the credential.
     pub account: Option<String>,
@@ -59,8 +61,10 @@ impl Calls {
         serde_json::to_vec(&list).unwrap_or_default()
     }
 
-    pub fn clear(&self) {
-        self.list().clear();
+    /// Empties the list; returns what was in it as JSON.
+    pub fn take(&self) -> Vec<u8> {
+        let list = std::mem::take(&mut *self.list());
+        serde_json::to_vec(&list).unwrap_or_default()
     }
 
     pub fn len(&self) -> usize {

@@ -223,6 +223,7 @@ impl<'a> Exchange<'a> {
         let own = self.credential.as_ref().and_then(|own| own_account(&self.vendor.accounts, own));
         self.sandbox.calls.add(Call {
             at_ms: self.now_ms,
+            from_port: self.request.from_port,
             family: self.vendor.family.clone(),
             account: self.account.or(own).map(|account| account.key),
             credential: self.credential.map(|credential| credential.name),

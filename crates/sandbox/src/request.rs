@@ -21,6 +21,8 @@ pub struct Request {
     pub json: Option<Value>,
     pub has_body: bool,
     pub body: Bytes,
+    /// The port that the caller's TCP connection comes from.
+    pub from_port: u16,
 }
 
 impl Request {
@@ -42,6 +44,7 @@ impl Request {
             has_body: !body.is_empty(),
             body: body.clone(),
             headers,
+            from_port: 0,
         }
     }
 

@@ -53,6 +53,8 @@ struct Site {
     host: String,
     /// It was reached at a plain address that stands for the host, so its links lead there.
     is_plain: bool,
+    /// The port that the caller's TCP connection comes from.
+    from_port: u16,
 }
 
 /// Accepts connections until the task is stopped.
@@ -61,7 +63,7 @@ pub async fn serve(listener: TcpListener, sandbox: Arc<Sandbox>, entry: Entry) {
     loop {
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
         // Accepting fails for a moment when there are no file descriptors left.
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, caller)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
@@ -70,8 +72,8 @@ pub async fn serve(listener: TcpListener, sandbox: Arc<Sandbox>, entry: Entry) {
         let permit = Arc::new(permit);
         tokio::spawn(async move {
             match entry {
-                Entry::Proxy(authority) => serve_proxy(stream, sandbox, authority, Arc::clone(&permit)).await,
-                Entry::Host(host) => serve_site(stream, sandbox, Site { host, is_plain: true }).await,
+                Entry::Proxy(authority) => serve_proxy(stream, sandbox, authority, Arc::clone(&permit), caller.port()).await,
+                Entry::Host(host) => serve_site(stream, sandbox, Site { host, is_plain: true, from_port: caller.port() }).await,
             }
             drop(permit);
         });
@@ -98,12 +100,13 @@ async fn serve_proxy<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     sandbox: Arc<Sandbox>,
     authority: Arc<Authority>,
     permit: Arc<OwnedSemaphorePermit>,
+    from_port: u16,
 ) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (sandbox, authority, permit) = (Arc::clone(&sandbox), Arc::clone(&authority), Arc::clone(&permit));
         async move {
             if request.method() == Method::CONNECT {
-                return Ok(connect(sandbox, authority, permit, request));
+                return Ok(connect(sandbox, authority, permit, request, from_port));
             }
             let Some(host) = request.uri().host().map(str::to_ascii_lowercase) else {
                 // Not a request to a proxy: the sandbox itself is meant.
@@ -112,7 +115,7 @@ async fn serve_proxy<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             if host == CONTROL_HOST {
                 return Ok(control(&sandbox, &request));
             }
-            answer(&sandbox, request, &Site { host, is_plain: false }).await
+            answer(&sandbox, request, &Site { host, is_plain: false, from_port }).await
         }
     });
     let _ = builder().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
@@ -131,6 +134,7 @@ fn connect(
     authority: Arc<Authority>,
     permit: Arc<OwnedSemaphorePermit>,
     request: hyper::Request<Incoming>,
+    from_port: u16,
 ) -> Response<Body> {
     let host = request.uri().host().map(str::to_ascii_lowercase).unwrap_or_default();
     if !sandbox.has_host(&host) {
@@ -145,7 +149,7 @@ fn connect(
         let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
         let accept = TlsAcceptor::from(config).accept(TokioIo::new(upgraded));
         let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, accept).await else { return };
-        serve_site(stream, sandbox, Site { host, is_plain: false }).await;
+        serve_site(stream, sandbox, Site { host, is_plain: false, from_port }).await;
         drop(permit);
     });
     Response::new(Full::new(Bytes::new()).map_err(|never: Infallible| match never {}).boxed())
@@ -155,10 +159,7 @@ fn connect(
 fn control(sandbox: &Sandbox, request: &hyper::Request<Incoming>) -> Response<Body> {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/calls") => whole(200, "application/json", sandbox.calls.to_json()),
-        (&Method::DELETE, "/calls") => {
-            sandbox.calls.clear();
-            whole(204, "application/json", "")
-        }
+        (&Method::DELETE, "/calls") => whole(200, "application/json", sandbox.calls.take()),
         _ => whole(404, "text/plain; charset=utf-8", "the sandbox itself has GET /calls and DELETE /calls\n"),
     }
 }
@@ -168,7 +169,8 @@ async fn answer(sandbox: &Sandbox, request: hyper::Request<Incoming>, site: &Sit
     let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
         return Ok(whole(413, "text/plain; charset=utf-8", "the body is too long\n"));
     };
-    let request = Request::new(parts.method.as_str(), &site.host, &parts.uri, parts.headers, &body.to_bytes());
+    let mut request = Request::new(parts.method.as_str(), &site.host, &parts.uri, parts.headers, &body.to_bytes());
+    request.from_port = site.from_port;
     let reply = sandbox.answer(&request);
     if !reply.delay.is_zero() {
         tokio::time::sleep(reply.delay).await;
