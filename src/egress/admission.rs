@@ -53,11 +53,12 @@ impl Session {
         let rules = &self.caller.policy.breaker;
         let key = key(&self.caller.family, host, port);
         let now = egress.clock.now();
+        egress.gate.admit(&self.caller)?;
         self.account.free(&self.caller, now)?;
         if let Some((rest, reason)) = egress.breakers.resting(&key, now, rules) {
             return Err(breaker_open(host, now, rest, &reason));
         }
-        let slot = self.account.enter(&self.caller).await?;
+        let slot = self.account.enter(&self.caller, egress).await?;
         // The account may have been throttled, or the breaker may have opened, while this call waited.
         let now = egress.clock.now();
         self.account.free(&self.caller, now)?;
@@ -65,13 +66,14 @@ impl Session {
         Ok((Admission { egress: Arc::clone(egress), policy: Arc::clone(&self.caller.policy), key, pass, reported: false }, slot))
     }
 
-    /// Takes one call from the budget of the day.
+    /// Takes one call from the budget of the day. This is the last wait before the call is sent.
     ///
     /// # Errors
-    /// Returns `Throttled` if the budget is used up or the registry cannot record the call.
+    /// Returns `Throttled` if the budget is used up, the registry cannot record the call, or the process may not call any more.
     pub(super) async fn charge(&self) -> Result<(), Failure> {
         let egress = &self.egress;
-        self.account.charge(&self.caller, egress.budget.as_ref(), egress.clock.now()).await
+        self.account.charge(&self.caller, egress.budget.as_ref(), egress.clock.now()).await?;
+        egress.gate.admit(&self.caller)
     }
 }
 

@@ -5,10 +5,11 @@
 //! alive.
 
 use super::locked;
+use super::marks::{MarkKind, Marks};
 use crate::model::Timestamp;
 use crate::policy;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What the outcome of a call indicates about the health of its host.
@@ -114,6 +115,24 @@ impl Breaker {
         pass.epoch != self.epoch && matches!(self.state, State::Closed { .. })
     }
 
+    /// Opens the breaker until `until`, because another process found that the host fails. A probe that is under way decides.
+    fn open_until(&mut self, until: Timestamp, rules: &policy::Breaker) {
+        let open_for = i64::try_from(rules.open_for.as_millis()).unwrap_or(i64::MAX);
+        let opened = Timestamp(until.0.saturating_sub(open_for));
+        match &mut self.state {
+            State::Closed { .. } => self.turn(State::Open { since: opened }),
+            State::Open { since } => *since = opened.max(*since),
+            State::HalfOpen { .. } => {}
+        }
+    }
+
+    /// Closes the breaker, because another process found that the host works.
+    fn close(&mut self) {
+        if !matches!(self.state, State::Closed { .. }) {
+            self.turn(State::Closed { failures: 0 });
+        }
+    }
+
     fn turn(&mut self, state: State) {
         self.state = state;
         self.epoch += 1;
@@ -122,12 +141,21 @@ impl Breaker {
 
 /// The breakers of the process, each with the reason of its last failure. The key is `family|host:port`.
 #[derive(Default)]
-pub struct Breakers(Mutex<HashMap<String, (Breaker, String)>>);
+pub struct Breakers {
+    all: Mutex<HashMap<String, (Breaker, String)>>,
+    marks: Arc<Marks>,
+}
 
 impl Breakers {
+    /// Creates the breakers of a process. `marks` stores which of them are open.
+    #[must_use]
+    pub fn new(marks: Arc<Marks>) -> Breakers {
+        Breakers { all: Mutex::default(), marks }
+    }
+
     /// Runs `act` on the breaker of `key` and on the reason of its last failure.
     fn with<T>(&self, key: &str, act: impl FnOnce(&mut Breaker, &mut String) -> T) -> T {
-        let mut all = locked(&self.0);
+        let mut all = locked(&self.all);
         if let Some((breaker, last)) = all.get_mut(key) {
             return act(breaker, last);
         }
@@ -145,7 +173,7 @@ impl Breakers {
 
     /// See [`Breaker::resting`]. The result includes the reason of the last failure.
     pub fn resting(&self, key: &str, now: Timestamp, rules: &policy::Breaker) -> Option<(Duration, String)> {
-        let all = locked(&self.0);
+        let all = locked(&self.all);
         let (breaker, last) = all.get(key)?;
         breaker.resting(now, rules).map(|rest| (rest, last.clone()))
     }
@@ -153,7 +181,7 @@ impl Breakers {
     /// Returns the number of hosts that are not called for now, for each family that has called any host.
     pub fn open_by_family(&self, now: Timestamp, rules: &policy::Breaker) -> BTreeMap<String, u64> {
         let mut open: BTreeMap<String, u64> = BTreeMap::new();
-        for (key, (breaker, _)) in locked(&self.0).iter() {
+        for (key, (breaker, _)) in locked(&self.all).iter() {
             let family = key.split('|').next().unwrap_or_default();
             let count = match open.get_mut(family) {
                 Some(count) => count,
@@ -167,18 +195,43 @@ impl Breakers {
     /// See [`Breaker::leave`]. `reason` describes what failed. When one host of a family works again, the open breakers of its
     /// other hosts allow their probes at once, because the outage was probably that of the vendor.
     pub fn leave(&self, key: &str, pass: Pass, signal: HealthSignal, reason: &str, now: Timestamp, rules: &policy::Breaker) {
-        let closed = self.with(key, |breaker, last| {
+        let (closed, opened) = self.with(key, |breaker, last| {
             if signal == HealthSignal::Failing {
                 *last = reason.to_string();
             }
-            breaker.leave(pass, signal, now, rules)
+            let epoch = breaker.epoch;
+            let closed = breaker.leave(pass, signal, now, rules);
+            // A probe that says nothing leaves the breaker as it was before.
+            (closed, breaker.epoch != epoch && signal == HealthSignal::Failing)
         });
-        let family = key.split('|').next().unwrap_or(key);
         if closed {
-            let of_family = |other: &str| other.split('|').next() == Some(family);
-            let mut all = locked(&self.0);
-            all.iter_mut().filter(|(other, _)| of_family(other)).for_each(|(_, (breaker, _))| breaker.hasten(now, rules));
+            self.marks.changed(MarkKind::BreakerClosed, key, now, now, "");
+            self.hasten_family(key, now, rules);
+        } else if opened {
+            self.marks.changed(MarkKind::BreakerOpen, key, now.plus(rules.open_for), now, reason);
         }
+    }
+
+    /// Lets the open breakers of the family of `key` allow their probes now.
+    fn hasten_family(&self, key: &str, now: Timestamp, rules: &policy::Breaker) {
+        let family = key.split('|').next().unwrap_or(key);
+        let of_family = |other: &str| other.split('|').next() == Some(family);
+        let mut all = locked(&self.all);
+        all.iter_mut().filter(|(other, _)| of_family(other)).for_each(|(_, (breaker, _))| breaker.hasten(now, rules));
+    }
+
+    /// Applies that the breaker of `key` is open until `until`, because of `reason`.
+    pub fn apply_open(&self, key: &str, until: Timestamp, reason: &str, rules: &policy::Breaker) {
+        self.with(key, |breaker, last| {
+            breaker.open_until(until, rules);
+            *last = reason.to_string();
+        });
+    }
+
+    /// Applies that another process closed the breaker of `key`.
+    pub fn apply_closed(&self, key: &str, now: Timestamp, rules: &policy::Breaker) {
+        self.with(key, |breaker, _| breaker.close());
+        self.hasten_family(key, now, rules);
     }
 }
 

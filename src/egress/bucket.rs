@@ -33,6 +33,17 @@ impl Bucket {
         self.tokens = self.tokens.min(self.burst);
     }
 
+    /// As [`Bucket::reshape`], and gives back what calls reserved that still wait. Each of them reserves again.
+    pub fn reshape_waiting(&mut self, per_second: f64, burst: u32, now: Duration) {
+        self.reshape(per_second, burst, now);
+        self.tokens = self.tokens.max(0.0);
+    }
+
+    /// Takes all tokens but those that were added in the time `filled`.
+    pub fn empty(&mut self, filled: Duration) {
+        self.tokens = (filled.as_secs_f64() * self.per_second).min(self.burst);
+    }
+
     /// Reserves one call and returns how long the caller must wait before making it.
     ///
     /// # Errors

@@ -1,12 +1,16 @@
 //! Call budgets for each family and vendor account: concurrent calls, calls per second and calls per day. Throttled
 //! accounts are tracked here too.
 
-use super::bucket::Bucket;
-use super::{BudgetReservation, Caller, DayBudget, locked};
-use crate::model::{Class, ConnectionId, Failure, Timestamp};
+use super::holders::Holding;
+use super::marks::{self, MarkKind, Marks};
+use super::pace::{Rate, Slots, Turns};
+use super::refusals::{busy, not_divided, share_used, spent, throttled, too_fast, unwritten};
+use super::shares;
+use super::{BudgetReservation, Caller, DayBudget, Egress, locked};
+use crate::model::{Failure, Timestamp};
 use crate::policy::Cap;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -45,61 +49,15 @@ struct Parked {
     reason: String,
     /// False if the source did not ask for this: AAM has used its own share of the source's limit.
     by_source: bool,
+    /// Until when the stored mark says that the account is not called.
+    stored: Timestamp,
 }
 
 impl Parked {
     fn failure(&self, caller: &Caller, now: Timestamp) -> Failure {
-        let Parked { until, reason, by_source } = self;
+        let Parked { until, reason, by_source, stored: _ } = self;
         let failure = if *by_source { throttled(caller, *until) } else { share_used(caller, *until) };
         failure.detail(reason.as_str()).after(until.since(now))
-    }
-}
-
-/// Slots for concurrent calls. Their number may change while calls are in flight.
-struct Slots {
-    semaphore: Arc<Semaphore>,
-    size: usize,
-    /// The number of slots still to be removed after the cap was lowered. A slot in use is removed when it becomes
-    /// free.
-    surplus: usize,
-}
-
-/// When the attempts of an account may begin. Without this, attempts of many connections would use up the rate limit halfway,
-/// fail, and repeat the calls that they have already made.
-struct Turns {
-    bucket: Bucket,
-    shape: (f64, u32),
-    /// The attempts that wait, and when each may begin. Their number is bounded by that of the connections.
-    granted: HashMap<ConnectionId, Duration>,
-}
-
-impl Turns {
-    fn new(cap: &Cap, now: Duration) -> Turns {
-        let shape = (cap.per_second, cap.burst);
-        Turns { bucket: Bucket::new(shape.0, shape.1, now), shape, granted: HashMap::new() }
-    }
-
-    /// Returns how long the attempt of `connection` has to wait. Once it may begin, its turn is used up.
-    fn wait(&mut self, connection: ConnectionId, cap: &Cap, calls: u32, now: Duration) -> Duration {
-        if self.shape != (cap.per_second, cap.burst) {
-            // The turns were granted at another pace.
-            *self = Turns::new(cap, now);
-        }
-        let wait = match self.granted.get(&connection) {
-            Some(at) => at.saturating_sub(now),
-            None => self.bucket.reserve_attempt(now, calls),
-        };
-        match wait.is_zero() {
-            true => self.granted.remove(&connection),
-            false => self.granted.insert(connection, now.saturating_add(wait)),
-        };
-        wait
-    }
-
-    /// Lets the next attempt of `connection` begin without waiting behind the others, because the source throttled the
-    /// attempt that has its turn now: what is left of this turn would be lost, and the connection would be the last one.
-    fn keep(&mut self, connection: ConnectionId, now: Duration) {
-        self.granted.insert(connection, now);
     }
 }
 
@@ -108,13 +66,18 @@ pub struct Account {
     /// The start of the monotonic time that the rate limit uses.
     started: Instant,
     slots: Mutex<Slots>,
-    bucket: Mutex<(Bucket, f64, u32)>,
+    bucket: Mutex<Rate>,
     /// The attempts that wait until the calls of those before them are made.
     turns: Mutex<Turns>,
     block: Mutex<Block>,
     /// Locked while the next block is being taken.
     taking: tokio::sync::Mutex<()>,
     parked: Mutex<Option<Parked>>,
+    /// The key of the account, see [`key`].
+    key: String,
+    marks: Arc<Marks>,
+    /// The share of this process, if replicas divide the limits.
+    pub(super) holding: OnceLock<Box<Holding>>,
 }
 
 /// Accounts by family, then by account name.
@@ -125,12 +88,9 @@ pub struct Accounts {
     /// The number of accounts is bounded by the number of connections, because accounts come from intents.
     all: Mutex<AccountsByFamily>,
     started: Instant,
-}
-
-impl Default for Accounts {
-    fn default() -> Accounts {
-        Accounts { all: Mutex::default(), started: Instant::now() }
-    }
+    marks: Arc<Marks>,
+    /// The stored marks of accounts that were not used yet.
+    marked: Mutex<HashMap<String, Parked>>,
 }
 
 /// Returns the key of an account's budget, which the registry uses too.
@@ -152,6 +112,28 @@ pub fn block_size(limit: u64) -> u64 {
 const AHEAD: u64 = 50;
 
 impl Accounts {
+    /// Creates the accounts of a process. `marks` stores which of them are not called for now.
+    #[must_use]
+    pub fn new(marks: Arc<Marks>) -> Accounts {
+        Accounts { all: Mutex::default(), started: Instant::now(), marks, marked: Mutex::default() }
+    }
+
+    /// Applies that the account `key` is not called until `until`.
+    pub fn apply_mark(&self, key: &str, until: Timestamp, reason: &str, by_source: bool) {
+        let mark = Parked { until, reason: reason.to_string(), by_source, stored: until };
+        let (family, name) = key.split_once('|').unwrap_or((key, ""));
+        let all = locked(&self.all);
+        match all.get(family).and_then(|family| family.get(name)) {
+            Some(account) => account.apply_mark(mark),
+            None => drop(locked(&self.marked).insert(key.to_string(), mark)),
+        }
+    }
+
+    /// How long the process has been running. All times of shares and buckets are those of this clock.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// See [`super::Egress::lacking`]. Returns `None` while another caller is taking a block.
     pub fn lacking(&self, caller: &Caller, now: Timestamp) -> Option<BudgetReservation> {
         let (account, day, limit) = (self.account(caller), now.day(), caller.cap.per_day);
@@ -173,15 +155,17 @@ impl Accounts {
             return Arc::clone(account);
         }
         let cap = &caller.cap;
-        let size = slots(cap);
         let account = Arc::new(Account {
             started: self.started,
-            slots: Mutex::new(Slots { semaphore: Arc::new(Semaphore::new(size)), size, surplus: 0 }),
-            bucket: Mutex::new((Bucket::new(cap.per_second, cap.burst, self.started.elapsed()), cap.per_second, cap.burst)),
+            slots: Mutex::new(Slots::new(cap)),
+            bucket: Mutex::new(Rate::new(cap, self.started.elapsed())),
             turns: Mutex::new(Turns::new(cap, self.started.elapsed())),
             block: Mutex::default(),
             taking: tokio::sync::Mutex::default(),
-            parked: Mutex::default(),
+            parked: Mutex::new(locked(&self.marked).remove(&key(caller))),
+            key: key(caller),
+            marks: Arc::clone(&self.marks),
+            holding: OnceLock::new(),
         });
         all.entry(Arc::clone(&caller.family)).or_default().insert(caller.account.clone(), Arc::clone(&account));
         account
@@ -191,7 +175,8 @@ impl Accounts {
 impl Account {
     /// Returns how long an attempt of `caller` that makes `calls` calls has to wait for the attempts before it.
     pub fn turn(&self, caller: &Caller, calls: u32) -> Duration {
-        locked(&self.turns).wait(caller.connection, &caller.cap, calls, self.started.elapsed())
+        let (now, parts) = (self.started.elapsed(), self.parts());
+        locked(&self.turns).wait(caller.connection, &shares::part(&caller.cap, parts), calls, now)
     }
 
     /// Checks that calls to the account are not stopped now.
@@ -227,35 +212,78 @@ impl Account {
 
     fn stop(&self, caller: &Caller, wait: Duration, now: Timestamp, (reason, by_source): (&str, bool)) -> Failure {
         let until = now.plus(wait.clamp(super::retry::MIN_WAIT, super::retry::MAX_WAIT));
-        let stop = Parked { until, reason: reason.to_string(), by_source };
+        let mut stop = Parked { until, reason: reason.to_string(), by_source, stored: until };
         let failure = stop.failure(caller, now);
         let mut parked = locked(&self.parked);
-        if parked.as_ref().is_none_or(|parked| parked.until < until) {
-            *parked = Some(stop);
+        let Some(before) =
+            parked.as_ref().map_or(Some(Timestamp(i64::MIN)), |parked| (parked.until < until).then_some(parked.stored))
+        else {
+            return failure;
+        };
+        stop.stored = before;
+        if let Some(stored) = marks::stored_until(before, until) {
+            stop.stored = stored;
+            let kind = if by_source { MarkKind::AskedToWait } else { MarkKind::ShareUsed };
+            self.marks.changed(kind, &self.key, stored, now, reason);
         }
+        *parked = Some(stop);
         failure
     }
 
-    /// Waits for a slot and then for the rate limit. The wait is at most half the step timeout.
+    /// Applies a mark that another process stored.
+    fn apply_mark(&self, mark: Parked) {
+        let mut parked = locked(&self.parked);
+        if parked.as_ref().is_none_or(|parked| parked.until < mark.until) {
+            *parked = Some(mark);
+        }
+    }
+
+    /// Waits for this process's share of the limits, for a slot and then for the rate limit. The waits are at most half the step
+    /// timeout.
     ///
     /// # Errors
-    /// Returns `Throttled` if the wait would be longer.
-    pub async fn enter(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, Failure> {
+    /// Returns `Throttled` if the wait would be longer, or if the process may not call.
+    pub async fn enter(self: &Arc<Account>, caller: &Caller, egress: &Egress) -> Result<OwnedSemaphorePermit, Failure> {
         let patience = caller.policy.safe_mode(&caller.family).step_timeout / 2;
-        let asked = self.started.elapsed();
-        let semaphore = self.shape(&caller.cap, asked);
-        let slot = match tokio::time::timeout(patience, semaphore.acquire_owned()).await {
-            Ok(Ok(slot)) => slot,
-            // The semaphore is never closed, so the only possible error is the timeout.
-            Ok(Err(_)) | Err(_) => return Err(busy(caller)),
-        };
-        let now = self.started.elapsed();
-        let patience = patience.saturating_sub(now.saturating_sub(asked));
-        let wait = locked(&self.bucket).0.reserve(now, patience).map_err(|wait| too_fast(caller, wait))?;
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+        let deadline = self.started.elapsed() + patience;
+        loop {
+            let left = deadline.saturating_sub(self.started.elapsed());
+            match tokio::time::timeout(left, self.join(caller, egress)).await {
+                Ok(joined) => joined?,
+                Err(_) => return Err(not_divided(caller)),
+            }
+            let slot = self.slot(caller, deadline).await?;
+            let now = self.started.elapsed();
+            let reserved = {
+                let mut bucket = locked(&self.bucket);
+                bucket.bucket.reserve(now, deadline.saturating_sub(now)).map(|wait| (wait, bucket.shapes))
+            };
+            let (wait, shapes) = reserved.map_err(|wait| too_fast(caller, wait))?;
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            egress.gate.admit(caller)?;
+            // A call that waited while the limits changed waits anew, so that the new ones hold from then on.
+            if self.may_call() && (wait.is_zero() || locked(&self.bucket).shapes == shapes) {
+                return Ok(slot);
+            }
         }
-        Ok(slot)
+    }
+
+    /// Waits for a slot until `deadline`.
+    async fn slot(&self, caller: &Caller, deadline: Duration) -> Result<OwnedSemaphorePermit, Failure> {
+        loop {
+            let now = self.started.elapsed();
+            let semaphore = self.shape(&caller.cap, now);
+            let slot = match tokio::time::timeout(deadline.saturating_sub(now), semaphore.acquire_owned()).await {
+                Ok(Ok(slot)) => slot,
+                // The semaphore is never closed, so the only possible error is the timeout.
+                Ok(Err(_)) | Err(_) => return Err(busy(caller)),
+            };
+            if let Some(slot) = locked(&self.slots).keep(slot) {
+                return Ok(slot);
+            }
+        }
     }
 
     /// Takes one call from the budget of the day. The call is recorded as used before this returns.
@@ -296,101 +324,44 @@ impl Account {
         Some(block.left)
     }
 
-    /// Applies `cap` to the slots and the rate limit, so that a changed policy takes effect with the next call.
+    /// Applies this process's part of `cap` to the slots and the rate limit, so that a changed policy takes effect with the next
+    /// call.
     fn shape(&self, cap: &Cap, now: Duration) -> Arc<Semaphore> {
         let mut bucket = locked(&self.bucket);
-        if bucket.1 != cap.per_second || bucket.2 != cap.burst {
-            bucket.0.reshape(cap.per_second, cap.burst, now);
-            (bucket.1, bucket.2) = (cap.per_second, cap.burst);
-        }
+        bucket.whole = cap.clone();
+        bucket.reshape(&shares::part(cap, self.parts()), now);
+        drop(bucket);
         let mut slots = locked(&self.slots);
-        let size = self::slots(cap);
-        if size > slots.size {
-            let grown = size - slots.size;
-            let kept = grown.min(slots.surplus);
-            slots.surplus -= kept;
-            slots.semaphore.add_permits(grown - kept);
-        } else {
-            slots.surplus += slots.size - size;
-        }
-        slots.size = size;
-        if slots.surplus > 0 {
-            slots.surplus -= slots.semaphore.forget_permits(slots.surplus);
-        }
+        slots.resize(&shares::part(cap, self.parts()));
         Arc::clone(&slots.semaphore)
     }
-}
 
-fn slots(cap: &Cap) -> usize {
-    usize::try_from(cap.concurrency).unwrap_or(1).max(1)
-}
-
-fn whose(caller: &Caller) -> String {
-    if is_webhook(caller) {
-        return format!("the webhook at {}", caller.account);
+    /// Returns the limits of the whole account, as the last call had them.
+    pub(super) fn whole(&self) -> Cap {
+        locked(&self.bucket).whole.clone()
     }
-    format!("{} account {}", caller.family, caller.account)
-}
 
-/// Returns the key of the policy that sets a limit, or `None` if the limit is fixed.
-fn policy_key(caller: &Caller, figure: &str) -> Option<String> {
-    match &*caller.family {
-        // These are not families: the hosts that credentials come from have budgets of their own.
-        "vault" => Some(format!("credentials.caps.vault.{figure}")),
-        "token" => Some(format!("credentials.caps.tokens.{figure}")),
-        _ if is_webhook(caller) => None,
-        family => Some(format!("caps.families.{family}.{figure}")),
+    /// Applies another share of the limits. With `restart`, the share begins now, that long after the last call of any process.
+    pub(super) fn apply_parts(&self, restart: Option<Option<Duration>>) {
+        let (cap, now) = (self.whole(), self.started.elapsed());
+        self.shape(&cap, now);
+        if let Some(idle) = restart {
+            let mut bucket = locked(&self.bucket);
+            bucket.restart(shares::bucket(&shares::part(&cap, self.parts()), idle, now));
+        }
     }
-}
 
-fn is_webhook(caller: &Caller) -> bool {
-    *caller.family == *super::webhook::FAMILY
-}
+    /// Returns the number of calls that are in flight.
+    pub(super) fn in_flight(&self) -> u32 {
+        locked(&self.slots).in_flight()
+    }
 
-fn spent(caller: &Caller, now: Timestamp) -> Failure {
-    let (limit, next) = (caller.cap.per_day, now.next_day());
-    let title = format!("the daily budget of {} is used up: {limit} calls a day", whose(caller));
-    let raise = policy_key(caller, "per_day").map(|key| format!(", or raise {key} in the policy (now {limit})"));
-    let fix = format!("wait until {next}{}", raise.unwrap_or_default());
-    Failure::new(Class::Throttled, title, fix).after(next.since(now))
-}
+    /// How long the process has been running.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
 
-fn unwritten(caller: &Caller, error: &str) -> Failure {
-    let title = format!("no call was made for {}: the registry could not record it", whose(caller));
-    let fix = "check that the disk of the registry has space and is writable; AAM retries automatically";
-    Failure::new(Class::Throttled, title, fix).detail(error).after(Duration::from_secs(5))
-}
-
-fn busy(caller: &Caller) -> Failure {
-    let max_calls = caller.cap.concurrency;
-    let title = format!("AAM's own limit of concurrent calls for {} is reached: {max_calls}", whose(caller));
-    let raise = policy_key(caller, "concurrency");
-    let raise = raise.map(|key| format!("; to go faster, raise {key} in the policy (now {max_calls})")).unwrap_or_default();
-    let fix = format!("no action is required: AAM retries automatically{raise}");
-    Failure::new(Class::Throttled, title, fix).after(Duration::from_secs(1))
-}
-
-fn too_fast(caller: &Caller, wait: Duration) -> Failure {
-    let rate = caller.cap.per_second;
-    let title = format!("AAM's own rate limit for {} is reached: {rate} calls a second", whose(caller));
-    let raise = policy_key(caller, "per_second");
-    let raise = raise.map(|key| format!("; to go faster, raise {key} in the policy (now {rate})")).unwrap_or_default();
-    let fix = format!("no action is required: AAM retries automatically{raise}");
-    Failure::new(Class::Throttled, title, fix).after(wait)
-}
-
-fn share_used(caller: &Caller, until: Timestamp) -> Failure {
-    let title = format!("AAM's own share of the calls of {} is used up", whose(caller));
-    let fix =
-        format!("no action is required: AAM calls again after {until} and leaves the rest to the other clients of the account");
-    Failure::new(Class::Throttled, title, fix)
-}
-
-fn throttled(caller: &Caller, until: Timestamp) -> Failure {
-    let by = if is_webhook(caller) { "the receiver" } else { "the source" };
-    let title = format!("rate limited by {by}: {}", whose(caller));
-    let lower = policy_key(caller, "per_second");
-    let lower = lower.map(|key| format!("; if this happens again, lower {key} in the policy")).unwrap_or_default();
-    let fix = format!("no action is required: AAM calls again after {until}{lower}");
-    Failure::new(Class::Throttled, title, fix)
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
 }

@@ -2,6 +2,7 @@
 //! TLS and one without.
 
 use super::dial::Dialer;
+use super::gate::Gate;
 use super::resolve::{Guarded, Lookup};
 use super::{FurtherAuthorities, locked, tls};
 use crate::model::{Class, Failure};
@@ -59,8 +60,10 @@ struct ClientKey {
 pub type Client = legacy::Client<Dialer, Full<Bytes>>;
 
 /// The clients of the process.
-#[derive(Default)]
-pub struct Clients(Mutex<Built>);
+pub struct Clients {
+    built: Mutex<Built>,
+    gate: Arc<Gate>,
+}
 
 #[derive(Default)]
 struct Built {
@@ -92,6 +95,11 @@ impl AuthoritiesFile {
 }
 
 impl Clients {
+    /// Creates the clients of a process, whose connections `gate` permits.
+    pub fn new(gate: Arc<Gate>) -> Clients {
+        Clients { built: Mutex::default(), gate }
+    }
+
     /// Returns the client for the `network` section of `policy`, which also trusts the authorities of `further`. If `tls` is
     /// false, the client supports only `http:`, and certificate authorities are not loaded.
     ///
@@ -113,12 +121,12 @@ impl Clients {
         let same = |known: &ClientKey| {
             (known.connect, known.tls) == (connect, tls) && known.authorities == authorities && known.network == *network
         };
-        let mut built = locked(&self.0);
+        let mut built = locked(&self.built);
         if let Some((_, client)) = built.clients.iter().find(|(known, _)| same(known)) {
             return Ok(client.clone());
         }
         let trust = tls.then(|| built.trust(&authorities)).transpose()?;
-        let client = build(network, connect, lookup, trust.as_ref())?;
+        let client = build(network, connect, (lookup, &self.gate), trust.as_ref())?;
         if built.clients.len() >= MAX_CLIENTS {
             built.clients.remove(0);
         }
@@ -153,14 +161,14 @@ fn version(file: &Path) -> Option<(u64, Option<SystemTime>)> {
 fn build(
     network: &Network,
     connect: Duration,
-    lookup: &Arc<dyn Lookup>,
+    (lookup, gate): (&Arc<dyn Lookup>, &Arc<Gate>),
     trust: Option<&Arc<ClientConfig>>,
 ) -> Result<Client, Failure> {
     let guarded = Guarded { lookup: Arc::clone(lookup), allowed: network.allow_private.clone().into() };
     let dialer = match (trust, &network.proxy) {
-        (None, _) => Dialer::plain(guarded, connect),
-        (Some(trust), None) => Dialer::new(guarded, trust, connect),
-        (Some(trust), Some(text)) => Dialer::new(guarded, trust, connect).through(
+        (None, _) => Dialer::plain(guarded, connect, Arc::clone(gate)),
+        (Some(trust), None) => Dialer::new(guarded, trust, connect, Arc::clone(gate)),
+        (Some(trust), Some(text)) => Dialer::new(guarded, trust, connect, Arc::clone(gate)).through(
             proxy(text)?,
             Guarded::open(lookup),
             trust,

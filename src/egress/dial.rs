@@ -1,5 +1,6 @@
 //! Opens connections to sources, either directly or through the policy's proxy. `https:` uses TLS.
 
+use super::gate::Gate;
 use super::guard;
 use super::resolve::Guarded;
 use futures_util::TryFutureExt;
@@ -61,6 +62,7 @@ pub struct Dialer {
     direct: DirectRoute,
     proxy: Option<Arc<Proxy>>,
     timeout: Duration,
+    gate: Arc<Gate>,
 }
 
 struct Proxy {
@@ -75,13 +77,13 @@ struct Proxy {
 
 impl Dialer {
     /// Creates a dialer that uses the TLS configuration `tls` and gives up after `timeout`.
-    pub fn new(guarded: Guarded, tls: &Arc<ClientConfig>, timeout: Duration) -> Dialer {
-        Dialer { direct: DirectRoute::Tls(tls_connector(guarded, tls, timeout)), proxy: None, timeout }
+    pub fn new(guarded: Guarded, tls: &Arc<ClientConfig>, timeout: Duration, gate: Arc<Gate>) -> Dialer {
+        Dialer { direct: DirectRoute::Tls(tls_connector(guarded, tls, timeout)), proxy: None, timeout, gate }
     }
 
     /// Creates a dialer for `http:` only. It needs no TLS configuration.
-    pub fn plain(guarded: Guarded, timeout: Duration) -> Dialer {
-        Dialer { direct: DirectRoute::Plain(tcp(guarded, timeout)), proxy: None, timeout }
+    pub fn plain(guarded: Guarded, timeout: Duration, gate: Arc<Gate>) -> Dialer {
+        Dialer { direct: DirectRoute::Plain(tcp(guarded, timeout)), proxy: None, timeout, gate }
     }
 
     /// Sends everything through the proxy at `address`, except for hosts in `direct_networks`.
@@ -154,9 +156,9 @@ impl Service<Uri> for Dialer {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let Dialer { direct, proxy, timeout } = self.clone();
+        let Dialer { direct, proxy, timeout, gate } = self.clone();
         Box::pin(async move {
-            match proxy.filter(|proxy| proxy.serves(&to)) {
+            let opened = match proxy.filter(|proxy| proxy.serves(&to)) {
                 Some(proxy) => {
                     let opened = tokio::time::timeout(timeout, proxy.open(to)).await;
                     opened.unwrap_or_else(|_| Err(ProxyConnectError(DialTimeout.into()).into()))
@@ -165,7 +167,10 @@ impl Service<Uri> for Dialer {
                     let opened = tokio::time::timeout(timeout, direct.open(to)).await;
                     opened.unwrap_or_else(|_| Err(DialTimeout.into()))
                 }
-            }
+            }?;
+            // The process may have been stopped meanwhile. A connection that is not returned is closed without a request.
+            gate.ask()?;
+            Ok(opened)
         })
     }
 }

@@ -172,8 +172,9 @@ impl Session {
     /// # Errors
     /// Returns `Throttled` if the file's budget for the day is used up or the registry cannot record the call.
     pub async fn local(&self, path: &str) -> Result<(), Failure> {
+        self.egress.gate.admit(&self.caller)?;
         self.account.free(&self.caller, self.egress.clock.now())?;
-        let slot = self.account.enter(&self.caller).await?;
+        let slot = self.account.enter(&self.caller, &self.egress).await?;
         self.charge().await?;
         self.counters.call();
         *locked(&self.local_path) = path.to_string();

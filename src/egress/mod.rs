@@ -8,6 +8,9 @@
 //! - caps: limit rate, burst, concurrency and calls per day (durable) for each family and vendor account; when a source
 //!   throttles, calls to the whole account stop for as long as the source asks
 //! - circuit breaker: one for each host, with a single probe while it is half open
+//! - replicas divide the caps of an account, and learn from each other which accounts and hosts are not called for now; both
+//!   outlives the process
+//! - gate: refuses every call while this process cannot prove that it may call
 //! - retries: repeats a call after a dropped connection, and after a gateway error for engines that do not handle
 //!   errors themselves
 //! - one dialer for HTTP: connects directly or through the policy's proxy; ignores proxy settings in the environment
@@ -25,19 +28,25 @@ mod caps;
 mod client;
 mod dial;
 mod driver;
+mod gate;
 pub mod guard;
 mod headers;
+mod holders;
 mod log;
+mod marks;
 pub mod metadata;
 mod method;
+mod pace;
 mod pinned;
 mod post;
 mod recorder;
 mod records;
 mod redirect;
+mod refusals;
 pub mod resolve;
 mod retry;
 mod send;
+mod shares;
 mod signing;
 pub mod statement;
 #[cfg(test)]
@@ -49,12 +58,16 @@ mod webhook;
 pub use crate::model::PlannedCall;
 pub use body::{excerpt, is_too_long};
 pub use driver::{AdmittedConnection, ConnectionTarget, DriverStatement};
+pub use gate::CallPermission;
+pub use holders::{AccountHolders, HeldAccount, OtherHolders};
 pub use log::Traffic;
+pub use marks::{AccountMark, MarkKind, MarkStore, MarkSubject};
 pub use method::Method;
 pub use post::encode_form;
 pub use recorder::{BackgroundCalls, CallRecorder};
 pub use records::ServiceRecords;
 pub use retry::{MAX_WAIT, MIN_WAIT, WaitRequest, in_body as named_wait, moment, wait_request};
+pub use shares::HOLD as HOLDER_LEASE;
 pub use signing::Signing;
 pub use webhook::WebhookPost;
 
@@ -152,6 +165,12 @@ pub struct Egress {
     accounts: caps::Accounts,
     breakers: breaker::Breakers,
     clients: client::Clients,
+    /// What outlives the process of accounts and breakers.
+    marks: Arc<marks::Marks>,
+    /// The accounts whose limits this process shares with others.
+    holders: holders::Holders,
+    /// Whether this process may make calls at all.
+    gate: Arc<gate::Gate>,
     /// The bytes that all attempts of the process hold.
     pub memory: Arc<MemoryBudget>,
     /// The calls that no running attempt made, until they are recorded.
@@ -202,8 +221,21 @@ impl Egress {
     /// Creates an egress with the given clock and resolver.
     #[must_use]
     pub fn with(budget: Arc<dyn DayBudget>, clock: Arc<dyn Clock>, lookup: Arc<dyn resolve::Lookup>) -> Arc<Egress> {
-        let (accounts, breakers, clients, memory, background) = Default::default();
-        Arc::new(Egress { budget, clock, lookup, accounts, breakers, clients, memory, background })
+        let (marks, gate): (Arc<marks::Marks>, Arc<gate::Gate>) = Default::default();
+        let (holders, memory, background) = Default::default();
+        Arc::new(Egress {
+            budget,
+            clock,
+            lookup,
+            accounts: caps::Accounts::new(Arc::clone(&marks)),
+            breakers: breaker::Breakers::new(Arc::clone(&marks)),
+            clients: client::Clients::new(Arc::clone(&gate)),
+            marks,
+            holders,
+            gate,
+            memory,
+            background,
+        })
     }
 
     /// Returns the reservation that must be recorded before `caller` can make a call today, or `None` if enough calls

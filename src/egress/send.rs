@@ -318,7 +318,7 @@ impl<'a> CallInFlight<'a> {
         let cause = transport::diagnose(error, connect_timeout(safe_mode), self.timeout);
         let failure = cause.failure(&self.host_and_port(), &transport::message(error));
         let signal = match cause {
-            Cause::Guard(_) => HealthSignal::Unknown,
+            Cause::Guard(_) | Cause::GateClosed => HealthSignal::Unknown,
             Cause::NotHttp => HealthSignal::Alive,
             _ => HealthSignal::Failing,
         };

@@ -1,7 +1,9 @@
 //! Reports precisely what went wrong below HTTP: name resolution, port, route, TLS or timeout.
 
 use super::dial::{DialTimeout, ProxyConnectError, ProxyTunnelError};
+use super::gate::GateClosed;
 use super::guard::Refusal;
+use super::refusals::NOT_PERMITTED_FIX;
 use super::resolve::{NoAddress, Unresolved};
 use crate::credentials::redact;
 use crate::model::{Class, Failure};
@@ -15,6 +17,8 @@ use std::time::Duration;
 pub enum Cause {
     /// AAM's SSRF guard refused the address.
     Guard(Refusal),
+    /// This process may not call now.
+    GateClosed,
     NoSuchName,
     Refused,
     /// The server closed the connection before it sent a response.
@@ -58,6 +62,10 @@ impl Cause {
         let s = |time: &Duration| time.as_secs_f64();
         let failure = match self {
             Cause::Guard(refusal) => return refusal.failure(),
+            Cause::GateClosed => {
+                Failure::new(Class::Throttled, format!("{at} was not called: this process of AAM may not call now"), NOT_PERMITTED_FIX)
+                    .after(Duration::from_secs(1))
+            }
             Cause::NoSuchName => fail(
                 format!("the host {host} was not found"),
                 format!("correct the host if it is mistyped; otherwise check what this machine's resolver answers: getent hosts {host}"),
@@ -190,6 +198,9 @@ pub fn cut(error: &(dyn Error + 'static)) -> bool {
 fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return Some(Cause::Guard(refusal.clone()));
+    }
+    if error.is::<GateClosed>() {
+        return Some(Cause::GateClosed);
     }
     if error.is::<Unresolved>() {
         return Some(Cause::NoSuchName);

@@ -2,9 +2,11 @@
 //! fakes.
 
 mod budgets;
+mod gate;
 mod http;
 mod network;
 mod posts;
-mod rig;
+pub(super) mod rig;
+mod shares;
 mod signing;
 mod tls;

@@ -187,6 +187,7 @@ fn policy() -> Policy {
         credentials: Default::default(),
         notify: Vec::new(),
         evidence: Default::default(),
+        registry: crate::policy::RegistryPolicy::default(),
         api: Api::default(),
         handoff: Default::default(),
         digest: Digest::default(),
