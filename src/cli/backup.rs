@@ -54,7 +54,7 @@ pub fn backup(common: &CommonOptions, options: &BackupOptions) -> CommandResult 
 fn to_stdout(common: &CommonOptions) -> CommandResult {
     let registry = file_of(common)?;
     let file = beside(registry, "backup");
-    let copy = registry::backup(registry, &file, clock::from_env().now());
+    let copy = registry::backup_without_archives(registry, &file, clock::from_env().now());
     let opened = File::open(&file);
     // The open file can be read on, and nothing stays behind if the reader goes away.
     let _ = std::fs::remove_file(&file);
@@ -62,7 +62,14 @@ fn to_stdout(common: &CommonOptions) -> CommandResult {
     terminal::write_file(opened.map_err(|error| cannot_stream("read the copy", &error))?)
         .map_err(|error| cannot_stream("write to stdout", &error))?;
     terminal::print_error(&summary(&copy));
-    match copy.verdict.is_intact() {
+    if copy.archives > 0 {
+        terminal::print_error(&format!(
+            "aam: the copy does not hold the {} in {}.archive; copy this folder too, without it the registry cannot be verified\n",
+            counted(copy.archives, "archive file"),
+            registry.display()
+        ));
+    }
+    match copy.verdict.is_intact_without_archives() {
         true => Ok(ExitCode::SUCCESS),
         false => Err(CommandError::new("the registry is not intact, and so is this copy of it; aam verify says where")),
     }
@@ -130,6 +137,9 @@ pub fn restore(common: &CommonOptions, options: &RestoreOptions) -> CommandResul
     };
     let from = if is_stream(&options.file) { "stdin".to_string() } else { options.file.display().to_string() };
     let mut text = format!("{} is restored from {from}\n{}", copy.file.display(), summary(&copy));
+    for problem in &copy.verdict.archives {
+        text.push_str(&format!("{problem}\n"));
+    }
     if let Some(replaced) = &copy.replaced {
         text.push_str(&format!("the registry before is {}\n", replaced.display()));
     }

@@ -81,6 +81,7 @@ pub fn run(common: &CommonOptions, options: &CallsOptions) -> CommandResult {
         purpose: options.purpose,
         since: instant("--since", &options.since)?,
         until: instant("--until", &options.until)?,
+        without_archives: false,
     };
     if let (Some(since), Some(until)) = (filter.since, filter.until)
         && since >= until

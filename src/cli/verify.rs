@@ -98,6 +98,10 @@ fn problem(common: &CommonOptions, verdict: &Verdict) -> Option<String> {
             "batch {batch} of the recorded calls in {file} does not match the hash chain: {reason}\n{rows} of the ledger verified, and {calls} before this batch; {FIX}"
         ));
     }
+    if !verdict.archives.is_empty() {
+        let archives = verdict.archives.join("\n");
+        return Some(format!("{archives}\n{rows} of the ledger verified, without what these files hold"));
+    }
     if verdict.damage.is_empty() {
         return verdict.stored_fold.clone();
     }

@@ -3,12 +3,14 @@
 //! An entry has *facts* and a *body*. The facts are small, and the snapshot is built from them alone. The body is the
 //! full text behind them (intent, step reports, catalog, policy) and is read only on demand.
 
+pub use super::archived::{Archived, CallChainEnd};
 use super::attempt::{EndingSecret, Outcome, Scope};
 use super::ending::Nearness;
 use super::failure::Class;
 use super::ids::{ConnectionId, Digest, Origin};
+pub use super::problem::RecordedProblems;
 use super::step::{Step, StepReport, StepStatus};
-use super::{CallsAnchor, Intent, Problem, Timestamp};
+use super::{CallsAnchor, Intent, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -71,10 +73,25 @@ pub enum Fact {
     WebhookDelivered { webhook: String, message: String, up_to: u64, events: u32, tries: u32 },
     /// A webhook receives nothing any more. `reason` is empty if the policy no longer names it.
     WebhookStopped { webhook: String, reason: String },
-    /// The batches of calls up to this one are recorded; the hash covers them.
-    CallsRecorded { calls: CallsAnchor },
-    /// The batches of calls up to this one, all of them recorded before `before`, are dropped because of their age.
-    CallsDropped { calls: CallsAnchor, before: Timestamp },
+    /// The batches of calls up to this one are recorded; the hash covers them. In PostgreSQL, `chains` names the last batch of
+    /// each chain, and `calls` the newest of them.
+    CallsRecorded {
+        calls: CallsAnchor,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        chains: Vec<CallChainEnd>,
+    },
+    /// The batches of calls up to this one, all of them recorded before `before`, are dropped because of their age. In PostgreSQL,
+    /// `chains` names the last batch of each chain that is dropped, and `calls` the newest of them.
+    CallsDropped {
+        calls: CallsAnchor,
+        before: Timestamp,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        chains: Vec<CallChainEnd>,
+    },
+    /// Old batches of calls are in an archive file.
+    CallsArchived(Archived),
+    /// Old step reports are in an archive file.
+    StepsArchived(Archived),
     /// The entries before this one, `rows` of them, were copied from a registry whose last row had the hash `head`.
     RegistryCopied { rows: u64, head: Digest },
     /// The last rows of the chains of a registry in PostgreSQL. The entry itself is in the first chain.
@@ -88,48 +105,6 @@ pub struct ChainAnchor {
     /// The number of the row in its chain, counted from 1.
     pub place: u64,
     pub hash: Digest,
-}
-
-/// The problems of one file, as they are recorded.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedProblems {
-    /// The first [`MAX_RECORDED_PROBLEMS`] of them.
-    pub first: Vec<Problem>,
-    /// The number of all of them.
-    pub total: usize,
-}
-
-/// The number of problems of one file that an entry holds. The others are only counted.
-pub const MAX_RECORDED_PROBLEMS: usize = 10;
-/// The number of characters of a message, a pointer or a hint that an entry holds.
-const MAX_RECORDED_CHARS: usize = 500;
-
-impl RecordedProblems {
-    /// Creates the record of `problems`, with a bounded number of bounded texts.
-    #[must_use]
-    pub fn new<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> RecordedProblems {
-        let mut recorded = RecordedProblems::default();
-        for problem in problems {
-            recorded.total += 1;
-            if recorded.first.len() < MAX_RECORDED_PROBLEMS {
-                let cut = |text: &str| text.chars().take(MAX_RECORDED_CHARS).collect();
-                recorded.first.push(Problem {
-                    file: cut(&problem.file),
-                    pointer: cut(&problem.pointer),
-                    place: problem.place,
-                    message: cut(&problem.message),
-                    hint: cut(&problem.hint),
-                });
-            }
-        }
-        recorded
-    }
-
-    /// Returns a digest that is equal for equal problems.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        Digest::from_bytes(serde_json::to_string(self).unwrap_or_default().as_bytes())
-    }
 }
 
 /// The facts of a handoff.
@@ -358,6 +333,8 @@ impl Fact {
             Fact::RegistryCopied { .. } => "registry_copied",
             Fact::ChainsAnchored { .. } => "chains_anchored",
             Fact::CallsDropped { .. } => "calls_dropped",
+            Fact::CallsArchived(_) => "calls_archived",
+            Fact::StepsArchived(_) => "steps_archived",
         }
     }
 

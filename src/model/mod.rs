@@ -3,6 +3,7 @@
 //! Nothing here depends on a clock, a file, a socket or async code. The names are the same in the code, the API,
 //! the documentation and the database.
 
+mod archived;
 pub mod attempt;
 pub mod call;
 pub mod cap;

@@ -1,5 +1,6 @@
 //! A problem in a file or a document, with its position and a hint.
 
+use super::ids::Digest;
 use super::text::printable;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -129,6 +130,48 @@ fn distance(a: &[char], b: &[char]) -> usize {
         std::mem::swap(&mut row, &mut next);
     }
     row[b.len()]
+}
+
+/// The problems of one file, as they are recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedProblems {
+    /// The first [`MAX_RECORDED_PROBLEMS`] of them.
+    pub first: Vec<Problem>,
+    /// The number of all of them.
+    pub total: usize,
+}
+
+/// The number of problems of one file that an entry holds. The others are only counted.
+pub const MAX_RECORDED_PROBLEMS: usize = 10;
+/// The number of characters of a message, a pointer or a hint that an entry holds.
+const MAX_RECORDED_CHARS: usize = 500;
+
+impl RecordedProblems {
+    /// Creates the record of `problems`, with a bounded number of bounded texts.
+    #[must_use]
+    pub fn new<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> RecordedProblems {
+        let mut recorded = RecordedProblems::default();
+        for problem in problems {
+            recorded.total += 1;
+            if recorded.first.len() < MAX_RECORDED_PROBLEMS {
+                let cut = |text: &str| text.chars().take(MAX_RECORDED_CHARS).collect();
+                recorded.first.push(Problem {
+                    file: cut(&problem.file),
+                    pointer: cut(&problem.pointer),
+                    place: problem.place,
+                    message: cut(&problem.message),
+                    hint: cut(&problem.hint),
+                });
+            }
+        }
+        recorded
+    }
+
+    /// Returns a digest that is equal for equal problems.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::from_bytes(serde_json::to_string(self).unwrap_or_default().as_bytes())
+    }
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     line(handoff(&policy.handoff));
     line(notify(policy));
     line(evidence(&policy.evidence));
+    line(format!("registry: {{keep: {}}}", policy.registry.keep.map_or("null".to_string(), |days| format!("{days}d"))));
     line(api(policy));
     out
 }

@@ -26,6 +26,7 @@ pub mod notify;
 pub mod oidc;
 pub mod parse;
 mod read;
+mod registry;
 pub mod services;
 mod yaml;
 
@@ -45,6 +46,7 @@ pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
 pub use notify::{Webhook, WebhookAddress, WebhookForm};
 pub use oidc::{OidcPolicy, OidcRole};
 pub use parse::host_and_port;
+pub use registry::RegistryPolicy;
 use serde::Serialize;
 pub use services::{ServiceAuth, ServicePolicy};
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +78,7 @@ pub struct Policy {
     /// Who is notified of what.
     pub notify: Vec<Webhook>,
     pub evidence: EvidencePolicy,
+    pub registry: RegistryPolicy,
     pub api: Api,
     /// SHA-256 of the file's bytes.
     pub digest: Digest,

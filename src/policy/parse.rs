@@ -11,6 +11,7 @@ mod notify;
 mod oidc;
 mod principals;
 mod reach;
+mod registry;
 mod retire;
 mod services;
 mod tokens;
@@ -29,7 +30,7 @@ use std::time::Duration;
 use tokens::api;
 pub use tokens::token_end;
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "version",
     "namespace",
     "slo",
@@ -50,6 +51,7 @@ const KEYS: [&str; 21] = [
     "handoff",
     "notify",
     "evidence",
+    "registry",
     "api",
 ];
 
@@ -124,6 +126,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         handoff: handoff::handoff(r, &fields),
         evidence: evidence::evidence(r, &fields, &notify),
         notify,
+        registry: registry::registry(r, &fields),
         api,
         digest,
     })

@@ -1,6 +1,6 @@
 //! Backups: a copy of the registry while the daemon writes to it, and its way back.
 
-use super::{Reader, RegistryError, Verdict, lock, private_files, reader, schema};
+use super::{Reader, RegistryError, Verdict, archive, lock, private_files, reader, schema};
 use crate::model::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, OpenOptions};
@@ -21,6 +21,8 @@ pub struct CopySummary {
     pub last_row_at: Option<String>,
     #[serde(flatten)]
     pub verdict: Verdict,
+    /// The number of archive files that the ledger names. They are in a folder beside the file.
+    pub archives: usize,
     /// The files of the registry that was in this place before, after [`restore`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaced: Option<PathBuf>,
@@ -33,6 +35,26 @@ pub struct CopySummary {
 /// # Errors
 /// If the registry cannot be read, or if the file exists or cannot be written.
 pub fn backup(registry: &Path, file: &Path, now: Timestamp) -> Result<CopySummary, RegistryError> {
+    let file = backup_file(registry, file, now)?;
+    copy_archives(registry, &file)?;
+    summarize(&file)
+}
+
+/// As [`backup`], without the archive files beside the registry. A registry that has some is intact only with them.
+///
+/// # Errors
+/// As [`backup`].
+pub fn backup_without_archives(registry: &Path, file: &Path, now: Timestamp) -> Result<CopySummary, RegistryError> {
+    summarize(&backup_file(registry, file, now)?)
+}
+
+/// Copies the archive files that the registry at `to` names from beside the one at `from`. A file that is damaged or missing is
+/// not copied, which the verification of the copy says.
+fn copy_archives(from: &Path, to: &Path) -> Result<(), RegistryError> {
+    Reader::open_any_version(to)?.with(|db| archive::copy(db, from, to))
+}
+
+fn backup_file(registry: &Path, file: &Path, now: Timestamp) -> Result<PathBuf, RegistryError> {
     // This checks that there is a registry, and that this version of AAM can read it.
     Reader::open_any_version(registry)?;
     let file = match file.is_dir() {
@@ -53,7 +75,7 @@ pub fn backup(registry: &Path, file: &Path, now: Timestamp) -> Result<CopySummar
         )));
     }
     sync_folder(&file).map_err(|error| RegistryError::Io { path: file.clone(), error })?;
-    summarize(&file)
+    Ok(file)
 }
 
 /// Copies the registry into `partial` and waits until it is on disk.
@@ -79,17 +101,18 @@ fn write_copy(registry: &Path, partial: &Path) -> Result<(), String> {
 fn summarize(file: &Path) -> Result<CopySummary, RegistryError> {
     let copy = Reader::open_any_version(file)?;
     let verdict = copy.verify()?;
-    let (schema_version, last) = copy.with(|db| {
+    let (schema_version, last, archives) = copy.with(|db| {
+        let archives = archive::in_use(db)?.len();
         let last = db.query_row("SELECT max(at) FROM ledger", [], |row| row.get::<_, Option<i64>>(0))?;
-        Ok((db.as_sqlite().map_or(Ok(0), schema::version)?, last))
+        Ok((db.as_sqlite().map_or(Ok(0), schema::version)?, last, archives))
     })?;
     // A row that cannot be read is part of the verdict, and the connections of a damaged file are not counted.
-    let connections = match verdict.is_intact() {
+    let connections = match verdict.is_intact_without_archives() {
         true => copy.with(|db| Ok(reader::fold(db, i64::MAX)?.connections.len()))?,
         false => 0,
     };
     let last_row_at = last.map(|at| Timestamp(at).rfc3339());
-    Ok(CopySummary { file: file.to_path_buf(), schema_version, connections, last_row_at, verdict, replaced: None })
+    Ok(CopySummary { file: file.to_path_buf(), schema_version, connections, last_row_at, verdict, archives, replaced: None })
 }
 
 /// Puts the backup `file` in the place of the registry at `registry`, if the backup is intact. The files that were there stay
@@ -109,7 +132,9 @@ pub fn restore(registry: &Path, file: &Path, now: Timestamp) -> Result<CopySumma
         }
         error => error,
     })?;
-    if !backup.verdict.is_intact() {
+    // A backup that came over a pipe has its archive files beside the registry.
+    let has_archives = archive::folder(file).exists();
+    if !backup.verdict.is_intact_without_archives() || (has_archives && !backup.verdict.is_intact()) {
         return Err(RegistryError::Other(format!(
             "the backup {} is not intact, so the registry was not changed; aam verify --registry {0} says what is wrong; use another backup",
             file.display()
@@ -133,6 +158,13 @@ pub fn restore(registry: &Path, file: &Path, now: Timestamp) -> Result<CopySumma
     // As a backup is written, because a copy of another tool may have a write-ahead log beside it.
     write_copy(file, &incoming).map_err(|error| RegistryError::Io { path: incoming.clone(), error: Error::other(error) })?;
     let replaced = keep_aside(registry, now)?;
+    if let Some(aside) = &replaced {
+        // As far as the registry that is replaced can be read.
+        let _ = copy_archives(registry, aside);
+    }
+    if has_archives {
+        Reader::open_any_version(file)?.with(|db| archive::copy(db, file, registry))?;
+    }
     std::fs::rename(&incoming, registry).map_err(io(registry))?;
     sync_folder(registry).map_err(io(registry))?;
     Ok(CopySummary { file: registry.to_path_buf(), replaced, ..summarize(registry)? })

@@ -68,6 +68,7 @@ pub const RULES: &[Rule] = &[
     rule("evidence.keep_calls", "lowered, so that recorded calls are deleted earlier"),
     rule("evidence.head_file", "set, changed or removed"),
     rule("evidence.head_webhook", "set, changed or removed"),
+    rule("registry.keep", NEVER),
     rule("families.*.engine", "changed from native to auto or airbyte, or from auto to airbyte"),
     rule("families.*.base_url", "set, changed or removed"),
     rule("families.*.hosts", "a server is added"),

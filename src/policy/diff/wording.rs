@@ -137,6 +137,8 @@ pub fn settings(old: &Policy, new: &Policy, out: &mut Changes) {
     put("evidence.head_file", Effect::Wider, &path_or_none(&was.head_file), &path_or_none(&is.head_file));
     let name = |webhook: &Option<String>| webhook.clone().unwrap_or_else(|| "none".to_string());
     put("evidence.head_webhook", Effect::Wider, &name(&was.head_webhook), &name(&is.head_webhook));
+    let kept = |days: Option<u32>| days.map_or("everything".to_string(), |days| format!("{days}d"));
+    put("registry.keep", Effect::Neutral, &kept(old.registry.keep), &kept(new.registry.keep));
     handoff(&old.handoff, &new.handoff, out);
     api(old, new, out);
 }

@@ -12,7 +12,7 @@ use crate::policy::handoff::{EVIDENCE_SOURCES, HandoffOwner, OWNER_REASONS, vend
 use crate::policy::parse::parse;
 use crate::policy::{
     Api, ApiRate, Backoff, Breaker, Caps, Eligibility, Files, HandoffVendor, LoginHost, MaxRetire, Network, Recheck, Reconcile,
-    SafeMode, Slo, TokenScope,
+    RegistryPolicy, SafeMode, Slo, TokenScope,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -374,6 +374,7 @@ prop_compose! {
             head_file: file.map(Into::into),
             head_webhook: None,
         }),
+        keep in proptest::option::of(1u32..=3650),
         retire in (
             proptest::option::of((0usize..=1_000_000, 0u8..=100).prop_map(|(connections, percent)| MaxRetire { connections, percent })),
             unique("[0-9a-f]{12,64}"),
@@ -404,6 +405,7 @@ prop_compose! {
             handoff,
             notify: Vec::new(),
             evidence,
+            registry: RegistryPolicy { keep },
             api,
             digest: Digest::default(),
         }

@@ -34,7 +34,7 @@ pub fn evidence(r: &mut Reader, fields: &Fields<'_>, webhooks: &[Webhook]) -> Ev
     }
 }
 
-fn days(r: &mut Reader, spot: &Spot<'_>) -> Option<u32> {
+pub fn days(r: &mut Reader, spot: &Spot<'_>) -> Option<u32> {
     let text = r.text(spot, "a number of days, for example 90d")?;
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()).filter(|days| (1..=MAX_DAYS).contains(days));
     if days.is_none() {
