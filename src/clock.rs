@@ -1,6 +1,7 @@
 //! The clock. All code that needs the wall time gets it from here, so that tests can replace it.
 
 use crate::model::Timestamp;
+use futures_util::future::BoxFuture;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +14,11 @@ pub trait Clock: Send + Sync {
     /// How long this process has been running, by a clock that cannot be set.
     fn monotonic(&self) -> Duration {
         STARTED.elapsed()
+    }
+
+    /// Waits until `duration` of this clock has passed. A clock whose time jumps decides itself when that is.
+    fn wait(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
     }
 }
 
@@ -76,6 +82,10 @@ impl Clock for LedgerClock {
         state.at = monotonic;
         state.micros = advance(state.micros, elapsed, system.0.saturating_mul(1000));
         Timestamp(state.micros.div_euclid(1000))
+    }
+
+    fn wait(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.system.wait(duration)
     }
 }
 

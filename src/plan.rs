@@ -94,20 +94,13 @@ impl PlanContext {
     /// When a file that the credential of `known` is read from changed, if the connection waits for a credential.
     #[must_use]
     pub fn secret_changed(&self, known: &Connection) -> Option<Timestamp> {
-        if self.secrets.0.is_empty() || !waits_for_credential(known) {
+        if self.secrets.0.is_empty() || !known.waits_for_credential() {
             return None;
         }
         let locator = Locator::parse(known.locator.as_deref()?).ok()?;
         let stored = self.policy.credentials.stored_in(&locator);
         stored.into_iter().filter_map(|locator| self.secrets.0.get(&locator.to_string())).max().copied()
     }
-}
-
-/// Whether another credential could make the connection work.
-#[must_use]
-pub fn waits_for_credential(known: &Connection) -> bool {
-    let Some(facts) = known.last.as_ref().map(|last| &last.facts).filter(|_| known.retired.is_none()) else { return false };
-    facts.class.is_some_and(|class| class.retry() == Retry::Recheck) || facts.failed_step == Some(Step::Credential)
 }
 
 /// All attempts that are or will be due, earliest first.

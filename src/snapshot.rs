@@ -8,6 +8,7 @@ mod connection;
 pub mod departure;
 mod finished;
 pub mod interner;
+mod lookups;
 mod notices;
 mod observed;
 mod records;
@@ -20,6 +21,7 @@ use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Timestamp};
 use departure::{Superseded, Withdrawn};
 use finished::Recorded;
 use interner::Interner;
+use lookups::Lookups;
 pub use notices::WebhookCursor;
 pub use records::{AcceptedPolicy, Attempt, Checked, Desired, Handoff};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -52,21 +54,26 @@ pub struct Snapshot {
     pub expiring: BTreeMap<ConnectionId, (Timestamp, Nearness)>,
     /// The webhooks of the policy, by name.
     pub webhooks: BTreeMap<Arc<str>, WebhookCursor>,
-    /// The `seq` of the last entry that was applied.
+    /// The greatest `seq` of the entries that were applied.
     pub seq: u64,
+    /// The number of entries that were applied. Where several processes write, an entry can be applied after one with a greater
+    /// `seq`, and then only this number shows that something changed.
+    pub revision: u64,
     /// Every source type that a document has ever named.
     pub families: BTreeSet<Arc<str>>,
     /// How many connections of each namespace were in each state, now and at past instants.
     pub trend: Trend,
     /// When a connection of each source type last worked again after an outage.
     recovered: BTreeMap<Arc<str>, Timestamp>,
-    /// The connections whose desired state changed recently, with the `seq` of the entry, so that a plan does not have to
-    /// consider all connections again.
+    /// The connections whose desired state changed recently, with the revision that has the change, so that a plan does not have
+    /// to consider all connections again.
     recent_changes: VecDeque<(u64, ConnectionId)>,
-    /// The `seq` of the newest change that was dropped from `recent_changes`.
+    /// The revision of the newest change that was dropped from `recent_changes`.
     dropped_up_to: u64,
     /// Shares strings that many connections have in common.
     interner: Interner,
+    /// The connections by what they wait for.
+    lookups: Lookups,
     /// The connections that were changed while a copy is made.
     touched: Touched,
 }
@@ -137,14 +144,16 @@ impl Snapshot {
 
     /// Applies the next entry.
     pub fn apply(&mut self, entry: &Entry) {
-        let before = self.standing(entry.connection);
+        let (before, waiting) = (self.standing(entry.connection), self.waiting(entry.connection));
         self.touched.add(entry.connection);
         self.apply_fact(entry);
         self.apply_to_trend(entry, before);
+        self.update_lookups(entry.connection, &waiting);
     }
 
     fn apply_fact(&mut self, entry: &Entry) {
-        self.seq = entry.seq;
+        self.seq = self.seq.max(entry.seq);
+        self.revision += 1;
         match (&entry.fact, entry.connection) {
             (Fact::PolicyAccepted { policy }, _) => {
                 (self.policy, self.policy_at) = (Some((*policy, entry.seq)), entry.at);
@@ -171,7 +180,7 @@ impl Snapshot {
             }
             (fact @ (Fact::AttemptFinished(_) | Fact::ConnectionRetired), Some(id)) => {
                 if matches!(fact, Fact::ConnectionRetired) {
-                    self.remember_change(entry.seq, id);
+                    self.remember_change(id);
                 }
                 if let Some(connection) = self.connections.get_mut(&id) {
                     if connection.in_outage() && matches!(fact, Fact::AttemptFinished(facts) if facts.class.is_none()) {
@@ -184,7 +193,7 @@ impl Snapshot {
             }
             (fact, Some(id)) => {
                 if matches!(fact, Fact::DepartureConfirmed { .. }) {
-                    self.remember_change(entry.seq, id);
+                    self.remember_change(id);
                 }
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.apply(entry, fact, &mut self.interner);
@@ -196,6 +205,12 @@ impl Snapshot {
 
     /// Applies the time of a re-check that found nothing new.
     pub fn apply_checked(&mut self, checked: &Checked) {
+        let waiting = self.waiting(Some(checked.connection));
+        self.apply_check(checked);
+        self.update_lookups(Some(checked.connection), &waiting);
+    }
+
+    fn apply_check(&mut self, checked: &Checked) {
         let Some(connection) = self.connections.get_mut(&checked.connection) else {
             return;
         };
@@ -219,7 +234,7 @@ impl Snapshot {
     ) {
         let (namespace, source_type) = (self.interner.intern(&entry.namespace), self.interner.intern(source_type));
         self.families.insert(Arc::clone(&source_type));
-        self.remember_change(entry.seq, id);
+        self.remember_change(id);
         let known = self.desired_pairs.range(Self::pairs_of(origin)).next();
         let origin = known.map_or(origin, |(known, _)| known).clone();
         self.desired_pairs.insert((origin.clone(), id));
@@ -240,7 +255,7 @@ impl Snapshot {
     fn withdraw(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin) {
         let was_desired = self.desired_pairs.remove(&(origin.clone(), id));
         if was_desired {
-            self.remember_change(entry.seq, id);
+            self.remember_change(id);
         }
         if let Some(connection) = self.connections.get_mut(&id) {
             if was_desired {
@@ -256,21 +271,21 @@ impl Snapshot {
         }
     }
 
-    fn remember_change(&mut self, seq: u64, id: ConnectionId) {
+    fn remember_change(&mut self, id: ConnectionId) {
         if self.recent_changes.len() == MAX_RECENT_CHANGES
-            && let Some((seq, _)) = self.recent_changes.pop_front()
+            && let Some((revision, _)) = self.recent_changes.pop_front()
         {
-            self.dropped_up_to = seq;
+            self.dropped_up_to = revision;
         }
-        self.recent_changes.push_back((seq, id));
+        self.recent_changes.push_back((self.revision, id));
     }
 
-    /// The connections whose desired state changed after entry `seq`. Returns `None` if there were too many changes since
-    /// then to list them.
+    /// The connections whose desired state changed after `revision`. Returns `None` if there were too many changes since then to
+    /// list them.
     #[must_use]
-    pub fn changed_after(&self, seq: u64) -> Option<BTreeSet<ConnectionId>> {
-        let newest = self.recent_changes.iter().rev().take_while(|(at, _)| *at > seq);
-        (seq >= self.dropped_up_to).then(|| newest.map(|(_, id)| *id).collect())
+    pub fn changed_after(&self, revision: u64) -> Option<BTreeSet<ConnectionId>> {
+        let newest = self.recent_changes.iter().rev().take_while(|(at, _)| *at > revision);
+        (revision >= self.dropped_up_to).then(|| newest.map(|(_, id)| *id).collect())
     }
 
     /// The connections that `origin` desires.

@@ -71,15 +71,16 @@ pub fn measure(connections: usize, table: &mut Table) -> Measured<()> {
 
 /// What the program printed that opened a registry.
 #[derive(Default)]
-struct Opened {
-    took: Duration,
-    resident: f64,
+pub struct Opened {
+    pub took: Duration,
+    /// In MB.
+    pub resident: f64,
     peak: f64,
     rest: String,
 }
 
 /// Opens the registry in a process of its own.
-fn open(registry: &Path, more: &[&str]) -> Measured<Opened> {
+pub fn open(registry: &Path, more: &[&str]) -> Measured<Opened> {
     let output = Command::new(std::env::current_exe()?).arg(COMMAND).arg(registry).args(more).output()?;
     let text = String::from_utf8(output.stdout)?;
     let mut words = text.split_whitespace();

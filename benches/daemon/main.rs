@@ -17,11 +17,13 @@
 //! | connectors, peak memory | the resident memory of all connectors together, looked at 20 times a second | none | the figure itself |
 //! | open, cold start, a million rows | opening a registry of 100,000 connections with ten rows each, written through AAM's writer, in a process of its own; median of five; and spawn until `/readyz` is 200 | the same without the stored fold, so that the whole ledger is folded | measured / baseline |
 //! | open, resident and peak memory | VmRSS and VmHWM of that process | the same without the stored fold | measured / baseline |
+//! | scale | a registry of 10,000, 100,000 and 1,000,000 connections that came over the API and whose attempts a script answers, in the real loop: the cost of one connection (accept, first attempt, plan, push again, resync), of one more intent and of one end of an outage among all of them, the funnel, a page, the start and its memory | the same among the fewest connections | measured / baseline |
+//! | soak | 100 simulated hours of 10,000 connections with re-checks, drift, rotated secrets, outages, withdrawals and restarts; the connections that do not end as their script says, memory, file handles and threads | the second quarter of the time | measured / baseline |
 //! | idle, cold start | utime + stime over a quiet period, VmRSS, spawn until `/readyz` is 200 | none | the figure itself |
 //!
 //! `AAM_BENCH_SCALE=0.1` makes everything a tenth as large, for a smoke run; its ratios are not meaningful.
 //! `AAM_BENCH_ONLY=pass,api` runs only the named figures: onboard, save, idle, pass, api, fleet, credentials, connectors,
-//! ledger.
+//! ledger. `scale` and `soak` run only if they are named, because they take many minutes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 mod api;
@@ -39,6 +41,11 @@ mod ledger;
 mod onboard;
 mod pass;
 mod save;
+mod scale;
+mod scale_fill;
+#[path = "../../tests/support/simulation/mod.rs"]
+mod simulation;
+mod soak;
 mod stats;
 mod table;
 
@@ -64,6 +71,8 @@ fn main() {
         Some(fixed::COMMAND) => return fixed::run(&arguments.collect::<Vec<_>>()),
         Some(distant::COMMAND) => return distant::run(),
         Some(ledger::COMMAND) => return ledger::run(&arguments.collect::<Vec<_>>()),
+        Some(scale_fill::COMMAND) => return scale_fill::run(&arguments.collect::<Vec<_>>()),
+        Some(soak::COMMAND) => return soak::run(&arguments.collect::<Vec<_>>()),
         _ => {}
     }
     let mut table = Table::default();
@@ -73,8 +82,11 @@ fn main() {
     let credentials = of_credentials(&mut table).err();
     let connectors = of_connectors(&mut table).err();
     let ledger = of_ledger(&mut table).err();
+    let scale = of_scale(&mut table).err();
+    let soak = of_soak(&mut table).err();
     table.print();
-    for error in files.iter().chain(&known).chain(&fleet).chain(&credentials).chain(&connectors).chain(&ledger) {
+    let first = files.iter().chain(&known).chain(&fleet).chain(&credentials).chain(&connectors);
+    for error in first.chain(&ledger).chain(&scale).chain(&soak) {
         eprintln!("bench: not measured: {error}");
     }
 }
@@ -129,6 +141,21 @@ fn of_connectors(table: &mut Table) -> Measured<()> {
 /// The start of a registry with a long history.
 fn of_ledger(table: &mut Table) -> Measured<()> {
     if wanted("ledger") { ledger::measure(scaled(KNOWN), table) } else { Ok(()) }
+}
+
+/// The cost of a connection among up to a million of them.
+fn of_scale(table: &mut Table) -> Measured<()> {
+    if named("scale") { scale::measure(table) } else { Ok(()) }
+}
+
+/// Many simulated hours.
+fn of_soak(table: &mut Table) -> Measured<()> {
+    if named("soak") { soak::measure(scaled(FILES), table) } else { Ok(()) }
+}
+
+/// Whether the figure is asked for by its name.
+fn named(name: &str) -> bool {
+    std::env::var("AAM_BENCH_ONLY").is_ok_and(|_| wanted(name))
 }
 
 fn wanted(name: &str) -> bool {

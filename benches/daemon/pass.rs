@@ -57,8 +57,8 @@ pub fn measure(fixture: &Fixture, daemon: &Daemon, table: &mut Table) -> Measure
 }
 
 /// How long the daemon's next scan took, planning included.
-fn pass(daemon: &Daemon) -> Measured<Duration> {
-    let scans = || daemon.logged("read policy and folder, and planned");
+pub fn pass(daemon: &Daemon) -> Measured<Duration> {
+    let scans = || daemon.logged("read the policy and the folder, and planned");
     let before = scans()?.len();
     for _ in 0..15_000 {
         if let Some(line) = scans()?.get(before) {

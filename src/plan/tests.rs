@@ -90,7 +90,7 @@ proptest! {
                 continue;
             }
             prop_assert_eq!(known.locator.as_deref(), Some(locator.as_str()));
-            prop_assert!(waits_for_credential(known) && changed <= now && with[id].due <= Timestamp(now));
+            prop_assert!(known.waits_for_credential() && changed <= now && with[id].due <= Timestamp(now));
             prop_assert!(known.last.as_ref().is_some_and(|last| last.facts.begun_at < Timestamp(changed)));
             // An attempt that finds the same result ends the reason.
             let mut checked = (**known).clone();

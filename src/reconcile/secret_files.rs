@@ -6,12 +6,12 @@
 use super::handle::Handle;
 use crate::intake::watch::Watch;
 use crate::model::{Locator, Problem, Timestamp};
-use crate::plan::{StoredSecrets, waits_for_credential};
+use crate::plan::StoredSecrets;
 use crate::policy::credentials::file_path;
 use crate::policy::{Credentials, Policy};
 use crate::policy_loader::credential_folder_problems;
 use crate::snapshot::Snapshot;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -118,10 +118,8 @@ pub fn read_once(policy: &Policy, snapshot: &Snapshot, now: Timestamp) -> Stored
 
 /// The files that hold, or would hold, the secrets of the connections that wait for one.
 fn awaited_files(credentials: &Credentials, snapshot: &Snapshot) -> Files {
-    let waiting = snapshot.connections.values().filter(|known| waits_for_credential(known));
-    let locators: BTreeSet<&str> = waiting.filter_map(|known| known.locator.as_deref()).collect();
     let mut files = Files::new();
-    for locator in locators.into_iter().filter_map(|text| Locator::parse(text).ok()) {
+    for locator in snapshot.awaited_locators().filter_map(|text| Locator::parse(text).ok()) {
         for stored in credentials.stored_in(&locator) {
             let path = match stored {
                 Locator::Env(name) => Some(credentials.secrets_dir.join(name)),

@@ -73,6 +73,13 @@ impl Connection {
         matches!(class, Some(Class::Interrupted | Class::CrashLoop))
     }
 
+    /// Whether another credential could make the connection work.
+    #[must_use]
+    pub fn waits_for_credential(&self) -> bool {
+        let Some(facts) = self.last.as_ref().map(|last| &last.facts).filter(|_| self.retired.is_none()) else { return false };
+        facts.class.is_some_and(|class| class.retry() == Retry::Recheck) || facts.failed_step == Some(Step::Credential)
+    }
+
     /// Whether the latest attempt failed because of an outage of the source.
     #[must_use]
     pub fn in_outage(&self) -> bool {

@@ -92,7 +92,7 @@ proptest! {
                 fact: Fact::IntentWithdrawn { origin: origin(99), reason: String::new() },
             });
         }
-        after.seq = before.seq;
+        (after.seq, after.revision) = (before.seq, before.revision);
         prop_assert_eq!(after, before);
     }
 

@@ -27,6 +27,7 @@ pub mod recorded_session;
 pub mod rogue_mysql;
 pub mod session;
 pub mod shop;
+pub mod simulation;
 pub mod snapshot;
 pub mod sql;
 pub mod sse;

@@ -2,6 +2,7 @@
 
 use super::super::departure::{Superseded, Withdrawn};
 use super::super::finished::Recorded;
+use super::super::lookups::Lookups;
 use super::super::{AcceptedPolicy, Attempt, Connection, Desired, Handoff, Snapshot, WebhookCursor};
 use super::records::{Part, Record, Rest, StoredAttempt, StoredConnection, StoredDesired, StoredHandoff, StoredSuperseded};
 use super::tables::{RawDigest, value};
@@ -80,6 +81,7 @@ impl Decoder {
             connections.iter().flat_map(|(id, known)| known.origins.iter().map(|desired| (desired.origin.clone(), *id)));
         snapshot.desired_pairs = desired.collect();
         snapshot.connections = connections.into_iter().collect();
+        snapshot.lookups = Lookups::new(snapshot.connections.iter().map(|(id, known)| (*id, &**known)));
         Ok(snapshot)
     }
 
@@ -169,7 +171,7 @@ impl Decoder {
     fn rest(&mut self, rest: Rest) -> Result<(), String> {
         let text = |number| value(&self.texts, number);
         let snapshot = &mut self.snapshot;
-        snapshot.seq = rest.seq;
+        (snapshot.seq, snapshot.revision) = (rest.seq, rest.revision);
         snapshot.sealed = rest.sealed.into_iter().collect();
         snapshot.policy = rest.policy.map(|(digest, seq)| (digest.0, seq));
         snapshot.policy_at = rest.policy_at;

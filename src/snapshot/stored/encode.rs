@@ -131,6 +131,7 @@ impl Encoder {
         let (problems, webhooks) = (snapshot.intent_problems.iter(), snapshot.webhooks.iter());
         let rest = Rest {
             seq: snapshot.seq,
+            revision: snapshot.revision,
             sealed: snapshot.sealed.iter().cloned().collect(),
             policy: snapshot.policy.map(|(digest, seq)| (RawDigest(digest), seq)),
             policy_at: snapshot.policy_at,

@@ -120,6 +120,7 @@ pub(super) type StoredWebhook = (Arc<str>, u64, Option<Timestamp>, Option<Arc<st
 #[derive(Serialize, Deserialize)]
 pub(super) struct Rest {
     pub seq: u64,
+    pub revision: u64,
     pub sealed: Vec<String>,
     pub policy: Option<(RawDigest, u64)>,
     pub policy_at: Timestamp,
