@@ -125,6 +125,12 @@ pub fn env(handle: &Handle) -> Env {
     let budget: Arc<dyn crate::egress::DayBudget> = Arc::clone(&handle.registry) as _;
     // Signatures, tokens and manifests need the time of the machine, which other machines compare with theirs.
     let egress = Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup));
+    // A process that was stopped or cut off for longer than its leases last must not call what others attempt now.
+    let leases = Arc::clone(&handle.registry);
+    egress.set_gate(Arc::new(move || match leases.leases_ended() {
+        false => Ok(()),
+        true => Err("this replica could not renew its leases in the database of the registry".to_string()),
+    }));
     let providers = Providers::new(Arc::clone(&egress), clock::from_env(), Process::Recording);
     let own = airbyte::OwnPaths {
         intents: handle.intents.clone(),

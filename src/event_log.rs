@@ -110,7 +110,7 @@ impl Tail {
             if self.fold.seq() >= head {
                 break;
             }
-            let entries = reader.entries_after(self.fold.seq(), CHUNK)?;
+            let entries = reader.entries_after(self.fold.seq(), head, CHUNK)?;
             if entries.is_empty() {
                 return Ok(true);
             }
@@ -205,7 +205,7 @@ impl EventReader {
             if events.len() >= MAX_PAGE || history.fold.seq() >= head {
                 break;
             }
-            let entries = log.reader.entries_after(history.fold.seq(), CHUNK)?;
+            let entries = log.reader.entries_after(history.fold.seq(), head, CHUNK)?;
             if entries.is_empty() {
                 return Ok(Page::End);
             }

@@ -28,8 +28,10 @@ pub async fn keep(handle: Arc<Handle>, env: Arc<Env>) {
     let mut moment = "start";
     loop {
         tokio::select! {
-            _ = head.tick() => {
+            // Of several replicas, the leader keeps the evidence of the registry.
+            _ = head.tick(), if handle.registry.is_leader() => {
                 drop_old_calls(&handle).await;
+                archive_old(&handle).await;
                 write_head(&handle, &env, moment).await;
                 moment = "hour";
             }
@@ -41,6 +43,9 @@ pub async fn keep(handle: Arc<Handle>, env: Arc<Env>) {
 /// Records what is left and writes the head, because the process stops.
 pub async fn finish(handle: &Handle, env: &Env) {
     record_calls(handle, env).await;
+    if !handle.registry.is_leader() {
+        return;
+    }
     // A webhook that does not answer must not delay the end.
     if tokio::time::timeout(STOP_TIMEOUT, write_head(handle, env, "stop")).await.is_err() {
         tracing::warn!(target: "aam::registry", "the webhook of evidence.head_webhook did not answer in time");
@@ -71,6 +76,15 @@ async fn drop_old_calls(handle: &Handle) {
             Ok(false) => return,
             Err(error) => return report(&error, "could not drop old calls; this is tried again in an hour"),
         }
+    }
+}
+
+/// Moves what is older than `registry.keep` into archive files.
+async fn archive_old(handle: &Handle) {
+    let age = handle.policy().registry.keep_age().map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+    let before = age.map(|age| Timestamp(handle.clock.now().0.saturating_sub(age)));
+    if let Err(error) = handle.registry.archive(before).await {
+        report(&error, "could not move old calls and step reports into archive files; this is tried again in an hour");
     }
 }
 

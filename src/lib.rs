@@ -27,7 +27,7 @@
 //! - [`page`]: renders the pages for people as HTML. Pure.
 //! - [`telemetry`]: logging, with secrets redacted.
 //! - [`egress`]: makes all outgoing calls: read-only, no private addresses, call budgets, circuit breaker, call log.
-//! - [`registry`]: the append-only ledger on SQLite, with one writer and many readers. It comes after `egress`, because
+//! - [`registry`]: the append-only ledger on SQLite or PostgreSQL, with one writer in each process and many readers. It comes after `egress`, because
 //!   it implements `egress::DayBudget`.
 //! - [`providers`]: turns locators into credentials: environment, files, vault, service principals, consents.
 //! - [`event_log`]: reads events from the registry, from any position.
@@ -36,6 +36,7 @@
 //! - [`family_guide`]: what a person needs to know about a family before the first intent.
 //! - [`reconcile`]: the loop: read the policy and the folder, plan, run attempts, wait for a wake.
 //! - [`notify`]: sends events to the webhooks of the policy.
+//! - [`shared_limits`]: what replicas share of the limits, and what outlives the process of them.
 //! - [`evidence`]: writes bundles of evidence for auditors, and verifies them.
 //! - [`evidence_keeper`]: records calls that no attempt recorded, drops old ones, and writes the head of the ledger.
 //! - [`server`]: the HTTP contract and the dashboard.
@@ -94,5 +95,6 @@ pub mod reconcile;
 pub mod registry;
 pub mod report;
 pub mod server;
+pub mod shared_limits;
 pub mod snapshot;
 pub mod telemetry;

@@ -89,7 +89,7 @@ impl Follower {
 
     fn read(&mut self) -> Result<Reading, RegistryError> {
         loop {
-            let entries = self.reader.entries_after(self.snapshot.seq, MAX_ROWS)?;
+            let entries = self.reader.entries_after(self.snapshot.seq, u64::MAX, MAX_ROWS)?;
             for (entry, _) in &entries {
                 if let (Some(id), Fact::AttemptFinished(finished)) = (entry.connection, &entry.fact)
                     && finished.begun_at >= self.since

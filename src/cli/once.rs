@@ -2,7 +2,7 @@
 
 use super::progress::{self, Progress, Reading};
 use super::{CommandResult, CommonOptions, EXIT_NOT_YET, problems, report, stop_signal, terminal};
-use crate::daemon;
+use crate::daemon::{self, StartError};
 use crate::evidence_keeper;
 use crate::funnel::funnel;
 use crate::model::text::counted;
@@ -11,6 +11,7 @@ use crate::plan::{self, PlanContext};
 use crate::reconcile::{self, FolderSync, Handle, Until, interrupted};
 use crate::report::holds::{self, HoldBody};
 use crate::report::status_table;
+use crate::shared_limits;
 use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ const MAX_LEFT: usize = 5;
 pub async fn run(common: &CommonOptions) -> CommandResult {
     let handle = daemon::open(&common.paths(), "once", crate::clock::from_env()).await?;
     let env = Arc::new(daemon::env(&handle));
+    shared_limits::restore(&handle, &env).await.map_err(StartError::from)?;
+    let limits = tokio::spawn(shared_limits::run(Arc::clone(&handle), Arc::clone(&env)));
     let folder_sync = FolderSync::open(&handle, false)?;
     let stopped = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stopped);
@@ -59,6 +62,8 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let trouble = handle.trouble.load().to_string();
     let policy = handle.policy();
     let folded = funnel(&handle.registry.snapshot(), &policy.namespace, policy.slo.coverage, handle.clock.now());
+    limits.abort();
+    env.egress.release_shares().await;
     handle.registry.close().await;
     stop.abort();
     report::print(common, &folded);

@@ -7,26 +7,29 @@ use crate::funnel::funnel;
 use crate::model::Timestamp;
 use crate::notify;
 use crate::reconcile::{self, FolderSync, Handle, Until};
-use crate::registry::{self, RegistryError};
+use crate::registry;
 use crate::server::probe::{Listener, RunningAam};
 use crate::server::{self, ServerInfo};
+use crate::shared_limits;
 use crate::telemetry;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// Exits with 0 after a graceful stop or if an AAM already runs on the port, and with 143 after a second signal.
 pub async fn run(common: &CommonOptions) -> CommandResult {
     let Some(listener) = bind(common).await? else { return Ok(ExitCode::SUCCESS) };
-    let handle = open_or_wait(common).await?;
+    let handle = daemon::open(&common.paths(), "serve", crate::clock::from_env()).await?;
     let env = Arc::new(daemon::env(&handle));
+    shared_limits::restore(&handle, &env).await.map_err(StartError::from)?;
+    let limits = tokio::spawn(shared_limits::run(Arc::clone(&handle), Arc::clone(&env)));
     let folder_sync = FolderSync::open(&handle, true)?;
     let address = listener.local_addr();
     if let Ok(address) = address {
         registry::record_address(common.registry.local(), "serve", address);
+        handle.registry.describe(address.to_string(), handle.policy().digest.to_string());
     }
     let info = info(common, &handle, address.map_or(common.port, |address| address.port()));
     greet(common, &handle, &info);
@@ -52,31 +55,12 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     stop.abort();
     reload.abort();
     evidence.abort();
+    limits.abort();
     evidence_keeper::finish(&handle, &env).await;
+    env.egress.release_shares().await;
     print_summary(&handle);
     handle.registry.close().await;
     Ok(ExitCode::SUCCESS)
-}
-
-/// How often a daemon that waits for its turn asks whether the registry is free.
-const TURN_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Opens the registry. If it is a database that another process writes to, waits until that process has ended or does not renew
-/// its lease any more.
-async fn open_or_wait(common: &CommonOptions) -> Result<Arc<Handle>, StartError> {
-    let mut waits_for = String::new();
-    loop {
-        match daemon::open(&common.paths(), "serve", crate::clock::from_env()).await {
-            Err(StartError::Registry(RegistryError::Held { holder, .. })) if common.registry.postgres().is_some() => {
-                if waits_for != holder {
-                    tracing::info!(target: "aam::registry", %holder, "waits for its turn: another process writes to the registry");
-                    waits_for = holder;
-                }
-                tokio::time::sleep(TURN_INTERVAL).await;
-            }
-            other => return other,
-        }
-    }
 }
 
 /// Binds the port. Returns `None` if an AAM already runs on it.

@@ -174,7 +174,7 @@ fn calls_dropped(reader: &Reader, period: BundlePeriod) -> Result<Option<Dropped
     reader
         .ledger_lines(period.since, Timestamp(i64::MAX), |line| {
             if line.kind == "calls_dropped"
-                && let Ok(Fact::CallsDropped { calls, before }) = Fact::read(&line.kind, &line.facts)
+                && let Ok(Fact::CallsDropped { calls, before, .. }) = Fact::read(&line.kind, &line.facts)
             {
                 last = Some(DroppedBody { seq: line.seq, batch: calls.batch, hash: calls.hash, before: before.rfc3339() });
             }

@@ -36,14 +36,17 @@ const POLICY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a task waits after the registry could not be read or written.
 const REGISTRY_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Notifies the webhooks of the policy in force until the process stops.
+/// Notifies the webhooks of the policy in force until the process stops. Of several replicas, the leader does.
 pub async fn run(handle: Arc<Handle>, env: Arc<Env>) {
     let mut stopping = handle.stopping.subscribe();
     let mut tasks = JoinSet::new();
     let mut started: Option<Arc<Policy>> = None;
     while !*stopping.borrow() {
         let policy = handle.policy();
-        if !started.as_ref().is_some_and(|started| Arc::ptr_eq(started, &policy)) {
+        if !handle.registry.is_leader() {
+            tasks.shutdown().await;
+            started = None;
+        } else if !started.as_ref().is_some_and(|started| Arc::ptr_eq(started, &policy)) {
             // A message on its way is sent again with the same id.
             tasks.shutdown().await;
             handle.webhooks.store(Arc::new(policy.notify.iter().map(|webhook| new_status(&handle, webhook)).collect()));

@@ -191,10 +191,14 @@ pub fn sentence(entry: &Entry) -> String {
             format!("webhook {webhook} stopped, because the policy does not name it any more")
         }
         Fact::WebhookStopped { webhook, reason } => format!("webhook {webhook} stopped: {reason}"),
-        Fact::CallsRecorded { calls } => format!("recorded calls up to batch {}", calls.batch),
+        Fact::CallsRecorded { calls, .. } => format!("recorded calls up to batch {}", calls.batch),
+        Fact::CallsArchived(archived) => format!("recorded calls up to batch {} archived in {}", archived.last, archived.file),
+        Fact::StepsArchived(archived) => {
+            format!("step reports up to entry {} archived in {}", archived.last, archived.file)
+        }
         Fact::RegistryCopied { rows, head } => format!("copied {rows} entries from a registry that ended with {head}"),
         Fact::ChainsAnchored { chains } => format!("anchored the ends of {}", counted(chains.len(), "chain")),
-        Fact::CallsDropped { calls, before } => {
+        Fact::CallsDropped { calls, before, .. } => {
             format!("recorded calls up to batch {} dropped, because they are from before {before}", calls.batch)
         }
         // The others are events of a connection.
@@ -225,7 +229,7 @@ mod tests {
             (Fact::NamespaceSealed { documents: 1 }, "namespace sealed after 1 intent; it accepts nothing more"),
             (Fact::IntentProblems { file: file.clone(), problems: RecordedProblems::default() }, "a.json is valid again"),
             (Fact::IntentProblems { file, problems }, "a.json is not valid: 1 problem, first: the allowlist is missing"),
-            (Fact::CallsRecorded { calls: anchor }, "recorded calls up to batch 7"),
+            (Fact::CallsRecorded { calls: anchor, chains: Vec::new() }, "recorded calls up to batch 7"),
             (Fact::ConnectionRetired, "retired, because no intent asks for it any more"),
         ] {
             let entry = Entry { seq: 1, at: Timestamp(0), namespace: String::new(), connection: None, fact };

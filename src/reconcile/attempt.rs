@@ -56,7 +56,7 @@ pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<Ending, R
                 fault::boundary("after_finish");
                 return Ok(Ending::Recorded);
             }
-            Err(error @ (RegistryError::Closed | RegistryError::Sealed(_))) => return Err(error),
+            Err(error @ (RegistryError::Closed | RegistryError::Sealed(_) | RegistryError::NotHeld)) => return Err(error),
             Err(error) if *handle.stopping.borrow() => return Err(error),
             // The outcome is kept until the registry can be written. After a crash, the attempt counts as interrupted.
             Err(error) => {

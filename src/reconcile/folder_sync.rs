@@ -5,14 +5,13 @@
 
 use super::handle::Handle;
 use super::notices;
+use super::policy_sync::{policy_problems, publish_problems};
 use super::secret_files::SecretFiles;
-use crate::admin_token;
 use crate::fault;
 use crate::intake::{self, FileReport, Limits, Scan, Scanner, watch::Watch};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Problem, Timestamp};
 use crate::plan::StoredSecrets;
-use crate::policy::ActivePolicy;
-use crate::policy_loader::{self, PolicyLoader};
+use crate::policy_loader::PolicyLoader;
 use crate::registry::{FileMark, Registry, RegistryError, ScanFindings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,12 +41,12 @@ pub struct FolderSync {
     /// `None` while a scan runs on another thread, and after one that panicked.
     scanner: Option<Scanner>,
     /// `None` for commands that sync once.
-    watch: Option<Watch>,
+    pub(super) watch: Option<Watch>,
     watch_warning: Option<Problem>,
     /// `None` while the policy is read on another thread, and after a read that panicked.
-    policy_loader: Option<PolicyLoader>,
+    pub(super) policy_loader: Option<PolicyLoader>,
     /// The digest of the policy file and the manifests that were applied or rejected last.
-    last_policy_digest: Option<Digest>,
+    pub(super) last_policy_digest: Option<Digest>,
     /// Files whose modification time was too recent to be trusted when they were read.
     fresh: BTreeSet<Arc<str>>,
     /// When the fresh files are read again.
@@ -59,7 +58,7 @@ pub struct FolderSync {
     /// Problems with documents of a sealed namespace, by file. They are reported until the file changes.
     refused: BTreeMap<Arc<str>, Vec<Problem>>,
     counts: Arc<ScanCounts>,
-    secrets: SecretFiles,
+    pub(super) secrets: SecretFiles,
 }
 
 impl FolderSync {
@@ -131,6 +130,12 @@ impl FolderSync {
                 return notices::record_intent_problems(handle).await;
             }
         }
+    }
+
+    /// Begins anew, because this process became the leader: other processes may have stored marks and policies since.
+    pub fn restart(&mut self) {
+        self.scanner = None;
+        self.last_policy_digest = None;
     }
 
     /// Schedules another read of the fresh files for after the next tick of the file system's clock. A second write within
@@ -216,46 +221,6 @@ impl FolderSync {
         Ok(())
     }
 
-    async fn sync_policy(&mut self, handle: &Handle) -> Result<(), RegistryError> {
-        let before = handle.policy.load_full();
-        let mut loader = self.policy_loader.take().unwrap_or_else(|| PolicyLoader::resume(&handle.policy_file, before.loaded()));
-        let read = tokio::task::spawn_blocking(move || {
-            let file = loader.load();
-            (loader, file)
-        });
-        let file = match read.await {
-            Ok((loader, file)) => {
-                self.policy_loader = Some(loader);
-                file
-            }
-            Err(error) => {
-                self.report_panic(handle, "the policy", &error);
-                return Ok(());
-            }
-        };
-        if self.last_policy_digest == Some(file.digest) {
-            return Ok(());
-        }
-        if let (Some(watch), Ok(Some(dir))) = (&self.watch, file.loaded.as_ref().map(|loaded| &loaded.policy.manifests.dir)) {
-            watch.add(dir);
-        }
-        let after = before.reload(file.loaded, handle.clock.now());
-        let rejected = after.rejected.clone();
-        if rejected.is_none() {
-            let webhooks = after.policy.notify.iter().map(|webhook| webhook.name.clone()).collect();
-            handle.registry.accept_policy(after.policy.digest, file.text, webhooks).await?;
-        }
-        log_change(&before, &after);
-        log_admin_token(handle, &before, &after);
-        handle.policy.store(Arc::new(after));
-        // After the rejection is shown, because it is shown also if it cannot be recorded.
-        if let Some(rejected) = rejected {
-            notices::record_rejected_policy(handle, file.digest, &rejected.problems).await?;
-        }
-        self.last_policy_digest = Some(file.digest);
-        Ok(())
-    }
-
     fn remember_refused(&mut self, scan: &Scan, refused: Vec<(Arc<str>, Problem)>) {
         for path in scan.changed.iter().map(|report| &report.path).chain(&scan.gone) {
             self.refused.remove(path);
@@ -266,7 +231,7 @@ impl FolderSync {
     }
 
     /// Reports that reading ended in a panic. The last policy and the last documents stay in force.
-    fn report_panic(&self, handle: &Handle, what: &str, error: &tokio::task::JoinError) {
+    pub(super) fn report_panic(&self, handle: &Handle, what: &str, error: &tokio::task::JoinError) {
         let problem = Problem::new("", format!("a defect in AAM stopped it from reading {what}: {error}"))
             .in_file(handle.intents.display().to_string())
             .hint("AAM tries again automatically; if the problem persists, please report it");
@@ -278,18 +243,8 @@ impl FolderSync {
         let mut problems = scan.problems.clone();
         problems.extend(self.refused.values().flatten().cloned());
         problems.extend(self.watch_warning.iter().cloned());
-        let active = handle.policy.load();
-        problems.extend(active.sources.problems.iter().cloned());
-        let policy_file = handle.policy_file.display().to_string();
-        let roots = policy_loader::root_problems(&active.policy).into_iter();
-        let roots = roots.chain(self.secrets.problems().iter().cloned());
-        problems.extend(roots.map(|problem| problem.in_file(&policy_file)));
-        if **handle.problems.load() != problems {
-            for problem in &problems {
-                tracing::warn!(target: "aam::intake", "{problem}");
-            }
-            handle.problems.store(Arc::new(problems));
-        }
+        problems.extend(policy_problems(handle, &self.secrets));
+        publish_problems(handle, problems);
     }
 }
 
@@ -326,29 +281,6 @@ fn wake_later(handle: &Handle) {
         tokio::time::sleep(REREAD_DELAY).await;
         wake.notify_one();
     });
-}
-
-fn log_change(before: &ActivePolicy, after: &ActivePolicy) {
-    match &after.rejected {
-        Some(rejected) => {
-            for problem in &rejected.problems {
-                tracing::error!(target: "aam::policy", in_force = %after.policy.digest.short(), "the policy file was rejected; the last accepted policy stays in force: {problem}");
-            }
-        }
-        None if before.policy.digest != after.policy.digest || before.rejected.is_some() => {
-            tracing::info!(target: "aam::policy", policy = %after.policy.digest.short(), "the policy is in force");
-        }
-        None => {}
-    }
-}
-
-/// Says that the admin token ends with the first token of the policy, which otherwise only the next caller notices.
-fn log_admin_token(handle: &Handle, before: &ActivePolicy, after: &ActivePolicy) {
-    let in_use = handle.registry.snapshot().open_namespaces();
-    let ended = admin_token::ended(&after.policy, handle.registry.path(), in_use).filter(|_| before.policy.api.tokens.is_empty());
-    if let Some(ended) = ended {
-        tracing::warn!(target: "aam::policy", "{}; {}", ended.message(), ended.fix());
-    }
 }
 
 /// Stores the result of a scan: new documents first, then withdrawals, then the marks.

@@ -211,7 +211,12 @@ impl Handle {
 
     /// Requests an immediate full attempt, regardless of the backoff. The state changes only if the attempt passes.
     pub fn heal(&self, connections: impl IntoIterator<Item = ConnectionId>) {
-        self.in_flight.request_heals(connections);
+        let partitions = *self.registry.partitions().borrow();
+        let (own, others): (Vec<_>, Vec<_>) = connections.into_iter().partition(|id| partitions.has(*id));
+        self.in_flight.request_heals(own);
+        if !others.is_empty() {
+            self.registry.ask_to_heal(others);
+        }
         self.wake();
     }
 

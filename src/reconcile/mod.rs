@@ -9,6 +9,7 @@ pub mod in_flight;
 pub mod interrupted;
 mod notices;
 mod open_files;
+mod policy_sync;
 pub mod queue;
 pub mod run;
 pub mod secret_files;

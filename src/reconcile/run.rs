@@ -3,8 +3,10 @@
 //! A wake carries no data: the loop reads the policy, the folder and the registry, and plans again. Attempts run
 //! concurrently with the loop, at most `reconcile.concurrency` at the same time and one per connection.
 
+mod leaving;
+
 use super::attempt;
-use super::departures::{self, DepartureFinder, Departures};
+use super::departures::{self, Departures};
 use super::folder_sync::FolderSync;
 use super::handle::Handle;
 use super::interrupted;
@@ -12,12 +14,10 @@ use super::notices;
 use super::open_files;
 use super::queue::Queue;
 use crate::meters::meters;
-use crate::model::{ConnectionId, Intent, Timestamp};
+use crate::model::{ConnectionId, Timestamp};
 use crate::pipeline::Env;
-use crate::plan::departures::{DepartureKind, Holds};
 use crate::plan::{self, PlanContext, PlanItem};
-use crate::registry::RegistryError;
-use crate::snapshot::Snapshot;
+use crate::registry::{Partitions, RegistryError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,9 +65,13 @@ struct Loop {
     synced_at: Timestamp,
     /// The connections that leave.
     departures: Departures,
+    /// For each source type, when a connection worked again after an outage. Connections that failed before it are planned by it.
+    recovered: BTreeMap<Arc<str>, Timestamp>,
     /// Connections to plan again because their departure is held or not held any more.
     replan_next: BTreeSet<ConnectionId>,
-    /// The `seq` of the entry up to which the queue reflects the registry, or `None` if everything must be planned again.
+    /// The partitions in which this process attempts connections.
+    partitions: Partitions,
+    /// The revision of the snapshot that the queue reflects, or `None` if everything must be planned again.
     planned: Option<u64>,
 }
 
@@ -90,9 +94,14 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
         resync: true,
         synced_at,
         departures: Departures::default(),
+        recovered: BTreeMap::new(),
         replan_next: BTreeSet::new(),
+        partitions: Partitions::default(),
         planned: None,
     };
+    let mut partitions = this.handle.registry.partitions();
+    this.partitions = *partitions.borrow_and_update();
+    let mut others = this.handle.registry.results_of_others();
     let (mut stopping, mut first) = (this.handle.stopping.subscribe(), true);
     while !*stopping.borrow_and_update() {
         if this.resync {
@@ -122,8 +131,11 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
             _ = stopping.changed() => {}
             Some(ended) = this.attempts.join_next() => this.attempt_ended(ended),
             () = handle.woken() => this.resync = true,
+            () = handle.registry.changed_by_others() => this.resync = true,
+            Ok(()) = partitions.changed() => this.divide(*partitions.borrow_and_update()),
+            Ok(()) = others.changed() => handle.in_flight.notify(),
             () = sleep_until(reread_at) => this.reread().await,
-            () = tokio::time::sleep(pause) => this.timer().await,
+            () = handle.clock.wait(pause) => this.timer().await,
         }
         while let Some(ended) = this.attempts.try_join_next() {
             this.attempt_ended(ended);
@@ -139,7 +151,11 @@ impl Loop {
         self.synced_at = self.handle.clock.now();
         let started = Instant::now();
         self.handle.check_registry_files().await;
-        if let Err(error) = self.folder_sync.sync(&self.handle).await {
+        let result = match self.partitions.contains(0) {
+            true => self.folder_sync.sync(&self.handle).await,
+            false => self.folder_sync.follow(&self.handle).await,
+        };
+        if let Err(error) = result {
             self.handle.report_error(&error);
         }
         self.handle.passed();
@@ -147,6 +163,7 @@ impl Loop {
             self.handle.report_error(&error);
         }
         if self.planned.is_none()
+            && self.partitions.contains(0)
             && let Err(error) = notices::record_expiring(&self.handle).await
         {
             self.handle.report_error(&error);
@@ -177,59 +194,21 @@ impl Loop {
         self.planned = None;
     }
 
-    /// Retires what no intent asks for any more, unless so much leaves at once that it is held.
-    async fn settle_departures(&mut self) -> Result<(), RegistryError> {
-        self.refresh_context();
-        let handle = Arc::clone(&self.handle);
-        let registry = &handle.registry;
-        let changed = self.planned.and_then(|seq| registry.snapshot().changed_after(seq));
-        {
-            let document = |seq: u64| -> Option<Intent> { serde_json::from_str(&registry.reader().body(seq).ok()??).ok() };
-            let finder = DepartureFinder { engines: &self.env.engines, context: &self.context, document: &document };
-            self.departures.update(|| registry.snapshot(), &finder, changed.as_ref());
-        }
-        let mut holds = Holds::new(&registry.snapshot(), &self.departures.0, &self.context.policy);
-        for hold in holds.take_confirmed() {
-            let members = hold.departures.iter().map(|(id, departure)| (*id, departure.cause)).collect();
-            registry.confirm(members, "the policy (reconcile.confirm)").await?;
-        }
-        let held = holds.ids();
-        let leaving =
-            self.departures.0.iter().filter(|(id, departure)| departure.kind == DepartureKind::Withdrawn && !held.contains(id));
-        let leaving: Vec<ConnectionId> = leaving.map(|(id, _)| *id).collect();
-        if !leaving.is_empty() {
-            registry.retire_orphans(leaving).await?;
-        }
-        self.hold(holds);
-        Ok(())
-    }
-
-    /// Puts the holds into force.
-    fn hold(&mut self, holds: Holds) {
-        let members = holds.holds.iter().flat_map(|hold| &hold.departures);
-        let held: BTreeMap<ConnectionId, bool> = members.map(|(id, departure)| (*id, departure.checkable)).collect();
-        if held != self.context.held {
-            let entries = |held: &BTreeMap<ConnectionId, bool>| held.clone().into_iter().collect::<BTreeSet<_>>();
-            let (now, before) = (entries(&held), entries(&self.context.held));
-            self.replan_next.extend(now.symmetric_difference(&before).map(|(id, _)| *id));
-            self.context.held = held;
-        }
-        self.handle.publish_holds(holds);
-    }
-
     /// Plans the connections whose desired state, policy or heals changed. What an attempt changes is planned when it ends.
     fn replan(&mut self) {
         let in_flight = &self.handle.in_flight;
+        in_flight.request_heals(self.handle.registry.take_heals());
         let heals = in_flight.heals();
-        let now = self.handle.clock.now();
+        let (now, partitions) = (self.handle.clock.now(), self.partitions);
         let snapshot = self.handle.registry.snapshot();
         let paused = |id: ConnectionId| self.context.held.get(&id) == Some(&false);
         in_flight.retain_heals(|id| {
             let known = snapshot.connections.get(&id);
-            known.is_some_and(|known| known.retired.is_none() && !snapshot.is_closed(&known.namespace)) && !paused(id)
+            let can_begin = known.is_some_and(|known| known.retired.is_none() && !snapshot.is_closed(&known.namespace));
+            can_begin && partitions.has(id) && !paused(id)
         });
         let mut whole = false;
-        let mut changed = self.planned.and_then(|seq| snapshot.changed_after(seq));
+        let mut changed = self.planned.and_then(|revision| snapshot.changed_after(revision));
         departures::release_retired(&self.env, &snapshot, changed.as_ref());
         let held_changed = std::mem::take(&mut self.replan_next);
         if let Some(changed) = &mut changed {
@@ -237,25 +216,26 @@ impl Loop {
         }
         match changed {
             Some(changed) => {
-                for id in changed.union(&heals).filter(|id| !in_flight.contains(**id)) {
+                for id in changed.union(&heals).filter(|id| partitions.has(**id) && !in_flight.contains(**id)) {
                     let item = plan::plan_one(&snapshot, *id, &self.context, heals.contains(id), now);
                     self.queue.put(*id, item);
                 }
             }
             None => {
                 let plan = plan::plan(&snapshot, &self.context, &heals, now);
-                self.queue.replace(plan.into_iter().filter(|item| !in_flight.contains(item.connection)));
+                let own = plan.into_iter().filter(|item| partitions.has(item.connection) && !in_flight.contains(item.connection));
+                self.queue.replace(own);
                 whole = true;
             }
         }
         if self.until == Until::Settled {
             for item in interrupted::due_now(&snapshot, &self.context, self.handle.started, now) {
-                if !in_flight.contains(item.connection) {
+                if partitions.has(item.connection) && !in_flight.contains(item.connection) {
                     self.queue.put(item.connection, Some(item));
                 }
             }
         }
-        self.planned = Some(snapshot.seq);
+        self.planned = Some(snapshot.revision);
         drop(snapshot);
         if whole {
             crate::memory::release_free();
@@ -326,6 +306,13 @@ impl Loop {
                 self.queue.put(connection, Some(PlanItem { due, ..item }));
                 return;
             }
+            // Another replica has it now, or a new policy is in force that is not applied here yet.
+            Err(RegistryError::NotHeld) => {
+                self.queue.put(connection, None);
+                self.planned = None;
+                self.handle.wake();
+                return;
+            }
             // A row that cannot be read affects only its own connection.
             Err(error @ RegistryError::Row { .. }) => {
                 tracing::error!(target: "aam::registry", %connection, %error, "this connection is not attempted until the registry is repaired");
@@ -342,8 +329,9 @@ impl Loop {
         let now = self.handle.clock.now();
         let snapshot = self.handle.registry.snapshot();
         let known = snapshot.connections.get(&connection);
-        if known.is_some_and(|known| self.planned.is_none_or(|planned| known.document > planned)) {
-            // Its document changed while the attempt ran. The next sync decides first whether its departure is held.
+        let changed = self.planned.and_then(|revision| snapshot.changed_after(revision));
+        if known.is_some() && changed.is_none_or(|changed| changed.contains(&connection)) {
+            // What is desired of it changed while the attempt ran. The next sync decides first whether its departure is held.
             drop(snapshot);
             self.queue.put(connection, None);
             self.handle.wake();
@@ -353,25 +341,25 @@ impl Loop {
         // nothing new does not say when it began.
         let stored = known.and_then(|known| self.context.secret_changed(known)).is_some_and(|changed| changed >= begun);
         let item = plan::plan_one(&snapshot, connection, &self.context, heal || stored, now);
-        let recovered =
-            known.filter(|known| known.last.as_ref().is_some_and(|last| snapshot.recovered(&known.source_type) == Some(last.at)));
-        let others = recovered.map(|known| self.after_outage(&snapshot, &known.source_type, now)).unwrap_or_default();
+        let ended = known.and_then(|known| known.last.as_ref().map(|last| (Arc::clone(&known.source_type), last.at)));
+        let recovered = ended.filter(|(source_type, at)| snapshot.recovered(source_type) == Some(*at));
+        let others =
+            recovered.as_ref().map(|(source_type, _)| self.after_outage(&snapshot, source_type, now)).unwrap_or_default();
         drop(snapshot);
+        self.recovered.extend(recovered);
         self.queue.put(connection, item);
         for (id, item) in others {
             self.queue.put(id, item);
         }
     }
 
-    /// Plans the connections of `source_type` that an outage holds, after one of them worked again.
-    fn after_outage(&self, snapshot: &Snapshot, source_type: &str, now: Timestamp) -> Vec<(ConnectionId, Option<PlanItem>)> {
-        let in_flight = &self.handle.in_flight;
-        let heals = in_flight.heals();
-        let held = snapshot
-            .connections
-            .iter()
-            .filter(|(id, known)| *known.source_type == *source_type && known.in_outage() && !in_flight.contains(**id));
-        held.map(|(id, _)| (*id, plan::plan_one(snapshot, *id, &self.context, heals.contains(id), now))).collect()
+    /// Attempts connections in these partitions from now on. A process that became the leader reads folder and policy anew.
+    fn divide(&mut self, partitions: Partitions) {
+        if partitions.contains(0) && !self.partitions.contains(0) {
+            self.folder_sync.restart();
+        }
+        self.partitions = partitions;
+        self.replan_all();
     }
 
     /// Syncs again and plans everything, not only what changed.

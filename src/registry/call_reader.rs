@@ -1,9 +1,10 @@
 //! Reads the recorded calls.
 
-use super::{Reader, RegistryError, calls};
+use super::archive::CallArchives;
+use super::{Reader, RegistryError, call_heads};
 use crate::model::{CallPosition, CallPurpose, CallTarget, ConnectionId, Digest, StoredCall, Timestamp};
-use sqlstore::Value;
-use sqlstore::{Connection, Row, params_from_iter};
+use sqlstore::{Connection, Row, Value, params_from_iter};
+use std::collections::BTreeSet;
 
 /// Which calls to read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +18,8 @@ pub struct CallFilter {
     pub since: Option<Timestamp>,
     /// Only calls that began before this instant.
     pub until: Option<Timestamp>,
+    /// Whether calls in archive files are left out. They have no index, so reading them takes as long as reading the files.
+    pub without_archives: bool,
 }
 
 /// The number of batches up to which a list reads all of them instead of an index: about 25 MB.
@@ -44,10 +47,13 @@ impl Reader {
             let mut rows = statement.query(params_from_iter(values))?;
             while let Some(row) = rows.next()? {
                 if !take(call(row)?) {
-                    break;
+                    return Ok(());
                 }
             }
-            Ok(())
+            match filter.without_archives {
+                true => Ok(()),
+                false => CallArchives::new(db, self.location(), BTreeSet::new())?.calls(filter, before, take),
+            }
         })
     }
 
@@ -59,22 +65,31 @@ impl Reader {
         self.with(|db| {
             let (source, values) = source(db, filter, None)?;
             let sql = format!("SELECT count(*) {source}");
-            Ok(db.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0))?)
+            let mut count: u64 = db.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0))?;
+            if !filter.without_archives {
+                let add = |_| {
+                    count += 1;
+                    true
+                };
+                CallArchives::new(db, self.location(), BTreeSet::new())?.calls(filter, None, add)?;
+            }
+            Ok(count)
         })
     }
 }
 
 /// The tables and the condition of `filter` as SQL, with its values.
 fn source(db: &Connection, filter: &CallFilter, before: Option<CallPosition>) -> Result<(String, Vec<Value>), RegistryError> {
-    let dropped = calls::dropped_up_to(db)?;
-    let last: Option<i64> = db.query_row("SELECT max(batch) FROM call_batches", [], |row| row.get(0))?;
-    let first = i64::try_from(dropped).unwrap_or(i64::MAX);
+    let (existing, dropped) = call_heads::existing(db)?;
     // An index may have been made to leave batches out, which only `aam verify` finds. The table itself cannot.
-    let indexed = match last.unwrap_or_default().saturating_sub(first) > MAX_SCANNED_BATCHES {
-        true => "",
-        false => " NOT INDEXED",
+    let indexed = match dropped {
+        Value::Integer(dropped) => {
+            let last: Option<i64> = db.query_row("SELECT max(batch) FROM call_batches", [], |row| row.get(0))?;
+            if last.unwrap_or_default().saturating_sub(dropped) > MAX_SCANNED_BATCHES { "" } else { " NOT INDEXED" }
+        }
+        _ => "",
     };
-    let (condition, values) = condition(filter, before, first);
+    let (condition, values) = condition(filter, before, (existing, dropped));
     let source = format!(
         "FROM call_batches AS b{indexed} CROSS JOIN call_rows AS c CROSS JOIN call_targets AS t
          WHERE c.batch = b.batch AND t.target = c.target AND {condition}"
@@ -86,9 +101,9 @@ fn source(db: &Connection, filter: &CallFilter, before: Option<CallPosition>) ->
 const HOST: &str = "(t.host = ? OR (substr(t.host, 1, length(CAST(? AS TEXT)) + 1) = ? || ':' \
     AND ltrim(substr(t.host, length(CAST(? AS TEXT)) + 2), '0123456789') = '' AND length(t.host) > length(CAST(? AS TEXT)) + 1))";
 
-/// The condition of `filter` as SQL with its values. `dropped` is the last batch that was dropped.
-fn condition(filter: &CallFilter, before: Option<CallPosition>, dropped: i64) -> (String, Vec<Value>) {
-    let (mut parts, mut values) = (vec![calls::EXISTING.to_string()], vec![Value::Integer(dropped)]);
+/// The condition of `filter` as SQL with its values. `existing` is that of [`call_heads::existing`].
+fn condition(filter: &CallFilter, before: Option<CallPosition>, existing: (&str, Value)) -> (String, Vec<Value>) {
+    let (mut parts, mut values) = (vec![existing.0.to_string()], vec![existing.1]);
     let mut one_of = |column: &str, texts: Vec<String>| {
         if !texts.is_empty() {
             parts.push(format!("{column} IN ({})", vec!["?"; texts.len()].join(", ")));

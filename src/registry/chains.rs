@@ -5,7 +5,7 @@
 
 use super::RegistryError;
 use super::chain::GENESIS;
-use super::lease::PARTITIONS;
+use super::lease::{PARTITIONS, Partitions};
 use super::writer::Writer;
 use crate::model::ledger::{ChainAnchor, Fact};
 use crate::model::{ConnectionId, Digest, Timestamp};
@@ -37,9 +37,22 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// The end of a ledger with chains that has no row yet.
+    pub(super) fn of_chains() -> Head {
+        let chains = vec![ChainHead { place: 0, hash: GENESIS }; PARTITIONS];
+        Head { seq: 0, at: Timestamp(0), chains, unanchored_since: None }
+    }
+
+    /// The number of rows of all chains that were read, as JSON by chain.
+    pub(super) fn places(&self) -> String {
+        let place = |(chain, head): (usize, &ChainHead)| (chain.to_string(), serde_json::Value::from(head.place));
+        let places: serde_json::Map<String, serde_json::Value> = self.chains.iter().enumerate().map(place).collect();
+        serde_json::Value::Object(places).to_string()
+    }
+
     /// The chain of the facts of `connection`, or of those of the whole registry.
     pub(super) fn chain_of(&self, connection: Option<ConnectionId>) -> usize {
-        connection.map_or(0, |id| usize::from(id.0.as_bytes().first().copied().unwrap_or_default()) % self.chains.len())
+        connection.map_or(0, |id| Partitions::number_of(id) % self.chains.len())
     }
 
     /// The last row of `chain`.
@@ -47,13 +60,18 @@ impl Head {
         self.chains.get(chain).copied().unwrap_or(ChainHead { place: 0, hash: GENESIS })
     }
 
-    /// Notes the row that was appended to `chain`.
+    /// Notes the row that was appended to `chain`, by this process or by another one.
     pub(super) fn advance(&mut self, seq: u64, at: Timestamp, chain: usize, last: ChainHead) {
-        (self.seq, self.at) = (seq, at);
+        (self.seq, self.at) = (self.seq.max(seq), self.at.max(at));
         self.unanchored_since = self.unanchored_since.or(Some(at));
         if let Some(head) = self.chains.get_mut(chain) {
             *head = last;
         }
+    }
+
+    /// Notes that an anchor names all rows.
+    pub(super) fn anchored(&mut self) {
+        self.unanchored_since = None;
     }
 
     /// The hash of the last row of the first chain.
@@ -86,7 +104,7 @@ impl Writer {
         }
         let chains = self.head.anchors();
         self.append("", None, Fact::ChainsAnchored { chains }, None)?;
-        self.head.unanchored_since = None;
+        self.head.anchored();
         Ok(())
     }
 }
@@ -102,7 +120,7 @@ pub(super) fn head(db: &Connection) -> Result<Head, RegistryError> {
     if !db.is_postgres() {
         return Ok(Head { seq, at, chains: vec![ChainHead { place: seq, hash }], unanchored_since: None });
     }
-    let mut chains = vec![ChainHead { place: 0, hash: GENESIS }; PARTITIONS];
+    let Head { mut chains, .. } = Head::of_chains();
     let mut find = db.prepare_cached("SELECT place, hash FROM ledger WHERE chain = ?1 ORDER BY place DESC LIMIT 1")?;
     for (chain, head) in chains.iter_mut().enumerate() {
         let found = find.query_row([chain], |row| Ok(ChainHead { place: row.get(0)?, hash: Digest(row.get(1)?) }));

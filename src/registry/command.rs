@@ -1,8 +1,10 @@
 //! The commands of the writer and their results.
 
 use super::RegistryError;
+use super::account_marks::{LimitsAnswer, LimitsCommand};
 use super::answers::{AnswerKey, StoredAnswer};
 use super::calls::LedgerHead;
+use super::lease::Partitions;
 use crate::egress::BudgetReservation;
 use crate::model::ending::Nearness;
 use crate::model::ledger::{AttemptContext, Fact, Finished, HandoffFacts, RecordedProblems};
@@ -97,6 +99,26 @@ pub(super) enum Command {
         before: Timestamp,
         reply: Reply<bool>,
     },
+    /// Says where this process listens and which policy file it has. Nothing waits for it.
+    Describe {
+        address: String,
+        policy: String,
+    },
+    /// Asks the replicas that have the partitions of connections to check them now. Nothing waits for it.
+    AskToHeal {
+        connections: Vec<ConnectionId>,
+    },
+    Limits {
+        ask: LimitsCommand,
+        reply: Reply<LimitsAnswer>,
+    },
+    NameArchive {
+        fact: Box<Fact>,
+        reply: Reply<()>,
+    },
+    RemoveArchived {
+        reply: Reply<bool>,
+    },
     Probe {
         reply: Reply<()>,
     },
@@ -106,6 +128,63 @@ pub(super) enum Command {
     Close {
         done: oneshot::Sender<()>,
     },
+}
+
+impl Command {
+    /// The partitions to whose chains the command may append. `held` are those that this process has.
+    pub(super) fn partitions(&self, held: Partitions) -> Partitions {
+        let of = |documents: &[(Intent, Origin)]| documents.iter().map(|(intent, _)| intent.connection_id()).collect();
+        match self {
+            Command::Accept { documents, .. } => of(documents),
+            Command::Withdraw { withdrawn, .. } => withdrawn.iter().map(|(connection, _)| *connection).collect(),
+            Command::Handoff { handoff, .. } => {
+                let withdrawn: Partitions = handoff.withdrawn.iter().copied().collect();
+                of(&handoff.documents).union(withdrawn).union(Partitions::GLOBAL)
+            }
+            Command::RetireOrphans { connections, .. } => connections.iter().copied().collect(),
+            Command::Confirm { members, .. } => members.iter().map(|(connection, _)| *connection).collect(),
+            Command::Retire { connection, .. } | Command::Begin { connection, .. } => std::iter::once(*connection).collect(),
+            Command::Finish { finish, .. } => std::iter::once(finish.connection).collect(),
+            Command::RecordNotices { notices, .. } => {
+                let connections = notices.iter().filter_map(Notice::connection);
+                connections.collect::<Partitions>().union(Partitions::GLOBAL)
+            }
+            Command::Seal { documents, .. } => of(documents).union(Partitions::GLOBAL),
+            Command::RecordScan { findings, .. } => {
+                let withdrawn: Partitions = findings.withdrawn.iter().map(|(connection, ..)| *connection).collect();
+                of(&findings.documents).union(withdrawn)
+            }
+            Command::RecordCalls { batches, .. } => batches.iter().map(|batch| batch.connection).collect(),
+            Command::AcceptPolicy { .. } => Partitions::GLOBAL,
+            // An anchor names the last rows of all chains.
+            Command::AnchorCalls { .. } | Command::DropCalls { .. } => Partitions::ALL,
+            Command::RecordStopped { .. } => held,
+            Command::StoreMessage { .. }
+            | Command::TakeBudget { .. }
+            | Command::StoreAnswer { .. }
+            | Command::Describe { .. }
+            | Command::AskToHeal { .. }
+            | Command::Limits { .. }
+            | Command::NameArchive { .. }
+            | Command::RemoveArchived { .. }
+            | Command::Probe { .. }
+            | Command::Close { .. } => Partitions::default(),
+        }
+    }
+
+    /// About how many rows of the ledger the command appends.
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Command::Accept { documents, .. } | Command::Seal { documents, .. } => documents.len() + 1,
+            Command::RecordScan { findings, .. } => findings.documents.len() + findings.withdrawn.len(),
+            Command::Handoff { handoff, .. } => handoff.documents.len() + handoff.withdrawn.len() + 1,
+            Command::Withdraw { withdrawn, .. } => 2 * withdrawn.len(),
+            Command::RetireOrphans { connections, .. } => connections.len(),
+            Command::Confirm { members, .. } => members.len(),
+            Command::Finish { .. } => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// The result of accepting one document.
@@ -193,6 +272,14 @@ pub struct WebhookMessage {
 }
 
 impl Notice {
+    /// The connection that the notice concerns.
+    fn connection(&self) -> Option<ConnectionId> {
+        match self {
+            Notice::CredentialExpiring { connection, .. } | Notice::DriftAcknowledged { connection, .. } => Some(*connection),
+            _ => None,
+        }
+    }
+
     /// Returns the connection that the notice concerns, and the fact.
     pub(super) fn into_fact(self) -> (Option<ConnectionId>, Fact) {
         match self {

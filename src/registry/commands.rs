@@ -2,6 +2,7 @@
 
 use super::calls::BatchContext;
 use super::command::{Acceptance, Finish, IntentChange, Recorded, ScanFindings, Ticket};
+use super::lease::Partitions;
 use super::writer::Writer;
 use super::{RegistryError, reader};
 use crate::egress::BudgetReservation;
@@ -113,6 +114,11 @@ impl Writer {
     pub(super) fn begin(&mut self, connection: ConnectionId, context: AttemptContext) -> Result<Ticket, RegistryError> {
         let namespace = self.namespace_of(connection);
         self.refuse_sealed(&namespace)?;
+        self.require_open(connection, context.policy)?;
+        // It may have been withdrawn after the attempt was planned, at another replica for example.
+        if self.with_known(connection, |known| known.is_some_and(|known| known.retired.is_some())) {
+            return Err(RegistryError::NotHeld);
+        }
         // A ticket that still exists belongs to an attempt that never recorded an outcome.
         if let Some((lost, in_ledger)) = self.take_ticket(connection)? {
             self.finish_ticket(unfinished(connection, lost, interrupted(STOPPED)), Some(in_ledger))?;
@@ -148,6 +154,7 @@ impl Writer {
     }
 
     pub(super) fn finish(&mut self, finish: Finish) -> Result<Recorded, RegistryError> {
+        self.require_partition(finish.connection)?;
         let ticket = self.take_ticket(finish.connection)?;
         self.finish_ticket(finish, ticket.map(|(_, in_ledger)| in_ledger))
     }
@@ -188,7 +195,8 @@ impl Writer {
             self.append(&namespace, Some(connection), fact, Some(new.text))?;
         }
         // The next entry is the one that ends the attempt.
-        finish.facts.calls = self.record_attempt_calls(&finish, Some(self.head.seq + 1))?;
+        let seq = self.next_seq()?;
+        finish.facts.calls = self.record_attempt_calls(&finish, Some(seq))?;
         self.calls_head.anchored = finish.facts.calls.map_or(self.calls_head.anchored, |calls| calls.batch);
         let fact = Fact::AttemptFinished(finish.facts.clone());
         self.append(&namespace, Some(connection), fact, Some(finish.steps))?;
@@ -282,20 +290,23 @@ impl Writer {
         Ok(true)
     }
 
-    /// Records every attempt that the last process did not finish, in one transaction.
-    pub(super) fn record_interrupted(&mut self) -> Result<(), RegistryError> {
-        let tickets = reader::tickets(&self.db)?;
+    /// Records every attempt in `partitions` that another process did not finish, in one transaction.
+    pub(super) fn record_interrupted(&mut self, partitions: Partitions) -> Result<(), RegistryError> {
+        let mut tickets = reader::tickets(&self.db)?;
+        tickets.retain(|(connection, ..)| partitions.has(*connection));
         if tickets.is_empty() {
             return Ok(());
         }
-        self.start()?;
+        self.start(partitions, 2 * tickets.len())?;
         for (connection, context, _) in tickets {
             let again = self.with_known(connection, |known| known.is_some_and(|known| ended_before(known, &context)));
             let failure = if again { crash_loop(connection) } else { interrupted(CRASHED) };
             self.finish(unfinished(connection, context, failure))?;
         }
-        // Tickets that this build cannot parse are deleted, too.
-        self.db.execute("DELETE FROM tickets", [])?;
+        if partitions == Partitions::ALL {
+            // Tickets that this build cannot parse are deleted, too.
+            self.db.execute("DELETE FROM tickets", [])?;
+        }
         self.db.commit()?;
         self.publish();
         Ok(())
@@ -304,7 +315,9 @@ impl Writer {
     /// Records every attempt that is still running as interrupted, because AAM stops. The process does not end because of
     /// one of them, so this does not count towards [`Class::CrashLoop`].
     pub(super) fn record_stopped(&mut self) -> Result<(), RegistryError> {
-        for (connection, context, in_ledger) in reader::tickets(&self.db)? {
+        let held = self.held();
+        for (connection, context, in_ledger) in reader::tickets(&self.db)?.into_iter().filter(|(id, ..)| held.has(*id)) {
+            self.require_partition(connection)?;
             self.take_ticket(connection)?;
             self.finish_ticket(unfinished(connection, context, interrupted(STOPPED)), Some(in_ledger))?;
         }

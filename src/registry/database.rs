@@ -1,10 +1,9 @@
-//! Opens the database of a registry for writing, and keeps the right to write to one in PostgreSQL.
+//! Opens the database of a registry for writing.
 
 use super::lease::Leases;
 use super::location::PostgresLocation;
-use super::writer::{Batch, Writer};
-use super::{Location, RegistryError, calls, chains, postgres_schema, reader, schema};
-use sqlstore::Connection;
+use super::{Location, RegistryError, postgres_schema, schema};
+use sqlstore::{Connection, PostgresOptions};
 use std::time::Duration;
 
 /// The length of the write-ahead log, in pages of 4 KiB, at which SQLite checkpoints it after a commit.
@@ -25,69 +24,33 @@ pub(super) fn open_sqlite(location: &Location) -> Result<Connection, RegistryErr
     Ok(db.into())
 }
 
-/// Opens a session, checks the schema and the privileges of the role, and takes the right to write.
-pub(super) fn open_postgres(
-    place: &PostgresLocation,
-    location: &Location,
-) -> Result<(Connection, Option<Leases>), RegistryError> {
-    let db = Connection::postgres(place.options()?)?;
+/// Opens a session, checks the schema and the privileges of the role, and registers this process among the replicas.
+pub(super) fn open_postgres(place: &PostgresLocation) -> Result<(Connection, Option<Leases>), RegistryError> {
+    let db = Connection::postgres(writing(place.options()?))?;
     postgres_schema::check_version(&db, place)?;
     postgres_schema::check_privileges(&db, place)?;
-    let holder = format!("process {} on {} (aam {})", std::process::id(), host_name(), env!("CARGO_PKG_VERSION"));
-    let leases = Leases::take(&db, &holder, &location.to_string())?;
+    db.listen(&channel(place))?;
+    let name = format!("{}-{}-{}", host_name(), std::process::id(), uuid::Uuid::new_v4().simple());
+    let leases = Leases::register(&db, name)?;
     Ok((db, Some(leases)))
+}
+
+/// The limits of a session that writes. A process that hangs within a transaction keeps rows locked, so the database ends its session
+/// before its leases end.
+fn writing(mut options: PostgresOptions) -> PostgresOptions {
+    options.idle_in_transaction_timeout = Duration::from_secs(8);
+    options.lock_timeout = Duration::from_secs(9);
+    options.statement_timeout = Duration::from_secs(10);
+    options.answer_timeout = Duration::from_secs(12);
+    options
+}
+
+/// The channel on which replicas wake each other.
+pub(super) fn channel(place: &PostgresLocation) -> String {
+    format!("aam_{}", place.schema)
 }
 
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().chars().take(64).collect()
-}
-
-impl Writer {
-    /// Renews the leases and anchors the chains if it is time for that. What fails is tried again by the next command.
-    pub(super) fn keep_leases(&mut self) {
-        let Some(leases) = &mut self.leases else { return };
-        let mut result = Ok(());
-        if leases.is_due() {
-            result = leases.renew(&self.db);
-        }
-        if result.is_ok() && self.head.is_anchor_due(self.clock.now()) {
-            result = self.transact_anchor();
-        }
-        if let Err(error) = result {
-            tracing::warn!(target: "aam::registry", %error, "the right to write to the registry could not be renewed");
-        }
-    }
-
-    /// Anchors the chains in a transaction of its own.
-    fn transact_anchor(&mut self) -> Result<(), RegistryError> {
-        let before = self.head.clone();
-        let result = self.start().and_then(|()| self.anchor_chains()).and_then(|()| Ok(self.db.commit()?));
-        match result {
-            Ok(()) => self.publish(),
-            Err(_) => {
-                self.batch = Batch::default();
-                self.head = before;
-                let _ = self.db.rollback();
-            }
-        }
-        result
-    }
-
-    /// Connects to the database again and reads what was committed meanwhile: the answer to the last commit may have been lost.
-    ///
-    /// # Errors
-    /// [`RegistryError::Unavailable`], or [`RegistryError::TakenOver`] if another process wrote meanwhile.
-    pub(super) fn resume(&mut self) -> Result<(), RegistryError> {
-        self.db.reconnect()?;
-        if let Some(leases) = &mut self.leases {
-            leases.resume(&self.db)?;
-        }
-        let missed = reader::entries_from(&self.db, self.head.seq)?;
-        (self.head, self.calls_head) = (chains::head(&self.db)?, calls::head(&self.db)?);
-        tracing::info!(target: "aam::registry", entries = missed.len(), "connected to the database of the registry again");
-        self.batch = Batch { entries: missed, ..Batch::default() };
-        self.publish();
-        Ok(())
-    }
 }

@@ -37,6 +37,11 @@ pub enum RegistryError {
     Denied(PathBuf),
     #[error("row {seq} of the ledger cannot be read: {why}; run aam verify")]
     Row { seq: u64, why: String },
+    #[error(
+        "row {seq} of the ledger is of the kind {kind}, which this version of AAM does not know: a newer AAM wrote it; \
+         install that version on every replica"
+    )]
+    NewerRow { seq: u64, kind: String },
     #[error("the registry has a value that AAM does not write: {0}; run aam verify")]
     Value(sqlstore::Error),
     #[error("registry: {0}")]
@@ -46,8 +51,11 @@ pub enum RegistryError {
          when it answers: {0}"
     )]
     Unavailable(String),
-    #[error("another process writes to the registry now, so this one has stopped; restart AAM, and it waits for its turn: {0}")]
-    TakenOver(String),
+    #[error(
+        "another replica has this connection now, or it was withdrawn, so what this attempt would find does not count; \
+         no action is required"
+    )]
+    NotHeld,
     #[error(
         "the database has no registry in the schema {schema}; its owner creates it: \
          aam registry init --registry 'postgres://OWNER@HOST/DATABASE?credential=env:NAME' --role {role}"
@@ -97,7 +105,7 @@ impl RegistryError {
             RegistryError::Sealed(namespace) => RegistryError::Sealed(namespace.clone()),
             RegistryError::Closed => RegistryError::Closed,
             RegistryError::Unavailable(why) => RegistryError::Unavailable(why.clone()),
-            RegistryError::TakenOver(holder) => RegistryError::TakenOver(holder.clone()),
+            RegistryError::NotHeld => RegistryError::NotHeld,
             RegistryError::Row { seq, why } => RegistryError::Row { seq: *seq, why: why.clone() },
             other => RegistryError::Other(other.to_string()),
         }

@@ -1,11 +1,14 @@
 //! Reads rows with their hashes, for bundles of evidence, and computes the hashes again.
 
+use super::archive::{self, ArchivedSteps, CallArchives};
 use super::call_chain::{BatchHash, BatchRow, CallRow};
+use super::call_heads::{self, ONE_CHAIN};
 use super::chain::{self, GENESIS, LedgerRow};
 use super::{LedgerHead, Reader, RegistryError, calls};
 use crate::model::{CallPurpose, CallTarget, Digest, RecordedCall, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlstore::{Connection, OptionalExtension, Row, params};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One row of the ledger as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,7 +123,7 @@ impl Reader {
     /// # Errors
     /// If the registry cannot be read.
     pub fn calls_dropped_up_to(&self) -> Result<u64, RegistryError> {
-        self.with(calls::dropped_up_to)
+        self.with(|db| Ok(call_heads::newest(&call_heads::dropped(db)?).map_or(0, |dropped| dropped.batch)))
     }
 
     /// Passes the rows that were appended from `since` until before `until` to `take`, in order, until it returns false. All rows
@@ -135,12 +138,16 @@ impl Reader {
         mut take: impl FnMut(LedgerLine) -> bool,
     ) -> Result<(), RegistryError> {
         self.with(|db| {
-            let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger NOT INDEXED
-                       WHERE at >= ?1 AND at < ?2 ORDER BY seq";
-            let mut statement = db.prepare(sql)?;
+            let sql = format!(
+                "SELECT seq, at, kind, namespace, connection, facts, {}, prev, hash FROM ledger NOT INDEXED
+                 WHERE at >= ?1 AND at < ?2 ORDER BY seq",
+                archive::body_sql(db)
+            );
+            let mut archived = ArchivedSteps::new(db, self.location())?;
+            let mut statement = db.prepare(&sql)?;
             let mut rows = statement.query([since.0, until.0])?;
             while let Some(row) = rows.next()? {
-                let line = LedgerLine {
+                let mut line = LedgerLine {
                     seq: row.get(0)?,
                     at: row.get(1)?,
                     kind: row.get(2)?,
@@ -151,6 +158,9 @@ impl Reader {
                     prev: Digest(row.get(7)?),
                     hash: Digest(row.get(8)?),
                 };
+                if line.body.is_none() && line.kind == "attempt_finished" {
+                    line.body = archived.body(line.seq)?;
+                }
                 if !take(line) {
                     break;
                 }
@@ -171,21 +181,45 @@ impl Reader {
         mut take: impl FnMut(CallBatch) -> bool,
     ) -> Result<(), RegistryError> {
         self.with(|db| {
-            let dropped = calls::dropped(db)?;
-            let sql = "SELECT batch, at, connection, namespace, family, begun_at, why, policy, attempt, cut, hash, calls
-                       FROM call_batches NOT INDEXED WHERE at >= ?1 AND at < ?2 AND batch > ?3 ORDER BY batch";
-            let mut statement = db.prepare(sql)?;
-            let mut rows = statement.query(params![since.0, until.0, dropped.map_or(0, |dropped| dropped.batch)])?;
-            let mut prev: Option<Digest> = None;
+            let archives = CallArchives::new(db, self.location(), BTreeSet::new())?;
+            for archived in archives.files.iter().filter(|archived| archived.before > since) {
+                let mut is_over = false;
+                let is_in_period = |batch: &CallBatch| batch.at >= since.0 && batch.at < until.0;
+                archives.batches(archived, |batch| {
+                    is_over = is_in_period(&batch) && !take(batch);
+                    !is_over
+                })?;
+                if is_over {
+                    return Ok(());
+                }
+            }
+            let mut dropped = call_heads::dropped(db)?;
+            if !db.is_postgres() {
+                dropped.insert(ONE_CHAIN, calls::gone(db)?);
+            }
+            let place = if db.is_postgres() { "chain, place" } else { "64, batch" };
+            let sql = format!(
+                "SELECT batch, at, connection, namespace, family, begun_at, why, policy, attempt, cut, hash, calls, {place}
+                 FROM call_batches NOT INDEXED WHERE at >= ?1 AND at < ?2 AND batch > ?3 ORDER BY batch"
+            );
+            let mut statement = db.prepare(&sql)?;
+            // AAM numbers batches from 1.
+            let first = dropped.get(&ONE_CHAIN).filter(|_| !db.is_postgres()).map_or(0, |dropped| dropped.batch);
+            let mut rows = statement.query(params![since.0, until.0, first])?;
+            let mut last: BTreeMap<u32, Digest> = BTreeMap::new();
             while let Some(row) = rows.next()? {
-                let number: u64 = row.get(0)?;
-                let before = match (prev, dropped) {
-                    (Some(prev), _) => prev,
-                    (None, Some(dropped)) if dropped.batch + 1 == number => dropped.hash,
-                    (None, _) => hash_of_batch(db, number.saturating_sub(1))?,
+                let (chain, place): (u32, u64) = (row.get(12)?, row.get(13)?);
+                let dropped = dropped.get(&chain);
+                if dropped.is_some_and(|dropped| place <= dropped.place) {
+                    continue;
+                }
+                let before = match (last.get(&chain), dropped) {
+                    (Some(last), _) => *last,
+                    (None, Some(dropped)) if dropped.place + 1 == place => dropped.hash,
+                    (None, _) => hash_of_batch(db, chain, place.saturating_sub(1))?,
                 };
                 let batch = batch(db, row, before)?;
-                prev = Some(batch.hash);
+                last.insert(chain, batch.hash);
                 if !take(batch) {
                     break;
                 }
@@ -195,13 +229,17 @@ impl Reader {
     }
 }
 
-/// The hash of a batch, or that before the first batch.
-fn hash_of_batch(db: &Connection, batch: u64) -> Result<Digest, RegistryError> {
-    let found = db.query_row("SELECT hash FROM call_batches WHERE batch = ?1", [batch], |row| row.get(0)).optional()?;
+/// The hash of the batch at a place, or that before the first batch.
+fn hash_of_batch(db: &Connection, chain: u32, place: u64) -> Result<Digest, RegistryError> {
+    let sql = match db.is_postgres() {
+        true => "SELECT hash FROM call_batches WHERE place = ?1 AND chain = ?2",
+        false => "SELECT hash FROM call_batches WHERE batch = ?1 AND ?2 = ?2",
+    };
+    let found = db.query_row(sql, params![place, chain], |row| row.get(0)).optional()?;
     Ok(found.map_or(GENESIS, Digest))
 }
 
-fn batch(db: &Connection, row: &Row<'_>, prev: Digest) -> Result<CallBatch, RegistryError> {
+pub(super) fn batch(db: &Connection, row: &Row<'_>, prev: Digest) -> Result<CallBatch, RegistryError> {
     let number: u64 = row.get(0)?;
     let sql = "SELECT c.at, c.status, c.sent, c.bytes, c.ms, c.error, t.purpose, t.method, t.host, t.path, t.statement, t.rule
                FROM call_rows c JOIN call_targets t ON t.target = c.target

@@ -53,3 +53,14 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     let meta = std::fs::metadata(path)?;
     Ok((meta.dev(), meta.ino()))
 }
+
+/// Refuses a folder, which cannot be a registry.
+///
+/// # Errors
+/// [`RegistryError::Folder`].
+pub fn refuse_folder(path: &Path) -> Result<(), RegistryError> {
+    match path.is_dir() {
+        true => Err(RegistryError::Folder { path: path.to_path_buf(), file: path.join("aam.db") }),
+        false => Ok(()),
+    }
+}

@@ -76,6 +76,7 @@ impl PostgresLocation {
         options.password = self.credential.as_deref().map(password).transpose()?;
         options.application_name = "aam".to_string();
         options.schema = Some(self.schema.clone());
+        // Also for reading: a standby may be behind, and what was just committed has to be found.
         options.target_session = TargetSession::ReadWrite;
         options.tls = self.tls;
         options.ca_file.clone_from(&self.root_certificate);

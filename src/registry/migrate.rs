@@ -1,8 +1,10 @@
 //! Copies a registry from an SQLite file into a database of PostgreSQL.
 
+use super::archive::{self, ArchiveKind};
+use super::call_heads::ONE_CHAIN;
 use super::chain::{self, LedgerRow};
 use super::chains::{self, ChainHead};
-use super::lease::Leases;
+use super::lease::{Leases, PARTITIONS, Partitions};
 use super::{Location, Reader, RegistryError, lock, postgres_schema, reader};
 use crate::model::ledger::Fact;
 use crate::model::{ConnectionId, Digest, Timestamp};
@@ -26,7 +28,8 @@ pub struct MigrationSummary {
 }
 
 /// Tables of the working state with their columns. They are copied as they are.
-const WORKING_STATE: [(&str, &[&str]); 6] = [
+const WORKING_STATE: [(&str, &[&str]); 7] = [
+    ("account_marks", &["subject", "key", "kind", "set_at", "ends_at", "reason", "version"]),
     ("tickets", &["connection", "under", "in_ledger"]),
     ("checked", &["connection", "at", "failures", "full_at", "generation"]),
     ("budget", &["account", "day", "used"]),
@@ -37,6 +40,8 @@ const WORKING_STATE: [(&str, &[&str]); 6] = [
 
 const BATCH_COLUMNS: &[&str] =
     &["batch", "at", "connection", "namespace", "family", "begun_at", "why", "policy", "attempt", "calls", "cut", "hash"];
+/// The columns that only PostgreSQL has. The batches of a file are all in chain 64.
+const BATCH_PLACE: &[&str] = &["chain", "place"];
 const TARGET_COLUMNS: &[&str] = &["digest", "month", "purpose", "method", "host", "path", "statement", "rule"];
 const CALL_COLUMNS: &[&str] = &["batch", "call", "target", "at", "status", "sent", "bytes", "ms", "error"];
 
@@ -59,15 +64,28 @@ pub fn migrate(file: &Path, to: &Location, now: Timestamp) -> Result<MigrationSu
             file.display()
         )));
     }
+    if source
+        .with(|db| Ok(archive::last(db, ArchiveKind::Steps)?.is_some() || archive::last(db, ArchiveKind::Calls)?.is_some()))?
+    {
+        return Err(RegistryError::Other(format!(
+            "{} has moved old calls and step reports into archive files, which a registry in PostgreSQL cannot have, so it was not copied; start with a new registry in PostgreSQL, and keep this one and its archive files for reviews",
+            file.display()
+        )));
+    }
     let db = Connection::postgres(place.options()?)?;
     postgres_schema::check_version(&db, place)?;
     postgres_schema::check_privileges(&db, place)?;
-    let leases = Leases::take(&db, &format!("process {} (aam registry migrate)", std::process::id()), &to.to_string())?;
+    let mut leases = Leases::register(&db, format!("aam registry migrate, process {}", std::process::id()))?;
+    if leases.take(&db, PARTITIONS)? != Partitions::ALL {
+        leases.end(&db);
+        let holder = "a daemon".to_string();
+        return Err(RegistryError::Held { path: to.to_string().into(), holder });
+    }
     let copied = source.with(|from| copy_all(from, &db, &leases, (verdict.head, now)));
     if copied.is_err() {
         let _ = db.rollback();
     }
-    leases.release(&db);
+    leases.end(&db);
     let (rows, batches) = copied?;
     compare(&source, to, verdict.rows)?;
     let connections = source.snapshot()?.connections.len();
@@ -82,7 +100,11 @@ fn copy_all(
     (head, now): (Digest, Timestamp),
 ) -> Result<(u64, u64), RegistryError> {
     to.begin_write()?;
-    leases.check(to)?;
+    let chains = Partitions::ALL.iter().map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+    let mine = "SELECT count(*) FROM lock_chains(?1) WHERE holder = ?2 AND is_valid = 1";
+    if to.query_row(mine, [&chains, &leases.facts.name], |row| row.get::<_, usize>(0))? != PARTITIONS {
+        return Err(RegistryError::Other("another process took the registry in the database meanwhile; try again".to_string()));
+    }
     let existing: i64 = to.query_row("SELECT count(*) FROM ledger", [], |row| row.get(0))?;
     if existing > 0 {
         return Err(RegistryError::Other(format!(
@@ -90,7 +112,7 @@ fn copy_all(
         )));
     }
     let rows = copy_ledger(from, to, (head, now))?;
-    let batches = copy_table(from, to, "call_batches", BATCH_COLUMNS, "batch", |_| Ok(()))?;
+    let batches = copy_batches(from, to)?;
     let targets = copy_targets(from, to)?;
     copy_table(from, to, "call_rows", CALL_COLUMNS, "batch, call", |values| {
         if let Some(target) = values.get_mut(2)
@@ -103,6 +125,7 @@ fn copy_all(
     for (table, columns) in WORKING_STATE {
         copy_table(from, to, table, columns, columns.first().copied().unwrap_or("rowid"), |_| Ok(()))?;
     }
+    to.query_row("SELECT setval('ledger_seq', (SELECT max(seq) FROM ledger))", [], |_| Ok(()))?;
     to.commit()?;
     Ok((rows, batches))
 }
@@ -111,7 +134,9 @@ fn copy_all(
 fn copy_ledger(from: &Connection, to: &Connection, (head, now): (Digest, Timestamp)) -> Result<u64, RegistryError> {
     let mut end = chains::head(to)?;
     let mut insert = to.prepare_cached(chains::INSERT)?;
-    let mut statement = from.prepare("SELECT seq, at, kind, namespace, connection, facts, body FROM ledger ORDER BY seq")?;
+    let body = archive::body_sql(from);
+    let sql = format!("SELECT seq, at, kind, namespace, connection, facts, {body} FROM ledger ORDER BY seq");
+    let mut statement = from.prepare(&sql)?;
     let mut rows = statement.query([])?;
     let mut copied = 0;
     let mut append = |end: &mut chains::Head, row: &LedgerRow<'_>| -> Result<(), RegistryError> {
@@ -160,6 +185,18 @@ fn copy_ledger(from: &Connection, to: &Connection, (head, now): (Digest, Timesta
     Ok(copied)
 }
 
+/// Copies the batches of calls as one chain. Returns their number.
+fn copy_batches(from: &Connection, to: &Connection) -> Result<u64, RegistryError> {
+    let copied = copy_table_into(from, to, "call_batches", (BATCH_COLUMNS, BATCH_PLACE), "batch", |values| {
+        let batch = values.first().cloned().unwrap_or_default();
+        values.extend([Value::Integer(i64::from(ONE_CHAIN)), batch]);
+        Ok(())
+    })?;
+    let next = "SELECT setval('call_batch_numbers', coalesce(max(batch), 0) + 1, false) FROM call_batches";
+    to.query_row(next, [], |row| row.get::<_, i64>(0))?;
+    Ok(copied)
+}
+
 /// Copies what calls have in common. Returns the new number of each row by its old one.
 fn copy_targets(from: &Connection, to: &Connection) -> Result<BTreeMap<i64, i64>, RegistryError> {
     let columns = TARGET_COLUMNS.join(", ");
@@ -187,9 +224,21 @@ fn copy_table(
     order: &str,
     change: impl Fn(&mut Vec<Value>) -> Result<(), RegistryError>,
 ) -> Result<u64, RegistryError> {
-    let names = columns.join(", ");
-    let mut statement = from.prepare(&format!("SELECT {names} FROM {table} ORDER BY {order}"))?;
-    let mut insert = to.prepare_cached(&format!("INSERT INTO {table} ({names}) VALUES ({})", marks(columns.len())))?;
+    copy_table_into(from, to, table, (columns, &[]), order, change)
+}
+
+/// As [`copy_table`]. `change` adds the values of the columns `more`, which only the table in PostgreSQL has.
+fn copy_table_into(
+    from: &Connection,
+    to: &Connection,
+    table: &str,
+    (columns, more): (&[&str], &[&str]),
+    order: &str,
+    change: impl Fn(&mut Vec<Value>) -> Result<(), RegistryError>,
+) -> Result<u64, RegistryError> {
+    let mut statement = from.prepare(&format!("SELECT {} FROM {table} ORDER BY {order}", columns.join(", ")))?;
+    let (names, marks) = ([columns, more].concat().join(", "), marks(columns.len() + more.len()));
+    let mut insert = to.prepare_cached(&format!("INSERT INTO {table} ({names}) VALUES ({marks})"))?;
     let mut rows = statement.query([])?;
     let mut copied = 0;
     while let Some(row) = rows.next()? {

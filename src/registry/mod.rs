@@ -1,11 +1,16 @@
-//! The append-only registry on SQLite in WAL mode, with one writer thread and a pool of read-only connections.
+//! The append-only registry on SQLite in WAL mode or on PostgreSQL, with one writer thread and a pool of read-only connections.
 //!
 //! The ledger is one table of ordered facts that are chained by hash; SQL views show its parts. The writer puts all
 //! waiting commands into one transaction, so that a burst of commands costs one sync of the disk. After each commit it
 //! applies the new entries to the shared [`Snapshot`], which therefore never contains anything that is not on disk.
 
+mod account_holders;
+mod account_marks;
 mod answers;
+mod archive;
 mod call_chain;
+mod call_entries;
+mod call_heads;
 mod call_reader;
 mod calls;
 mod chain;
@@ -17,8 +22,10 @@ mod database;
 mod drifts;
 mod error;
 mod evidence_reader;
+mod execute;
 mod files;
 mod fold_file;
+mod followed;
 mod handoffs;
 mod interrupted;
 mod lease;
@@ -26,13 +33,16 @@ mod location;
 mod lock;
 mod migrate;
 mod notices;
+mod others;
 mod page_reader;
 pub mod postgres_schema;
 pub(crate) mod private_files;
 pub mod query;
 mod reader;
+mod replica;
 mod replies;
 mod retirements;
+mod row_locks;
 pub mod schema;
 mod state;
 #[cfg(test)]
@@ -43,16 +53,19 @@ mod verify_chains;
 pub mod views;
 mod writer;
 
+pub use account_holders::account_holders;
 pub use answers::{AnswerKey, StoredAnswer};
 pub use call_reader::CallFilter;
 pub use calls::LedgerHead;
 pub use command::{
     Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Notice, Recorded, ScanFindings, Ticket, WebhookMessage,
 };
-pub use copy::{CopySummary, backup, restore};
+pub use copy::{CopySummary, backup, backup_without_archives, restore};
 pub use drifts::Acknowledgement;
 pub use error::RegistryError;
 pub use evidence_reader::{CallBatch, LedgerLine};
+pub use files::refuse_folder;
+pub use lease::Partitions;
 pub use location::{Location, PostgresLocation};
 pub use lock::{Holder, WriterLock, holder, record_address, take as hold};
 pub use migrate::{MigrationSummary, migrate};
@@ -62,13 +75,13 @@ pub use verify::{Verdict, VerifyProgress};
 pub use verify_calls::CallsVerdict;
 
 use crate::clock::Clock;
-use crate::egress::{BudgetReservation, DayBudget};
+use crate::egress::BudgetReservation;
 use crate::model::ledger::AttemptContext;
 use crate::model::{ConnectionId, Digest, Intent, NewCallBatch, Origin, Outcome, RecordedCalls, Timestamp};
 use crate::snapshot::Snapshot;
 use command::{Command, Reply};
 use files::OpenFiles;
-use futures_util::future::BoxFuture;
+use others::Others;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, mpsc};
@@ -84,6 +97,8 @@ pub struct Registry {
     changes: watch::Receiver<u64>,
     reader: Reader,
     clock: Arc<dyn Clock>,
+    partitions: watch::Receiver<Partitions>,
+    others: Arc<Others>,
     /// The files that the writer has open. `None` for a registry that is open only for reading.
     files: Option<OpenFiles>,
 }
@@ -120,7 +135,16 @@ impl Registry {
             private_files::create_database(path).map_err(io(path))?;
         }
         let (announce, changes) = watch::channel(0);
-        let shared = Shared { snapshot: Arc::default(), announce, transactions: Arc::default() };
+        let (open, partitions) =
+            watch::channel(if location.postgres().is_some() { Partitions::default() } else { Partitions::ALL });
+        let others: Arc<Others> = Arc::default();
+        let shared = Shared {
+            snapshot: Arc::default(),
+            announce,
+            transactions: Arc::default(),
+            partitions: open,
+            others: Arc::clone(&others),
+        };
         let writer = Writer::open(location, lock, clock, shared.clone(), page_limit)?;
         let (clock, files) = (Arc::clone(&writer.clock), writer.files.clone());
         let (commands, inbox) = mpsc::channel();
@@ -134,6 +158,8 @@ impl Registry {
             changes,
             reader,
             clock,
+            partitions,
+            others,
             files,
         })
     }
@@ -149,8 +175,9 @@ impl Registry {
         let snapshot = reader.snapshot()?;
         let (_, changes) = watch::channel(snapshot.seq);
         let (commands, _) = mpsc::channel();
-        let snapshot = Arc::new(RwLock::new(snapshot));
-        Ok(Registry { location, snapshot, transactions: Arc::default(), commands, changes, reader, clock, files: None })
+        let (snapshot, (_, partitions)) = (Arc::new(RwLock::new(snapshot)), watch::channel(Partitions::default()));
+        let (transactions, others) = Default::default();
+        Ok(Registry { location, snapshot, transactions, commands, changes, reader, clock, partitions, others, files: None })
     }
 
     /// Reads the ledger again. Only for a registry that is open for reading.
@@ -186,7 +213,8 @@ impl Registry {
         self.snapshot.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Notifies whenever entries have been committed. The value is the last `seq`.
+    /// Notifies whenever entries have been committed. The value is the `seq` up to which no entry can be added any more, which in
+    /// a file is the last one.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
@@ -413,25 +441,5 @@ impl Registry {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).map_err(|_| RegistryError::Closed)?;
         answer.await.map_err(|_| RegistryError::Closed)?
-    }
-}
-
-/// Refuses a folder, which cannot be a registry.
-///
-/// # Errors
-/// [`RegistryError::Folder`].
-pub fn refuse_folder(path: &Path) -> Result<(), RegistryError> {
-    match path.is_dir() {
-        true => Err(RegistryError::Folder { path: path.to_path_buf(), file: path.join("aam.db") }),
-        false => Ok(()),
-    }
-}
-
-impl DayBudget for Registry {
-    fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>> {
-        let account = key.to_string();
-        Box::pin(async move {
-            self.send(|reply| Command::TakeBudget { account, day, wanted, limit, reply }).await.map_err(|error| error.to_string())
-        })
     }
 }

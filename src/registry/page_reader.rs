@@ -1,6 +1,7 @@
 //! What the pages for people read: the newest entries and whether they match the hash chain, seals, accepted policies, and the
 //! calls of the day. Every read is bounded, because anybody who may read can open a page again and again.
 
+use super::archive::{self, ArchivedSteps};
 use super::chain::GENESIS;
 use super::reader::{COLUMNS, entry};
 use super::{CallsVerdict, Reader, RegistryError, Verdict, verify};
@@ -111,15 +112,19 @@ impl Reader {
             let before: Option<[u8; 32]> = found.optional()?;
             let head = before.map_or(GENESIS, Digest);
             let (rows, damage, calls) = (first.saturating_sub(1), Vec::new(), CallsVerdict::default());
-            let mut verdict = Verdict { rows, head, broken: None, damage, calls, stored_fold: None };
-            let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger
-                       WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq";
-            let mut statement = transaction.prepare_cached(sql)?;
+            let mut verdict = Verdict { rows, head, broken: None, damage, calls, archives: Vec::new(), stored_fold: None };
+            let sql = format!(
+                "SELECT seq, at, kind, namespace, connection, facts, {}, prev, hash FROM ledger
+                 WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq",
+                archive::body_sql(&transaction)
+            );
+            let mut archived = ArchivedSteps::new(&transaction, self.location())?;
+            let mut statement = transaction.prepare_cached(&sql)?;
             let mut rows = statement.query(params![first, last])?;
             let mut broken = None;
             while broken.is_none() && verdict.rows < last {
                 let checked = match rows.next() {
-                    Ok(Some(row)) => verify::step(row, &verdict),
+                    Ok(Some(row)) => verify::step(row, &verdict, &mut archived),
                     Ok(None) => Err("it is missing".to_string()),
                     Err(error) => Err(format!("the page that holds it cannot be read: {error}")),
                 };
@@ -242,9 +247,12 @@ fn broken_link(db: &Database, first: u64, last: u64) -> Result<Option<(u64, Stri
 
 /// The first of the newest entries up to `last` that are at most `max_rows` and hold at most `max_bytes` bytes together.
 fn first_within(db: &Database, last: u64, max_rows: usize, max_bytes: u64) -> Result<u64, RegistryError> {
-    let sql = "SELECT seq, CAST(octet_length(facts) AS BIGINT) + coalesce(octet_length(body), 0) FROM ledger
-               WHERE seq <= ?1 ORDER BY seq DESC LIMIT ?2";
-    let mut statement = db.prepare_cached(sql)?;
+    let body = archive::body_sql(db);
+    let sql = format!(
+        "SELECT seq, CAST(octet_length(facts) AS BIGINT) + coalesce(octet_length({body}), 0) FROM ledger
+         WHERE seq <= ?1 ORDER BY seq DESC LIMIT ?2"
+    );
+    let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params![i64::try_from(last).unwrap_or(i64::MAX), max_rows])?;
     let (mut first, mut bytes) = (last.saturating_add(1), 0_u64);
     while let Some(row) = rows.next()? {

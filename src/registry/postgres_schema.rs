@@ -6,7 +6,12 @@ use crate::model::Digest;
 use sqlstore::{Connection, params};
 
 /// All migrations in order, as [`super::schema::MIGRATIONS`].
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/postgres/0001_registry.sql")];
+pub(super) const MIGRATIONS: [&str; 4] = [
+    include_str!("migrations/postgres/0001_registry.sql"),
+    include_str!("migrations/postgres/0002_replicas.sql"),
+    include_str!("migrations/postgres/0003_calls.sql"),
+    include_str!("migrations/postgres/0004_account_marks.sql"),
+];
 
 /// The triggers that keep recorded rows as they are.
 const TRIGGERS: [&str; 12] = [

@@ -101,7 +101,8 @@ fn is_blank(sql: &str) -> bool {
 
 /// Hides what somebody wrote below the calls that exist; `aam verify` names it.
 const EXISTING_CALLS: &str = "CREATE TEMP VIEW calls AS SELECT * FROM main.calls WHERE batch > coalesce(
-    (SELECT json_extract(facts, '$.calls.batch') FROM main.ledger WHERE kind = 'calls_dropped' ORDER BY seq DESC LIMIT 1), 0)";
+    (SELECT json_extract(facts, '$.calls.batch') FROM main.ledger WHERE kind = 'calls_dropped' ORDER BY seq DESC LIMIT 1), 0)
+  AND batch > coalesce((SELECT json_extract(facts, '$.last') FROM main.ledger WHERE kind = 'calls_archived' ORDER BY seq DESC LIMIT 1), 0)";
 
 /// Creates the computed tables in the temporary database of this connection, which is in memory.
 fn add(db: &Connection, tables: &[ComputedTable]) -> rusqlite::Result<()> {

@@ -1,5 +1,6 @@
 //! Read-only connections for bodies, history and snapshots of the past. Reading never waits for the writer.
 
+use super::archive::{self, archived_body};
 use super::{FileMark, Location, RegistryError, WebhookMessage, fold_file, postgres_schema, schema};
 use crate::model::ledger::{AttemptContext, Entry, Fact};
 use crate::model::{ConnectionId, Timestamp};
@@ -7,7 +8,7 @@ use crate::snapshot::{Checked, Snapshot};
 use rustix::fs::Access;
 use rustix::io::Errno;
 use sqlstore::rusqlite::OpenFlags;
-use sqlstore::{Connection, OptionalExtension, Row, TargetSession, params};
+use sqlstore::{Connection, OptionalExtension, Row, params};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -69,10 +70,7 @@ impl Reader {
     /// # Errors
     /// If the registry cannot be read.
     pub fn body(&self, seq: u64) -> Result<Option<String>, RegistryError> {
-        self.with(|db| {
-            let mut statement = db.prepare_cached("SELECT body FROM ledger WHERE seq = ?1")?;
-            Ok(statement.query_row([seq], |row| row.get(0)).optional()?.flatten())
-        })
+        self.with(|db| Ok(self.bodies_of(db, &[seq], usize::MAX)?.pop().flatten()))
     }
 
     /// The time at which entry `seq` was appended.
@@ -91,13 +89,7 @@ impl Reader {
     /// # Errors
     /// If the registry cannot be read.
     pub fn bodies(&self, seqs: &[u64], max_bytes: usize) -> Result<Vec<Option<String>>, RegistryError> {
-        self.with(|db| {
-            let sql = "SELECT CASE WHEN CAST(octet_length(body) AS BIGINT) <= ?2 THEN body END FROM ledger WHERE seq = ?1";
-            let mut statement = db.prepare_cached(sql)?;
-            seqs.iter()
-                .map(|seq| Ok(statement.query_row(params![seq, max_bytes], |row| row.get(0)).optional()?.flatten()))
-                .collect()
-        })
+        self.with(|db| self.bodies_of(db, seqs, max_bytes))
     }
 
     /// Passes the newest entries of `connection` to `take`, newest first, until it returns false. With `before`, only
@@ -113,16 +105,24 @@ impl Reader {
         mut take: impl FnMut(Version) -> bool,
     ) -> Result<(), RegistryError> {
         self.with(|db| {
+            let body = archive::body_sql(db);
             let sql = format!(
-                "SELECT {COLUMNS}, CASE WHEN CAST(octet_length(body) AS BIGINT) <= ?3 THEN body END, CAST(octet_length(body) AS BIGINT)
+                "SELECT {COLUMNS}, CASE WHEN CAST(octet_length({body}) AS BIGINT) <= ?3 THEN {body} END,
+                   CAST(octet_length({body}) AS BIGINT)
                  FROM ledger WHERE connection = ?1 AND seq < ?2 ORDER BY seq DESC"
             );
+            let mut archived = None;
             let mut statement = db.prepare_cached(&sql)?;
             let before = before.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
             let mut rows = statement.query(params![connection.to_string(), before, max_bytes])?;
             while let Some(row) = rows.next()? {
-                let body_bytes = row.get::<_, Option<u64>>(7)?.unwrap_or_default();
-                if !take(Version { entry: entry(row)?, body: row.get(6)?, body_bytes }) {
+                let (entry, mut body, mut bytes) = (entry(row)?, row.get::<_, Option<String>>(6)?, row.get::<_, Option<u64>>(7)?);
+                if bytes.is_none() && matches!(entry.fact, Fact::AttemptFinished(_)) {
+                    body = archived_body(db, &self.location, &mut archived, entry.seq)?;
+                    bytes = body.as_ref().map(|body| body.len() as u64);
+                    body = body.filter(|body| body.len() <= max_bytes);
+                }
+                if !take(Version { entry, body, body_bytes: bytes.unwrap_or_default() }) {
                     break;
                 }
             }
@@ -136,6 +136,11 @@ impl Reader {
     /// If the registry cannot be read.
     pub fn last_seq_at(&self, at: Timestamp) -> Result<u64, RegistryError> {
         self.with(|db| {
+            if db.is_postgres() {
+                // The rows of several writers are not in the order of their times.
+                let sql = "SELECT seq FROM ledger WHERE at <= ?1 ORDER BY at DESC, seq DESC LIMIT 1";
+                return Ok(db.query_row(sql, [at.0], |row| row.get(0)).optional()?.unwrap_or_default());
+            }
             // A binary search, because `at` never decreases and has no index.
             let mut low: u64 = 0;
             let mut high: u64 = db.query_row("SELECT coalesce(max(seq), 0) FROM ledger", [], |row| row.get(0))?;
@@ -201,16 +206,18 @@ impl Reader {
         self.with(|db| fold(db, at.0))
     }
 
-    /// Up to `limit` entries after entry `seq`, in order. Those of an accepted policy come with its text.
+    /// Up to `limit` entries after entry `seq` and up to entry `until`, in order. Those of an accepted policy come with its text.
     ///
     /// # Errors
     /// If the registry cannot be read, or if this build cannot parse a row.
-    pub fn entries_after(&self, seq: u64, limit: usize) -> Result<Vec<(Entry, Option<String>)>, RegistryError> {
+    pub fn entries_after(&self, seq: u64, until: u64, limit: usize) -> Result<Vec<(Entry, Option<String>)>, RegistryError> {
         self.with(|db| {
             let mut statement = db.prepare_cached(&format!(
-                "SELECT {COLUMNS}, CASE WHEN kind = 'policy_accepted' THEN body END FROM ledger WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+                "SELECT {COLUMNS}, CASE WHEN kind = 'policy_accepted' THEN body END FROM ledger
+                 WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
             ))?;
-            let mut rows = statement.query(params![seq, limit])?;
+            let until = i64::try_from(until).unwrap_or(i64::MAX);
+            let mut rows = statement.query(params![seq, until, limit])?;
             let mut entries = Vec::new();
             while let Some(row) = rows.next()? {
                 entries.push((entry(row)?, row.get(6)?));
@@ -302,7 +309,6 @@ pub(super) fn connect(location: &Location, earlier: bool) -> Result<Connection, 
     let Some(place) = location.postgres() else { return Ok(connect_sqlite(location.local(), earlier)?.into()) };
     let mut options = place.options()?;
     options.application_name = "aam reader".to_string();
-    options.target_session = TargetSession::Any;
     let db = Connection::postgres(options)?;
     db.execute_batch("SET default_transaction_read_only = on")?;
     postgres_schema::check_version(&db, place)?;
@@ -343,34 +349,45 @@ pub(super) fn fold(db: &Connection, until: i64) -> Result<Snapshot, RegistryErro
     Ok(snapshot)
 }
 
-/// Returns the rows after row `seq`, in order.
-pub(super) fn entries_from(db: &Connection, seq: u64) -> Result<Vec<Entry>, RegistryError> {
-    let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM ledger WHERE seq > ?1 ORDER BY seq"))?;
-    let mut rows = statement.query([seq])?;
-    let mut entries = Vec::new();
-    while let Some(row) = rows.next()? {
-        entries.push(entry(row)?);
-    }
-    Ok(entries)
-}
-
 /// Applies the times of re-checks that found nothing new.
 pub(super) fn checked(db: &Connection, snapshot: &mut Snapshot) -> Result<(), RegistryError> {
-    let mut statement = db.prepare_cached("SELECT connection, at, full_at, failures, generation FROM checked")?;
-    let mut rows = statement.query([])?;
+    checked_of(db, snapshot, |_| true)
+}
+
+/// As [`checked`], for the connections that pass `wanted`.
+pub(super) fn checked_of(
+    db: &Connection,
+    snapshot: &mut Snapshot,
+    wanted: impl Fn(ConnectionId) -> bool,
+) -> Result<(), RegistryError> {
+    checked_after(db, snapshot, Timestamp(0), wanted).map(drop)
+}
+
+/// As [`checked_of`], for those at or after `from`. Returns whether any was newer than what the snapshot held.
+pub(super) fn checked_after(
+    db: &Connection,
+    snapshot: &mut Snapshot,
+    from: Timestamp,
+    wanted: impl Fn(ConnectionId) -> bool,
+) -> Result<bool, RegistryError> {
+    let mut newer = false;
+    let mut statement = db.prepare_cached("SELECT connection, at, full_at, failures, generation FROM checked WHERE at >= ?1")?;
+    let mut rows = statement.query([from.0])?;
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
-        if let Ok(connection) = ConnectionId::parse(&id) {
+        if let Some(connection) = ConnectionId::parse(&id).ok().filter(|id| wanted(*id)) {
+            let at = Timestamp(row.get(1)?);
+            newer |= snapshot.connections.get(&connection).is_some_and(|known| known.checked.is_none_or(|checked| checked < at));
             snapshot.apply_checked(&Checked {
                 connection,
-                at: Timestamp(row.get(1)?),
+                at,
                 full_at: row.get::<_, Option<i64>>(2)?.map(Timestamp),
                 failures: row.get(3)?,
                 generation: row.get(4)?,
             });
         }
     }
-    Ok(())
+    Ok(newer)
 }
 
 /// Reads the tickets of attempts that never recorded an outcome.
@@ -396,6 +413,9 @@ pub(super) fn entry(row: &Row<'_>) -> Result<Entry, RegistryError> {
     };
     let facts = row.get_ref(4)?.as_str().map_err(|error| broken(error.to_string()))?;
     let kind = row.get_ref(5)?.as_str().map_err(|error| broken(error.to_string()))?;
-    let fact = Fact::read(kind, facts).map_err(|error| broken(error.to_string()))?;
+    let fact = Fact::read(kind, facts).map_err(|error| match error.to_string() {
+        why if why.contains(&format!("unknown variant `{kind}`")) => RegistryError::NewerRow { seq, kind: kind.to_string() },
+        why => broken(why),
+    })?;
     Ok(Entry { seq, at: Timestamp(row.get(1)?), namespace: row.get(2)?, connection, fact })
 }

@@ -13,7 +13,7 @@ pub(super) fn reply_later<T: Send + 'static>(
 ) -> PendingReply {
     let result = match result {
         Ok(value) => Ok(value),
-        Err(refusal @ RegistryError::Sealed(_)) => Err(refusal),
+        Err(refusal @ (RegistryError::Sealed(_) | RegistryError::NotHeld)) => Err(refusal),
         Err(error) => {
             let copy = error.copy();
             *batch = Err(error);
@@ -39,14 +39,19 @@ pub(super) fn reject(command: Command, error: &RegistryError) -> PendingReply {
         | Command::RecordNotices { reply, .. }
         | Command::StoreMessage { reply, .. }
         | Command::RecordCalls { reply, .. }
+        | Command::NameArchive { reply, .. }
         | Command::Probe { reply }
         | Command::RecordStopped { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Handoff { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Begin { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Finish { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::AnchorCalls { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::DropCalls { reply, .. } | Command::Seal { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
+        Command::DropCalls { reply, .. } | Command::Seal { reply, .. } | Command::RemoveArchived { reply } => {
+            Box::new(move |_| drop(reply.send(Err(error))))
+        }
         Command::TakeBudget { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
+        Command::Limits { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
+        Command::Describe { .. } | Command::AskToHeal { .. } => Box::new(|_| ()),
         Command::Close { done } => Box::new(move |_| drop(done)),
     }
 }

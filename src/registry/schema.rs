@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// All migrations in order. Their versions are counted from 1. The text of a migration must never change, because
 /// registries store its SHA-256.
-pub const MIGRATIONS: [&str; 9] = [
+pub const MIGRATIONS: [&str; 11] = [
     include_str!("migrations/0001_ledger.sql"),
     include_str!("migrations/0002_folder_marks.sql"),
     include_str!("migrations/0003_checked.sql"),
@@ -17,6 +17,8 @@ pub const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/0007_notices.sql"),
     include_str!("migrations/0008_calls.sql"),
     include_str!("migrations/0009_drift.sql"),
+    include_str!("migrations/0010_account_marks.sql"),
+    include_str!("migrations/0011_archive.sql"),
 ];
 
 /// Identifies an SQLite file as an AAM registry (`PRAGMA application_id`): "AAM1" in ASCII.

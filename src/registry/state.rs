@@ -1,32 +1,19 @@
 //! Working state next to the ledger: day budgets and marks of the intents folder. Losing it causes repeated work but
 //! loses no history.
 
-use super::RegistryError;
-use super::command::FileMark;
+use super::command::{Command, FileMark};
 use super::writer::Writer;
-use sqlstore::params;
+use super::{Registry, RegistryError};
+use crate::egress::DayBudget;
+use futures_util::future::BoxFuture;
+use sqlstore::{Connection, params};
 
 /// More than one page of either database.
 const PROBE_BYTES: usize = 16_384;
 
 impl Writer {
     pub(super) fn take_budget(&mut self, account: &str, day: i64, wanted: u64, limit: u64) -> Result<u64, RegistryError> {
-        let (wanted, limit) = (i64::try_from(wanted).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
-        let used: i64 = self
-            .db
-            .prepare_cached("SELECT coalesce(max(used), 0) FROM budget WHERE account = ?1 AND day = ?2")?
-            .query_row(params![account, day], |row| row.get(0))?;
-        let granted = wanted.min(limit.saturating_sub(used)).max(0);
-        if granted > 0 {
-            self.db
-                .prepare_cached(
-                    "INSERT INTO budget (account, day, used) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (account, day) DO UPDATE SET used = budget.used + ?3",
-                )?
-                .execute(params![account, day, granted])?;
-            self.db.prepare_cached("DELETE FROM budget WHERE account = ?1 AND day < ?2")?.execute(params![account, day])?;
-        }
-        Ok(u64::try_from(granted).unwrap_or(0))
+        take_budget(&self.db, (account, day), wanted, limit)
     }
 
     pub(super) fn store_marks(&mut self, marks: &[FileMark], removed: &[String]) -> Result<(), RegistryError> {
@@ -53,5 +40,41 @@ impl Writer {
         self.db.execute("INSERT INTO probe (filler) VALUES (?1)", [vec![0_u8; PROBE_BYTES]])?;
         self.db.execute("DELETE FROM probe", [])?;
         Ok(())
+    }
+}
+
+/// Takes calls from the budget of a day. Several replicas may do so at the same time, so the row is locked before it is read: the
+/// first statement waits for every other transaction that changes it.
+pub(super) fn take_budget(db: &Connection, (account, day): (&str, i64), wanted: u64, limit: u64) -> Result<u64, RegistryError> {
+    let (wanted, limit) = (i64::try_from(wanted).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
+    let used: i64 = db
+        .prepare_cached(
+            "INSERT INTO budget (account, day, used) VALUES (?1, ?2, 0)
+             ON CONFLICT (account, day) DO UPDATE SET used = budget.used RETURNING used",
+        )?
+        .query_row(params![account, day], |row| row.get(0))?;
+    let granted = wanted.min(limit.saturating_sub(used)).max(0);
+    if granted > 0 {
+        db.prepare_cached("UPDATE budget SET used = used + ?3 WHERE account = ?1 AND day = ?2")?
+            .execute(params![account, day, granted])?;
+        let old = match db.is_postgres() {
+            // Without waiting for another replica that deletes them, too.
+            true => {
+                "DELETE FROM budget WHERE (account, day) IN
+                   (SELECT account, day FROM budget WHERE account = ?1 AND day < ?2 ORDER BY day FOR UPDATE SKIP LOCKED)"
+            }
+            false => "DELETE FROM budget WHERE account = ?1 AND day < ?2",
+        };
+        db.prepare_cached(old)?.execute(params![account, day])?;
+    }
+    Ok(u64::try_from(granted).unwrap_or(0))
+}
+
+impl DayBudget for Registry {
+    fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>> {
+        let account = key.to_string();
+        Box::pin(async move {
+            self.send(|reply| Command::TakeBudget { account, day, wanted, limit, reply }).await.map_err(|error| error.to_string())
+        })
     }
 }

@@ -1,8 +1,9 @@
 //! Verifies the hash chain of the ledger.
 
+use super::archive::{self, ArchivedSteps, CallArchives};
+use super::call_entries::CallEntries;
 use super::chain::{self, GENESIS, LedgerRow};
-use super::verify_calls::{self, CallEntries};
-use super::{CallsVerdict, Reader, RegistryError, fold_file, schema, verify_chains};
+use super::{CallsVerdict, Reader, RegistryError, fold_file, schema, verify_calls, verify_chains};
 use crate::model::Digest;
 use sqlstore::Connection;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,9 @@ pub struct Verdict {
     pub damage: Vec<String>,
     /// What verifying the recorded calls found. They are verified only if the ledger is intact.
     pub calls: CallsVerdict,
+    /// What is wrong with the archive files. What they hold was not verified then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<String>,
     /// What is wrong with the stored fold, from which AAM starts. The registry itself may be intact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_fold: Option<String>,
@@ -30,6 +34,12 @@ impl Verdict {
     /// Whether the chains and the file are as AAM wrote them.
     #[must_use]
     pub fn is_intact(&self) -> bool {
+        self.is_intact_without_archives() && self.archives.is_empty()
+    }
+
+    /// As [`Verdict::is_intact`], for a copy of the registry that has its archive files elsewhere.
+    #[must_use]
+    pub fn is_intact_without_archives(&self) -> bool {
         self.broken.is_none() && self.damage.is_empty() && self.calls.broken.is_none()
     }
 }
@@ -71,11 +81,24 @@ impl Reader {
             // A ledger whose last page is damaged is reported below.
             let last = db.query_row("SELECT coalesce(max(seq), 0) FROM ledger", [], |row| row.get::<_, u64>(0));
             progress.total.store(last.unwrap_or_default(), Ordering::Relaxed);
-            let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger ORDER BY seq";
-            let mut statement = db.prepare(sql)?;
+            let problems = archive::check(db, self.location());
+            // If the entries that name the files cannot be read, the problems say so.
+            let mut archived = ArchivedSteps::new(db, self.location()).unwrap_or_default().without(&problems.files);
+            // Registries of earlier versions have all bodies in the ledger.
+            let has_bodies = schema::version(file)? >= archive::SINCE_SCHEMA_VERSION;
+            let body = if has_bodies { archive::body_sql(db) } else { "body" };
+            let sql = format!("SELECT seq, at, kind, namespace, connection, facts, {body}, prev, hash FROM ledger ORDER BY seq");
+            let mut statement = db.prepare(&sql)?;
             let mut rows = statement.query([])?;
-            let mut verdict =
-                Verdict { rows: 0, head: GENESIS, broken: None, damage, calls: CallsVerdict::default(), stored_fold: None };
+            let mut verdict = Verdict {
+                rows: 0,
+                head: GENESIS,
+                broken: None,
+                damage,
+                calls: CallsVerdict::default(),
+                archives: problems.messages,
+                stored_fold: None,
+            };
             loop {
                 let row = match rows.next() {
                     Ok(Some(row)) => row,
@@ -87,7 +110,7 @@ impl Reader {
                     }
                 };
                 let seq: i64 = row.get(0)?;
-                match step(row, &verdict) {
+                match step(row, &verdict, &mut archived) {
                     Ok(head) => {
                         verdict.rows += 1;
                         progress.rows.store(verdict.rows, Ordering::Relaxed);
@@ -106,9 +129,13 @@ impl Reader {
                 }
             }
             if verdict.broken.is_none() && schema::version(file)? >= verify_calls::SINCE_SCHEMA_VERSION {
-                let (calls, other_rows) = verify_calls::verify(db, &entries)?;
+                let files = CallArchives::new(db, self.location(), problems.files)?;
+                let (calls, other_rows) = verify_calls::verify(db, &entries, &files)?;
                 verdict.calls = calls;
                 verdict.damage.extend(other_rows);
+            }
+            if has_bodies {
+                verdict.damage.extend(archive::other_bodies(db)?);
             }
             if verdict.broken.is_none() {
                 verdict.stored_fold = fold_file::difference(db, self.location())?;
@@ -135,7 +162,7 @@ fn damaged_pages(db: &Connection) -> Vec<String> {
 ///
 /// # Errors
 /// Why the row does not match.
-pub(super) fn step(row: &sqlstore::Row<'_>, verdict: &Verdict) -> Result<Digest, String> {
+pub(super) fn step(row: &sqlstore::Row<'_>, verdict: &Verdict, archived: &mut ArchivedSteps) -> Result<Digest, String> {
     let seq: u64 = row.get(0).map_err(|_| "a row was inserted before the first one".to_string())?;
     if seq == 0 {
         return Err("a row was inserted before the first one".to_string());
@@ -143,7 +170,23 @@ pub(super) fn step(row: &sqlstore::Row<'_>, verdict: &Verdict) -> Result<Digest,
     if seq != verdict.rows + 1 {
         return Err(format!("row {} is missing", verdict.rows + 1));
     }
-    step_after(row, seq, &verdict.head)
+    let is_apart = row.text(6).is_ok_and(|body| body.is_none()) && row.text(2).is_ok_and(|kind| kind == Some("attempt_finished"));
+    if !is_apart {
+        return step_after(row, seq, &verdict.head);
+    }
+    match archived.body(seq) {
+        Ok(body) => step_with(row, seq, &verdict.head, body.as_deref()),
+        // The archive file is reported on its own, and what is left of the row is its link.
+        Err(_) => linked(row, &verdict.head),
+    }
+}
+
+/// Returns the hash that the row has, if its link matches the row before.
+fn linked(row: &sqlstore::Row<'_>, head: &Digest) -> Result<Digest, String> {
+    if row.get::<_, [u8; 32]>(7).map_err(|error| error.to_string())? != head.0 {
+        return Err("its link to the row before does not match".to_string());
+    }
+    Ok(Digest(row.get(8).map_err(|error| error.to_string())?))
 }
 
 /// Returns the hash of row `seq` if it follows a row with the hash `head`.
@@ -151,6 +194,12 @@ pub(super) fn step(row: &sqlstore::Row<'_>, verdict: &Verdict) -> Result<Digest,
 /// # Errors
 /// Why the row does not match.
 pub(super) fn step_after(row: &sqlstore::Row<'_>, seq: u64, head: &Digest) -> Result<Digest, String> {
+    let body = row.get_ref(6).map_err(|error| error.to_string())?;
+    step_with(row, seq, head, body.as_str_or_null().map_err(|error| error.to_string())?)
+}
+
+/// As [`step_after`], with a body that is elsewhere.
+fn step_with(row: &sqlstore::Row<'_>, seq: u64, head: &Digest, body: Option<&str>) -> Result<Digest, String> {
     let text = |column: usize| row.get_ref(column).map_err(|error| error.to_string());
     let message = |error: sqlstore::Error| error.to_string();
     let read = LedgerRow {
@@ -160,7 +209,7 @@ pub(super) fn step_after(row: &sqlstore::Row<'_>, seq: u64, head: &Digest) -> Re
         namespace: text(3)?.as_str().map_err(message)?,
         connection: text(4)?.as_str_or_null().map_err(message)?,
         facts: text(5)?.as_str().map_err(message)?,
-        body: text(6)?.as_str_or_null().map_err(message)?,
+        body,
     };
     if text(7)?.as_blob().map_err(message)? != head.0 {
         return Err("its link to the row before does not match".to_string());

@@ -1,9 +1,11 @@
 //! Verifies the chains of a ledger in PostgreSQL, the anchors that bind them, and the recorded calls.
 
+use super::archive::CallArchives;
+use super::call_entries::CallEntries;
 use super::chain::GENESIS;
 use super::lease::PARTITIONS;
 use super::verify::{self, Verdict, VerifyProgress};
-use super::verify_calls::{self, CallEntries};
+use super::verify_calls;
 use super::{CallsVerdict, RegistryError, postgres_schema};
 use crate::model::Digest;
 use crate::model::ledger::Fact;
@@ -26,7 +28,7 @@ pub(super) fn verify(db: &Connection, progress: &VerifyProgress) -> Result<Verdi
     let total = db.query_row("SELECT count(*) FROM ledger", [], |row| row.get::<_, u64>(0))?;
     progress.total.store(total, Ordering::Relaxed);
     let calls = CallsVerdict::default();
-    let mut verdict = Verdict { rows: 0, head: GENESIS, broken: None, damage, calls, stored_fold: None };
+    let mut verdict = Verdict { rows: 0, head: GENESIS, broken: None, damage, calls, archives: Vec::new(), stored_fold: None };
     let mut anchored = Anchored::new();
     for chain in 0..PARTITIONS {
         let (head, broken) = verify_chain(db, chain, &mut anchored, (&mut verdict.rows, progress))?;
@@ -45,7 +47,7 @@ pub(super) fn verify(db: &Connection, progress: &VerifyProgress) -> Result<Verdi
     }
     match call_entries(db)? {
         Ok(entries) => {
-            let (calls, other_rows) = verify_calls::verify(db, &entries)?;
+            let (calls, other_rows) = verify_calls::verify(db, &entries, &CallArchives::default())?;
             verdict.calls = calls;
             verdict.damage.extend(other_rows);
         }
@@ -109,7 +111,7 @@ fn verify_chain(
 
 /// Reads what the entries of the ledger say about recorded calls, in order.
 fn call_entries(db: &Connection) -> Result<Result<CallEntries, Broken>, RegistryError> {
-    let sql = "SELECT seq, at, kind, facts FROM ledger
+    let sql = "SELECT seq, at, kind, facts, chain FROM ledger
                WHERE kind IN ('attempt_finished', 'calls_recorded', 'calls_dropped', 'policy_accepted') ORDER BY seq";
     let mut entries = CallEntries::default();
     let mut statement = db.prepare(sql)?;
@@ -117,7 +119,7 @@ fn call_entries(db: &Connection) -> Result<Result<CallEntries, Broken>, Registry
     while let Some(row) = rows.next()? {
         let seq: u64 = row.get(0)?;
         let (kind, facts) = (row.text(2)?.unwrap_or_default(), row.text(3)?.unwrap_or_default());
-        if let Err(why) = entries.add(seq, row.get(1)?, kind, facts) {
+        if let Err(why) = entries.add_of_chain(row.get(4)?, (seq, row.get(1)?), kind, facts) {
             return Ok(Err((i64::try_from(seq).unwrap_or(i64::MAX), why)));
         }
     }

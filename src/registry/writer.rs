@@ -10,11 +10,13 @@ use super::command::Command;
 use super::database::{open_postgres, open_sqlite};
 use super::files::OpenFiles;
 use super::fold_file::{self, FoldKeeper};
-use super::lease::{self, Leases};
+use super::followed::{self, Followed};
+use super::lease::{Leases, Partitions};
 use super::lock::WriterLock;
-use super::replies::{reject, reply_later};
-use super::{Location, RegistryError, chains, reader};
-use crate::clock::{Clock, LedgerClock};
+use super::others::Others;
+use super::replies::reject;
+use super::{Location, RegistryError, chains, reader, row_locks};
+use crate::clock::Clock;
 use crate::meters::meters;
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest};
@@ -31,6 +33,9 @@ use tokio::sync::watch;
 /// The maximum number of commands in one transaction.
 const MAX_BATCH: usize = 512;
 
+/// How often a replica sees whether another one woke it, while it has nothing to do.
+const WAKE_CHECK: Duration = Duration::from_millis(50);
+
 /// How long there must be no command before the write-ahead log is checkpointed. A checkpoint takes two syncs and many
 /// writes, so it is done when no command has to wait for it.
 const CHECKPOINT_IDLE: Duration = Duration::from_millis(200);
@@ -45,12 +50,17 @@ pub(super) struct Shared {
     pub announce: watch::Sender<u64>,
     /// The number of committed transactions.
     pub transactions: Arc<AtomicU64>,
+    /// The partitions in which this process may begin attempts.
+    pub partitions: watch::Sender<Partitions>,
+    /// What other replicas did.
+    pub others: Arc<Others>,
 }
 
 pub(super) struct Writer {
     pub(super) db: Connection,
     pub(super) clock: Arc<dyn Clock>,
-    shared: Shared,
+    pub(super) shared: Shared,
+    pub(super) location: Location,
     pub(super) head: Head,
     pub(super) calls_head: CallsHead,
     pub(super) batch: Batch,
@@ -60,8 +70,10 @@ pub(super) struct Writer {
     page_limit: Option<PathBuf>,
     /// The files that the writer has open, if the registry is a file.
     pub(super) files: Option<OpenFiles>,
-    /// The right to write, if the registry is a database of PostgreSQL.
+    /// The partitions that this process has, if the registry is a database of PostgreSQL.
     pub(super) leases: Option<Leases>,
+    /// The other replicas, if the registry is a database of PostgreSQL.
+    pub(super) followed: Option<Followed>,
     fold: FoldKeeper,
     _lock: WriterLock,
 }
@@ -73,6 +85,8 @@ pub(super) struct Batch {
     pub(super) checked: Vec<Checked>,
     /// The state of the connections that the transaction changed, and the namespaces and policies that it recorded.
     pub(super) view: Snapshot,
+    /// Whether the commit wakes the other replicas, whatever the entries are.
+    pub(super) wakes_others: bool,
 }
 
 /// Replies to a command once the transaction is committed or has failed.
@@ -87,20 +101,27 @@ impl Writer {
         page_limit: Option<PathBuf>,
     ) -> Result<Writer, RegistryError> {
         let (db, leases) = match location.postgres() {
-            Some(place) => open_postgres(place, location)?,
+            Some(place) => open_postgres(place)?,
             None => (open_sqlite(location)?, None),
         };
-        let (mut folded, stored) = fold_file::folded(&db, location)?;
+        let (mut folded, stored, head) = match location.postgres() {
+            Some(_) => followed::fold(&db).map(|(folded, head)| (folded, 0, head))?,
+            None => {
+                let (folded, stored) = fold_file::folded(&db, location)?;
+                (folded, stored, chains::head(&db)?)
+            }
+        };
         reader::checked(&db, &mut folded)?;
-        let (head, calls_head) = (chains::head(&db)?, calls::head(&db)?);
-        let clock: Arc<dyn Clock> = Arc::new(LedgerClock::new(clock, head.at));
+        let calls_head = calls::head(&db)?;
+        let (clock, followed) = followed::ledger_clock(&db, clock, head.at)?;
         let files = location.postgres().is_none().then(|| OpenFiles::new(location.local())).transpose()?;
-        shared.announce.send_replace(folded.seq);
+        shared.announce.send_replace(followed.as_ref().map_or(folded.seq, |followed| followed.horizon));
         *shared.snapshot.write().unwrap_or_else(PoisonError::into_inner) = folded;
         let mut writer = Writer {
             db,
             clock,
             shared,
+            location: location.clone(),
             head,
             calls_head,
             batch: Batch::default(),
@@ -108,10 +129,17 @@ impl Writer {
             page_limit,
             files,
             leases,
+            followed,
             fold: FoldKeeper::new(location, stored),
             _lock: lock,
         };
-        writer.record_interrupted()?;
+        match &mut writer.leases {
+            Some(leases) => {
+                let taken = leases.take_share(&writer.db)?;
+                writer.adopt(taken)?;
+            }
+            None => writer.record_interrupted(Partitions::ALL)?,
+        }
         Ok(writer)
     }
 
@@ -135,16 +163,16 @@ impl Writer {
     }
 
     /// Waits for the next command. If none comes for a while after a burst, checkpoints the log and releases memory. In PostgreSQL,
-    /// leases are renewed and the chains are anchored meanwhile.
+    /// leases are renewed and the chains of others are followed meanwhile.
     fn next(&mut self, inbox: &mpsc::Receiver<Command>) -> Option<Command> {
         loop {
             let is_fold_due = self.fold.is_due(self.head.seq, &self.shared.snapshot);
             let wait = match (&self.leases, self.rows_in_wal >= CHECKPOINT_ROWS || is_fold_due) {
-                (_, true) => CHECKPOINT_IDLE,
-                (Some(_), false) => lease::RENEWAL,
+                (Some(_), _) => WAKE_CHECK,
+                (None, true) => CHECKPOINT_IDLE,
                 (None, false) => return inbox.recv().ok(),
             };
-            self.keep_leases();
+            self.keep_replica();
             match inbox.recv_timeout(wait) {
                 Ok(command) => return Some(command),
                 Err(RecvTimeoutError::Disconnected) => return None,
@@ -174,8 +202,8 @@ impl Writer {
     /// leases of a database back.
     fn close(mut self) {
         self.fold.close(self.head.seq, &self.shared.snapshot);
-        if let Some(leases) = &self.leases {
-            leases.release(&self.db);
+        if let Some(leases) = &mut self.leases {
+            leases.end(&self.db);
         }
         let Some(db) = self.db.as_sqlite() else { return };
         let busy = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
@@ -192,9 +220,14 @@ impl Writer {
 
     /// Executes `commands` up to the next `Close` in one transaction and replies to them.
     fn transact(&mut self, commands: &mut VecDeque<Command>) {
-        let (before, started) = ((self.head.clone(), self.calls_head), Instant::now());
+        let started = Instant::now();
         let mut replies: Vec<PendingReply> = Vec::new();
-        let mut result = self.start();
+        let held = self.held();
+        let now = commands.iter().take_while(|command| !matches!(command, Command::Close { .. }));
+        let touched = now.clone().fold(Partitions::default(), |all, command| all.union(command.partitions(held)));
+        let result = self.start(touched, now.map(Command::rows).sum());
+        let mut result = result.and_then(|()| row_locks::lock(&self.db, commands));
+        let before = (self.head.clone(), self.calls_head.clone());
         while let Some(command) = commands.pop_front() {
             if matches!(command, Command::Close { .. }) {
                 commands.push_front(command);
@@ -204,6 +237,9 @@ impl Writer {
                 Ok(()) => self.execute(command, &mut result),
                 Err(error) => reject(command, error),
             });
+        }
+        if result.is_ok() {
+            result = self.wake_others();
         }
         if result.is_ok() {
             crate::fault::boundary("before_commit");
@@ -231,7 +267,8 @@ impl Writer {
         }
     }
 
-    pub(super) fn start(&mut self) -> Result<(), RegistryError> {
+    /// Begins a transaction that appends about `rows` rows to the chains of `touched`.
+    pub(super) fn start(&mut self, touched: Partitions, rows: usize) -> Result<(), RegistryError> {
         if let Some(files) = &self.files {
             files.check()?;
         }
@@ -239,8 +276,10 @@ impl Writer {
         if self.db.is_lost() {
             self.resume()?;
         }
+        self.calls_head.forget_chains();
         self.db.begin_write()?;
-        self.leases.as_ref().map_or(Ok(()), |leases| leases.check(&self.db))
+        self.lock_chains(touched)?;
+        self.reserve_numbers(if touched.is_empty() { 0 } else { rows })
     }
 
     fn apply_page_limit(&self) {
@@ -266,7 +305,15 @@ impl Writer {
             snapshot.apply_checked(checked);
         }
         drop(snapshot);
-        self.shared.announce.send_replace(self.head.seq);
+        match &mut self.followed {
+            Some(followed) => {
+                self.shared.announce.send_replace(followed.horizon);
+                followed.look_soon();
+            }
+            None => {
+                self.shared.announce.send_replace(self.head.seq);
+            }
+        }
     }
 
     fn snapshot(&self) -> RwLockReadGuard<'_, Snapshot> {
@@ -328,41 +375,6 @@ impl Writer {
         self.batch.checked.push(checked);
     }
 
-    /// Executes one command in the open transaction. A refusal concerns only this command; an SQL error fails the batch.
-    fn execute(&mut self, command: Command, batch: &mut Result<(), RegistryError>) -> PendingReply {
-        match command {
-            Command::Accept { documents, reply } => reply_later(self.accept(documents), reply, batch),
-            Command::Withdraw { withdrawn, reason, reply } => reply_later(self.withdraw(withdrawn, &reason), reply, batch),
-            Command::Handoff { handoff, reply } => reply_later(self.handoff(*handoff), reply, batch),
-            Command::RetireOrphans { connections, reply } => reply_later(self.retire_orphans(&connections), reply, batch),
-            Command::Confirm { members, by, reply } => reply_later(self.confirm(members, &by), reply, batch),
-            Command::Retire { connection, origins, reason, reply } => {
-                reply_later(self.retire(connection, origins, &reason), reply, batch)
-            }
-            Command::Begin { connection, context, budget_reservations, reply } => {
-                reply_later(self.begin_with_budget(connection, context, &budget_reservations), reply, batch)
-            }
-            Command::Finish { finish, reply } => reply_later(self.finish(*finish), reply, batch),
-            Command::AcceptPolicy { policy, text, webhooks, reply } => {
-                reply_later(self.accept_policy(policy, text, &webhooks), reply, batch)
-            }
-            Command::RecordNotices { notices, reply } => reply_later(self.record_notices(notices), reply, batch),
-            Command::StoreMessage { message, reply } => reply_later(self.store_message(&message), reply, batch),
-            Command::Seal { namespace, documents, reply } => reply_later(self.seal(&namespace, documents), reply, batch),
-            Command::TakeBudget { account, day, wanted, limit, reply } => {
-                reply_later(self.take_budget(&account, day, wanted, limit), reply, batch)
-            }
-            Command::RecordScan { findings, reply } => reply_later(self.record_scan(*findings), reply, batch),
-            Command::StoreAnswer { key, answer, reply } => reply_later(self.store_answer(&key, &answer), reply, batch),
-            Command::RecordCalls { batches, reply } => reply_later(self.record_calls(&batches), reply, batch),
-            Command::AnchorCalls { reply } => reply_later(self.anchor_calls(), reply, batch),
-            Command::DropCalls { before, reply } => reply_later(self.drop_calls(before), reply, batch),
-            Command::Probe { reply } => reply_later(self.probe(), reply, batch),
-            Command::RecordStopped { reply } => reply_later(self.record_stopped(), reply, batch),
-            Command::Close { done } => Box::new(move |_| drop(done)),
-        }
-    }
-
     pub(super) fn append(
         &mut self,
         namespace: &str,
@@ -370,7 +382,7 @@ impl Writer {
         fact: Fact,
         body: Option<String>,
     ) -> Result<(), RegistryError> {
-        let (seq, at) = (self.head.seq + 1, self.now());
+        let (seq, at) = (self.next_seq()?, self.now());
         let facts = serde_json::to_string(&fact).unwrap_or_default();
         let id = connection.map(|id| id.to_string());
         let row = LedgerRow {
@@ -383,6 +395,7 @@ impl Writer {
             body: body.as_deref(),
         };
         let chain = self.head.chain_of(connection);
+        self.use_seq(chain)?;
         let ChainHead { place, hash: prev } = self.head.chain(chain);
         let hash = chain::hash(&prev, &row);
         let place = place + 1;
@@ -391,13 +404,21 @@ impl Writer {
                 .db
                 .prepare_cached(chains::INSERT)?
                 .execute_later(params![seq, at.0, row.kind, namespace, id, facts, body, prev.0, hash.0, chain, place])?,
-            false => self
-                .db
-                .prepare_cached(
-                    "INSERT INTO ledger (seq, at, kind, namespace, connection, facts, body, prev, hash)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                )?
-                .execute_later(params![seq, at.0, row.kind, namespace, id, facts, body, prev.0, hash.0])?,
+            false => {
+                // Step reports are apart, so that old ones can move into archive files.
+                let (body, report) = if matches!(fact, Fact::AttemptFinished(_)) { (None, body) } else { (body, None) };
+                self.db
+                    .prepare_cached(
+                        "INSERT INTO ledger (seq, at, kind, namespace, connection, facts, body, prev, hash)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    )?
+                    .execute_later(params![seq, at.0, fact.kind(), namespace, id, facts, body, prev.0, hash.0])?;
+                if let Some(report) = report {
+                    self.db
+                        .prepare_cached("INSERT INTO bodies (seq, body) VALUES (?1, ?2)")?
+                        .execute_later(params![seq, report])?;
+                }
+            }
         }
         self.head.advance(seq, at, chain, ChainHead { place, hash });
         let entry = Entry { seq, at, namespace: namespace.to_string(), connection, fact };

@@ -144,7 +144,7 @@ impl App {
     pub fn version(&self) -> CacheVersion {
         let active = self.handle.policy.load();
         CacheVersion {
-            seq: self.handle.registry.snapshot().seq,
+            revision: self.handle.registry.snapshot().revision,
             second: self.handle.clock.now().0.div_euclid(1000),
             in_flight: self.handle.attempts_in_flight(),
             policy: active.policy.digest,
@@ -191,7 +191,7 @@ impl App {
 /// part of the version so that a cached response misses such an update for one second at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CacheVersion {
-    seq: u64,
+    revision: u64,
     second: i64,
     in_flight: usize,
     policy: Digest,

@@ -36,7 +36,7 @@ pub async fn calls(request: ApiRequest) -> ApiResult {
     let before = request.query.get("cursor").map(position).transpose()?;
     let purpose = request.query.get("purpose").map(purpose).transpose()?;
     let (since, until) = (request.query.instant("since")?, request.query.instant("until")?);
-    let filter = CallFilter { connections: vec![id], purpose, since, until, ..CallFilter::default() };
+    let filter = CallFilter { connections: vec![id], purpose, since, until, without_archives: true, ..CallFilter::default() };
     let page = request
         .app
         .blocking(move |app| {

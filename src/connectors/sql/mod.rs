@@ -161,6 +161,7 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
         handoff: Default::default(),
         notify: Vec::new(),
         evidence: Default::default(),
+        registry: Default::default(),
         api: Api::default(),
         digest: crate::model::Digest::default(),
     }

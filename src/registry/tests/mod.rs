@@ -3,11 +3,13 @@
 mod answers;
 mod appends;
 mod attempts;
+mod call_chains;
 mod earlier;
 mod limits;
 mod migrate;
 mod page_reads;
 pub(super) mod rig;
+mod shared_limits;
 mod tamper;
 mod tamper_calls;
 mod views;

@@ -86,6 +86,18 @@ impl Rig {
         Rig { dir, clock: Arc::new(TestClock(AtomicI64::new(1_000_000))), location }
     }
 
+    /// A registry in a file, whatever the back end of the tests is.
+    pub fn of_file() -> Rig {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::file(dir.path().join("aam.db"));
+        Rig { dir, clock: Arc::new(TestClock(AtomicI64::new(1_000_000))), location }
+    }
+
+    /// Another registry with the clock of this one.
+    pub fn with_location(&self, location: Location) -> Rig {
+        Rig { dir: tempfile::tempdir().unwrap(), clock: Arc::clone(&self.clock), location }
+    }
+
     /// Where the registry is.
     pub fn location(&self) -> &Location {
         &self.location
@@ -175,6 +187,8 @@ pub async fn accepted(registry: &Registry, resource: &str) -> ConnectionId {
 /// One whole attempt.
 pub async fn attempt(registry: &Registry, id: ConnectionId, why: Why, outcome: &Outcome) -> bool {
     let generation = registry.snapshot().connections[&id].generation;
-    let ticket = registry.begin(id, context(why, outcome.scope, generation)).await.unwrap();
+    let policy = registry.snapshot().policy.map(|(digest, _)| digest).unwrap_or_default();
+    let context = AttemptContext { policy, ..context(why, outcome.scope, generation) };
+    let ticket = registry.begin(id, context).await.unwrap();
     registry.finish(&ticket, outcome).await.unwrap().appended
 }

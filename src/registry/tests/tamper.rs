@@ -47,7 +47,9 @@ async fn verify_names_the_first_row_that_was_tampered_with() {
     for (sql, seq, text) in [
         ("UPDATE ledger SET facts = replace(facts, 'a.json', 'b.json') WHERE seq = 1", 1, "changed after it was written"),
         ("UPDATE ledger SET body = body || ' ' WHERE seq = 3", 3, "changed after it was written"),
-        ("UPDATE ledger SET body = NULL WHERE seq = 4", 4, "changed after it was written"),
+        ("UPDATE bodies SET body = '' WHERE seq = 4", 4, "changed after it was written"),
+        ("DELETE FROM bodies WHERE seq = 4", 4, "changed after it was written"),
+        ("UPDATE ledger SET body = '[]' WHERE seq = 4", 4, "changed after it was written"),
         ("UPDATE ledger SET body = '' WHERE seq = 2", 2, "changed after it was written"),
         ("UPDATE ledger SET at = at + 1 WHERE seq = 5", 5, "changed after it was written"),
         ("UPDATE ledger SET kind = 'x' WHERE seq = 5", 5, "changed after it was written"),
@@ -66,7 +68,10 @@ async fn verify_names_the_first_row_that_was_tampered_with() {
         let whole = Reader::open(&rig.path()).unwrap().verify().unwrap();
         assert_eq!((whole.rows, whole.broken), (5, None));
         let db = rig.raw();
-        db.execute_batch("DROP TRIGGER ledger_no_update; DROP TRIGGER ledger_no_delete").unwrap();
+        let triggers = ["ledger_no_update", "ledger_no_delete", "bodies_no_update", "bodies_archived"];
+        for trigger in triggers {
+            db.execute_batch(&format!("DROP TRIGGER {trigger}")).unwrap();
+        }
         assert_eq!(db.execute(sql, []).unwrap(), 1, "{sql}");
         drop(db);
         let verdict = Reader::open(&rig.path()).unwrap().verify().unwrap();

@@ -11,12 +11,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const DAY_MS: i64 = 86_400_000;
-const POLICY: &str = "version: 1\nallowlist: [jdbc]\nevidence: {keep_calls: 30d}\n";
+pub const POLICY: &str = "version: 1\nallowlist: [jdbc]\nevidence: {keep_calls: 30d}\n";
 /// The columns of a batch and of a call after their number, to copy rows.
 const BATCH: &str = "at, connection, namespace, family, begun_at, why, policy, attempt, calls, cut, hash";
 const CALL: &str = "call, target, at, status, sent, bytes, ms, error";
 
-fn calls(at: Timestamp, path: &str) -> RecordedCalls {
+pub fn calls(at: Timestamp, path: &str) -> RecordedCalls {
     let call = |method: &str| RecordedCall {
         at,
         target: CallTarget {
@@ -193,7 +193,7 @@ fn drop_calls(rig: &Rig, batch: u64, before: i64) {
     let (seq, prev, at) =
         db.query_row(last, [], |row| Ok((row.get::<_, u64>(0)?, Digest(row.get(1)?), row.get::<_, i64>(2)?))).unwrap();
     let hash = db.query_row("SELECT hash FROM call_batches WHERE batch = ?1", [batch], |row| Ok(Digest(row.get(0)?))).unwrap();
-    let fact = Fact::CallsDropped { calls: CallsAnchor { batch, hash }, before: Timestamp(before) };
+    let fact = Fact::CallsDropped { calls: CallsAnchor { batch, hash }, before: Timestamp(before), chains: Vec::new() };
     let facts = serde_json::to_string(&fact).unwrap();
     let row =
         LedgerRow { seq: seq + 1, at: at + 1, kind: "calls_dropped", namespace: "", connection: None, facts: &facts, body: None };

@@ -146,8 +146,8 @@ pub struct ConnectionIndex {
 
 #[derive(Clone, Default)]
 struct Table {
-    /// The rows hold everything up to this entry of the ledger.
-    seq: u64,
+    /// The rows hold everything that this revision of the snapshot holds.
+    revision: u64,
     rows: Rows,
 }
 
@@ -156,10 +156,10 @@ impl ConnectionIndex {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The rows, if they hold everything up to entry `seq`.
-    fn up_to(&self, seq: u64) -> Option<Rows> {
+    /// The rows, if they hold everything that `revision` of the snapshot holds.
+    fn up_to(&self, revision: u64) -> Option<Rows> {
         let table = self.table();
-        (table.seq >= seq).then_some(table.rows)
+        (table.revision >= revision).then_some(table.rows)
     }
 }
 
@@ -168,13 +168,13 @@ impl ConnectionIndex {
 /// # Errors
 /// 503 if the registry cannot be read.
 pub async fn current(app: &Arc<App>) -> Result<Rows, ApiProblem> {
-    let seq = app.handle.registry.snapshot().seq;
-    if let Some(rows) = app.connection_index.up_to(seq) {
+    let revision = app.handle.registry.snapshot().revision;
+    if let Some(rows) = app.connection_index.up_to(revision) {
         return Ok(rows);
     }
     // Waiting requests wait here, and do not occupy a place of the blocking pool.
     let strings = Arc::clone(&app.connection_index.strings).lock_owned().await;
-    if let Some(rows) = app.connection_index.up_to(seq) {
+    if let Some(rows) = app.connection_index.up_to(revision) {
         return Ok(rows);
     }
     app.blocking(move |app| update(app, strings)).await
@@ -194,13 +194,13 @@ pub fn rows_of(view: &View, now: &Rows) -> Result<Rows, ApiProblem> {
 
 /// Brings the index up to date. `strings` is held until it is.
 fn update(app: &App, mut strings: OwnedMutexGuard<Interner>) -> Result<Rows, ApiProblem> {
-    let seq = app.handle.registry.snapshot().seq;
+    let revision = app.handle.registry.snapshot().revision;
     let known = app.connection_index.table().rows;
     let Changes { mut changed, gone } = changes(app, &known, &mut strings);
     drop(known);
     read_documents(app.handle.registry.reader(), &mut changed, &mut strings)?;
     let mut table = app.connection_index.table.write().unwrap_or_else(PoisonError::into_inner);
-    table.seq = seq;
+    table.revision = revision;
     if !(changed.is_empty() && gone.is_empty()) {
         // Copies the list only if another request still reads it.
         apply(Arc::make_mut(&mut table.rows), changed, &gone);

@@ -14,11 +14,18 @@ GRANT SELECT, INSERT ON ledger TO {role};
 GRANT SELECT, INSERT, DELETE ON call_batches, call_targets, call_rows TO {role};
 
 GRANT SELECT, INSERT, UPDATE, DELETE
-ON tickets, checked, budget, folder_marks, idempotency_keys, webhook_messages, leases, probe TO {role};
+ON account_holders, account_marks, tickets, checked, budget, folder_marks, idempotency_keys, webhook_messages, leases, replicas, heals,
+   probe TO {role};
 
 GRANT SELECT
 ON attempts_begun, attempts_finished, calls, catalogs, confirmations, credentials_expiring, drift_acknowledgements, entries,
    handoffs, intent_problems, intents, policy_rejections, policy_versions, retirements, schema_changes, steps,
    webhook_deliveries, withdrawals TO {role};
 
-GRANT EXECUTE ON FUNCTION json_extract(text, text), json_each(text), hex(bytea), instr(text, text) TO {role};
+GRANT USAGE, SELECT, UPDATE ON SEQUENCE ledger_seq TO {role};
+-- A copy of a file sets the next number.
+GRANT USAGE, UPDATE ON SEQUENCE call_batch_numbers TO {role};
+
+GRANT EXECUTE ON FUNCTION calls_dropped_up_to(bigint), refuse_early_deletion(boolean) TO {role};
+GRANT EXECUTE ON FUNCTION json_extract(text, text), json_each(text), hex(bytea), instr(text, text), registry_tag(), lock_chains(text),
+  take_numbers(bigint), ledger_horizon() TO {role};

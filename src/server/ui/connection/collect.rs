@@ -222,7 +222,7 @@ fn head(seq: u64, ended: Timestamp, facts: &Finished) -> AttemptHead {
 fn calls_section(view: &View, id: ConnectionId) -> Result<CallsSection, ApiProblem> {
     let before = view.query.get("calls").map(calls::position).transpose()?;
     let until = view.is_past().then(|| view.as_of().plus(Duration::from_millis(1)));
-    let filter = CallFilter { connections: vec![id], until, ..CallFilter::default() };
+    let filter = CallFilter { connections: vec![id], until, without_archives: true, ..CallFilter::default() };
     let reader = view.app.handle.registry.reader();
     let mut section = CallsSection { is_older: before.is_some(), ..CallsSection::default() };
     let mut last = None;

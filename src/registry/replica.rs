@@ -1,0 +1,325 @@
+//! What a replica does besides commands: it keeps its leases, follows the chains that others append to, and anchors them.
+//!
+//! Any replica may append to any chain. Each transaction locks the leases of its chains first and reads what it does not know of
+//! them yet, so it decides on the newest state. Only attempts need the lease of their partition.
+
+use super::followed::{Followed, POLL, chained, changes_plans, database_time, horizon, note, take_numbers};
+use super::lease::{LeaseChange, Leases, LockedLease, Partitions};
+use super::reader::{self, COLUMNS};
+use super::writer::{Batch, Writer};
+use super::{RegistryError, calls, database};
+use crate::clock::Clock;
+use crate::model::ledger::Fact;
+use crate::model::{ConnectionId, Digest, Timestamp};
+use sqlstore::params;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// How often a lost database is tried again while no command waits for it.
+const RETRY: Duration = Duration::from_millis(500);
+/// The rows of each chain that one statement reads.
+const CHUNK: usize = 1000;
+/// How far the re-checks of others are read again, because their transactions may have ended in another order. In milliseconds.
+const OVERLAP_MS: i64 = 20_000;
+
+impl Writer {
+    /// The partitions that this process has. All of them in an SQLite file.
+    pub(super) fn held(&self) -> Partitions {
+        self.leases.as_ref().map_or(Partitions::ALL, Leases::held)
+    }
+
+    /// Locks the chains of `wanted` for the open transaction, and folds what others appended to them since.
+    pub(super) fn lock_chains(&mut self, wanted: Partitions) -> Result<(), RegistryError> {
+        let Some(followed) = &mut self.followed else { return Ok(()) };
+        followed.locked.clear();
+        followed.numbers.clear();
+        let numbers = wanted.iter().map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+        let sql = "SELECT part, holder, fence, is_valid, place, now_ms FROM lock_chains(?1)";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let mut rows = statement.query([numbers])?;
+        let mut is_behind = false;
+        while let Some(row) = rows.next()? {
+            let number: usize = row.get(0)?;
+            followed.clock.set(Timestamp(row.get(5)?));
+            is_behind |= row.get::<_, u64>(4)? > self.head.chain(number).place;
+            if wanted.contains(number) {
+                let lease = LockedLease { holder: row.get(1)?, fence: row.get(2)?, is_valid: row.get(3)? };
+                followed.locked.insert(number, lease);
+            }
+        }
+        drop(rows);
+        drop(statement);
+        if is_behind { self.catch_up() } else { Ok(()) }
+    }
+
+    /// Reads the rows of all chains that this process does not know yet, and applies them to the shared snapshot.
+    fn catch_up(&mut self) -> Result<(), RegistryError> {
+        let sql = format!(
+            "SELECT {COLUMNS}, chain, place, hash FROM json_each_text(CAST(CAST(?1 AS TEXT) AS json)) AS known
+             CROSS JOIN LATERAL (
+               SELECT * FROM ledger WHERE chain = CAST(known.key AS bigint) AND place > CAST(known.value AS bigint)
+               ORDER BY place LIMIT {CHUNK}
+             ) AS unknown ORDER BY seq"
+        );
+        let (mut changes_plan, mut changes_result) = (false, false);
+        loop {
+            let mut statement = self.db.prepare_cached(&sql)?;
+            let mut rows = statement.query([self.head.places()])?;
+            let mut read = Vec::new();
+            while let Some(row) = rows.next()? {
+                read.push(chained(row)?);
+            }
+            drop(rows);
+            if read.is_empty() {
+                break;
+            }
+            let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+            for (entry, chain, last) in read {
+                snapshot.apply(&entry);
+                note(&mut self.head, &entry, chain, last);
+                changes_plan |= changes_plans(&entry.fact);
+                changes_result |= matches!(entry.fact, Fact::AttemptFinished(_));
+            }
+        }
+        self.shared.others.tell(changes_plan, changes_result);
+        Ok(())
+    }
+
+    /// The number of the next row.
+    pub(super) fn next_seq(&mut self) -> Result<u64, RegistryError> {
+        let Some(followed) = &mut self.followed else { return Ok(self.head.seq + 1) };
+        if followed.numbers.is_empty() {
+            followed.numbers = take_numbers(&self.db, 16)?;
+        }
+        followed.numbers.front().copied().ok_or_else(|| RegistryError::Other("the database gave no number for a row".to_string()))
+    }
+
+    /// Takes about as many numbers as the transaction is going to use.
+    pub(super) fn reserve_numbers(&mut self, rows: usize) -> Result<(), RegistryError> {
+        if let Some(followed) = self.followed.as_mut().filter(|_| rows > 0) {
+            followed.numbers = take_numbers(&self.db, rows)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the next number was used for a row of `connection`, whose chain this transaction must have locked.
+    pub(super) fn use_seq(&mut self, chain: usize) -> Result<(), RegistryError> {
+        let Some(followed) = &mut self.followed else { return Ok(()) };
+        followed.numbers.pop_front();
+        match followed.locked.contains_key(&chain) {
+            true => Ok(()),
+            false => Err(RegistryError::Other(format!("a defect in AAM: chain {chain} of the ledger was not locked"))),
+        }
+    }
+
+    /// Refuses what only the holder of the partition of `connection` may write.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotHeld`].
+    pub(super) fn require_partition(&self, connection: ConnectionId) -> Result<(), RegistryError> {
+        let (Some(leases), Some(followed)) = (&self.leases, &self.followed) else { return Ok(()) };
+        let number = Partitions::number_of(connection);
+        let is_held = followed.locked.get(&number).is_some_and(|locked| leases.covers(number, locked));
+        if is_held { Ok(()) } else { Err(RegistryError::NotHeld) }
+    }
+
+    /// Refuses the beginning of an attempt in a partition that goes to another replica, or under a policy that is not in force any
+    /// more.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotHeld`].
+    pub(super) fn require_open(&self, connection: ConnectionId, policy: Digest) -> Result<(), RegistryError> {
+        let Some(leases) = &self.leases else { return Ok(()) };
+        self.require_partition(connection)?;
+        let in_force = self.policy().is_none_or(|(digest, _)| digest == policy);
+        if leases.open().has(connection) && in_force { Ok(()) } else { Err(RegistryError::NotHeld) }
+    }
+
+    /// Renews the leases, follows the chains of others and anchors them, as far as it is time for that. What fails is tried again
+    /// soon.
+    pub(super) fn keep_replica(&mut self) {
+        if self.followed.is_none() {
+            return;
+        }
+        let result = self.try_keep_replica();
+        let Some(followed) = &mut self.followed else { return };
+        match result {
+            Ok(()) => followed.failure.clear(),
+            Err(error) => {
+                let failure = error.to_string();
+                if failure != followed.failure {
+                    tracing::warn!(target: "aam::registry", %error, "the leases of this replica could not be renewed; this is tried again");
+                    followed.failure = failure;
+                }
+            }
+        }
+    }
+
+    fn try_keep_replica(&mut self) -> Result<(), RegistryError> {
+        if self.db.is_lost() {
+            let Some(followed) = self.followed.as_mut().filter(|followed| followed.tried.elapsed() >= RETRY) else {
+                return Ok(());
+            };
+            followed.tried = Instant::now();
+            self.resume()?;
+        }
+        let Some(leases) = &mut self.leases else { return Ok(()) };
+        let LeaseChange { taken, lost } = leases.keep(&self.db)?;
+        if !lost.is_empty() {
+            tracing::warn!(target: "aam::registry", partitions = lost.len(), "another replica took partitions of this one");
+        }
+        self.announce_partitions(taken);
+        if !taken.is_empty() {
+            self.adopt(taken)?;
+        }
+        let is_time = |followed: &Followed| followed.polled.elapsed() >= POLL || followed.was_woken();
+        if self.followed.as_ref().is_some_and(is_time) {
+            self.hand_over()?;
+            self.follow()?;
+        }
+        let is_leader = self.held().contains(0);
+        if is_leader && self.head.is_anchor_due(self.clock.now()) {
+            self.transact_anchor()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the loop in which partitions attempts may begin, without those that were taken just now.
+    fn announce_partitions(&self, without: Partitions) {
+        let Some(leases) = &self.leases else { return };
+        let open = leases.open().without(without);
+        self.shared.partitions.send_if_modified(|known| std::mem::replace(known, open) != open);
+        self.shared.others.leases_last_until(leases.last_until());
+    }
+
+    /// Takes over what other processes left in partitions: their times of checks, and attempts that they did not finish.
+    pub(super) fn adopt(&mut self, taken: Partitions) -> Result<(), RegistryError> {
+        self.catch_up()?;
+        {
+            let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+            reader::checked_of(&self.db, &mut snapshot, |connection| taken.has(connection))?;
+        }
+        self.record_interrupted(taken)?;
+        tracing::info!(target: "aam::registry", partitions = taken.len(), held = self.held().len(), "this replica took partitions");
+        self.announce_partitions(Partitions::default());
+        Ok(())
+    }
+
+    /// Gives partitions above the share of this process to others, once no attempt runs in them.
+    fn hand_over(&mut self) -> Result<(), RegistryError> {
+        let Some(leaving) = self.leases.as_ref().map(Leases::leaving).filter(|leaving| !leaving.is_empty()) else {
+            return Ok(());
+        };
+        let busy: Partitions = reader::tickets(&self.db)?.into_iter().map(|(connection, ..)| connection).collect();
+        let free = leaving.without(busy);
+        if let Some(leases) = self.leases.as_mut().filter(|_| !free.is_empty()) {
+            leases.release(&self.db, free);
+            tracing::info!(target: "aam::registry", partitions = free.len(), held = leases.held().len(), "this replica gave partitions to others");
+        }
+        Ok(())
+    }
+
+    /// Applies what others committed since the last look, and takes the checks that people asked other replicas for.
+    fn follow(&mut self) -> Result<(), RegistryError> {
+        if let Some(followed) = &mut self.followed {
+            followed.polled = Instant::now();
+            followed.clock.set(database_time(&self.db)?);
+        }
+        // The horizon is asked for first: rows up to it are visible to every later statement.
+        let horizon = horizon(&self.db)?;
+        self.catch_up()?;
+        self.follow_checks()?;
+        self.take_heals()?;
+        let Some(followed) = &mut self.followed else { return Ok(()) };
+        if followed.horizon != horizon {
+            followed.horizon = horizon;
+            self.shared.announce.send_replace(horizon);
+        }
+        Ok(())
+    }
+
+    /// Applies the re-checks of others that found nothing new, which the ledger does not hold.
+    fn follow_checks(&mut self) -> Result<(), RegistryError> {
+        let held = self.held();
+        let Some(followed) = self.followed.as_mut().filter(|_| held != Partitions::ALL) else { return Ok(()) };
+        let from = Timestamp(followed.checked_until.0.saturating_sub(OVERLAP_MS));
+        followed.checked_until = followed.clock.now();
+        let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let newer = reader::checked_after(&self.db, &mut snapshot, from, |connection| !held.has(connection))?;
+        drop(snapshot);
+        self.shared.others.tell(false, newer);
+        Ok(())
+    }
+
+    fn take_heals(&mut self) -> Result<(), RegistryError> {
+        let held = self.held();
+        if held.is_empty() {
+            return Ok(());
+        }
+        let numbers = held.iter().map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+        let sql = "DELETE FROM heals WHERE part = ANY (CAST(string_to_array(?1, ',') AS bigint[])) RETURNING connection";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let rows = statement.query_map([numbers], |row| row.get::<_, String>(0))?;
+        let asked = rows.collect::<sqlstore::Result<Vec<_>>>()?;
+        self.shared.others.ask_to_heal(asked.iter().filter_map(|id| ConnectionId::parse(id).ok()));
+        Ok(())
+    }
+
+    /// Stores what a person asked to be checked now, for the replicas that have the connections.
+    pub(super) fn ask_to_heal(&mut self, connections: &[ConnectionId]) -> Result<(), RegistryError> {
+        let sql = "INSERT INTO heals (connection, part) VALUES (?1, ?2) ON CONFLICT (connection) DO NOTHING";
+        for connection in connections.iter().filter(|_| self.db.is_postgres()) {
+            let part = Partitions::number_of(*connection);
+            self.db.prepare_cached(sql)?.execute(params![connection.to_string(), part])?;
+        }
+        self.batch.wakes_others = true;
+        Ok(())
+    }
+
+    /// Wakes the other replicas when the open transaction is committed, if it holds something that they have to plan for. Most
+    /// transactions do not, which matters: PostgreSQL commits those with a notification one after the other.
+    pub(super) fn wake_others(&mut self) -> Result<(), RegistryError> {
+        let Some(place) = self.location.postgres() else { return Ok(()) };
+        if self.batch.wakes_others || self.batch.entries.iter().any(|entry| changes_plans(&entry.fact)) {
+            self.db.notify(&database::channel(place), "")?;
+        }
+        Ok(())
+    }
+
+    /// Anchors the chains in a transaction of its own.
+    fn transact_anchor(&mut self) -> Result<(), RegistryError> {
+        self.start(Partitions::ALL, 1)?;
+        let before = self.head.clone();
+        let result = self.anchor_chains().and_then(|()| Ok(self.db.commit()?));
+        match result {
+            Ok(()) => self.publish(),
+            Err(_) => {
+                self.batch = Batch::default();
+                self.head = before;
+                let _ = self.db.rollback();
+            }
+        }
+        result
+    }
+
+    /// Connects to the database again and reads what was committed meanwhile: the answer to the last commit may have been lost.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`].
+    pub(super) fn resume(&mut self) -> Result<(), RegistryError> {
+        self.db.reconnect()?;
+        let Some(leases) = &mut self.leases else { return Ok(()) };
+        let lost = leases.renew(&self.db)?;
+        if let Some(place) = self.location.postgres() {
+            self.db.listen(&database::channel(place))?;
+        }
+        if let Some(followed) = &mut self.followed {
+            followed.notifications = self.db.notifications().ok();
+        }
+        self.calls_head = calls::head(&self.db)?;
+        self.catch_up()?;
+        tracing::info!(target: "aam::registry", lost = lost.len(), "connected to the database of the registry again");
+        self.announce_partitions(Partitions::default());
+        Ok(())
+    }
+}
