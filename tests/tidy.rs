@@ -40,7 +40,7 @@ const LAYERS: [&[&str]; 21] = [
     &["connectors"],
     &["pipeline", "family_guide"],
     &["reconcile"],
-    &["notify"],
+    &["notify", "shared_limits"],
     &["evidence", "evidence_keeper"],
     &["server"],
     &["daemon"],

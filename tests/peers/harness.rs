@@ -57,6 +57,7 @@ pub enum Peer {
     Deploy,
     AirbytePlatform,
     AirbyteConnectors,
+    PostgresPair,
 }
 
 impl Peer {
@@ -109,6 +110,7 @@ impl Peer {
             Peer::Deploy => "deploy",
             Peer::AirbytePlatform => "airbyte_platform",
             Peer::AirbyteConnectors => "airbyte_connectors",
+            Peer::PostgresPair => "postgres_pair",
         }
     }
 
@@ -132,7 +134,7 @@ impl Peer {
             Peer::Cdk | Peer::Boto3 | Peer::Listeners | Peer::Deploy | Peer::AirbytePlatform => "PYTHON",
             Peer::AirbyteConnectors => "PYTHON_VERSION",
             Peer::Apiclients => "MODULES",
-            Peer::Chromium => "BIN",
+            Peer::Chromium | Peer::PostgresPair => "BIN",
             Peer::Browser => "NODE_MODULES",
             Peer::Openbao => "DEV_URL",
             Peer::Authlib | Peer::Oidc => "TOKEN_URL",
@@ -170,11 +172,11 @@ impl PeerTest {
 /// Lists the tests of a module with the peers that each of them needs. A test that is not listed is dead code, which
 /// `make check-lints` reports.
 macro_rules! peer_tests {
-    ($([$($peer:ident),+]: $($name:ident),+;)+) => {
+    ($([$($peer:ident),*]: $($name:ident),+;)+) => {
         pub fn tests() -> Vec<$crate::harness::PeerTest> {
             let mut tests = Vec::new();
             $({
-                const PEERS: &[$crate::harness::Peer] = &[$($crate::harness::Peer::$peer),+];
+                const PEERS: &[$crate::harness::Peer] = &[$($crate::harness::Peer::$peer),*];
                 $(tests.push($crate::harness::PeerTest {
                     name: concat!(module_path!(), "::", stringify!($name)),
                     peers: PEERS,

@@ -1,4 +1,4 @@
-//! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
+//! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II, and as a pair whose primary is killed),
 //! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk,
 //! oidc-provider, Authlib, oauthlib, azure-identity, recorded answers of Okta and Salesforce, snowduck, google-drive-mock,
 //! google-api-python-client, azure-mgmt-resource, postgrest-js, zenpy, openapi-typescript, openapi-python-client, Schemathesis, the Python SDK of MCP, standardwebhooks, prometheus_client, httpx-sse, kubernetes-validate, hadolint, systemd-analyze, logrotate, bubblewrap, OpenBao, airbyte-api, six of Airbyte's connectors, and Chromium with playwright-core and axe-core.
@@ -42,6 +42,7 @@ mod page;
 mod pagerduty;
 mod principals;
 mod registry_postgres;
+mod replicas;
 mod salesforce;
 mod servicenow;
 mod sign_in;
@@ -91,6 +92,7 @@ fn main() -> std::process::ExitCode {
         pagerduty::tests(),
         principals::tests(),
         registry_postgres::tests(),
+        replicas::tests(),
         salesforce::tests(),
         servicenow::tests(),
         sign_in::tests(),

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use zeroize::Zeroizing;
 
 peer_tests! {
-    [Postgres]: a_registry_in_postgresql_outlives_a_kill_and_is_verified, a_second_daemon_waits_and_takes_over,
-        a_stopped_daemon_finishes_nothing_after_another_took_over, a_lost_session_is_said_and_resumed,
+    [Postgres]: a_registry_in_postgresql_outlives_a_kill_and_is_verified, replicas_share_the_work_and_each_answers_for_all,
+        a_stopped_replica_finishes_nothing_after_another_took_over, one_policy_is_in_force_and_a_different_file_is_said,
+        a_lost_session_is_said_and_resumed,
         the_database_refuses_to_change_what_was_recorded, a_file_is_copied_and_folds_to_the_same_connections,
         a_database_that_cannot_be_used_says_what_to_do;
 }
@@ -145,46 +146,110 @@ async fn a_registry_in_postgresql_outlives_a_kill_and_is_verified() {
     assert!(database.count("SELECT count(DISTINCT chain) FROM aam.ledger") > 4, "the facts are spread over chains");
 }
 
-async fn a_second_daemon_waits_and_takes_over() {
+/// How many partitions each process has, the leader's number first.
+fn partitions(database: &Database) -> Vec<i64> {
+    let admin = database.admin();
+    let sql = "SELECT count(*) FROM aam.leases WHERE holder <> '' AND ends_at > clock_timestamp() GROUP BY holder ORDER BY min(partition)";
+    let mut statement = admin.prepare(sql).expect("a statement");
+    let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+    rows.collect::<sqlstore::Result<_>>().expect("numbers")
+}
+
+async fn until_divided(database: &Database, expected: &[i64]) {
+    until("the partitions are divided", || async {
+        let now = partitions(database);
+        (now == expected, format!("{now:?}"))
+    })
+    .await;
+}
+
+async fn replicas_share_the_work_and_each_answers_for_all() {
     let (mut first, database) = (workspace(), Database::new());
     database.prepare(&mut first);
     let second = replica(&first, &database);
-    let ids = sources(&first, 3);
-    let daemon = first.serve().await;
-    until_active(&daemon, &ids).await;
-    let rows = database.count("SELECT count(*) FROM aam.ledger");
-    let mut waiting = second.start_waiting();
-    until("the second daemon waits", || async { (waiting.log().contains("waits for its turn"), waiting.log()) }).await;
-    assert_eq!(database.count("SELECT count(*) FROM aam.ledger"), rows, "a daemon that waits writes nothing");
-    daemon.kill();
-    waiting.until_ready().await;
-    let funnel = waiting.funnel().await;
-    assert_eq!(funnel["active"], json!(3), "{funnel}");
-    let fence = database.count("SELECT min(fence) FROM aam.leases");
-    assert_eq!(fence, 2, "both took each lease once");
-    assert!(first.run(&["verify"]).status.success());
+    let ids = sources(&first, 12);
+    let leader = first.serve().await;
+    until_active(&leader, &ids).await;
+    let other = second.serve().await;
+    until_divided(&database, &[32, 32]).await;
+    until_active(&other, &ids).await;
+    // Pushed to either of them, attempted by the one that has the partition.
+    let mut pushed = Vec::new();
+    for number in 0..12 {
+        let csv = first.csv(&format!("pushed-{number}.csv"), 30);
+        let to = if number % 2 == 0 { &leader } else { &other };
+        let answer = to.push(&intent("filesource", &csv)).await;
+        assert!([200, 201, 202].contains(&answer.status), "{} {}", answer.status, answer.body);
+        pushed.push(csv);
+    }
+    for daemon in [&leader, &other] {
+        until_active(daemon, &pushed).await;
+        assert_eq!(counts(daemon).await["active"], json!(24));
+    }
+    assert_eq!(counts(&leader).await, counts(&other).await, "the funnel is the same everywhere");
+    let doubled = "SELECT count(*) FROM (SELECT connection FROM aam.ledger WHERE kind = 'attempt_finished' GROUP BY connection HAVING count(*) > 1) AS more";
+    assert_eq!(database.count(doubled), 0, "each connection was attempted once");
+    // A check that a person asks for is done by the replica that has the connection, whoever is asked.
+    for csv in pushed.iter().take(4) {
+        let one = other.until_state(csv, "ACTIVE").await;
+        let id = one["connection_id"].as_str().expect("an id");
+        let answer = other.post(&format!("/connections/{id}/heal"), &json!({})).await;
+        assert!(answer.status < 300, "{} {}", answer.status, answer.body);
+    }
+    leader.kill();
+    until_divided(&database, &[64]).await;
+    let csv = first.csv("after.csv", 30);
+    first.intent_file("after.json", &json!(intent("filesource", &csv)));
+    other.until_state(&csv, "ACTIVE").await;
+    assert_eq!(counts(&other).await["active"], json!(25));
+    let verified = first.run(&["verify"]);
+    assert!(verified.status.success(), "{}{}", stdout(&verified), stderr(&verified));
 }
 
-async fn a_stopped_daemon_finishes_nothing_after_another_took_over() {
+async fn a_stopped_replica_finishes_nothing_after_another_took_over() {
     let (mut first, database) = (workspace(), Database::new());
     database.prepare(&mut first);
     let second = replica(&first, &database);
     let ids = sources(&first, 2);
-    let daemon = first.serve().await;
-    until_active(&daemon, &ids).await;
-    signal(&daemon, "STOP");
-    let mut other = second.start_waiting();
-    other.until_ready().await;
-    signal(&daemon, "CONT");
-    let rows = database.count("SELECT count(*) FROM aam.ledger WHERE kind <> 'chains_anchored'");
+    let stopped = first.serve().await;
+    until_active(&stopped, &ids).await;
+    let other = second.serve().await;
+    signal(&stopped, "STOP");
+    until_divided(&database, &[64]).await;
+    signal(&stopped, "CONT");
     let csv = first.csv("late.csv", 30);
-    let refused = daemon.push(&intent("filesource", &csv)).await;
-    assert_eq!(refused.status, 503, "{}", refused.body);
-    assert!(refused.body.to_string().contains("another process writes to the registry"), "{}", refused.body);
-    assert_eq!(database.count("SELECT count(*) FROM aam.ledger WHERE kind <> 'chains_anchored'"), rows, "nothing was written");
-    let accepted = other.push(&intent("filesource", &csv)).await;
+    let accepted = stopped.push(&intent("filesource", &csv)).await;
     assert!([200, 201, 202].contains(&accepted.status), "{}", accepted.body);
+    until_divided(&database, &[32, 32]).await;
+    for daemon in [&stopped, &other] {
+        daemon.until_state(&csv, "ACTIVE").await;
+    }
     assert!(first.run(&["verify"]).status.success());
+}
+
+async fn one_policy_is_in_force_and_a_different_file_is_said() {
+    let (mut first, database) = (workspace(), Database::new());
+    database.prepare(&mut first);
+    let mut second = replica(&first, &database);
+    second.write_policy("slo: {coverage: 0.5}");
+    second.set("AAM_POLICY", &second.path("policy/policy.yaml").display().to_string());
+    let ids = sources(&first, 4);
+    let leader = first.serve().await;
+    until_active(&leader, &ids).await;
+    let policies = database.count("SELECT count(*) FROM aam.ledger WHERE kind = 'policy_accepted'");
+    let other = second.serve().await;
+    until_divided(&database, &[32, 32]).await;
+    until("the difference is said", || async { (other.log().contains("another policy file than its leader"), other.log()) })
+        .await;
+    let (ours, theirs) = (leader.funnel().await, other.funnel().await);
+    assert_eq!(ours["target"], theirs["target"], "the policy of the leader is in force on both");
+    assert_eq!(database.count("SELECT count(*) FROM aam.ledger WHERE kind = 'policy_accepted'"), policies);
+    first.write_policy("slo: {coverage: 0.7}");
+    until("both follow the new policy", || async {
+        let (ours, theirs) = (leader.funnel().await, other.funnel().await);
+        (ours["target"] == json!(0.7) && theirs["target"] == json!(0.7), format!("{ours} {theirs}"))
+    })
+    .await;
 }
 
 async fn a_lost_session_is_said_and_resumed() {
