@@ -217,3 +217,10 @@ certify() {
   ) >/dev/null 2>&1
   chmod 600 "$1/server.key"
 }
+
+# Prints the folder of the newest PostgreSQL server. The Debian package does not put its programs on PATH.
+newest_postgres() {
+  local all
+  all=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+  if [ -n "$all" ] && [ -x "$all/initdb" ]; then echo "$all"; else dirname "$(command -v initdb 2>/dev/null)" 2>/dev/null; fi
+}

@@ -13,12 +13,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 command=${1:?start or stop}
 dir=${2:?a directory}
 
-# Prints the folder of the newest installed server. The Debian package does not put its programs on PATH.
+# Prints the folder of the programs of the server.
 find_bin() {
-  local all
-  if [ -n "${POSTGRES_BIN:-}" ]; then echo "$POSTGRES_BIN"; return; fi
-  all=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
-  if [ -n "$all" ] && [ -x "$all/initdb" ]; then echo "$all"; else dirname "$(command -v initdb 2>/dev/null)" 2>/dev/null; fi
+  if [ -n "${POSTGRES_BIN:-}" ]; then echo "$POSTGRES_BIN"; else newest_postgres; fi
 }
 
 start() {

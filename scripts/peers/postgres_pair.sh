@@ -12,13 +12,6 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 command=${1:?start or stop}
 dir=${2:?a directory}
 
-# Prints the folder of the newest installed server. The Debian package does not put its programs on PATH.
-find_bin() {
-  local all
-  all=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
-  if [ -n "$all" ] && [ -x "$all/initdb" ]; then echo "$all"; else dirname "$(command -v initdb 2>/dev/null)" 2>/dev/null; fi
-}
-
 # Mounts a file system in the file DIR/NAME.img at DIR/NAME.
 disk() {
   [ "$(id -u)" = 0 ] && command -v mkfs.ext4 >/dev/null || return 1
@@ -32,10 +25,10 @@ disk() {
 
 start() {
   local bin user disk_a=$dir/disk_a disk_b=$dir/disk_b
-  bin=$(find_bin) || true
+  bin=$(newest_postgres) || true
   if [ -z "$bin" ] || [ "$bin" = . ]; then
     install postgresql
-    bin=$(find_bin)
+    bin=$(newest_postgres)
   fi
   installed
   user=$(server_user postgres)
