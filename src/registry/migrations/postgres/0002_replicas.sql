@@ -24,7 +24,8 @@ CREATE TABLE heals (
 -- Replicas read what others checked again with nothing new.
 CREATE INDEX checked_at ON checked (at);
 
--- Two registries in one database have different tags, with which their transactions are told apart among the advisory locks.
+-- The tag of this registry in the numbers of its advisory locks. Another registry in the same database has another tag, except by a
+-- rare coincidence, which only delays events.
 CREATE FUNCTION registry_tag() RETURNS bigint LANGUAGE sql STABLE AS $$
   SELECT (16384 + (CAST('ledger'::regclass::oid AS bigint) % 16384)) << 48
 $$;
