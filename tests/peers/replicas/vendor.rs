@@ -123,7 +123,7 @@ impl Vendors {
         let calls = list.iter().map(|call| {
             let at_ms = call["at_ms"].as_u64().expect("a time");
             let port = call["from_port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
-            let of_port = links.get(&port).into_iter().flatten();
+            let mut of_port = links.get(&port).into_iter().flatten();
             let name = call["credential"].as_str().unwrap_or_default();
             let host = call["host"].as_str().unwrap_or_default();
             assert!(call["violation"].is_null(), "{call}");
@@ -131,7 +131,7 @@ impl Vendors {
                 at_ms,
                 connection: name.to_uppercase(),
                 account: self.accounts.get(name).cloned().unwrap_or_else(|| host.to_string()),
-                by: of_port.filter(|(since, _)| *since <= at_ms + 1).next_back().and_then(|(_, process)| *process),
+                by: of_port.rfind(|(since, _)| *since <= at_ms + 1).and_then(|(_, process)| *process),
             }
         });
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).extend(calls);
