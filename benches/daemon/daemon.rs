@@ -3,10 +3,11 @@
 use crate::Measured;
 use crate::fixture::{Fixture, TOKEN};
 use crate::http::Client;
+use crate::replicas;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ const TICKS: f64 = 100.0;
 pub struct Daemon {
     child: Child,
     pub port: u16,
-    pub log: std::path::PathBuf,
+    pub log: PathBuf,
     /// When the process was spawned.
     pub started: Instant,
     /// From the spawn to the first 200 of `/readyz`.
@@ -38,6 +39,7 @@ pub fn aam(fixture: &Fixture, registry: &Path, log: &Path) -> Measured<Command> 
         .env("AAM_REGISTRY", registry)
         .env("AAM_SEEDS", fixture.home().join("no-seeds"))
         .env("BENCH_DIRECTORY", r#"{"api_key": "bench"}"#)
+        .env(replicas::credential().0, replicas::credential().1)
         .env("AAM_LOG", "info,aam::sync=debug,aam::commit=debug")
         .current_dir(fixture.home())
         .stdin(Stdio::null())
@@ -49,9 +51,13 @@ pub fn aam(fixture: &Fixture, registry: &Path, log: &Path) -> Measured<Command> 
 impl Daemon {
     /// Starts a daemon on `registry` and waits until it is ready.
     pub fn start(fixture: &Fixture, registry: &Path) -> Measured<Daemon> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let log = registry.with_extension("log");
-        let mut command = aam(fixture, registry, &log)?;
+        Daemon::spawn(aam(fixture, registry, &log)?, log)
+    }
+
+    /// Starts a daemon with a command of [`aam`], whose log is `log`, and waits until it is ready.
+    pub fn spawn(mut command: Command, log: PathBuf) -> Measured<Daemon> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         command.arg("serve").env("PORT", port.to_string());
         let started = Instant::now();
         let mut daemon = Daemon { child: command.spawn()?, port, log, started, ready_after: Duration::ZERO };

@@ -1,6 +1,6 @@
 //! Intents, data and policy in a temporary folder.
 
-use crate::{Measured, connectors};
+use crate::{Measured, connectors, replicas};
 use aam::model::Digest;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -82,6 +82,22 @@ impl Fixture {
         for number in 0..count {
             let (high, low) = (number / 250, number % 250 + 1);
             let text = intent("directory", &format!("base_url=http://127.1.{high}.{low}:{port}"), Some("env:BENCH_DIRECTORY"));
+            fs::write(fixture.intents().join(name(number)), text)?;
+        }
+        Ok(fixture)
+    }
+
+    /// `count` intents of Okta, whose calls go to the sandbox at `proxy`, each with an account of its own.
+    pub fn of_okta(count: usize, proxy: &str, authority: &Path) -> Measured<Fixture> {
+        let fixture = Fixture::empty(count, |_| {
+            format!(
+                "allowlist: [okta]\nnetwork: {{proxy: \"http://{proxy}\", ca_file: \"{}\", allow_private: [127.0.0.0/8]}}\n",
+                authority.display()
+            )
+        })?;
+        let locator = format!("env:{}", replicas::credential().0);
+        for number in 0..count {
+            let text = intent("okta", &format!("n{number}-acme.okta.com"), Some(&locator));
             fs::write(fixture.intents().join(name(number)), text)?;
         }
         Ok(fixture)
