@@ -8,7 +8,7 @@ use crate::model::ledger::RecordedProblems;
 use crate::model::{ConnectionId, Digest, Problem, Timestamp};
 use crate::registry::{Notice, RegistryError};
 use crate::snapshot::Snapshot;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The number of files with problems that are recorded at the same time. The problems of further files are only shown.
 const MAX_PROBLEM_FILES: usize = 1000;
@@ -61,20 +61,21 @@ fn changed_files(snapshot: &Snapshot, problems: &[Problem]) -> Vec<Notice> {
     notices
 }
 
-/// Records the credentials whose end has come nearer by one step since it was recorded last.
+/// Records the credentials whose end has come nearer by one step since it was recorded last: those of connections in `only`, or of
+/// all.
 ///
 /// # Errors
 /// If the registry cannot write.
-pub async fn record_expiring(handle: &Handle) -> Result<(), RegistryError> {
+pub async fn record_expiring(handle: &Handle, only: Option<&BTreeSet<ConnectionId>>) -> Result<(), RegistryError> {
     let now = handle.clock.now();
-    let notices = expiring(&handle.registry.snapshot(), now);
+    let notices = expiring(&handle.registry.snapshot(), only, now);
     if notices.is_empty() {
         return Ok(());
     }
     handle.registry.record_notices(notices).await
 }
 
-fn expiring(snapshot: &Snapshot, now: Timestamp) -> Vec<Notice> {
+fn expiring(snapshot: &Snapshot, only: Option<&BTreeSet<ConnectionId>>, now: Timestamp) -> Vec<Notice> {
     let one = |id: &ConnectionId, known: &crate::snapshot::Connection| {
         let ends_at = known.credential_ends_at()?;
         let nearness = ending::nearness(ends_at, now)?;
@@ -89,7 +90,10 @@ fn expiring(snapshot: &Snapshot, now: Timestamp) -> Vec<Notice> {
         let (title, fix) = (warning.title.to_string(), warning.fix.to_string());
         Some(Notice::CredentialExpiring { connection: *id, ends_at, nearness, title, fix })
     };
-    snapshot.connections.iter().filter_map(|(id, known)| one(id, known)).collect()
+    match only {
+        None => snapshot.connections.iter().filter_map(|(id, known)| one(id, known)).collect(),
+        Some(only) => only.iter().filter_map(|id| one(id, snapshot.connections.get(id)?)).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A wake carries no data: the loop reads the policy, the folder and the registry, and plans again. Attempts run
 //! concurrently with the loop, at most `reconcile.concurrency` at the same time and one per connection.
 
+mod audit;
 mod leaving;
 
 use super::attempt;
@@ -67,8 +68,10 @@ struct Loop {
     departures: Departures,
     /// For each source type, when a connection worked again after an outage. Connections that failed before it are planned by it.
     recovered: BTreeMap<Arc<str>, Timestamp>,
-    /// Connections to plan again because their departure is held or not held any more.
+    /// Connections to plan again because their departure is held or not held any more, or because it is their turn.
     replan_next: BTreeSet<ConnectionId>,
+    /// The last connection that a resync planned again.
+    audited: Option<ConnectionId>,
     /// The partitions in which this process attempts connections.
     partitions: Partitions,
     /// The revision of the snapshot that the queue reflects, or `None` if everything must be planned again.
@@ -96,6 +99,7 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
         departures: Departures::default(),
         recovered: BTreeMap::new(),
         replan_next: BTreeSet::new(),
+        audited: None,
         partitions: Partitions::default(),
         planned: None,
     };
@@ -162,9 +166,9 @@ impl Loop {
         if let Err(error) = self.settle_departures().await {
             self.handle.report_error(&error);
         }
-        if self.planned.is_none()
-            && self.partitions.contains(0)
-            && let Err(error) = notices::record_expiring(&self.handle).await
+        let only = self.planned.is_some().then_some(&self.replan_next);
+        if self.partitions.contains(0)
+            && let Err(error) = notices::record_expiring(&self.handle, only).await
         {
             self.handle.report_error(&error);
         }
@@ -397,8 +401,7 @@ impl Loop {
         let now = self.handle.clock.now();
         if now >= self.synced_at.plus(self.context.policy.reconcile.resync) {
             self.folder_sync.check_watch();
-            // Everything is planned again, in case a change was missed.
-            self.replan_all();
+            self.audit();
         }
     }
 

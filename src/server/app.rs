@@ -11,6 +11,7 @@ use super::proof::ListenerKey;
 use super::rate::RateLimiter;
 use super::representation::Rendered;
 use super::session::Sessions;
+use super::totals::ListTotals;
 use super::ui::index::ConnectionIndex;
 use super::{ServerInfo, ServerLimits};
 use crate::model::Digest;
@@ -55,6 +56,8 @@ pub struct App {
     pub past_snapshots: PastSnapshots,
     /// What the list of connections is searched by.
     pub connection_index: ConnectionIndex,
+    /// The totals of the lists of connections.
+    pub totals: ListTotals,
     /// The requests of each token.
     pub rate: RateLimiter<Digest>,
     /// The invalid credentials that each address sent.
@@ -101,6 +104,7 @@ impl App {
             oidc: OidcDocuments::default(),
             past_snapshots: PastSnapshots::default(),
             connection_index: ConnectionIndex::default(),
+            totals: ListTotals::default(),
             rate: RateLimiter::default(),
             failed_authentications: RateLimiter::default(),
             links: RateLimiter::default(),

@@ -183,7 +183,7 @@ pub async fn list(request: ApiRequest) -> ApiResult {
 }
 
 fn page(app: &App, filter: &ConnectionFilter) -> Result<HealthPage, ApiProblem> {
-    let Selected { total, healthy, mut found, seq } = read::select(&app.handle.registry.snapshot(), filter);
+    let Selected { totals, mut found, seq } = read::select(app, filter);
     let more = found.len() > filter.limit;
     found.truncate(filter.limit);
     let results = page_of(app, &found, false)?;
@@ -192,8 +192,8 @@ fn page(app: &App, filter: &ConnectionFilter) -> Result<HealthPage, ApiProblem> 
     Ok(HealthPage {
         data_source: "database".to_string(),
         namespace: filter.namespace.clone(),
-        total,
-        healthy,
+        total: totals.total,
+        healthy: totals.healthy,
         connections: connections.collect(),
         next_cursor,
         registry_seq: seq,

@@ -62,6 +62,7 @@ pub mod served_hosts;
 pub mod session;
 pub mod stream;
 pub mod target;
+pub mod totals;
 pub mod ui;
 pub mod visit;
 pub mod withdraw;

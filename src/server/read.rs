@@ -7,12 +7,13 @@ use super::problem::ApiProblem;
 use super::query::instant;
 use super::representation::Rendered;
 use super::request::{ApiRequest, ApiResult, JSON, encode, insert_header, rendered_response};
+use super::totals::Totals;
 use crate::families::aliases;
 use crate::funnel::funnel;
 use crate::model::{ConnectionId, State, Timestamp};
 use crate::report::holds::HeldBody;
 use crate::report::result::{ConnectionResult, LedgerBodies, error_attempt};
-use crate::snapshot::{Connection, Snapshot};
+use crate::snapshot::Connection;
 use axum::http::{HeaderName, StatusCode};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -62,6 +63,7 @@ pub enum UpdatedSince {
 }
 
 /// The filters of a list, and the position and size of the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionFilter {
     pub namespace: String,
     pub state: Option<State>,
@@ -88,7 +90,8 @@ impl ConnectionFilter {
         })
     }
 
-    fn matches(&self, connection: &Connection) -> bool {
+    /// Whether a connection is on the list.
+    pub fn matches(&self, connection: &Connection) -> bool {
         *connection.namespace == *self.namespace
             && self.source_type.as_ref().is_none_or(|wanted| **wanted == *connection.source_type)
             && self.state.is_none_or(|wanted| wanted == connection.state())
@@ -133,14 +136,14 @@ pub fn source_type(name: &str) -> String {
 /// # Errors
 /// Returns 503 if the registry cannot be read.
 pub fn page(app: &App, filter: &ConnectionFilter) -> Result<ConnectionPage, ApiProblem> {
-    let Selected { total, mut found, seq, .. } = select(&app.handle.registry.snapshot(), filter);
+    let Selected { totals, mut found, seq } = select(app, filter);
     let more = found.len() > filter.limit;
     found.truncate(filter.limit);
     let connections = page_of(app, &found, false)?;
     Ok(ConnectionPage {
         data_source: "database".to_string(),
         namespace: filter.namespace.clone(),
-        total,
+        total: totals.total,
         next_cursor: next_cursor(&found, connections.len(), more),
         connections,
         registry_seq: seq,
@@ -209,10 +212,8 @@ fn describe(
 
 /// What a filter selects from a snapshot.
 pub struct Selected {
-    /// The number of matches on all pages.
-    pub total: usize,
-    /// How many of them passed the health step of their latest conclusive attempt.
-    pub healthy: usize,
+    /// The numbers of matches on all pages.
+    pub totals: Totals,
     /// The matches on the page, plus one more if there is another page.
     pub found: Vec<(ConnectionId, Connection)>,
     /// The last entry of the ledger in the snapshot.
@@ -220,12 +221,9 @@ pub struct Selected {
 }
 
 /// Counts all matches and returns those on the page.
-pub fn select(snapshot: &Snapshot, filter: &ConnectionFilter) -> Selected {
-    let (mut total, mut healthy) = (0, 0);
-    for connection in snapshot.connections.values().filter(|connection| filter.matches(connection)) {
-        total += 1;
-        healthy += usize::from(connection.is_healthy());
-    }
+pub fn select(app: &App, filter: &ConnectionFilter) -> Selected {
+    let snapshot = app.handle.registry.snapshot();
+    let totals = app.totals.count(&snapshot, filter, app.handle.clock.now());
     let start = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
     let found = snapshot
         .connections
@@ -234,7 +232,7 @@ pub fn select(snapshot: &Snapshot, filter: &ConnectionFilter) -> Selected {
         .take(filter.limit + 1)
         .map(|(id, connection)| (*id, connection.as_ref().clone()))
         .collect();
-    Selected { total, healthy, found, seq: snapshot.seq }
+    Selected { totals, found, seq: snapshot.seq }
 }
 
 fn encode_cursor(id: ConnectionId) -> String {

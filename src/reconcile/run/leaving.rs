@@ -16,7 +16,10 @@ impl Loop {
         self.refresh_context();
         let handle = Arc::clone(&self.handle);
         let registry = &handle.registry;
-        let changed = self.planned.and_then(|revision| registry.snapshot().changed_after(revision));
+        let mut changed = self.planned.and_then(|revision| registry.snapshot().changed_after(revision));
+        if let Some(changed) = &mut changed {
+            changed.extend(&self.replan_next);
+        }
         {
             let document = |seq: u64| -> Option<Intent> { serde_json::from_str(&registry.reader().body(seq).ok()??).ok() };
             let finder = DepartureFinder { engines: &self.env.engines, context: &self.context, document: &document };
