@@ -132,6 +132,7 @@ pub fn env(handle: &Handle) -> Env {
         true => Err("this replica could not renew its leases in the database of the registry".to_string()),
     }));
     let providers = Providers::new(Arc::clone(&egress), clock::from_env(), Process::Recording);
+    providers.consents().keep_in(handle.registry.location());
     let own = airbyte::OwnPaths {
         intents: handle.intents.clone(),
         policy: handle.policy_file.clone(),

@@ -12,7 +12,8 @@ use crate::policy::LoadedPolicy;
 use crate::policy_loader;
 use crate::providers::consent::{ConsentContext, GrantListing, LinkListing, LinkState, RevokedAtVendor, RevokedGrant};
 use crate::providers::{CredentialRequest, Process, Providers, Reading};
-use crate::registry::Reader;
+use crate::registry::all_partitions::AllPartitions;
+use crate::registry::{self, Reader, RegistryError};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -51,12 +52,15 @@ pub async fn run(common: &CommonOptions, command: &ConsentCommand) -> CommandRes
     let clock = clock::from_env();
     let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let providers = Providers::new(egress, clock, Process::Recording);
-    match command {
-        ConsentCommand::List => list(common, &providers),
+    providers.consents().keep_in(&common.registry);
+    let result = match command {
+        ConsentCommand::List => list(common, &providers).await,
         ConsentCommand::Link { connection } => link(common, &providers, connection).await,
         ConsentCommand::Rekey { to } => rekey(common, &providers, to).await,
         ConsentCommand::Revoke { connection } => revoke(common, &providers, connection).await,
-    }
+    };
+    providers.consents().released().await;
+    result
 }
 
 fn context(providers: &Providers, loaded: LoadedPolicy) -> ConsentContext<'_> {
@@ -71,8 +75,8 @@ fn policy(common: &CommonOptions) -> Result<LoadedPolicy, CommandError> {
     }
 }
 
-fn list(common: &CommonOptions, providers: &Providers) -> CommandResult {
-    let (grants, links) = providers.consents().list(&context(providers, policy(common)?)).map_err(error)?;
+async fn list(common: &CommonOptions, providers: &Providers) -> CommandResult {
+    let (grants, links) = providers.consents().list(&context(providers, policy(common)?)).await.map_err(error)?;
     let mut text = String::new();
     for grant in &grants {
         let _ = write!(text, "{}", grant_text(grant));
@@ -129,7 +133,7 @@ async fn link(common: &CommonOptions, providers: &Providers, start: &str) -> Com
 
 async fn revoke(common: &CommonOptions, providers: &Providers, start: &str) -> CommandResult {
     let context = context(providers, policy(common)?);
-    let (grants, links) = providers.consents().list(&context).map_err(error)?;
+    let (grants, links) = providers.consents().list(&context).await.map_err(error)?;
     let known = grants.iter().map(|grant| grant.connection).chain(links.iter().map(|link| link.connection));
     let id = matching(start, known, "aam consent list shows them")?;
     let revoked = providers.consents().revoke(&context, id).await.map_err(error)?;
@@ -170,15 +174,20 @@ async fn rekey(common: &CommonOptions, providers: &Providers, to: &str) -> Comma
         }
     };
     // A process that refreshes a grant meanwhile would lose its new token.
+    let running = |error: RegistryError| {
+        CommandError::new(format!("{error}; a daemon may refresh grants meanwhile, so end it first: aam stop"))
+    };
     let _lock = match common.registry.local().exists() {
-        true => Some(crate::registry::hold(common.registry.local(), "consent rekey").map_err(|error| {
-            CommandError::new(format!("{error}; a daemon may refresh grants meanwhile, so end it first: aam stop"))
-        })?),
+        true => Some(registry::hold(common.registry.local(), "consent rekey").map_err(running)?),
         false => None,
+    };
+    let _replicas = match common.registry.postgres() {
+        Some(_) => Some(AllPartitions::take(&common.registry, "consent rekey").map_err(running)?),
+        None => None,
     };
     let loaded = policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?;
     let done = providers.consents().rekey(&context(providers, loaded), &new).await.map_err(error)?;
-    let mut text = format!("{} in {} encrypted with the key at {new}\n", counted(done.grants, "grant"), done.file.display());
+    let mut text = format!("{} in {} encrypted with the key at {new}\n", counted(done.grants, "grant"), done.place);
     if done.damaged > 0 {
         let _ = writeln!(
             text,
@@ -195,10 +204,10 @@ async fn rekey(common: &CommonOptions, providers: &Providers, to: &str) -> Comma
     }
     let _ = writeln!(
         text,
-        "next: in the policy, write credentials: {{consent_store: {{key: \"{new}\"}}}}; then aam serve. Keep the old key only for backups of the old file."
+        "next: in the policy, write credentials: {{consent_store: {{key: \"{new}\"}}}}; then aam serve. Keep the old key only for old backups."
     );
     let value = json!({
-        "file": done.file, "grants": done.grants, "damaged": done.damaged, "closed_links": done.links, "key": new.to_string(),
+        "file": done.place.file(), "store": done.place.to_string(), "grants": done.grants, "damaged": done.damaged, "closed_links": done.links, "key": new.to_string(),
     });
     common.print(&text, &value);
     Ok(ExitCode::SUCCESS)

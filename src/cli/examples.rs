@@ -16,8 +16,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "registry",
         "  aam registry init --registry 'postgres://owner@db/aam?credential=env:OWNER_PASSWORD' --role aam
-  aam registry migrate --to 'postgres://aam@db/aam?credential=env:AAM_DB_PASSWORD'",
+  aam registry migrate --to 'postgres://aam@db/aam?credential=env:AAM_DB_PASSWORD'
+  aam registry replicas --registry 'postgres://aam@db/aam?credential=env:AAM_DB_PASSWORD'",
     ),
+    ("registry replicas", "  aam registry replicas --registry 'postgres://aam@db/aam?credential=env:AAM_DB_PASSWORD'"),
     ("drift acknowledge", "  aam drift acknowledge 3f2a --note TICKET-4711"),
     ("catalog show", "  aam catalog show 3f2a                     the streams and fields in force"),
     ("catalog diff", "  aam catalog diff 3f2a 1 2                 what changed from version 1 to version 2"),

@@ -16,6 +16,7 @@ use crate::operator_file;
 use crate::pipeline::{Attempt, Env, Job};
 use crate::policy::{LoadedPolicy, Policy};
 use crate::policy_loader;
+use crate::providers::consent::ConsentPlace;
 use crate::providers::{Process, Providers};
 use crate::registry::Reader;
 use crate::report::{self, status_table};
@@ -114,6 +115,7 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     let clock = clock::from_env();
     let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let providers = Providers::new(Arc::clone(&egress), Arc::clone(&clock), Process::Test);
+    providers.consents().keep_in(&common.registry);
     let own = OwnPaths {
         intents: common.intents.clone(),
         policy: common.policy.clone(),
@@ -142,11 +144,14 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     if intents.len() > 1 {
         let _ = writeln!(text, "{}: {}", counted(intents.len(), "intent"), status_table::counts(states.iter().copied()));
     }
-    text.push_str(&match env.providers.consents().written_file() {
+    text.push_str(&match env.providers.consents().written_place() {
         None => "nothing was written\n".to_string(),
         // A vendor that rotates refresh tokens accepts each only once, so the new one must not be lost.
-        Some(file) => {
+        Some(ConsentPlace::File(file)) => {
             format!("nothing was written to the registry; {} has the new token of a consent that was refreshed\n", file.display())
+        }
+        Some(ConsentPlace::Database(name)) => {
+            format!("nothing was written to {name}, except the new token of a consent that was refreshed\n")
         }
     });
     common.print(&text, &values);

@@ -37,7 +37,7 @@ pub(super) fn open_postgres(place: &PostgresLocation) -> Result<(Connection, Opt
 
 /// The limits of a session that writes. A process that hangs within a transaction keeps rows locked, so the database ends its session
 /// before its leases end.
-fn writing(mut options: PostgresOptions) -> PostgresOptions {
+pub(super) fn writing(mut options: PostgresOptions) -> PostgresOptions {
     options.idle_in_transaction_timeout = Duration::from_secs(8);
     options.lock_timeout = Duration::from_secs(9);
     options.statement_timeout = Duration::from_secs(10);

@@ -1,11 +1,13 @@
 //! Copies a registry from an SQLite file into a database of PostgreSQL.
 
+use super::all_partitions::AllPartitions;
 use super::archive::{self, ArchiveKind};
 use super::call_heads::ONE_CHAIN;
 use super::chain::{self, LedgerRow};
 use super::chains::{self, ChainHead};
+use super::consents::{self, ConsentCopy, ConsentRow};
 use super::lease::{Leases, PARTITIONS, Partitions};
-use super::{Location, Reader, RegistryError, lock, postgres_schema, reader};
+use super::{Location, Reader, RegistryError, lock, reader};
 use crate::model::ledger::Fact;
 use crate::model::{ConnectionId, Digest, Timestamp};
 use sqlstore::{Connection, Value, params, params_from_iter};
@@ -23,6 +25,10 @@ pub struct MigrationSummary {
     pub batches: u64,
     /// The number of connections in both registries.
     pub connections: usize,
+    /// The number of grants of owners that were copied.
+    pub grants: usize,
+    /// The number of links for owners that were copied.
+    pub links: usize,
     /// The hash of the last row of the file, which the ledger of the database names.
     pub head: Digest,
 }
@@ -45,16 +51,21 @@ const BATCH_PLACE: &[&str] = &["chain", "place"];
 const TARGET_COLUMNS: &[&str] = &["digest", "month", "purpose", "method", "host", "path", "statement", "rule"];
 const CALL_COLUMNS: &[&str] = &["batch", "call", "target", "at", "status", "sent", "bytes", "ms", "error"];
 
-/// Copies the registry at `file` into the empty registry at `to`, in one transaction, and verifies what was written. The file
-/// stays as it is; nothing must write to it afterwards.
+/// Copies the registry at `file` and the consents that `read_consents` returns into the empty registry at `to`, in one transaction,
+/// and verifies what was written. The files stay as they are; nothing must write to them afterwards.
 ///
 /// # Errors
 /// [`RegistryError::Held`] while a daemon runs, and if the file is not intact, the database has a registry with entries already,
 /// or a row cannot be written. The database is unchanged then.
-pub fn migrate(file: &Path, to: &Location, now: Timestamp) -> Result<MigrationSummary, RegistryError> {
-    let Some(place) = to.postgres() else {
+pub fn migrate(
+    file: &Path,
+    to: &Location,
+    read_consents: impl FnOnce() -> Result<ConsentCopy, RegistryError>,
+    now: Timestamp,
+) -> Result<MigrationSummary, RegistryError> {
+    if to.postgres().is_none() {
         return Err(RegistryError::Other("--to names a database: postgres://ROLE@HOST/DATABASE?credential=env:NAME".to_string()));
-    };
+    }
     let source = Reader::open(file)?;
     let _lock = lock::take(file, "registry migrate")?;
     let verdict = source.verify()?;
@@ -72,31 +83,26 @@ pub fn migrate(file: &Path, to: &Location, now: Timestamp) -> Result<MigrationSu
             file.display()
         )));
     }
-    let db = Connection::postgres(place.options()?)?;
-    postgres_schema::check_version(&db, place)?;
-    postgres_schema::check_privileges(&db, place)?;
-    let mut leases = Leases::register(&db, format!("aam registry migrate, process {}", std::process::id()))?;
-    if leases.take(&db, PARTITIONS)? != Partitions::ALL {
-        leases.end(&db);
-        let holder = "a daemon".to_string();
-        return Err(RegistryError::Held { path: to.to_string().into(), holder });
-    }
-    let copied = source.with(|from| copy_all(from, &db, &leases, (verdict.head, now)));
+    // A daemon that ran until the lock was taken may have refreshed grants.
+    let consents = read_consents()?;
+    let held = AllPartitions::take(to, "registry migrate")?;
+    let copied = source.with(|from| copy_all(from, (&held.db, &held.leases), &consents, (verdict.head, now)));
     if copied.is_err() {
-        let _ = db.rollback();
+        let _ = held.db.rollback();
     }
-    leases.end(&db);
+    drop(held);
     let (rows, batches) = copied?;
     compare(&source, to, verdict.rows)?;
     let connections = source.snapshot()?.connections.len();
-    Ok(MigrationSummary { registry: to.to_string(), rows, batches, connections, head: verdict.head })
+    let (grants, links) = (consents.count(ConsentRow::GRANT), consents.count(ConsentRow::LINK));
+    Ok(MigrationSummary { registry: to.to_string(), rows, batches, connections, grants, links, head: verdict.head })
 }
 
 /// Copies all tables in one transaction. Returns the numbers of rows and of batches.
 fn copy_all(
     from: &Connection,
-    to: &Connection,
-    leases: &Leases,
+    (to, leases): (&Connection, &Leases),
+    consents: &ConsentCopy,
     (head, now): (Digest, Timestamp),
 ) -> Result<(u64, u64), RegistryError> {
     to.begin_write()?;
@@ -125,6 +131,7 @@ fn copy_all(
     for (table, columns) in WORKING_STATE {
         copy_table(from, to, table, columns, columns.first().copied().unwrap_or("rowid"), |_| Ok(()))?;
     }
+    consents::copy(to, consents)?;
     to.query_row("SELECT setval('ledger_seq', (SELECT max(seq) FROM ledger))", [], |_| Ok(()))?;
     to.commit()?;
     Ok((rows, batches))

@@ -6,6 +6,7 @@
 
 mod account_holders;
 mod account_marks;
+pub mod all_partitions;
 mod answers;
 mod archive;
 mod call_chain;
@@ -17,6 +18,7 @@ mod chain;
 mod chains;
 mod command;
 mod commands;
+pub mod consents;
 mod copy;
 mod database;
 mod drifts;
@@ -40,13 +42,14 @@ pub(crate) mod private_files;
 pub mod query;
 mod reader;
 mod replica;
+mod replica_list;
 mod replies;
 mod retirements;
 mod row_locks;
 pub mod schema;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 mod verify_calls;
 mod verify_chains;
@@ -63,7 +66,7 @@ pub use command::{
 pub use copy::{CopySummary, backup, backup_without_archives, restore};
 pub use drifts::Acknowledgement;
 pub use error::RegistryError;
-pub use evidence_reader::{CallBatch, LedgerLine};
+pub use evidence_reader::{CallBatch, LedgerLine, chain_of_row, is_chain_of_batch, named_ends};
 pub use files::refuse_folder;
 pub use lease::Partitions;
 pub use location::{Location, PostgresLocation};
@@ -71,6 +74,7 @@ pub use lock::{Holder, WriterLock, holder, record_address, take as hold};
 pub use migrate::{MigrationSummary, migrate};
 pub use page_reader::{AccountUsage, FamilyUsage, NewestVerdict, PolicyText, RecentEntries};
 pub use reader::{Reader, Version};
+pub use replica_list::{ListedReplica, ReplicaList, replicas};
 pub use verify::{Verdict, VerifyProgress};
 pub use verify_calls::CallsVerdict;
 

@@ -6,11 +6,12 @@ use crate::model::Digest;
 use sqlstore::{Connection, params};
 
 /// All migrations in order, as [`super::schema::MIGRATIONS`].
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/postgres/0001_registry.sql"),
     include_str!("migrations/postgres/0002_replicas.sql"),
     include_str!("migrations/postgres/0003_calls.sql"),
     include_str!("migrations/postgres/0004_account_marks.sql"),
+    include_str!("migrations/postgres/0005_consents.sql"),
 ];
 
 /// The triggers that keep recorded rows as they are.
@@ -68,6 +69,11 @@ fn migrate(db: &Connection, schema: &str, role: &str) -> Result<usize, RegistryE
         db.execute_batch(sql)?;
         db.execute("INSERT INTO schema_migrations (version, sha256) VALUES (?1, ?2)", params![index + 1, digest(sql)])?;
     }
+    // Rows that somebody deleted; without them, nothing can be written to their chains.
+    db.execute_batch(
+        "INSERT INTO leases (partition, holder, address, fence, ends_at)
+         SELECT number, '', '', 0, 'epoch' FROM generate_series(0, 63) AS number ON CONFLICT (partition) DO NOTHING",
+    )?;
     let found: i64 = db.query_row("SELECT count(*) FROM pg_roles WHERE rolname = ?1", [role], |row| row.get(0))?;
     if found == 0 {
         return Err(RegistryError::Other(format!(

@@ -108,7 +108,9 @@ impl Writer {
         followed.numbers.pop_front();
         match followed.locked.contains_key(&chain) {
             true => Ok(()),
-            false => Err(RegistryError::Other(format!("a defect in AAM: chain {chain} of the ledger was not locked"))),
+            false => Err(RegistryError::Other(format!(
+                "the row of partition {chain} in the table leases is missing; aam registry init, as the owner of the tables, adds it again"
+            ))),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The vendor's answer at the callback: from its parameters to the stored grant.
 
+use super::access::AccessToken;
 use super::exchange::{Client, NoTokens, Tokens, ends_grant, quoted};
 use super::format::{ClientAuth, GrantFacts, GrantToken, LinkUse, StoredGrant, StoredLink};
 use super::keys::{StoreKeys, random_text};
@@ -49,7 +50,7 @@ impl ConsentProvider {
             return Err(bad("the answer of the vendor repeats a parameter, which RFC 6749 forbids"));
         }
         let Some(state) = &query.state else { return Err(bad("the answer of the vendor has no state")) };
-        let content = self.store(&context.policy).read().map_err(|error| store_problem(&error))?;
+        let content = self.store(&context.policy).read().await.map_err(|error| store_problem(&error))?;
         let Some((link, _)) = content.as_ref().and_then(|content| content.pending(state)) else { return Err(unknown_state()) };
         let (id, subject) = (link.id.clone(), link.facts.subject.clone());
         let work = async {
@@ -58,12 +59,15 @@ impl ConsentProvider {
             let answer = Answer { context, link, request, settings, store, keys };
             self.finish(&answer, state, query, prove).await
         };
-        let result = AttemptSecrets::new(&subject.texts()).run(work).await;
-        result.map_err(|problem| {
-            let content = self.store(&context.policy).read().ok().flatten();
-            let open = content.and_then(|content| Some(content.link(&id)?.is_open(context.providers.clock.now())));
-            ConsentProblem { link_id: Some(id).filter(|_| open == Some(true)), connection: Some(subject.connection), ..problem }
-        })
+        match AttemptSecrets::new(&subject.texts()).run(work).await {
+            Ok(given) => Ok(given),
+            Err(problem) => {
+                let content = self.store(&context.policy).read().await.ok().flatten();
+                let open = content.and_then(|content| Some(content.link(&id)?.is_open(context.providers.clock.now())));
+                let link_id = Some(id).filter(|_| open == Some(true));
+                Err(ConsentProblem { link_id, connection: Some(subject.connection), ..problem })
+            }
+        }
     }
 
     async fn finish(
@@ -93,9 +97,11 @@ impl ConsentProvider {
         };
         redact::learn_value(code.expose());
         let client = Client::new(answer.context.providers, request, settings).await.map_err(refused)?;
+        let asked_at = answer.context.providers.clock.now();
         let (tokens, auth) = client.exchange(code, &secrets.verifier).await.map_err(|no| not_exchanged(&client, no))?;
         fault::boundary("consent_after_exchange");
-        match self.accept(answer, &tokens, auth, &secrets.nonce, prove).await {
+        let access = AccessToken::new(&tokens, asked_at);
+        match self.accept(answer, (&tokens, access), auth, &secrets.nonce, prove).await {
             Ok(given) => Ok(given),
             Err(problem) => Err(discarded(problem, &client, &tokens, auth).await),
         }
@@ -105,7 +111,7 @@ impl ConsentProvider {
     async fn accept(
         &self,
         answer: &Answer<'_>,
-        tokens: &Tokens,
+        (tokens, access): (&Tokens, AccessToken),
         auth: ClientAuth,
         nonce: &str,
         prove: Prove<'_>,
@@ -130,8 +136,8 @@ impl ConsentProvider {
         fault::boundary("consent_after_proof");
         let facts = answer.grant_facts(tokens, auth, asked.clone(), granted.clone())?;
         let key = token_key(&facts);
-        answer.save(facts, token).await?;
-        // The attempt that follows uses this access token.
+        answer.save(facts, token, access).await?;
+        // The attempt that follows uses this access token, also if another replica makes it.
         let fetched = Fetched { value: tokens.access.clone(), valid_for: tokens.valid_for };
         let _ = self.tokens.get(&key, &answer.request, Reuse::UntilEnd, || std::future::ready(Ok(fetched))).await;
         Ok(ConsentGiven {
@@ -191,14 +197,15 @@ impl Answer<'_> {
     }
 
     /// Stores the grant and marks the link as used, in one write.
-    async fn save(&self, facts: GrantFacts, token: GrantToken) -> Result<(), ConsentProblem> {
-        let (id, now) = (self.link.id.clone(), facts.since);
+    async fn save(&self, facts: GrantFacts, token: GrantToken, access: AccessToken) -> Result<(), ConsentProblem> {
+        let (id, now, is_shared) = (self.link.id.clone(), facts.since, self.store.is_shared());
         let save = move |content: &mut super::format::StoreContent, keys: &StoreKeys| {
             let Some(link) = content.link_mut(&id).filter(|link| link.is_open(now)) else { return Ok(false) };
             link.used = LinkUse::Given(now);
             link.pending.clear();
             content.replace_links(facts.subject.connection, now);
-            content.put_grant(StoredGrant::new(keys, facts, &token)?);
+            let grant = StoredGrant::new(keys, facts, &token)?;
+            content.put_grant(if is_shared { grant.with_access(keys, &access)? } else { grant });
             Ok(true)
         };
         match self.store.update(&self.keys, save).await {

@@ -60,11 +60,14 @@ pub enum ClientAuth {
 }
 
 /// A grant and its encrypted token.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredGrant {
     pub facts: GrantFacts,
     sealed: String,
+    /// The access token that came with the token, encrypted. Only in a store that other replicas use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) access: Option<String>,
 }
 
 /// What is known about a grant. It contains no secret.
@@ -121,7 +124,8 @@ impl GrantToken {
     }
 }
 
-fn bound(what: &str, facts: &impl Serialize) -> Vec<u8> {
+/// What a part is bound to when it is encrypted or signed.
+pub(super) fn bound(what: &str, facts: &impl Serialize) -> Vec<u8> {
     format!("aam {what} {FORMAT}\n{}", serde_json::json!(facts)).into_bytes()
 }
 
@@ -136,7 +140,7 @@ impl StoredGrant {
             GrantToken::Access(token) => SealedToken::AccessToken(token.expose().into()),
         };
         let plain = Zeroizing::new(serde_json::to_vec(&token).unwrap_or_default());
-        Ok(StoredGrant { sealed: keys.seal(&bound("grant", &facts), &plain)?, facts })
+        Ok(StoredGrant { sealed: keys.seal(&bound("grant", &facts), &plain)?, facts, access: None })
     }
 
     /// Decrypts the token. Returns `None` if the key is another one, or if the grant was changed.
@@ -151,7 +155,7 @@ impl StoredGrant {
 }
 
 /// A link and the authorizations that were started with it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredLink {
     /// Random bytes and the signature of [`LinkFacts`], in base64url.
@@ -198,7 +202,7 @@ pub enum LinkUse {
 }
 
 /// An authorization for which the vendor has not answered yet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
     /// The digest of the state.

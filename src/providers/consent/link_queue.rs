@@ -5,7 +5,6 @@ use super::format::{Reason, StoreContent, StoredLink, Subject};
 use super::keys::StoreKeys;
 use super::store::{Store, StoreError};
 use crate::model::Timestamp;
-use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -30,7 +29,7 @@ impl Store {
     /// Returns the open link of `subject`, or creates one. The link is on disk when this returns.
     ///
     /// # Errors
-    /// Returns the error of the file, or `WrongKey`.
+    /// Returns the error of the store, or `WrongKey`.
     pub async fn put_link(
         self: &Arc<Store>,
         keys: &Arc<StoreKeys>,
@@ -48,10 +47,7 @@ impl Store {
             // A task of its own, because the attempt that asked first may time out before the others.
             tokio::spawn(Arc::clone(self).write_links());
         }
-        receiver.await.unwrap_or_else(|_| {
-            let error = io::Error::other("the write was interrupted");
-            Err(StoreError::Io { path: self.path().to_path_buf(), action: "write", error })
-        })
+        receiver.await.unwrap_or_else(|_| Err(self.interrupted()))
     }
 
     async fn write_links(self: Arc<Store>) {
@@ -62,7 +58,7 @@ impl Store {
                 std::mem::take(&mut queue.waiting)
             };
             let Some(first) = batch.first() else { return };
-            let (keys, path) = (Arc::clone(&first.keys), self.path().to_path_buf());
+            let (keys, place) = (Arc::clone(&first.keys), self.place());
             let (answers, wanted): (Vec<_>, Vec<_>) =
                 batch.into_iter().map(|link| (link.answer, (link.keys, link.subject, link.reason, link.now))).unzip();
             let create = move |content: &mut StoreContent, _: &StoreKeys| {
@@ -70,7 +66,7 @@ impl Store {
                     // The policy may name another key since the first link of the batch was asked for.
                     match content.fits(&keys) {
                         true => put(content, &keys, subject, reason, now),
-                        false => Err(StoreError::WrongKey { path: path.clone() }),
+                        false => Err(StoreError::WrongKey { place: place.clone() }),
                     }
                 };
                 Ok(wanted.into_iter().map(put_one).collect::<Vec<_>>())
@@ -105,6 +101,7 @@ fn put(
 
 #[cfg(test)]
 mod tests {
+    use super::super::store::test_places::{all, elsewhere};
     use super::*;
     use crate::credentials::Secret;
     use crate::model::ConnectionId;
@@ -128,32 +125,34 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn links_that_are_asked_for_at_once_share_a_few_writes() {
         const LINKS: usize = 2000;
-        let folder = tempfile::tempdir().expect("a folder");
-        let (store, keys, now) = (Store::new(&folder.path().join("consents.json")), keys("1"), Timestamp(1_000_000));
-        // Each link is asked for twice, by different attempts.
-        let asks = (0..2 * LINKS).map(|n| store.put_link(&keys, subject(n % LINKS), None, now));
-        let links = futures_util::future::join_all(asks).await;
-        let mut ids: Vec<String> = links.into_iter().map(|link| link.expect("a link").id).collect();
-        ids.sort();
-        ids.dedup();
-        assert_eq!(ids.len(), LINKS);
-        let content = store.read_file().expect("readable").expect("there");
-        assert_eq!(content.links.len(), LINKS, "every link is on disk");
-        assert!(ids.iter().all(|id| content.link(id).is_some()));
-        assert!(store.writes() <= 10, "{} writes", store.writes());
+        for (rig, store) in all() {
+            let (keys, now) = (keys("1"), Timestamp(1_000_000));
+            // Each link is asked for twice, by different attempts.
+            let asks = (0..2 * LINKS).map(|n| store.put_link(&keys, subject(n % LINKS), None, now));
+            let links = futures_util::future::join_all(asks).await;
+            let mut ids: Vec<String> = links.into_iter().map(|link| link.expect("a link").id).collect();
+            ids.sort();
+            ids.dedup();
+            assert_eq!(ids.len(), LINKS);
+            assert!(store.writes() <= 10, "{} writes", store.writes());
+            let content = elsewhere(&rig, &store).read().await.expect("readable").expect("there");
+            assert_eq!(content.links.len(), LINKS, "every link is stored");
+            assert!(ids.iter().all(|id| content.link(id).is_some()));
+        }
     }
 
     #[tokio::test]
     async fn a_failure_reaches_everyone_who_waits_and_the_next_link_is_written() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (store, now) = (Store::new(&folder.path().join("consents.json")), Timestamp(1_000_000));
-        store.put_link(&keys("1"), subject(0), None, now).await.expect("a link");
-        let other = keys("2");
-        let asks = (1..20).map(|n| store.put_link(&other, subject(n), None, now));
-        for link in futures_util::future::join_all(asks).await {
-            assert!(matches!(link, Err(StoreError::WrongKey { .. })));
+        for (_rig, store) in all() {
+            let now = Timestamp(1_000_000);
+            store.put_link(&keys("1"), subject(0), None, now).await.expect("a link");
+            let other = keys("2");
+            let asks = (1..20).map(|n| store.put_link(&other, subject(n), None, now));
+            for link in futures_util::future::join_all(asks).await {
+                assert!(matches!(link, Err(StoreError::WrongKey { .. })));
+            }
+            store.put_link(&keys("1"), subject(1), None, now).await.expect("a link");
+            assert_eq!(store.read().await.expect("readable").expect("there").links.len(), 2);
         }
-        store.put_link(&keys("1"), subject(1), None, now).await.expect("a link");
-        assert_eq!(store.read().expect("readable").expect("there").links.len(), 2);
     }
 }

@@ -85,7 +85,7 @@ impl ConsentProvider {
         reason: Option<Reason>,
         now: Timestamp,
     ) -> Result<Option<StoredLink>, StoreError> {
-        let content = store.read()?;
+        let content = store.read().await?;
         if let Some(link) = content.as_ref().and_then(|content| content.open_link(keys, &subject, now)) {
             return Ok(Some(link.clone()));
         }
@@ -98,7 +98,7 @@ impl ConsentProvider {
     /// Returns the link called `id` with its settings.
     pub(super) async fn find_link(&self, context: &ConsentContext<'_>, id: &str) -> Result<FoundLink, LinkProblem> {
         let store = self.store(&context.policy);
-        let content = store.read().map_err(|error| broken_store(&error))?;
+        let content = store.read().await.map_err(|error| broken_store(&error))?;
         let Some(link) = content.as_ref().and_then(|content| content.link(id)).cloned() else {
             return Err(LinkProblem::not_found());
         };
@@ -114,7 +114,7 @@ impl ConsentProvider {
             .await
             .map_err(|failure| LinkProblem::new(LinkCode::Store, failure.title, failure.fix))?;
         if !content.is_some_and(|content| content.fits(&keys)) {
-            return Err(broken_store(&StoreError::WrongKey { path: store.path().to_path_buf() }));
+            return Err(broken_store(&store.wrong_key()));
         }
         if !link.is_signed(&keys) {
             return Err(LinkProblem::not_found());

@@ -5,6 +5,7 @@
 //! sends the browser back to the callback, which proves the account and stores the grant ([`ConsentProvider::complete`]).
 //! From then on attempts get access tokens, which are kept in memory and refreshed shortly before their end.
 
+mod access;
 mod answer;
 mod authorize;
 mod exchange;
@@ -29,6 +30,8 @@ use crate::credentials::{Credential, Secret, redact};
 use crate::families::{CustomSources, Family};
 use crate::model::{Class, ConnectionId, EndingSecret, Failure, Locator, PlannedCall, Timestamp};
 use crate::policy::Policy;
+use crate::registry::Location;
+use crate::registry::consents::ConsentTables;
 use exchange::plain;
 use format::{GrantFacts, Reason, Subject};
 use futures_util::future::BoxFuture;
@@ -40,9 +43,10 @@ pub use scopes::split as split_scopes;
 pub use settings::ConsentSettings;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use store::Store;
+pub use store::{ConsentPlace, copy_of_file};
 use tokio::sync::watch;
 pub use types::{
     CallbackQuery, ConsentCode, ConsentGiven, ConsentProblem, ConsentScope, ConsentView, GrantListing, LinkCode, LinkListing,
@@ -72,6 +76,9 @@ pub struct ConsentProvider {
     providers: Weak<Providers>,
     process: Process,
     tokens: Cache<Secret>,
+    /// The store in the registry, if that is in PostgreSQL.
+    shared: OnceLock<Arc<Store>>,
+    /// The stores in files, by their paths.
     stores: Mutex<HashMap<PathBuf, Arc<Store>>>,
     vault_keys: Mutex<HashMap<String, (Duration, Arc<StoreKeys>)>>,
     /// Grants whose new refresh token could not be written yet.
@@ -88,6 +95,7 @@ impl ConsentProvider {
             providers,
             process,
             tokens: Cache::new(clock),
+            shared: OnceLock::new(),
             stores: Mutex::default(),
             vault_keys: Mutex::default(),
             unsaved: Mutex::default(),
@@ -102,7 +110,7 @@ impl ConsentProvider {
         };
         let settings = ConsentSettings::find(name, &request.policy, &request.family)?;
         let store = self.store(&request.policy);
-        let content = store.read().map_err(|error| error.failure())?;
+        let content = store.read().await.map_err(|error| error.failure())?;
         let grant = content.as_ref().and_then(|content| content.grant(request.connection, name));
         let Some(facts) = grant.map(|grant| grant.facts.clone()) else {
             return Err(self.ask(providers, request, &settings, &store, None).await);
@@ -113,7 +121,7 @@ impl ConsentProvider {
         lock(&self.requests).insert(request.connection, request.clone());
         let token = self.access_token(request, settings.clone(), Arc::clone(&store), &facts).await?;
         // A refresh has changed what is known about the grant.
-        let content = store.read().map_err(|error| error.failure())?;
+        let content = store.read().await.map_err(|error| error.failure())?;
         let newer = content.as_ref().and_then(|content| content.grant(request.connection, name)).map(|grant| &grant.facts);
         Ok(provided(&token, newer.unwrap_or(&facts), &settings))
     }
@@ -152,13 +160,14 @@ impl ConsentProvider {
     }
 
     /// Refreshes the grants that would end before their connection is checked again: some servers issue refresh tokens for
-    /// half an hour only, and a new one at each refresh.
+    /// half an hour only, and a new one at each refresh. Before that, writes what could not be written before.
     pub async fn renew_due(&self, providers: &Providers) {
+        refresh::write_unsaved(self).await;
         let requests: Vec<CredentialRequest> = lock(&self.requests).values().cloned().collect();
         for request in requests {
             let Locator::Consent(name) = &request.locator else { continue };
             let store = self.store(&request.policy);
-            let content = store.read().ok().flatten();
+            let Ok(content) = store.read().await else { continue };
             let grant = content.as_ref().and_then(|content| content.grant(request.connection, name));
             let Some(facts) = grant.map(|grant| grant.facts.clone()) else {
                 lock(&self.requests).remove(&request.connection);
@@ -174,14 +183,32 @@ impl ConsentProvider {
         }
     }
 
-    /// Returns the file with the grants if this process has written it.
-    #[must_use]
-    pub fn written_file(&self) -> Option<PathBuf> {
-        lock(&self.stores).values().find(|store| store.is_written()).map(|store| store.path().to_path_buf())
+    /// Keeps consents in the registry instead of a file, if the registry is in PostgreSQL: then other replicas need them, too.
+    pub fn keep_in(&self, registry: &Location) {
+        if let Some(tables) = ConsentTables::new(registry) {
+            let _ = self.shared.set(Store::in_database(tables));
+        }
     }
 
-    /// Returns the store that the policy names.
+    /// Returns where the grants are if this process has written them.
+    #[must_use]
+    pub fn written_place(&self) -> Option<ConsentPlace> {
+        let stores = lock(&self.stores);
+        stores.values().chain(self.shared.get()).find(|store| store.is_written()).map(|store| store.place())
+    }
+
+    /// Waits until the locks that this process had are released, because it ends.
+    pub async fn released(&self) {
+        if let Some(store) = self.shared.get() {
+            store.released().await;
+        }
+    }
+
+    /// Returns the store in the registry, or the one that the policy names.
     fn store(&self, policy: &Policy) -> Arc<Store> {
+        if let Some(store) = self.shared.get() {
+            return Arc::clone(store);
+        }
         let path = &policy.credentials.consent_store.file;
         Arc::clone(lock(&self.stores).entry(path.clone()).or_insert_with(|| Store::new(path)))
     }
@@ -366,6 +393,7 @@ impl CredentialProvider for ConsentProvider {
             if tokio::time::timeout(MAX_CLOSE_WAIT, ended).await.is_err() {
                 tracing::warn!(target: "aam::consent", "a refresh of a consent did not end before the process; its grant may have to be given again");
             }
+            self.released().await;
         })
     }
 }

@@ -1,20 +1,19 @@
 //! `aam consent rekey`: encrypts the consent store with another key.
 
 use super::keys::StoreKeys;
-use super::store::StoreError;
+use super::store::{ConsentPlace, StoreError};
 use super::{ConsentContext, ConsentProvider, NEW_KEY, no_key};
 use crate::credentials::redact::AttemptSecrets;
 use crate::families;
 use crate::model::{Class, ConnectionId, Failure, Locator};
 use crate::policy::Policy;
 use crate::providers::{CredentialRequest, Reading};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What the change of the key did.
 #[derive(Clone, Debug)]
 pub struct Rekeyed {
-    pub file: PathBuf,
+    pub place: ConsentPlace,
     /// The number of grants that are encrypted with the new key.
     pub grants: usize,
     /// The number of grants that could not be decrypted before, and are as they were.
@@ -41,15 +40,14 @@ impl ConsentProvider {
             return Err(refuse(format!("{new} is the place of the present key"), &fix));
         }
         let store = self.store(&context.policy);
-        if store.read().map_err(|error| error.failure())?.is_none() {
+        if store.read().await.map_err(|error| error.failure())?.is_none() {
             let fix =
                 format!("write key: \"{new}\" under credentials.consent_store in the policy; there is nothing to encrypt yet");
-            return Err(refuse(format!("there is no consent store {}", store.path().display()), &fix));
+            return Err(refuse(format!("there is no consent store {}", store.place()), &fix));
         }
         let old = self.keys_at(context, old).await?;
         let new_keys = self.keys_at(context, new).await?;
         let (now, keys) = (context.providers.clock.now(), Arc::clone(&new_keys));
-        let path = store.path().to_path_buf();
         let change = move |content: &mut super::format::StoreContent, old: &StoreKeys| {
             // The same key under another name would close the links for nothing.
             if content.fits(&keys) {
@@ -58,7 +56,7 @@ impl ConsentProvider {
             content.rekey(old, &keys, now).map(Some).map_err(StoreError::from)
         };
         match store.update(&old, change).await.map_err(|error| error.failure())? {
-            Some((grants, damaged, links)) => Ok(Rekeyed { file: path, grants, damaged, links }),
+            Some((grants, damaged, links)) => Ok(Rekeyed { place: store.place(), grants, damaged, links }),
             None => Err(refuse(format!("the key at {new} is the present key"), NEW_KEY)),
         }
     }

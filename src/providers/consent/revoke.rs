@@ -4,7 +4,6 @@ use super::exchange::Client;
 use super::format::{ClientAuth, GrantFacts, StoreContent};
 use super::links;
 use super::settings::ConsentSettings;
-use super::store::StoreError;
 use super::types::{GrantListing, LinkListing};
 use super::{ConsentContext, ConsentProvider, fixed_end, lock, token_key};
 use crate::credentials::Secret;
@@ -41,8 +40,8 @@ impl ConsentProvider {
     ///
     /// # Errors
     /// Returns `CredentialMissing` if the store cannot be read.
-    pub fn list(&self, context: &ConsentContext<'_>) -> Result<(Vec<GrantListing>, Vec<LinkListing>), Failure> {
-        let content = self.store(&context.policy).read().map_err(|error| error.failure())?;
+    pub async fn list(&self, context: &ConsentContext<'_>) -> Result<(Vec<GrantListing>, Vec<LinkListing>), Failure> {
+        let content = self.store(&context.policy).read().await.map_err(|error| error.failure())?;
         let now = context.providers.clock.now();
         let Some(content) = content else { return Ok(Default::default()) };
         let grants = content.grants.iter().map(|grant| grant_listing(&grant.facts)).collect();
@@ -107,7 +106,7 @@ impl ConsentProvider {
         drop(lock(&self.unsaved).remove(&connection));
         // Waits for a refresh that runs, whose new refresh token would be left at the vendor otherwise.
         let _lock = store.lock_grant(connection).await.map_err(|error| error.failure())?;
-        let content = store.read_file().map_err(|error| error.failure())?;
+        let content = store.read_again().await.map_err(|error| error.failure())?;
         let mut revoked = Vec::new();
         let of_connection = |facts: &&GrantFacts| facts.subject.connection == connection;
         let facts: Vec<GrantFacts> = content
@@ -148,8 +147,7 @@ impl ConsentProvider {
         };
         let token = content.grant(subject.connection, &subject.consent).and_then(|grant| grant.token(&keys));
         let Some(token) = token else {
-            let path = self.store(&context.policy).path().to_path_buf();
-            return RevokedAtVendor::Unreadable(StoreError::WrongKey { path }.failure());
+            return RevokedAtVendor::Unreadable(self.store(&context.policy).wrong_key().failure());
         };
         redact::learn_value(token.secret().expose());
         let is_refresh = matches!(token, super::format::GrantToken::Refresh(_));

@@ -2,6 +2,7 @@
 //! These tests run against the server that `rig.rs` names. Without one, they do nothing.
 
 use super::super::call_chain::{BatchHash, BatchRow};
+use super::super::consents::ConsentCopy;
 use super::super::{CallFilter, Location, Reader, Verdict, call_heads, migrate, postgres_schema};
 use super::rig::{Rig, accepted, context, outcome};
 use super::tamper_calls::{POLICY, calls};
@@ -322,7 +323,7 @@ async fn batches_of_the_one_chain_of_earlier_versions_are_kept_and_verified() {
     }
     source.anchor_calls().await.unwrap();
     source.close().await;
-    migrate(&file.path(), rig.location(), Timestamp(101 * DAY_MS)).unwrap();
+    migrate(&file.path(), rig.location(), || Ok(ConsentCopy::default()), Timestamp(101 * DAY_MS)).unwrap();
     assert!(verdict(rig.location()).is_intact(), "{:?}", verdict(rig.location()));
     assert_eq!(number(&rig, "SELECT count(*) FROM call_batches WHERE chain = 64 AND place = batch"), 4);
 

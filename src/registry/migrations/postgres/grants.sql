@@ -14,8 +14,8 @@ GRANT SELECT, INSERT ON ledger TO {role};
 GRANT SELECT, INSERT, DELETE ON call_batches, call_targets, call_rows TO {role};
 
 GRANT SELECT, INSERT, UPDATE, DELETE
-ON account_holders, account_marks, tickets, checked, budget, folder_marks, idempotency_keys, webhook_messages, leases, replicas, heals,
-   probe TO {role};
+ON account_holders, account_marks, consent_locks, consent_rows, consent_store, tickets, checked, budget, folder_marks, idempotency_keys,
+   webhook_messages, leases, replicas, heals, probe TO {role};
 
 GRANT SELECT
 ON attempts_begun, attempts_finished, calls, catalogs, confirmations, credentials_expiring, drift_acknowledgements, entries,
