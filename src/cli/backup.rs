@@ -86,9 +86,14 @@ fn is_stream(file: &Path) -> bool {
 fn file_of(common: &CommonOptions) -> Result<&Path, CommandError> {
     match common.registry.postgres() {
         None => Ok(common.registry.local()),
-        Some(_) => Err(CommandError::new(
-            "the registry is a database of PostgreSQL, which aam does not copy; use its own backups, for example pg_dump and pg_restore",
-        )),
+        Some(place) => Err(CommandError::new(format!(
+            "the registry is a database of PostgreSQL, which AAM does not copy\n  \
+             to back it up, also while AAM runs: pg_dump --format=custom --schema={0} --file=aam.dump {1}\n  \
+             to restore it, with the same roles: createdb --owner=OWNER NEW, then pg_restore --exit-on-error --dbname=NEW aam.dump\n  \
+             aam verify with --registry of the new database proves that it is whole",
+            place.schema(),
+            place.database()
+        ))),
     }
 }
 

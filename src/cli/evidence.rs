@@ -54,13 +54,6 @@ pub fn run(common: &CommonOptions, options: &EvidenceOptions) -> CommandResult {
     let (Some(since), Some(out)) = (&options.since, &options.out) else {
         return Err(CommandError::usage("--since and --out are required; see aam evidence --help"));
     };
-    if common.registry.postgres().is_some() {
-        let message =
-            "a bundle of evidence holds the one chain of a registry in a file, and the registry is a database of PostgreSQL";
-        return Err(CommandError::new(format!(
-            "{message}; give the auditor a role that may read its views, and the output of aam verify"
-        )));
-    }
     let now = clock::from_env().now();
     let instant = |option: &str, text: &String| since::parse(option, text, now).map_err(CommandError::usage);
     let until = options.until.as_ref().map(|until| instant("--until", until)).transpose()?;
@@ -69,8 +62,12 @@ pub fn run(common: &CommonOptions, options: &EvidenceOptions) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
     // A signature of the operator must not stand under rows that somebody else changed.
     if let Some(problem) = problem(&reader.verify()?) {
+        let restore = match common.registry.postgres() {
+            None => "restore the file from an earlier backup with aam restore FILE",
+            Some(_) => "restore the database from an earlier backup with pg_restore",
+        };
         return Err(CommandError::new(format!(
-            "the registry {} is not intact, so no bundle was written: {problem}\nrun aam verify; restore the file from an earlier backup with aam restore FILE, and find out who changed it",
+            "the registry {} is not intact, so no bundle was written: {problem}\nrun aam verify; {restore}, and find out who changed it",
             common.registry
         )));
     }

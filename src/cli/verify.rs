@@ -2,7 +2,7 @@
 
 use super::progress::{Progress, Reading};
 use super::{CommandError, CommandResult, CommonOptions};
-use crate::evidence::{self, BundleVerdict, ExpectedHead, PublicKey, SignedBy};
+use crate::evidence::{self, BundleVerdict, ExpectedHead, LastAnchor, PublicKey, SignedBy};
 use crate::model::Digest;
 use crate::model::text::counted;
 use crate::registry::{LedgerHead, Reader, Verdict, VerifyProgress};
@@ -69,7 +69,8 @@ pub async fn run(common: &CommonOptions, options: &VerifyOptions) -> CommandResu
     }
     text.push('\n');
     if let Some(head) = options.expect {
-        if let Some(problem) = unexpected(head, &verdict, Reader::open_any_version(&common.registry)?.hash_of(head.seq)?) {
+        let found = Reader::open_any_version(&common.registry)?.hash_of(head.seq)?;
+        if let Some(problem) = unexpected(head, &verdict, found, common.registry.postgres().is_some()) {
             common.print("", &verdict);
             return Err(CommandError::new(problem));
         }
@@ -85,17 +86,20 @@ fn calls(verdict: &Verdict) -> String {
 
 /// What is wrong with the registry.
 fn problem(common: &CommonOptions, verdict: &Verdict) -> Option<String> {
-    const FIX: &str = "restore the file from an earlier backup, and find out who changed it";
+    let fix = match common.registry.postgres() {
+        None => "restore the file from an earlier backup, and find out who changed it",
+        Some(_) => "restore the database from an earlier backup with pg_restore, and find out who changed it",
+    };
     let (file, rows) = (&common.registry, counted(usize::try_from(verdict.rows).unwrap_or(usize::MAX), "row"));
     if let Some((seq, reason)) = &verdict.broken {
         return Some(format!(
-            "row {seq} of the ledger in {file} does not match the hash chain: {reason}\n{rows} before it verified; {FIX}"
+            "row {seq} of the ledger in {file} does not match the hash chain: {reason}\n{rows} before it verified; {fix}"
         ));
     }
     if let Some((batch, reason)) = &verdict.calls.broken {
         let calls = calls(verdict);
         return Some(format!(
-            "batch {batch} of the recorded calls in {file} does not match the hash chain: {reason}\n{rows} of the ledger verified, and {calls} before this batch; {FIX}"
+            "batch {batch} of the recorded calls in {file} does not match the hash chain: {reason}\n{rows} of the ledger verified, and {calls} before this batch; {fix}"
         ));
     }
     if !verdict.archives.is_empty() {
@@ -106,11 +110,11 @@ fn problem(common: &CommonOptions, verdict: &Verdict) -> Option<String> {
         return verdict.stored_fold.clone();
     }
     let damage = verdict.damage.join("; ");
-    Some(format!("the registry {file} is damaged or was changed: {damage}\n{rows} of the ledger verified; {FIX}"))
+    Some(format!("the registry {file} is damaged or was changed: {damage}\n{rows} of the ledger verified; {fix}"))
 }
 
 /// Why the registry does not have the head that was kept elsewhere.
-fn unexpected(head: LedgerHead, verdict: &Verdict, found: Option<Digest>) -> Option<String> {
+fn unexpected(head: LedgerHead, verdict: &Verdict, found: Option<Digest>, is_database: bool) -> Option<String> {
     const FIX: &str = "compare it with a backup that is younger than this head, and find out who replaced it";
     match found {
         Some(hash) if hash == head.hash => None,
@@ -119,8 +123,13 @@ fn unexpected(head: LedgerHead, verdict: &Verdict, found: Option<Digest>) -> Opt
             head.seq, head.hash
         )),
         None => Some(format!(
-            "the ledger ends at row {}, and row {} is expected: its end was cut off, or an older copy took its place; {FIX}",
-            verdict.rows, head.seq
+            "{}, and row {} is expected: its end was cut off, or an older copy took its place; {FIX}",
+            match is_database {
+                // The numbers of rows have gaps there.
+                true => format!("the ledger has {} rows", verdict.rows),
+                false => format!("the ledger ends at row {}", verdict.rows),
+            },
+            head.seq
         )),
     }
 }
@@ -162,13 +171,29 @@ fn outside(folder: &Path, head: LedgerHead, (first, last): (u64, u64), verdict: 
     )
 }
 
+/// Says how far an anchor shows that the chains of a registry in PostgreSQL are complete.
+fn last_anchor(verdict: &BundleVerdict) -> String {
+    let Some(LastAnchor { row, rows_after }) = verdict.last_anchor else { return String::new() };
+    let after = counted(usize::try_from(rows_after).unwrap_or(usize::MAX), "row");
+    let missing = "only manifest.json says that none is missing at their end";
+    match (row, rows_after) {
+        (None, 0) => String::new(),
+        (Some(row), 0) => format!("row {row} is an anchor: it names the last row of every chain, and all of them are there\n"),
+        (Some(row), _) => format!(
+            "row {row} is an anchor: it names the last row of every chain, and all of them are there; {after} after it, of which {missing}\n"
+        ),
+        (None, _) => format!("the bundle does not have an anchor of its period; it has {after}, of which {missing}\n"),
+    }
+}
+
 fn intact(folder: &Path, verdict: &BundleVerdict, expected: Option<LedgerHead>) -> String {
     let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
     let mut text = format!(
-        "the bundle {} is intact: {}, {} of the ledger and {} of calls, from {} until {}\n",
+        "the bundle {} is intact: {}, {} of the ledger{} and {} of calls, from {} until {}\n",
         folder.display(),
         counted(verdict.files, "file"),
         counted(number(verdict.ledger_rows), "row"),
+        verdict.chains.map(|chains| format!(" in {}", counted(chains, "chain"))).unwrap_or_default(),
         if verdict.call_batches == 1 { "1 batch".to_string() } else { format!("{} batches", verdict.call_batches) },
         verdict.since,
         verdict.until
@@ -180,6 +205,7 @@ fn intact(folder: &Path, verdict: &BundleVerdict, expected: Option<LedgerHead>) 
         ),
         SignedBy::Unsigned | SignedBy::Invalid => "not signed, so the files say nothing about who wrote them\n".to_string(),
     });
+    text.push_str(&last_anchor(verdict));
     if let Some(row) = verdict.calls_dropped_by_later_row {
         text.push_str(&format!(
             "calls of the period were dropped because of their age before the bundle was written; manifest.json names row {row} of the ledger for it, which is after the rows of the bundle, so this was not verified\n"

@@ -3,8 +3,8 @@
 use super::folder::BundleFolder;
 use super::summary::{self, SummaryInput};
 use super::{
-    ATTEMPTS, BundleKey, CALLS, ChainBody, DroppedBody, FORMAT, HeadBody, INTENTS, LEDGER, MANIFEST, Manifest, PRIVILEGES,
-    PUBLIC_KEY, SUMMARY,
+    ATTEMPTS, BundleKey, CALLS, CHAINED_FORMAT, ChainBody, ChainsBody, DroppedBody, FORMAT, HeadBody, INTENTS, LEDGER, MANIFEST,
+    Manifest, PRIVILEGES, PUBLIC_KEY, SUMMARY, chained_bundle,
 };
 use crate::model::ledger::Fact;
 use crate::model::{ConnectionId, Digest, Intent, StepReport, Timestamp};
@@ -68,27 +68,27 @@ pub fn write(reader: &Reader, period: BundlePeriod, out: &Path, key: Option<&Bun
     for name in [LEDGER, CALLS, INTENTS, ATTEMPTS, PRIVILEGES] {
         folder.touch(name)?;
     }
-    let head = reader.head().map_err(text)?;
-    let head_at = reader.entry_at(head.seq).map_err(text)?;
     let snapshot = reader.snapshot_at(Timestamp(period.until.0.saturating_sub(1))).map_err(text)?;
     let mut summary = SummaryInput::new(&snapshot, period);
     write_start(reader, period, &mut folder, &mut summary)?;
-    let ledger = write_ledger(reader, period, head, &mut folder, &mut summary)?;
-    let calls = write_calls(reader, period, &mut folder, &mut summary)?;
-    // Calls may be dropped while the bundle is written, so this is read after them.
-    let calls_dropped = calls_dropped(reader, period)?;
+    let chained = reader.has_chains();
+    let Content { head, head_at, ledger, calls, chains, calls_dropped } = match chained {
+        true => chained_bundle::write(reader, period, &mut folder, &mut summary)?,
+        false => write_content(reader, period, &mut folder, &mut summary)?,
+    };
     for (id, known) in &snapshot.connections {
         let intent = reader.body(known.document).map_err(text)?.and_then(|body| serde_json::from_str::<Intent>(&body).ok());
         summary.describe(*id, known, intent.as_ref());
     }
     summary.dropped = calls_dropped.clone();
     summary.signed_by = key.map(|key| key.public.fingerprint());
+    summary.is_chained = chained;
     folder.write(SUMMARY, summary::text(&summary, head).as_bytes())?;
     if let Some(key) = key {
         folder.write(PUBLIC_KEY, key.public.to_pem().as_bytes())?;
     }
     let manifest = Manifest {
-        format: FORMAT.to_string(),
+        format: if chained { CHAINED_FORMAT } else { FORMAT }.to_string(),
         aam_version: env!("CARGO_PKG_VERSION").to_string(),
         created_at: period.now.rfc3339(),
         since: period.since.rfc3339(),
@@ -96,6 +96,7 @@ pub fn write(reader: &Reader, period: BundlePeriod, out: &Path, key: Option<&Bun
         head: HeadBody { seq: head.seq, hash: head.hash, at: head_at.map(Timestamp::rfc3339) },
         ledger,
         calls,
+        chains,
         calls_dropped_up_to: reader.calls_dropped_up_to().map_err(text)?,
         calls_dropped,
         files: folder.complete()?,
@@ -112,8 +113,35 @@ pub fn write(reader: &Reader, period: BundlePeriod, out: &Path, key: Option<&Bun
     })
 }
 
-fn text(error: RegistryError) -> String {
+pub(super) fn text(error: RegistryError) -> String {
     error.to_string()
+}
+
+/// What was written of the ledger and the calls.
+pub(super) struct Content {
+    pub head: LedgerHead,
+    pub head_at: Option<Timestamp>,
+    pub ledger: ChainBody,
+    pub calls: ChainBody,
+    /// `None` if there is one chain.
+    pub chains: Option<ChainsBody>,
+    pub calls_dropped: Option<DroppedBody>,
+}
+
+/// Writes the ledger and the calls of a registry with one chain.
+fn write_content(
+    reader: &Reader,
+    period: BundlePeriod,
+    folder: &mut BundleFolder<'_>,
+    summary: &mut SummaryInput,
+) -> Result<Content, String> {
+    let head = reader.head().map_err(text)?;
+    let head_at = reader.entry_at(head.seq).map_err(text)?;
+    let ledger = write_ledger(reader, period, head, folder, summary)?;
+    let calls = write_calls(reader, period, folder, summary)?;
+    // Calls may be dropped while the bundle is written, so this is read after them.
+    let calls_dropped = calls_dropped(reader, period)?;
+    Ok(Content { head, head_at, ledger, calls, chains: None, calls_dropped })
 }
 
 /// What was in force when the period began: the policy, the intents and the verdicts of privilege.
@@ -176,7 +204,8 @@ fn calls_dropped(reader: &Reader, period: BundlePeriod) -> Result<Option<Dropped
             if line.kind == "calls_dropped"
                 && let Ok(Fact::CallsDropped { calls, before, .. }) = Fact::read(&line.kind, &line.facts)
             {
-                last = Some(DroppedBody { seq: line.seq, batch: calls.batch, hash: calls.hash, before: before.rfc3339() });
+                let (seq, before, chains) = (line.seq, before.rfc3339(), Vec::new());
+                last = Some(DroppedBody { seq, batch: calls.batch, hash: calls.hash, before, chains });
             }
             true
         })
@@ -201,7 +230,9 @@ fn write_ledger(
                 return false;
             }
             chain.get_or_insert_with(|| ChainBody::new(line.prev)).add(line.seq, line.hash);
-            failed = write_line(&line, folder, summary);
+            failed = folder
+                .line(LEDGER, &serde_json::to_value(&line).unwrap_or_default())
+                .and_then(|()| write_readable(&line, folder, summary));
             failed.is_ok()
         })
         .map_err(text)?;
@@ -209,8 +240,8 @@ fn write_ledger(
     Ok(chain.unwrap_or(ChainBody::new(Digest::default())))
 }
 
-fn write_line(line: &LedgerLine, folder: &mut BundleFolder<'_>, summary: &mut SummaryInput) -> Result<(), String> {
-    folder.line(LEDGER, &serde_json::to_value(line).unwrap_or_default())?;
+/// Writes what a row of the ledger says into the files for people.
+pub(super) fn write_readable(line: &LedgerLine, folder: &mut BundleFolder<'_>, summary: &mut SummaryInput) -> Result<(), String> {
     let facts: Value = serde_json::from_str(&line.facts).unwrap_or_default();
     let body = || serde_json::from_str::<Value>(line.body.as_deref().unwrap_or("null")).unwrap_or_default();
     let at = Timestamp(line.at);
@@ -237,7 +268,8 @@ fn write_line(line: &LedgerLine, folder: &mut BundleFolder<'_>, summary: &mut Su
             let steps = body();
             let connection = line.connection.as_deref().and_then(|id| ConnectionId::parse(id).ok());
             summary.attempt(connection, facts.get("class").is_none_or(Value::is_null));
-            summary.named_batches.extend(facts.pointer("/calls/batch").and_then(Value::as_u64));
+            let batch = facts.pointer("/calls/batch").and_then(Value::as_u64);
+            summary.named_batches.extend(batch.map(|batch| (line.chain, batch)));
             let verdicts = privileges(&steps);
             if let Some(id) = connection {
                 summary.privileges(id, at, &verdicts);

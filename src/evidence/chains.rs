@@ -1,4 +1,4 @@
-//! Computes the chains of a bundle again: the entries of the ledger, the batches of calls, and what the entries say of them.
+//! Computes the two chains of a bundle again: the entries of the ledger, the batches of calls, and what the entries say of them.
 
 use super::files::{self, BundleFiles};
 use super::{CALLS, ChainBody, LEDGER, MANIFEST, MAX_LINE_BYTES, Manifest, POLICIES};
@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 /// The batch of an attempt and the entry that ends it are written in one transaction, within this many milliseconds.
-const ANCHOR_DELAY_MS: i64 = 3_600_000;
+pub(super) const ANCHOR_DELAY_MS: i64 = 3_600_000;
 
 /// What a bundle says about a head of the ledger that was kept elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -267,41 +267,52 @@ fn check_chain<T: ChainLine>(
     mut keep: impl FnMut(&T),
 ) -> ChainBody {
     let mut chain = ChainBody::new(expected.prev);
-    let mut reader = match files::open(&folder.join(name)) {
-        Ok(file) => BufReader::new(file),
-        Err(error) => {
-            problems.push(format!("{name} could not be read: {error}"));
-            return chain;
+    let is_whole = read_lines(folder, name, problems, |parsed: T| {
+        if !follows(&parsed, &chain) {
+            return Err(format!("(number {}) does not match the hash chain", parsed.number()));
         }
-    };
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let number = chain.count + 1;
-        let wrong = match Read::take(&mut reader, MAX_LINE_BYTES + 1).read_until(b'\n', &mut line) {
-            Ok(0) => break,
-            Ok(length) if length as u64 > MAX_LINE_BYTES => format!("is longer than {} MiB", MAX_LINE_BYTES >> 20),
-            Ok(_) => match serde_json::from_slice::<T>(&line) {
-                Ok(parsed) if follows(&parsed, &chain) => {
-                    chain.add(parsed.number(), parsed.hash());
-                    keep(&parsed);
-                    continue;
-                }
-                Ok(parsed) => format!("(number {}) does not match the hash chain", parsed.number()),
-                Err(error) => format!("is not valid: {error}"),
-            },
-            Err(error) => format!("could not be read: {error}"),
-        };
-        problems.push(format!("line {number} of {name} {wrong}"));
-        return chain;
-    }
-    if chain != *expected {
+        chain.add(parsed.number(), parsed.hash());
+        keep(&parsed);
+        Ok(())
+    });
+    if is_whole && chain != *expected {
         problems.push(format!(
             "{name} does not end where {MANIFEST} says: it has {} lines instead of {}",
             chain.count, expected.count
         ));
     }
     chain
+}
+
+/// Passes the lines of `name` to `take` until one of them is wrong, which is then one of `problems`. Returns whether none is.
+pub(super) fn read_lines<T: DeserializeOwned>(
+    folder: &Path,
+    name: &str,
+    problems: &mut Vec<String>,
+    mut take: impl FnMut(T) -> Result<(), String>,
+) -> bool {
+    let mut reader = match files::open(&folder.join(name)) {
+        Ok(file) => BufReader::new(file),
+        Err(error) => {
+            problems.push(format!("{name} could not be read: {error}"));
+            return false;
+        }
+    };
+    let mut line = Vec::new();
+    for number in 1_u64.. {
+        line.clear();
+        let taken = match Read::take(&mut reader, MAX_LINE_BYTES + 1).read_until(b'\n', &mut line) {
+            Ok(0) => return true,
+            Ok(length) if length as u64 > MAX_LINE_BYTES => Err(format!("is longer than {} MiB", MAX_LINE_BYTES >> 20)),
+            Ok(_) => serde_json::from_slice::<T>(&line).map_err(|error| format!("is not valid: {error}")).and_then(&mut take),
+            Err(error) => Err(format!("could not be read: {error}")),
+        };
+        if let Err(wrong) = taken {
+            problems.push(format!("line {number} of {name} {wrong}"));
+            return false;
+        }
+    }
+    true
 }
 
 /// Whether `line` is the next one of `chain`. The first row and the first batch of all have no hash before them.

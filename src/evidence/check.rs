@@ -1,8 +1,9 @@
 //! Verifies a bundle. Nothing but the folder is needed: no registry, no policy and no daemon.
 
+use super::chained::{ChainedBundle, LastAnchor};
 use super::chains::{BundleChains, ExpectedHead};
 use super::files::{self, BundleFiles};
-use super::{FORMAT, PUBLIC_KEY, PublicKey, SIGNATURE, SUMS};
+use super::{CHAINED_FORMAT, FORMAT, Manifest, PUBLIC_KEY, PublicKey, SIGNATURE, SUMS};
 use crate::registry::LedgerHead;
 use serde::Serialize;
 use std::path::Path;
@@ -23,6 +24,12 @@ pub struct BundleVerdict {
     pub expected_head: Option<ExpectedHead>,
     /// A row after those of the bundle that dropped calls of the period because of their age. Only the manifest names it.
     pub calls_dropped_by_later_row: Option<u64>,
+    /// How many chains of the ledger have rows in the bundle, if the registry has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chains: Option<usize>,
+    /// The anchor that binds these chains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_anchor: Option<LastAnchor>,
     /// What is wrong, one sentence each. Empty if the bundle is intact.
     pub problems: Vec<String>,
 }
@@ -67,26 +74,61 @@ fn check_content(folder: &Path, sums: &[u8], expected: Option<LedgerHead>, verdi
     let mut files = BundleFiles::list(folder, sums, problems)?;
     verdict.files = files.count();
     let manifest = files.manifest(folder, problems);
-    if let Some(manifest) = manifest.as_ref().filter(|manifest| manifest.format != FORMAT) {
-        problems.push(format!("the format {:?} is not {FORMAT}; verify it with the AAM that wrote it", manifest.format));
+    let is_known = |manifest: &&Manifest| [FORMAT, CHAINED_FORMAT].contains(&manifest.format.as_str());
+    if let Some(manifest) = manifest.as_ref().filter(|manifest| !is_known(manifest)) {
+        problems.push(format!(
+            "the format {:?} is not {FORMAT} or {CHAINED_FORMAT}; verify it with the AAM that wrote it",
+            manifest.format
+        ));
         return Ok(());
     }
     files.check(folder, manifest.as_ref(), problems);
     files.check_policies(problems);
     let Some(manifest) = manifest else { return Ok(()) };
     (verdict.since, verdict.until) = (manifest.since.clone(), manifest.until.clone());
-    let chains = BundleChains::check(folder, &manifest, &files, problems);
+    let found = match manifest.format == CHAINED_FORMAT {
+        true => check_chained(folder, &manifest, &files, expected, verdict),
+        false => check_one_chain(folder, &manifest, &files, expected, verdict),
+    };
+    if let (Some(head), Some(ExpectedHead::Differs)) = (expected, found) {
+        let problem = format!("row {} of the ledger does not have the expected hash {}", head.seq, head.hash);
+        verdict.problems.push(problem);
+    }
+    verdict.expected_head = found;
+    Ok(())
+}
+
+/// Verifies the ledger and the calls of a registry with one chain. Returns what the bundle says about the expected head.
+fn check_one_chain(
+    folder: &Path,
+    manifest: &Manifest,
+    files: &BundleFiles,
+    expected: Option<LedgerHead>,
+    verdict: &mut BundleVerdict,
+) -> Option<ExpectedHead> {
+    let chains = BundleChains::check(folder, manifest, files, &mut verdict.problems);
     verdict.ledger_rows = chains.ledger.map_or(0, |chain| chain.count);
     verdict.call_batches = chains.calls.map_or(0, |chain| chain.count);
     verdict.calls_dropped_by_later_row = chains.dropped_by_later_row;
-    if let Some(head) = expected {
-        let found = chains.compare(head, &manifest);
-        if found == ExpectedHead::Differs {
-            problems.push(format!("row {} of the ledger does not have the expected hash {}", head.seq, head.hash));
-        }
-        verdict.expected_head = Some(found);
-    }
-    Ok(())
+    expected.map(|head| chains.compare(head, manifest))
+}
+
+/// As [`check_one_chain`], for a registry with several chains.
+fn check_chained(
+    folder: &Path,
+    manifest: &Manifest,
+    files: &BundleFiles,
+    expected: Option<LedgerHead>,
+    verdict: &mut BundleVerdict,
+) -> Option<ExpectedHead> {
+    let bundle = ChainedBundle::check(folder, manifest, files, &mut verdict.problems);
+    let (row, rows_after) = bundle.ledger.last_anchor();
+    verdict.ledger_rows = bundle.ledger.rows.len() as u64;
+    verdict.call_batches = bundle.calls.count;
+    verdict.calls_dropped_by_later_row = bundle.dropped_by_later_row;
+    verdict.chains = Some(bundle.ledger.parts.list().len());
+    verdict.last_anchor = Some(LastAnchor { row, rows_after });
+    expected.map(|head| bundle.compare(head, manifest))
 }
 
 fn check_signature(folder: &Path, sums: &[u8], key: Option<&PublicKey>, problems: &mut Vec<String>) -> SignedBy {

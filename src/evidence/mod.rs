@@ -1,13 +1,20 @@
 //! Bundles of evidence: what AAM was allowed to do and what it did in a period, in files that can be verified on another machine.
 //!
-//! - `bundle` writes a bundle from the registry.
+//! - `bundle` writes a bundle from the registry, with `chained_bundle` for a registry in PostgreSQL, which has several chains.
 //! - `folder` writes its files and their checksums.
 //! - `check` verifies one; it needs nothing but the folder. `files` compares the files with their checksums, and `chains`
-//!   computes the hash chains again.
+//!   computes the hash chains again. `chained` does the same for several chains: `chained_ledger` for the entries, and
+//!   `chained_calls` for the calls.
 //! - `signature` signs the list of checksums with a key of the operator's, and checks such a signature.
 //! - `summary` is the part that people read.
 
 mod bundle;
+mod chained;
+mod chained_bundle;
+mod chained_calls;
+mod chained_ledger;
+#[cfg(test)]
+mod chained_tests;
 mod chains;
 mod check;
 mod files;
@@ -16,16 +23,20 @@ mod signature;
 mod summary;
 
 pub use bundle::{BundlePeriod, BundleWritten, write};
+pub use chained::LastAnchor;
 pub use chains::ExpectedHead;
 pub use check::{BundleVerdict, SignedBy, verify};
 pub use signature::{BundleKey, NewKey, PublicKey, generate, write_new_key};
 
 use crate::model::Digest;
+use crate::model::ledger::CallChainEnd;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The form of the bundle. A later form has another number.
+/// The form of the bundle of a registry in a file, which has one chain. A later form has another number.
 const FORMAT: &str = "aam-evidence/1";
+/// The form of the bundle of a registry in PostgreSQL, which has several chains.
+const CHAINED_FORMAT: &str = "aam-evidence/2";
 
 const MANIFEST: &str = "manifest.json";
 const SUMMARY: &str = "SUMMARY.md";
@@ -54,10 +65,14 @@ struct Manifest {
     since: String,
     /// The period ends before this instant.
     until: String,
-    /// The last entry of the ledger when the bundle was written.
+    /// The last entry of the ledger when the bundle was written; with several chains, that of the first one.
     head: HeadBody,
+    /// With several chains, only the number of rows and the first of them.
     ledger: ChainBody,
     calls: ChainBody,
+    /// The parts of the chains, if there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chains: Option<ChainsBody>,
     /// The last batch of calls that was dropped because of its age before the bundle was written; 0 if none was.
     calls_dropped_up_to: u64,
     /// The last entry since the start of the period that dropped calls.
@@ -82,6 +97,17 @@ struct DroppedBody {
     hash: Digest,
     /// All of them were recorded before this instant.
     before: String,
+    /// The last batch of each chain, if there are several. `batch` is the newest of them then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    chains: Vec<CallChainEnd>,
+}
+
+impl DroppedBody {
+    /// Whether the calls of the attempt that ends with an entry of `chain` are dropped. `batch` is what the entry names.
+    fn covers(&self, chain: Option<u32>, batch: u64) -> bool {
+        let is_dropped = |end: &CallChainEnd| chain.is_none_or(|chain| end.may_hold(chain)) && batch <= end.batch;
+        if self.chains.is_empty() { batch <= self.batch } else { self.chains.iter().any(is_dropped) }
+    }
 }
 
 /// The size and the checksum of a file.
@@ -114,5 +140,44 @@ impl ChainBody {
         }
         self.count += 1;
         self.last_hash = hash;
+    }
+}
+
+/// The parts of several chains that a bundle has, by chain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct ChainsBody {
+    ledger: Vec<PartBody>,
+    calls: Vec<PartBody>,
+}
+
+/// A part of one of several chains.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct PartBody {
+    chain: u32,
+    /// The numbers of its first and of its last row in the chain.
+    first_place: u64,
+    last_place: u64,
+    /// The hash of the row before the first one.
+    prev: Digest,
+    last_hash: Digest,
+}
+
+/// The parts of several chains, while their rows are added.
+#[derive(Default)]
+struct Parts(BTreeMap<u32, PartBody>);
+
+impl Parts {
+    fn add(&mut self, chain: u32, place: u64, prev: Digest, hash: Digest) {
+        let part = PartBody { chain, first_place: place, last_place: place, prev, last_hash: hash };
+        let part = self.0.entry(chain).or_insert(part);
+        (part.last_place, part.last_hash) = (place, hash);
+    }
+
+    fn get(&self, chain: u32) -> Option<PartBody> {
+        self.0.get(&chain).copied()
+    }
+
+    fn list(&self) -> Vec<PartBody> {
+        self.0.values().copied().collect()
     }
 }

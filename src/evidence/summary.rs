@@ -12,6 +12,10 @@ use std::fmt::Write;
 /// The number of hosts that are listed for each connection.
 const MAX_HOSTS: usize = 5;
 
+/// How the entries of several chains are bound to each other.
+const CHAINED_ORDER: &str = "Each covers the one before it in its chain, and the entries `chains_anchored` name the last one of every \
+     chain. For each chain, the file also has the entry before the period; it goes on until the next anchor after the period.";
+
 /// What the summary says.
 pub struct SummaryInput {
     period: BundlePeriod,
@@ -22,8 +26,10 @@ pub struct SummaryInput {
     pub signed_by: Option<String>,
     /// The last entry since the start of the period that dropped calls.
     pub dropped: Option<DroppedBody>,
-    /// The batches of calls that the attempts of the period name.
-    pub named_batches: Vec<u64>,
+    /// The batches of calls that the attempts of the period name, with the chain of the attempt if there are several.
+    pub named_batches: Vec<(Option<u32>, u64)>,
+    /// Whether the registry has several chains.
+    pub is_chained: bool,
     calls: u64,
     cut: u64,
 }
@@ -52,6 +58,7 @@ impl SummaryInput {
             signed_by: None,
             dropped: None,
             named_batches: Vec::new(),
+            is_chained: false,
             calls: 0,
             cut: 0,
         }
@@ -127,7 +134,7 @@ pub fn text(input: &SummaryInput, head: LedgerHead) -> String {
     text.push_str(&rows(input));
     text.push_str(&over_privileged(input));
     text.push_str(&connections(input));
-    text.push_str(&files(input.signed_by.is_some()));
+    text.push_str(&files(input));
     text
 }
 
@@ -163,7 +170,7 @@ fn dropped(input: &SummaryInput) -> String {
         "\nThe calls that were recorded before {} were dropped because of their age (`evidence.keep_calls`), as entry {} of the ledger says, and are not in this bundle.",
         dropped.before, dropped.seq
     );
-    let attempts = input.named_batches.iter().filter(|batch| **batch <= dropped.batch).count();
+    let attempts = input.named_batches.iter().filter(|(chain, batch)| dropped.covers(*chain, *batch)).count();
     if attempts > 0 {
         let _ = write!(text, " They include the calls of {} of the period.", counted(attempts, "attempt"));
     }
@@ -222,10 +229,15 @@ fn connections(input: &SummaryInput) -> String {
     text
 }
 
-fn files(signed: bool) -> String {
+fn files(input: &SummaryInput) -> String {
+    let signed = input.signed_by.is_some();
+    let order = match input.is_chained {
+        false => "Each covers the one before it.",
+        true => CHAINED_ORDER,
+    };
     let mut text = format!(
         "## Files\n\n\
-         - `{LEDGER}`: the entries of the ledger with their hashes. Each covers the one before it.\n\
+         - `{LEDGER}`: the entries of the ledger with their hashes. {order}\n\
          - `{CALLS}`: the calls in batches with their hashes. Entries of the ledger name batches.\n\
          - `{INTENTS}`, `{ATTEMPTS}`, `{PRIVILEGES}`: what the entries say, one JSON object per line. `{INTENTS}` and `{PRIVILEGES}` begin with what was in force at the start.\n\
          - `{POLICIES}`: the versions of the policy. The name of each is its SHA-256.\n\
@@ -284,8 +296,8 @@ mod tests {
     fn calls_of_the_period_that_were_dropped_are_named() {
         let dropped_before = |day: i64| {
             let before = Timestamp(day * DAY_MS).rfc3339();
-            let dropped = Some(DroppedBody { seq: 190, batch: 38, hash: Digest::default(), before });
-            rows(&SummaryInput { dropped, named_batches: vec![37, 38, 39], ..input() })
+            let dropped = Some(DroppedBody { seq: 190, batch: 38, hash: Digest::default(), before, chains: Vec::new() });
+            rows(&SummaryInput { dropped, named_batches: vec![(None, 37), (None, 38), (None, 39)], ..input() })
         };
         let text = dropped_before(15);
         assert!(text.contains("recorded before 1970-01-16T00:00:00.000Z were dropped") && text.contains("entry 190"), "{text}");

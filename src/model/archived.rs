@@ -35,3 +35,12 @@ pub struct CallChainEnd {
     pub batch: u64,
     pub hash: Digest,
 }
+
+impl CallChainEnd {
+    /// Whether the calls of an attempt whose entry is in `chain` of the ledger may be in this chain.
+    #[must_use]
+    pub fn may_hold(&self, chain: u32) -> bool {
+        const BEFORE_THERE_WERE_CHAINS: u32 = 64;
+        self.chain == chain || self.chain == BEFORE_THERE_WERE_CHAINS
+    }
+}

@@ -1,5 +1,9 @@
 //! Reads rows with their hashes, for bundles of evidence, and computes the hashes again.
 
+mod chains;
+
+pub use chains::{chain_of_row, is_chain_of_batch, named_ends};
+
 use super::archive::{self, ArchivedSteps, CallArchives};
 use super::call_chain::{BatchHash, BatchRow, CallRow};
 use super::call_heads::{self, ONE_CHAIN};
@@ -24,6 +28,12 @@ pub struct LedgerLine {
     pub body: Option<String>,
     pub prev: Digest,
     pub hash: Digest,
+    /// The chain of the row, in PostgreSQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<u32>,
+    /// Its number in this chain, counted from 1, in PostgreSQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u64>,
 }
 
 /// One batch of calls as it is stored.
@@ -43,6 +53,12 @@ pub struct CallBatch {
     pub prev: Digest,
     pub hash: Digest,
     pub calls: Vec<RecordedCall>,
+    /// The chain of the batch, in PostgreSQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<u32>,
+    /// Its number in this chain, counted from 1, in PostgreSQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u64>,
 }
 
 impl LedgerLine {
@@ -95,7 +111,8 @@ impl CallBatch {
 }
 
 impl Reader {
-    /// The last entry of the ledger.
+    /// The last entry of the ledger. In PostgreSQL, rows have no order across chains; [`Reader::chained_lines`] returns the head
+    /// that AAM writes.
     ///
     /// # Errors
     /// If the registry cannot be read.
@@ -157,6 +174,8 @@ impl Reader {
                     body: row.get(6)?,
                     prev: Digest(row.get(7)?),
                     hash: Digest(row.get(8)?),
+                    chain: None,
+                    place: None,
                 };
                 if line.body.is_none() && line.kind == "attempt_finished" {
                     line.body = archived.body(line.seq)?;
@@ -278,5 +297,7 @@ pub(super) fn batch(db: &Connection, row: &Row<'_>, prev: Digest) -> Result<Call
         prev,
         hash: Digest(row.get(10)?),
         calls: calls.collect::<Result<_, _>>()?,
+        chain: None,
+        place: None,
     })
 }

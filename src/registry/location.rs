@@ -88,6 +88,18 @@ impl PostgresLocation {
     pub fn role(&self) -> &str {
         &self.role
     }
+
+    /// The database that has the registry.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The schema in the database that has the registry.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
 }
 
 /// Reads the secret that `credential` names.
@@ -109,9 +121,10 @@ impl FromStr for Location {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Location, String> {
-        let Some(rest) = ["postgres://", "postgresql://"].iter().find_map(|scheme| text.strip_prefix(scheme)) else {
-            return Ok(Location::file(text));
-        };
+        let Some((scheme, rest)) = text.split_once("://") else { return Ok(Location::file(text)) };
+        if !["postgres", "postgresql"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err("a registry is the path of a file, or a database of PostgreSQL; write postgres://ROLE@HOST/DATABASE?credential=env:NAME".to_string());
+        }
         let postgres =
             parse_url(rest).map_err(|why| format!("{why}; write postgres://ROLE@HOST/DATABASE?credential=env:NAME"))?;
         // Two registries must not share the files of this machine, and one registry keeps them.
@@ -270,6 +283,8 @@ mod tests {
             ("postgres://aam@db/registry?credential=secret", "is env:NAME or file:PATH"),
             ("postgres://aam@db/registry?sslmode=maybe", "is not disable, prefer"),
             ("postgres://aam@db/registry?password=1", "does not know"),
+            ("mysql://aam@db/registry", "is the path of a file, or a database of PostgreSQL"),
+            ("POSTGRES://aam@db", "does not name a role and a database"),
         ] {
             let error = text.parse::<Location>().expect_err(text);
             assert!(error.contains(why) && error.contains("postgres://ROLE@HOST/DATABASE"), "{error}");

@@ -1,7 +1,10 @@
 //! Runs a query of a person on the views of the registry, within bounds, while a daemon may be writing.
 //!
 //! SQLite itself keeps the query from anything but reading: the file is opened read-only, and its authorizer allows `SELECT` on
-//! the views and nothing else. The tables behind the views are not part of the contract, so they are refused by name.
+//! the views and nothing else. The tables behind the views are not part of the contract, so they are refused by name. What a query
+//! reads of a registry in PostgreSQL is copied into SQLite before; see `copy`.
+
+mod copy;
 
 use super::views::{self, VIEWS, View};
 use super::{Reader, RegistryError, reader};
@@ -11,7 +14,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +24,9 @@ const MAX_BYTES: usize = 64 << 20;
 const MAX_SQL_BYTES: usize = 1 << 20;
 /// The number of steps of SQLite's virtual machine after which the time is checked.
 const STEPS: i32 = 10_000;
+
+/// How long a query may take if more than that is asked for.
+const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
 
 /// The bounds of a query.
 #[derive(Clone, Copy, Debug)]
@@ -71,15 +77,17 @@ impl Reader {
                 if sql.trim().is_empty() { "the query is empty" } else { "the query holds no statement, only comments" };
             return Err(QueryError::Invalid { message: message.to_string(), hint });
         }
-        if self.location().postgres().is_some() {
-            let message = "the registry is a database of PostgreSQL, which aam query does not read".to_string();
-            let hint = "query the same views with psql, as a role that may only read them".to_string();
-            return Err(QueryError::Invalid { message, hint });
-        }
-        let mut db = reader::connect_sqlite(self.location().local(), false)?;
-        add(&db, tables).map_err(RegistryError::from)?;
-        let refused = restrict(&mut db, sql, limits.time).map_err(RegistryError::from)?;
-        run(&db, sql, limits.rows).map_err(|error| explain(&error, sql, &refused, limits.time))
+        let deadline = Deadline::new(limits.time);
+        let mut db = match self.location().postgres() {
+            None => {
+                let db = reader::connect_sqlite(self.location().local(), false)?;
+                add(&db, tables, EXISTING_CALLS).map_err(RegistryError::from)?;
+                db
+            }
+            Some(_) => copy::copy(self, sql, tables, deadline)?,
+        };
+        let refused = restrict(&mut db, sql, deadline, None).map_err(RegistryError::from)?;
+        run(&db, sql, limits.rows).map_err(|error| explain(&error, sql, &refused, deadline))
     }
 }
 
@@ -104,11 +112,11 @@ const EXISTING_CALLS: &str = "CREATE TEMP VIEW calls AS SELECT * FROM main.calls
     (SELECT json_extract(facts, '$.calls.batch') FROM main.ledger WHERE kind = 'calls_dropped' ORDER BY seq DESC LIMIT 1), 0)
   AND batch > coalesce((SELECT json_extract(facts, '$.last') FROM main.ledger WHERE kind = 'calls_archived' ORDER BY seq DESC LIMIT 1), 0)";
 
-/// Creates the computed tables in the temporary database of this connection, which is in memory.
-fn add(db: &Connection, tables: &[ComputedTable]) -> rusqlite::Result<()> {
+/// Creates the computed tables and what `views` creates in the temporary database of this connection, which is in memory.
+fn add(db: &Connection, tables: &[ComputedTable], views: &str) -> rusqlite::Result<()> {
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.pragma_update(None, "query_only", false)?;
-    db.execute_batch(EXISTING_CALLS)?;
+    db.execute_batch(views)?;
     for table in tables {
         let Some(view) = views::find(table.name) else { continue };
         let marks = vec!["?"; view.columns.len()].join(", ");
@@ -121,30 +129,57 @@ fn add(db: &Connection, tables: &[ComputedTable]) -> rusqlite::Result<()> {
     db.pragma_update(None, "query_only", true)
 }
 
+/// When a query is stopped.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    at: Instant,
+    /// The time that the query has in all.
+    time: Duration,
+}
+
+impl Deadline {
+    fn new(time: Duration) -> Deadline {
+        let now = Instant::now();
+        Deadline { at: now.checked_add(time).unwrap_or(now + MAX_TIME), time }
+    }
+}
+
 /// What the authorizer refused first.
 type Refused = Arc<Mutex<Option<String>>>;
 
-/// Restricts the connection to reading the views within `time`.
-fn restrict(db: &mut Connection, sql: &str, time: Duration) -> rusqlite::Result<Refused> {
+/// The columns that a query reads, by view. A view of which it only counts the rows has no columns.
+type Reads = Arc<Mutex<BTreeMap<&'static str, BTreeSet<String>>>>;
+
+/// Restricts the connection to reading the views until `deadline`. What statements read from now on is added to `reads`.
+fn restrict(db: &mut Connection, sql: &str, deadline: Deadline, reads: Option<Reads>) -> rusqlite::Result<Refused> {
     let bytes = i32::try_from(MAX_BYTES).unwrap_or(i32::MAX);
     db.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes)?;
     db.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, i32::try_from(MAX_SQL_BYTES).unwrap_or(i32::MAX))?;
     db.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     // Otherwise a column that does not exist would be a text if it is written in double quotes.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
-    let deadline = Instant::now() + time;
-    db.progress_handler(STEPS, Some(move || Instant::now() >= deadline))?;
+    db.progress_handler(STEPS, Some(move || Instant::now() >= deadline.at))?;
     let (tables, sql) = (tables(db)?, sql.to_ascii_lowercase());
     let refused = Refused::default();
     let first = Arc::clone(&refused);
     db.authorizer(Some(move |context: AuthContext<'_>| match refusal(&context, &tables, &sql) {
-        None => Authorization::Allow,
+        None => {
+            note_read(&context, reads.as_ref());
+            Authorization::Allow
+        }
         Some(what) => {
             first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
             Authorization::Deny
         }
     }))?;
     Ok(refused)
+}
+
+fn note_read(context: &AuthContext<'_>, reads: Option<&Reads>) {
+    let (Some(reads), AuthAction::Read { table_name, column_name }) = (reads, context.action) else { return };
+    let Some(view) = views::find(table_name) else { return };
+    let mut reads = reads.lock().unwrap_or_else(PoisonError::into_inner);
+    reads.entry(view.name).or_default().insert(column_name.to_ascii_lowercase());
 }
 
 /// The names of the tables behind the views.
@@ -213,11 +248,11 @@ fn size(value: &Value) -> usize {
 }
 
 /// Returns the error for a person.
-fn explain(error: &rusqlite::Error, sql: &str, refused: &Refused, time: Duration) -> QueryError {
+fn explain(error: &rusqlite::Error, sql: &str, refused: &Refused, deadline: Deadline) -> QueryError {
     let invalid = |message: String, hint: String| QueryError::Invalid { message, hint };
     let views = || VIEWS.map(|view| view.name).join(", ");
     if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
-        return QueryError::TooSlow(time);
+        return QueryError::TooSlow(deadline.time);
     }
     if let Some(what) = refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return invalid(format!("the query {what}; aam query only reads the views"), format!("the views are {}", views()));

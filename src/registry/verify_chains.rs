@@ -6,7 +6,7 @@ use super::chain::GENESIS;
 use super::lease::PARTITIONS;
 use super::verify::{self, Verdict, VerifyProgress};
 use super::verify_calls;
-use super::{CallsVerdict, RegistryError, postgres_schema};
+use super::{CallsVerdict, RegistryError, evidence_reader, postgres_schema};
 use crate::model::Digest;
 use crate::model::ledger::Fact;
 use sqlstore::Connection;
@@ -84,6 +84,10 @@ fn verify_chain(
             Ok(hash) => hash,
             Err(why) => return Ok((head, Some((number, why)))),
         };
+        if evidence_reader::chain_of_row(row.text(4)?).and_then(|chain| usize::try_from(chain).ok()) != Some(chain) {
+            let why = format!("it is in chain {chain}, which is not that of its connection");
+            return Ok((head, Some((number, why))));
+        }
         if let Some((hash, anchor)) = anchored.remove(&(chain, place)).filter(|(hash, _)| *hash != head) {
             return Ok((head, Some((number, format!("row {anchor} anchors it with another hash: {hash}")))));
         }
