@@ -35,10 +35,10 @@ WITH_PEERS = $(WITH_CACHE) scripts/with_peers.sh
 REQUIRE_PEERS = AAM_REQUIRE_PEERS=$(if $(filter-out $(PEERS),$(ALL_PEERS)),,1)
 
 # The tests of the registry that do not look into its file.
-REGISTRY_TESTS := registry::tests::answers registry::tests::appends registry::tests::attempts registry::tests::call_chains \
+REGISTRY_TESTS := registry::tests::answers registry::tests::appends registry::tests::attempts registry::tests::call_chains registry::tests::consents \
 	registry::tests::page_reads::recent_entries registry::tests::page_reads::policies_seals registry::tests::page_reads::a_comparison \
 	registry::tests::limits::a_refused_command registry::tests::limits::takers_at_once \
-	registry::tests::limits::beginnings_at_once registry::tests::limits::what_is_asked
+	registry::tests::limits::beginnings_at_once registry::tests::limits::what_is_asked providers::consent
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -107,13 +107,18 @@ try-image: ## Build the image of the Dockerfile and try it with podman or docker
 	scripts/try_image.sh
 
 bench: needs-build ## Take the measurements of docs/benchmarks.md
-	$(WITH_PEERS) cdk openbao -- $(CARGO) bench --bench '*'
+	$(CARGO) build --locked --release --workspace --bin aam-sandbox
+	$(WITH_PEERS) cdk openbao postgres_pair -- $(CARGO) bench --locked --workspace --bench '*'
 
 # Parts of the above.
 
-# The peers are running. The tests of the registry and of the SQL interface run again, against PostgreSQL.
+# The peers are running. The tests of the registry and of the SQL interface run again, against PostgreSQL, and those of the registry
+# with the newest version of it, whose variables take the place of the other one's.
 tests-of-peers:
 	$(CARGO) test --locked --workspace --test peers --test cdk
+	[ -z "$$AAM_TEST_POSTGRES18_PORT" ] || AAM_TEST_POSTGRES_HOST=$$AAM_TEST_POSTGRES18_HOST AAM_TEST_POSTGRES_PORT=$$AAM_TEST_POSTGRES18_PORT \
+		AAM_TEST_POSTGRES_SUPER=$$AAM_TEST_POSTGRES18_SUPER AAM_TEST_POSTGRES_SUPER_PASSWORD=$$AAM_TEST_POSTGRES18_SUPER_PASSWORD \
+		$(CARGO) test --locked --workspace --test peers -- registry_postgres::
 	[ -z "$$AAM_TEST_POSTGRES_PORT" ] || $(CARGO) test --locked --workspace --test sqlstore
 	[ -z "$$AAM_TEST_POSTGRES_PORT" ] || AAM_TEST_REGISTRY_POSTGRES=1 $(CARGO) test --locked --workspace --lib -- $(REGISTRY_TESTS)
 

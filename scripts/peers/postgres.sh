@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A PostgreSQL server for the tests, on loopback: postgres.sh start DIR | stop DIR
 #
-# DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD and for each role of seed.sql
-# READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD; POOLER_PORT is the port of a PgBouncer in front of the server, PGPOOL_PORT
+# DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD BIN (the folder of the programs) and for
+# each role of seed.sql READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD; POOLER_PORT is the port of a PgBouncer in front of the server, PGPOOL_PORT
 # that of a Pgpool-II, STANDBY_PORT that of a hot standby, which has a self-signed certificate (STANDBY_CA_FILE). The passwords are generated at each start.
 #
 # POSTGRES_BIN names the folder of another installation; the server then has no poolers and no standby (see postgres18.sh).
@@ -67,6 +67,7 @@ CONF
     echo "CA_FILE=$dir/ca.pem"
     echo "SUPER=super"
     echo "SUPER_PASSWORD=$secret"
+    echo "BIN=$bin"
     for role in READER BLIND WRITER; do echo "${role}_PASSWORD=$(new_secret)"; done
   } >"$dir/env"
   set -a

@@ -1,66 +1,15 @@
 //! Bundles that were changed by a person who also corrected the checksums, or the signature.
 
 use crate::evidence::{audited, bundle, new_key, verify};
+use crate::support::bundles::{head, manifest, seal, write_manifest};
 use crate::support::daemon::{Workspace, intent, stderr, stdout, until};
-use aam::evidence::BundleKey;
 use aam::model::Digest;
 use aam::registry::LedgerLine;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 const DAY_MS: i64 = 86_400_000;
 const FILES: [&str; 6] = ["ledger.jsonl", "calls.jsonl", "intents.jsonl", "attempts.jsonl", "privileges.jsonl", "SUMMARY.md"];
-
-fn manifest(folder: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).expect("a manifest")).expect("JSON")
-}
-
-fn write_manifest(folder: &Path, manifest: &Value) {
-    std::fs::write(folder.join("manifest.json"), manifest.to_string()).expect("written");
-}
-
-/// The head that the manifest names.
-fn head(folder: &Path) -> String {
-    let head = &manifest(folder)["head"];
-    format!("{}:{}", head["seq"], head["hash"].as_str().expect("a hash"))
-}
-
-fn files_below(folder: &Path, below: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder.join(below)).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let name = format!("{below}{}", entry.file_name().to_string_lossy());
-        match entry.file_type().expect("a type").is_dir() {
-            true => names.extend(files_below(folder, &format!("{name}/"))),
-            false => names.push(name),
-        }
-    }
-    names
-}
-
-/// Corrects the sizes in the manifest and the checksums, and signs them if `key` is given.
-fn seal(folder: &Path, key: Option<&Path>) {
-    let read = |name: &str| std::fs::read(folder.join(name)).expect("a file");
-    if folder.join("manifest.json").exists() {
-        let mut manifest = manifest(folder);
-        let files = manifest["files"].as_object_mut().expect("files");
-        files.retain(|name, _| folder.join(name).exists());
-        for (name, body) in files {
-            let bytes = read(name);
-            *body = json!({"bytes": bytes.len(), "sha256": Digest::from_bytes(&bytes)});
-        }
-        write_manifest(folder, &manifest);
-    }
-    let mut names = files_below(folder, "");
-    names.retain(|name| !name.starts_with("SHA256SUMS"));
-    names.sort();
-    let sums: String = names.iter().map(|name| format!("{}  {name}\n", Digest::from_bytes(&read(name)))).collect();
-    std::fs::write(folder.join("SHA256SUMS"), &sums).expect("written");
-    if let Some(key) = key {
-        let signature = BundleKey::read(key).and_then(|key| key.sign(sums.as_bytes())).expect("a signature");
-        std::fs::write(folder.join("SHA256SUMS.sig"), signature).expect("written");
-    }
-}
 
 /// Writes the ledger of a bundle anew with another file in the intents, as a chain that is right by itself.
 fn forge_ledger(folder: &Path) {

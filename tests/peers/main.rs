@@ -41,7 +41,10 @@ mod okta_recordings;
 mod page;
 mod pagerduty;
 mod principals;
+mod registry_consents;
 mod registry_postgres;
+mod registry_postgres_evidence;
+mod registry_postgres_query;
 mod replicas;
 mod salesforce;
 mod servicenow;
@@ -91,7 +94,11 @@ fn main() -> std::process::ExitCode {
         page::tests(),
         pagerduty::tests(),
         principals::tests(),
+        registry_consents::tests(),
+        registry_consents::daemons::tests(),
         registry_postgres::tests(),
+        registry_postgres_evidence::tests(),
+        registry_postgres_query::tests(),
         replicas::tests(),
         salesforce::tests(),
         servicenow::tests(),

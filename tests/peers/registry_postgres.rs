@@ -18,15 +18,15 @@ peer_tests! {
 static NUMBER: AtomicU32 = AtomicU32::new(1);
 
 /// A database with an owner of its tables and a role that AAM runs as.
-struct Database {
-    name: String,
-    owner: String,
-    role: String,
+pub struct Database {
+    pub name: String,
+    pub owner: String,
+    pub role: String,
 }
 
 impl Database {
     /// Creates the database and the roles.
-    fn new() -> Database {
+    pub fn new() -> Database {
         let number = format!("{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let database =
             Database { name: format!("registry_{number}"), owner: format!("owner_{number}"), role: format!("aam_{number}") };
@@ -38,7 +38,7 @@ impl Database {
         database
     }
 
-    fn session(database: &str, user: &str, password: &str) -> Connection {
+    pub fn session(database: &str, user: &str, password: &str) -> Connection {
         let port = variable("POSTGRES", "PORT").parse().expect("a port");
         let mut options = PostgresOptions::new(&variable("POSTGRES", "HOST"), port, database, user);
         options.password = Some(Zeroizing::new(password.to_string()));
@@ -48,17 +48,17 @@ impl Database {
     }
 
     /// A session of the administrator of the server.
-    fn admin(&self) -> Connection {
+    pub fn admin(&self) -> Connection {
         Database::session(&self.name, &variable("POSTGRES", "SUPER"), &variable("POSTGRES", "SUPER_PASSWORD"))
     }
 
-    fn url(&self, role: &str) -> String {
+    pub fn url(&self, role: &str) -> String {
         let (host, port) = (variable("POSTGRES", "HOST"), variable("POSTGRES", "PORT"));
         format!("postgres://{role}@{host}:{port}/{}?credential=env:{role}", self.name)
     }
 
     /// Prepares the database, and makes it the registry of `workspace`.
-    fn prepare(&self, workspace: &mut Workspace) {
+    pub fn prepare(&self, workspace: &mut Workspace) {
         for role in [&self.owner, &self.role] {
             workspace.set(role, role);
         }
@@ -68,31 +68,31 @@ impl Database {
     }
 
     /// Makes the prepared database the registry of `workspace`.
-    fn choose(&self, workspace: &mut Workspace) {
+    pub fn choose(&self, workspace: &mut Workspace) {
         workspace.set(&self.role, &self.role);
         workspace.set("AAM_REGISTRY", &self.url(&self.role));
     }
 
-    fn count(&self, sql: &str) -> i64 {
+    pub fn count(&self, sql: &str) -> i64 {
         self.admin().query_row(sql, [], |row| row.get(0)).expect("a count")
     }
 }
 
-fn workspace() -> Workspace {
+pub fn workspace() -> Workspace {
     let workspace = Workspace::new();
     workspace.write_policy("");
     workspace
 }
 
 /// Writes `count` files and their intents, and returns the resource ids.
-fn sources(workspace: &Workspace, count: usize) -> Vec<String> {
+pub fn sources(workspace: &Workspace, count: usize) -> Vec<String> {
     let ids: Vec<String> = (0..count).map(|number| workspace.csv(&format!("source-{number}.csv"), 30)).collect();
     let intents: Vec<_> = ids.iter().map(|id| intent("filesource", id)).collect();
     workspace.intent_file("all.json", &json!(intents));
     ids
 }
 
-async fn until_active(daemon: &Daemon, ids: &[String]) {
+pub async fn until_active(daemon: &Daemon, ids: &[String]) {
     for id in ids {
         daemon.until_state(id, "ACTIVE").await;
     }
@@ -106,7 +106,7 @@ async fn counts(daemon: &Daemon) -> Value {
 }
 
 /// A workspace with a folder of its own for the process, and with the intents and the policy of `first`, as replicas have them.
-fn replica(first: &Workspace, database: &Database) -> Workspace {
+pub fn replica(first: &Workspace, database: &Database) -> Workspace {
     let mut replica = Workspace::new();
     replica.set("AAM_INTENTS", &first.path("intents").display().to_string());
     replica.set("AAM_POLICY", &first.path("policy/policy.yaml").display().to_string());
@@ -155,7 +155,7 @@ fn partitions(database: &Database) -> Vec<i64> {
     rows.collect::<sqlstore::Result<_>>().expect("numbers")
 }
 
-async fn until_divided(database: &Database, expected: &[i64]) {
+pub async fn until_divided(database: &Database, expected: &[i64]) {
     until("the partitions are divided", || async {
         let now = partitions(database);
         (now == expected, format!("{now:?}"))
@@ -172,6 +172,14 @@ async fn replicas_share_the_work_and_each_answers_for_all() {
     until_active(&leader, &ids).await;
     let other = second.serve().await;
     until_divided(&database, &[32, 32]).await;
+    let listed: Value = serde_json::from_str(&stdout(&first.run(&["registry", "replicas", "--format", "json"]))).expect("JSON");
+    let of =
+        |field: &str| listed["replicas"].as_array().expect("a list").iter().map(|one| one[field].clone()).collect::<Vec<_>>();
+    assert_eq!(of("partitions"), [json!(32), json!(32)], "{listed}");
+    assert_eq!(of("leads").iter().filter(|leads| **leads == json!(true)).count(), 1, "{listed}");
+    assert_eq!(listed["free_partitions"], json!(0));
+    let text = stdout(&first.run(&["registry", "replicas"]));
+    assert!(text.contains("32 partitions, leads\n") && !text.contains("different policy files"), "{text}");
     until_active(&other, &ids).await;
     // Pushed to either of them, attempted by the one that has the partition.
     let mut pushed = Vec::new();
@@ -241,6 +249,8 @@ async fn one_policy_is_in_force_and_a_different_file_is_said() {
     until_divided(&database, &[32, 32]).await;
     until("the difference is said", || async { (other.log().contains("another policy file than its leader"), other.log()) })
         .await;
+    let said = || stdout(&first.run(&["registry", "replicas"])).contains("the replicas have different policy files");
+    until("the list says it", || async { (said(), String::new()) }).await;
     let (ours, theirs) = (leader.funnel().await, other.funnel().await);
     assert_eq!(ours["target"], theirs["target"], "the policy of the leader is in force on both");
     assert_eq!(database.count("SELECT count(*) FROM aam.ledger WHERE kind = 'policy_accepted'"), policies);

@@ -13,6 +13,7 @@ use aam::providers::consent::{
     CallbackQuery, ConsentContext, ConsentGiven, ConsentProblem, LinkListing, Proof, Prove, ProvedAccount,
 };
 use aam::providers::{CredentialRequest, Process, ProvidedCredential, Providers, Reading};
+use aam::registry::Location;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -68,15 +69,27 @@ pub struct Consents {
     pub providers: Arc<Providers>,
     pub loaded: LoadedPolicy,
     pub request: CredentialRequest,
+    /// The registry that has the consents, instead of a file.
+    registry: Option<Location>,
 }
 
 impl Consents {
     pub async fn new() -> Consents {
+        Consents::at(None).await
+    }
+
+    /// With the consents in `registry`, if that is a database.
+    pub async fn in_registry(registry: Location) -> Consents {
+        Consents::at(Some(registry)).await
+    }
+
+    async fn at(registry: Option<Location>) -> Consents {
         let clock = TestClock::new();
         // The vendor has a right clock, which is never set.
         let vendor_clock = Arc::clone(&clock);
         let vendor = OAuthVendor::start(move || Timestamp(1_790_000_000_000 + vendor_clock.elapsed())).await;
-        Consents::with(vendor, clock, Arc::new(tempfile::tempdir().expect("a folder")), KEY, |text| text)
+        let dir = Arc::new(tempfile::tempdir().expect("a folder"));
+        Consents::with(vendor, clock, (dir, registry), KEY, |text| text)
     }
 
     /// The same store and vendor as another process has them, for example after a restart.
@@ -86,13 +99,14 @@ impl Consents {
 
     /// As [`Consents::restarted`], with another key or policy.
     pub fn changed(&self, key: &str, change: impl FnOnce(String) -> String) -> Consents {
-        Consents::with(self.vendor.clone(), Arc::clone(&self.clock), Arc::clone(&self.dir), key, change)
+        let place = (Arc::clone(&self.dir), self.registry.clone());
+        Consents::with(self.vendor.clone(), Arc::clone(&self.clock), place, key, change)
     }
 
     fn with(
         vendor: OAuthVendor,
         clock: Arc<TestClock>,
-        dir: Arc<tempfile::TempDir>,
+        (dir, registry): (Arc<tempfile::TempDir>, Option<Location>),
         key: &str,
         change: impl FnOnce(String) -> String,
     ) -> Consents {
@@ -113,6 +127,9 @@ impl Consents {
             _ => None,
         };
         let providers = Providers::with_env(egress, shared, Process::Recording, Arc::new(env));
+        if let Some(registry) = &registry {
+            providers.consents().keep_in(registry);
+        }
         let resource = format!("{}/openapi.json", vendor.base);
         let request = CredentialRequest {
             locator: Locator::parse("consent:things").expect("a locator"),
@@ -124,7 +141,7 @@ impl Consents {
             policy: Arc::clone(&loaded.policy),
             reading: Reading::Cached,
         };
-        Consents { vendor, clock, dir, providers, loaded, request }
+        Consents { vendor, clock, dir, providers, loaded, request, registry }
     }
 
     pub fn store(&self) -> PathBuf {

@@ -185,7 +185,8 @@ impl Workspace {
             port,
             token: self.token(),
             log: self.path("log"),
-            client: reqwest::Client::builder().no_proxy().build().expect("client"),
+            // Shorter than the time after which the daemon closes a connection that is not used.
+            client: reqwest::Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(5)).build().expect("client"),
         }
     }
 

@@ -5,6 +5,7 @@
 pub mod airbyte;
 pub mod aws;
 pub mod bearer_service;
+pub mod bundles;
 pub mod consents;
 pub mod daemon;
 pub mod described_service;

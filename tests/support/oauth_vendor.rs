@@ -51,7 +51,7 @@ pub struct VendorState {
     /// How often an access token was used after its end.
     pub late_uses: usize,
     pub token_requests: usize,
-    /// Runs when a refresh arrives.
+    /// Runs when a refresh arrives, before the vendor does anything.
     pub hook: Option<Box<dyn FnMut() + Send>>,
     now: Box<dyn Fn() -> Timestamp + Send>,
     codes: HashMap<String, Code>,
@@ -141,6 +141,20 @@ impl OAuthVendor {
         location.split_once('?').expect("a query").1.to_string()
     }
 
+    /// Runs the hook, while other requests are answered.
+    fn run_hook(&self) {
+        let hook = self.state().hook.take();
+        if let Some(mut hook) = hook {
+            hook();
+            self.state().hook.get_or_insert(hook);
+        }
+    }
+
+    /// Ends every access token that was issued before its time, as vendors may do.
+    pub fn end_access_tokens(&self) {
+        self.state().access.clear();
+    }
+
     /// Ends every grant, as an administrator of the vendor can.
     pub fn end_all_grants(&self) {
         let mut state = self.state();
@@ -214,6 +228,9 @@ fn is_client(headers: &HeaderMap) -> bool {
 async fn token(State(vendor): State<OAuthVendor>, headers: HeaderMap, body: String) -> Response {
     let form = pairs(&body);
     let value = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+    if value("grant_type") == "refresh_token" {
+        vendor.run_hook();
+    }
     let mut state = vendor.state();
     state.token_requests += 1;
     if !is_client(&headers) || form.contains_key("client_secret") {
@@ -242,9 +259,6 @@ async fn token(State(vendor): State<OAuthVendor>, headers: HeaderMap, body: Stri
 
 fn refreshed(vendor: &OAuthVendor, state: &mut VendorState, token: &str) -> Response {
     *state.sent.entry(token.to_string()).or_default() += 1;
-    if let Some(hook) = &mut state.hook {
-        hook();
-    }
     if state.on_refresh == OnRefresh::Unavailable {
         return (StatusCode::SERVICE_UNAVAILABLE, "maintenance").into_response();
     }
