@@ -61,7 +61,7 @@ impl StoredGrant {
         Ok(self)
     }
 
-    /// Decrypts the access token. `None` if there is none, or if it was changed.
+    /// Decrypts the access token. `None` if the grant does not have one, or if it was changed.
     #[must_use]
     pub fn access(&self, keys: &StoreKeys) -> Option<AccessToken> {
         let plain = keys.open(&bound("access", &self.facts), self.access.as_deref()?)?;

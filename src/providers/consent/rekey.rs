@@ -43,7 +43,7 @@ impl ConsentProvider {
         if store.read().await.map_err(|error| error.failure())?.is_none() {
             let fix =
                 format!("write key: \"{new}\" under credentials.consent_store in the policy; there is nothing to encrypt yet");
-            return Err(refuse(format!("there is no consent store {}", store.place()), &fix));
+            return Err(refuse(format!("the consent store {} does not exist", store.place()), &fix));
         }
         let old = self.keys_at(context, old).await?;
         let new_keys = self.keys_at(context, new).await?;

@@ -57,7 +57,7 @@ impl GrantLock {
     }
 }
 
-/// Reads the consent store in the file at `path`, to be copied into a database. It is empty if there is no file.
+/// Reads the consent store in the file at `path`, to be copied into a database. It is empty if the file does not exist.
 ///
 /// # Errors
 /// What is wrong with the file, and what to do.

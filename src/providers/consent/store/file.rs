@@ -57,7 +57,7 @@ impl FileStore {
         &self.path
     }
 
-    /// Reads the file, or returns what is known if it did not change. Returns `None` if there is no file.
+    /// Reads the file, or returns what is known if it did not change. Returns `None` if the file does not exist.
     ///
     /// # Errors
     /// Returns `Damaged` or `Io`.
@@ -129,7 +129,7 @@ impl FileStore {
         Ok(result)
     }
 
-    /// Removes from the file. Does nothing if there is no file.
+    /// Removes from the file. Does nothing if it does not exist.
     ///
     /// # Errors
     /// Returns the error of the file.
