@@ -84,7 +84,9 @@ async fn without_a_process_namespace_a_program_runs_if_that_is_allowed_and_it_is
     if !playable("no process namespace").await {
         return;
     }
-    let (plan, _directory) = python_plan("import os\nos.fork()\nprint('ran', flush=True)\nos._exit(5)");
+    // The group is killed when its program ends, so the program waits for what it started.
+    let script = "import os\nchild = os.fork()\nprint('ran', flush=True)\nif child: os.waitpid(child, 0)\nos._exit(5)";
+    let (plan, _directory) = python_plan(script);
     let error = confinement::spawn(&without("pid"), &plan, Weaker::Refused).await.unwrap_err();
     assert!(error.to_string().contains("processes: a process namespace is not allowed"), "{error}");
     let confined = confinement::spawn(&without("pid"), &plan, Weaker::Allowed).await.unwrap();
