@@ -3,14 +3,18 @@
 
 use crate::credentials::secret::Secret;
 use crate::model::Digest;
+use crate::operator_file;
 use crate::policy::{Policy, TokenScope};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// The maximum length of the file with the token, in bytes.
+pub const MAX_FILE_BYTES: u64 = 4096;
 
 /// The token that gives access while the policy does not configure any tokens.
 #[derive(Clone, Debug)]
@@ -84,8 +88,7 @@ fn tighten(path: &Path) {
 /// Fails if the file does not exist or does not contain a token.
 pub fn read_admin(registry: &Path) -> std::io::Result<AdminToken> {
     let path = admin_path(registry);
-    let mut text = String::new();
-    std::fs::File::open(&path)?.take(4096).read_to_string(&mut text)?;
+    let text = operator_file::read_text(&path, MAX_FILE_BYTES)?;
     let token = Secret::new(text.trim().to_string());
     if token.expose().len() < 32 {
         return Err(std::io::Error::other(format!(

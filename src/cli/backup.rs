@@ -3,7 +3,7 @@
 use super::{CommandError, CommandResult, CommonOptions, terminal};
 use crate::clock;
 use crate::model::text::counted;
-use crate::registry::{self, CopySummary, RegistryError, private_files};
+use crate::registry::{self, Completeness, CopySummary, RegistryError, private_files};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,6 +21,9 @@ The copy holds intents, attempts, catalogs and policies. It holds no credential,
 pub struct BackupOptions {
     /// A new file, or a folder, in which the file gets the time as its name, or - for stdout
     file: PathBuf,
+    /// Also write a backup that lacks archive files that are lost, or of a registry that is not intact
+    #[arg(long)]
+    incomplete: bool,
 }
 
 #[derive(clap::Args)]
@@ -31,23 +34,35 @@ The registry that was there is kept beside it, as aam.db.replaced-TIME.")]
 pub struct RestoreOptions {
     /// A file that aam backup wrote, or - for stdin
     file: PathBuf,
+    /// Also restore a backup whose archive files are lost
+    #[arg(long)]
+    incomplete: bool,
 }
 
-/// Exits with 0 if the copy was written and is intact, and with 1 otherwise.
+fn completeness(incomplete: bool) -> Completeness {
+    if incomplete { Completeness::Incomplete } else { Completeness::Whole }
+}
+
+/// Exits with 0 if the copy was written and is intact, except for archive files that it may lack, and with 1 otherwise.
 pub fn backup(common: &CommonOptions, options: &BackupOptions) -> CommandResult {
     if is_stream(&options.file) {
         return to_stdout(common);
     }
-    let copy = registry::backup(file_of(common)?, &options.file, clock::from_env().now())?;
-    if !copy.verdict.is_intact() {
+    let copy = registry::backup(file_of(common)?, &options.file, completeness(options.incomplete), clock::from_env().now())?;
+    if !copy.verdict.is_intact_without_archives() {
         common.print("", &copy);
         return Err(CommandError::new(format!(
             "{} was written, but the registry that it is a copy of is not intact; aam verify says where; keep the backups from before",
             copy.file.display()
         )));
     }
-    common.print(&format!("backed up to {}\n{}", copy.file.display(), summary(&copy)), &copy);
+    common.print(&format!("backed up to {}\n{}{}", copy.file.display(), summary(&copy), missing(&copy)), &copy);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The archive files that a copy lacks, one on each line.
+fn missing(copy: &CopySummary) -> String {
+    copy.verdict.archives.iter().map(|problem| format!("missing: {problem}\n")).collect()
 }
 
 /// Copies the registry beside itself and writes the copy to stdout. What is reported goes to stderr.
@@ -132,19 +147,17 @@ fn from_stdin(registry: &Path) -> Result<PathBuf, CommandError> {
 pub fn restore(common: &CommonOptions, options: &RestoreOptions) -> CommandResult {
     let now = clock::from_env().now();
     let copy = match is_stream(&options.file) {
-        false => registry::restore(file_of(common)?, &options.file, now)?,
+        false => registry::restore(file_of(common)?, &options.file, completeness(options.incomplete), now)?,
         true => {
             let file = from_stdin(file_of(common)?)?;
-            let copy: Result<CopySummary, RegistryError> = registry::restore(file_of(common)?, &file, now);
+            let copy: Result<CopySummary, RegistryError> =
+                registry::restore(file_of(common)?, &file, completeness(options.incomplete), now);
             let _ = std::fs::remove_file(&file);
             copy?
         }
     };
     let from = if is_stream(&options.file) { "stdin".to_string() } else { options.file.display().to_string() };
-    let mut text = format!("{} is restored from {from}\n{}", copy.file.display(), summary(&copy));
-    for problem in &copy.verdict.archives {
-        text.push_str(&format!("{problem}\n"));
-    }
+    let mut text = format!("{} is restored from {from}\n{}{}", copy.file.display(), summary(&copy), missing(&copy));
     if let Some(replaced) = &copy.replaced {
         text.push_str(&format!("the registry before is {}\n", replaced.display()));
     }

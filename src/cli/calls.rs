@@ -2,18 +2,17 @@
 
 use super::query::limit;
 use super::report::policy_in_force;
-use super::{CommandError, CommandResult, CommonOptions, Format, since, terminal};
+use super::{CommandError, CommandResult, CommonOptions, Format, complete, since, terminal};
 use crate::clock;
 use crate::families::{self, aliases};
 use crate::model::problem::nearest;
 use crate::model::text::counted;
-use crate::model::{CallPosition, CallPurpose, ConnectionId, StoredCall, Timestamp};
+use crate::model::{CallPosition, CallPurpose, ConnectionId, MissingFiles, StoredCall, Timestamp};
 use crate::registry::query::QueryLimits;
 use crate::registry::{CallFilter, Reader};
 use crate::report::calls::{CallBody, InterruptedAttemptBody, table};
 use rusqlite::types::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// The number of calls that are listed if `--limit` is not given.
@@ -67,7 +66,7 @@ fn purpose(text: &str) -> Result<CallPurpose, String> {
     CallPurpose::parse(text).ok_or_else(|| format!("the purposes are {}", names()))
 }
 
-/// Exits with 0, or with 1 if the connection does not exist.
+/// Exits with 0, or with 1 if the connection does not exist or an archive file with calls of the period is missing.
 pub fn run(common: &CommonOptions, options: &CallsOptions) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
     let now = clock::from_env().now();
@@ -92,7 +91,7 @@ pub fn run(common: &CommonOptions, options: &CallsOptions) -> CommandResult {
             until.rfc3339()
         )));
     }
-    let (calls, total) = newest(&reader, &filter, options)?;
+    let Newest { calls, total, missing } = newest(&reader, &filter, options)?;
     let interrupted = interrupted(&reader, &filter, options)?;
     let common = common.with_json(options.json);
     common.print(&table(&calls, total, &interrupted), &calls);
@@ -106,14 +105,23 @@ pub fn run(common: &CommonOptions, options: &CallsOptions) -> CommandResult {
             terminal::print_error(&format!("aam: only the newest {shown} of {all} are printed; --limit {total} prints all\n"));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    complete(&missing)
+}
+
+/// The newest calls.
+struct Newest {
+    calls: Vec<CallBody>,
+    /// The number of all calls that were selected.
+    total: u64,
+    /// The archive files whose calls were not read.
+    missing: MissingFiles,
 }
 
 /// Returns the newest calls that `filter` selects by the time at which they began, and the number of all of them. Calls are
 /// stored in the order in which their attempts ended, so all that match are read.
-fn newest(reader: &Reader, filter: &CallFilter, options: &CallsOptions) -> Result<(Vec<CallBody>, u64), CommandError> {
+fn newest(reader: &Reader, filter: &CallFilter, options: &CallsOptions) -> Result<Newest, CommandError> {
     let (mut kept, mut total) = (BTreeMap::<(Timestamp, CallPosition), StoredCall>::new(), 0_u64);
-    reader.calls(filter, None, |call| {
+    let missing = reader.calls(filter, None, |call| {
         if options.namespace.as_ref().is_none_or(|namespace| *namespace == call.namespace) {
             total += 1;
             kept.insert((call.at, call.position), call);
@@ -123,7 +131,7 @@ fn newest(reader: &Reader, filter: &CallFilter, options: &CallsOptions) -> Resul
         }
         true
     })?;
-    Ok((kept.into_values().rev().map(CallBody::new).collect(), total))
+    Ok(Newest { calls: kept.into_values().rev().map(CallBody::new).collect(), total, missing })
 }
 
 /// Returns the attempts whose calls are not recorded, unless the options select calls that no attempt makes.

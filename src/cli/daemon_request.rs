@@ -1,7 +1,9 @@
 //! Requests of a command to the running daemon, which is the only process that may write to the registry.
 
 use super::{CommandError, CommonOptions, daemon_trouble, reachable};
+use crate::admin_token;
 use crate::credentials::{Secret, redact};
+use crate::operator_file;
 use crate::registry::{self, Holder};
 use crate::server::auth;
 use crate::server::probe::{self, Listener, ProvenAam};
@@ -87,7 +89,7 @@ fn addresses(common: &CommonOptions) -> Vec<SocketAddr> {
 /// Connects to the daemon, and checks that it holds the registry of the command line. Any program can listen on the port,
 /// so without this check a token could be sent to one that only pretends to be AAM.
 pub(super) async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandError> {
-    registry::refuse_folder(common.registry.local())?;
+    registry::refuse_other(common.registry.local())?;
     let registry = &common.registry;
     let mut address = common.listener();
     let mut listener = Listener::Absent;
@@ -129,7 +131,7 @@ pub(super) fn token(registry: &Path, scope: &str) -> Result<Secret, CommandError
         Ok(token) if !token.is_empty() => Secret::new(token),
         _ => {
             let path = auth::admin_path(registry);
-            let read = std::fs::read_to_string(&path).map_err(|error| {
+            let read = operator_file::read_text(&path, admin_token::MAX_FILE_BYTES).map_err(|error| {
                 CommandError::new(format!(
                     "no token: AAM_TOKEN is not set and {} cannot be read: {error}; AAM writes this file only while the policy lists no token; {}",
                     path.display(),

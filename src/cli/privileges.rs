@@ -2,13 +2,12 @@
 
 use super::query;
 use super::report::policy_in_force;
-use super::{CommandError, CommandResult, CommonOptions, since, status};
+use super::{CommandError, CommandResult, CommonOptions, complete, left, since, status};
 use crate::clock;
-use crate::model::State;
+use crate::model::{MissingFiles, State};
 use crate::registry::Reader;
 use crate::report::privileges::{PrivilegeFilter, PrivilegeVerdict, Privileges, collect};
 use crate::report::privileges_text;
-use std::process::ExitCode;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -44,7 +43,7 @@ pub struct PrivilegesOptions {
     json: bool,
 }
 
-/// Exits with 0.
+/// Exits with 0, or with 1 if an archive file with a verdict is missing.
 pub fn run(common: &CommonOptions, options: &PrivilegesOptions) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
     let now = clock::from_env().now();
@@ -60,15 +59,19 @@ pub fn run(common: &CommonOptions, options: &PrivilegesOptions) -> CommandResult
         since: since.map_err(CommandError::usage)?,
         verdicts: options.verdict.clone(),
     };
-    let found = collect(&reader.snapshot()?.shared(&namespace), &filter, |seq| reader.body(seq).ok().flatten());
+    let mut missing = MissingFiles::default();
+    let found = collect(&reader.snapshot()?.shared(&namespace), &filter, |seq| left(&reader, seq, &mut missing));
     let limit = options.limit.unwrap_or(usize::MAX);
     let text = privileges_text::text(&found, limit, now);
     let Privileges { totals, unknown, mut connections } = found;
     let truncated = connections.len() > limit;
     connections.truncate(limit);
-    let value = serde_json::json!({
+    let mut value = serde_json::json!({
         "namespace": namespace, "totals": totals, "unknown": unknown, "connections": connections, "truncated": truncated,
     });
+    if !missing.is_empty() {
+        value["missing_files"] = serde_json::json!(missing.named());
+    }
     common.with_json(options.json).print(&text, &value);
-    Ok(ExitCode::SUCCESS)
+    complete(&missing)
 }

@@ -1,12 +1,12 @@
 //! `aam status [ID]`: lists connections, or shows one with its steps and its history.
 
 use super::report::policy_in_force;
-use super::{CommandError, CommandResult, CommonOptions, Format, connection, problems, since, terminal};
+use super::{CommandError, CommandResult, CommonOptions, Format, complete, connection, left, problems, since, terminal};
 use crate::clock;
 use crate::daemon;
 use crate::families::{self, aliases};
 use crate::model::problem::nearest;
-use crate::model::{DEMO_NAMESPACE, Intent, State, StepReport, Timestamp};
+use crate::model::{DEMO_NAMESPACE, Intent, MissingFiles, State, StepReport, Timestamp};
 use crate::plan::PlanContext;
 use crate::plan::departures::Holds;
 use crate::policy::LoadedPolicy;
@@ -76,23 +76,34 @@ fn held(snapshot: &Snapshot, policy: LoadedPolicy, document: &dyn Fn(u64) -> Opt
     Holds::new(snapshot, &departures, &context.policy)
 }
 
-/// Exits with 0, or with 1 if the connection does not exist.
+/// What is printed.
+struct Content {
+    text: String,
+    json: serde_json::Value,
+    /// The archive files that are missing, so that what is in them is not printed.
+    missing: MissingFiles,
+}
+
+/// Exits with 0, or with 1 if the connection does not exist or an archive file with what was asked for is missing.
 pub async fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
     problems::note(common, Some(&reader));
     if !options.watch {
-        let (text, value) = content(common, options, &reader)?;
-        common.print(&text, &value);
-        return Ok(ExitCode::SUCCESS);
+        let content = content(common, options, &reader)?;
+        common.print(&content.text, &content.json);
+        return complete(&content.missing);
     }
     let mut last = String::new();
     loop {
-        let (text, value) = content(common, options, &reader)?;
+        let Content { mut text, json, missing } = content(common, options, &reader)?;
+        if !missing.is_empty() {
+            text.push_str(&format!("\n{}\n", missing.text()));
+        }
         if text != last {
             if common.format == Format::Text {
                 terminal::clear();
             }
-            common.print(&text, &value);
+            common.print(&text, &json);
             last = text;
         }
         tokio::select! {
@@ -103,18 +114,14 @@ pub async fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResu
 }
 
 /// Returns the output as text and as JSON.
-fn content(
-    common: &CommonOptions,
-    options: &StatusOptions,
-    reader: &Reader,
-) -> Result<(String, serde_json::Value), CommandError> {
+fn content(common: &CommonOptions, options: &StatusOptions, reader: &Reader) -> Result<Content, CommandError> {
     match &options.id {
         Some(start) => one(common, reader, start),
         None => list(common, options, reader),
     }
 }
 
-fn list(common: &CommonOptions, options: &StatusOptions, reader: &Reader) -> Result<(String, serde_json::Value), CommandError> {
+fn list(common: &CommonOptions, options: &StatusOptions, reader: &Reader) -> Result<Content, CommandError> {
     let now = clock::from_env().now();
     let policy = policy_in_force(common, reader);
     let namespace = match &options.namespace {
@@ -144,9 +151,11 @@ fn list(common: &CommonOptions, options: &StatusOptions, reader: &Reader) -> Res
     let bodies: Vec<HoldBody> =
         of_namespace.map(|hold| holds::body(hold, |id| document(snapshot.connections.get(&id)?.document))).collect();
     let shown = list.select(&all);
-    let value = serde_json::to_value(&shown).unwrap_or_default();
+    let json = serde_json::to_value(&shown).unwrap_or_default();
     let failing = status::failing_webhooks(&failing_webhooks(reader, &snapshot)?);
-    Ok((holds::text(&bodies) + &status_table::list(&all, &shown, &list, now) + &failing, value))
+    let text = holds::text(&bodies) + &status_table::list(&all, &shown, &list, now) + &failing;
+    // Intents are never in archive files.
+    Ok(Content { text, json, missing: MissingFiles::default() })
 }
 
 /// Refuses a namespace that neither the registry nor the policy knows.
@@ -190,13 +199,14 @@ fn document(reader: &Reader, seq: u64) -> Option<Intent> {
     serde_json::from_str(&reader.body(seq).ok()??).ok()
 }
 
-fn one(common: &CommonOptions, reader: &Reader, start: &str) -> Result<(String, serde_json::Value), CommandError> {
+fn one(common: &CommonOptions, reader: &Reader, start: &str) -> Result<Content, CommandError> {
     let snapshot = reader.snapshot()?;
     let id = &connection::find(&snapshot, start)?;
     let Some(known) = snapshot.connections.get(id) else {
         return Err(CommandError::new(format!("connection {id} was not found")));
     };
-    let body = known.last.as_ref().and_then(|last| reader.body(last.seq).ok().flatten());
+    let mut missing = MissingFiles::default();
+    let body = known.last.as_ref().and_then(|last| left(reader, last.seq, &mut missing));
     let steps: Vec<StepReport> = body.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let intent = document(reader, known.document);
     let now = clock::from_env().now();
@@ -215,9 +225,12 @@ fn one(common: &CommonOptions, reader: &Reader, start: &str) -> Result<(String, 
         text.push_str(&holds::held_line(held));
     }
     text.push_str(&history::text(&events, more, now));
-    let value = serde_json::json!({ "connection_id": id, "status": known.state(), "intent": intent, "steps": steps, "held": held,
+    let mut json = serde_json::json!({ "connection_id": id, "status": known.state(), "intent": intent, "steps": steps, "held": held,
         "credential_ends_at": known.credential_ends_at().map(Timestamp::rfc3339), "history": events });
-    Ok((text, value))
+    if !missing.is_empty() {
+        json["missing_files"] = serde_json::json!(missing.named());
+    }
+    Ok(Content { text, json, missing })
 }
 
 /// The webhooks that were stopped, with no tries, and those whose current message was not accepted.

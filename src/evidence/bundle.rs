@@ -1,6 +1,6 @@
 //! Writes a bundle from the registry.
 
-use super::folder::BundleFolder;
+use super::folder::{self, BundleFolder};
 use super::summary::{self, SummaryInput};
 use super::{
     ATTEMPTS, BundleKey, CALLS, CHAINED_FORMAT, ChainBody, ChainsBody, DroppedBody, FORMAT, HeadBody, INTENTS, LEDGER, MANIFEST,
@@ -59,12 +59,21 @@ pub struct BundleWritten {
     pub signed_by: Option<String>,
 }
 
-/// Writes the bundle into the new or empty folder `out`.
+/// Writes the bundle into the new or empty folder `out`. If that fails, `out` is empty afterwards.
 ///
 /// # Errors
-/// Returns a message if the registry cannot be read, or if `out` is not empty or cannot be written.
+/// Returns a message if the registry or an archive file of the period cannot be read, or if `out` is not empty or cannot be written.
 pub fn write(reader: &Reader, period: BundlePeriod, out: &Path, key: Option<&BundleKey>) -> Result<BundleWritten, String> {
-    let mut folder = BundleFolder::create(out)?;
+    let folder = BundleFolder::create(out)?;
+    write_into(folder, reader, period, key).inspect_err(|_| folder::clear(out))
+}
+
+fn write_into(
+    mut folder: BundleFolder<'_>,
+    reader: &Reader,
+    period: BundlePeriod,
+    key: Option<&BundleKey>,
+) -> Result<BundleWritten, String> {
     for name in [LEDGER, CALLS, INTENTS, ATTEMPTS, PRIVILEGES] {
         folder.touch(name)?;
     }

@@ -19,6 +19,16 @@ pub struct BundleFolder<'a> {
     written: BTreeMap<String, FileBody>,
 }
 
+/// Removes what was written of a bundle that is not complete, as far as possible.
+pub fn clear(path: &Path) {
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        let _ = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => std::fs::remove_dir_all(entry.path()),
+            false => std::fs::remove_file(entry.path()),
+        };
+    }
+}
+
 impl BundleFolder<'_> {
     pub fn create(path: &Path) -> Result<BundleFolder<'_>, String> {
         let failed = |error: std::io::Error| format!("could not create the folder {}: {error}", path.display());

@@ -8,6 +8,7 @@ pub mod beneath;
 pub mod schema_files;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Error, Read, Result};
 use std::path::Path;
@@ -15,12 +16,42 @@ use std::path::Path;
 /// Flags that open a file for reading without waiting for a writer.
 pub const READ_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
 
+/// What is said of everything that is neither a file nor a folder.
+const NOT_REGULAR: &str = "it is not a regular file";
+
 /// Reads a regular file of at most `max_bytes` bytes. Follows symbolic links, as in a mounted ConfigMap.
 ///
 /// # Errors
 /// Returns the error of the operating system, or one that says that the file is not a regular file or is too large.
 pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
-    read_open(File::from(rustix::fs::openat(CWD, path, READ_FLAGS, Mode::empty())?), max_bytes)
+    read_open(opened(path)?, max_bytes)
+}
+
+fn opened(path: &Path) -> Result<File> {
+    match rustix::fs::openat(CWD, path, READ_FLAGS, Mode::empty()) {
+        Ok(file) => Ok(File::from(file)),
+        // A socket, or a device that is not there.
+        Err(Errno::NXIO | Errno::NODEV) => Err(Error::other(NOT_REGULAR)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens a regular file for reading. Follows symbolic links.
+///
+/// # Errors
+/// Returns the error of the operating system, or one that says what is there instead of a regular file.
+pub fn open(path: &Path) -> Result<File> {
+    let file = opened(path)?;
+    refuse_other(FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode))?;
+    Ok(file)
+}
+
+fn refuse_other(kind: FileType) -> Result<()> {
+    match kind {
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err(Error::other("it is a folder, not a file")),
+        _ => Err(Error::other(NOT_REGULAR)),
+    }
 }
 
 /// Like [`read`], for a file that is open already.
@@ -29,11 +60,7 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
 /// As [`read`].
 pub fn read_open(file: File, max_bytes: u64) -> Result<Vec<u8>> {
     let stat = rustix::fs::fstat(&file)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => {}
-        FileType::Directory => return Err(Error::other("it is a folder, not a file")),
-        _ => return Err(Error::other("it is not a regular file")),
-    }
+    refuse_other(FileType::from_raw_mode(stat.st_mode))?;
     let too_large = || Error::other(format!("it is larger than {}", size(max_bytes)));
     if u64::try_from(stat.st_size).is_ok_and(|size| size > max_bytes) {
         return Err(too_large());
@@ -79,6 +106,12 @@ mod tests {
         assert_eq!(error(&path("fifo"), 4), "it is not a regular file");
         assert_eq!(error(Path::new("/dev/zero"), 4), "it is not a regular file");
         assert_eq!(error(folder.path(), 4), "it is a folder, not a file");
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("a socket");
+        assert_eq!(error(&path("socket"), 4), "it is not a regular file");
+        for name in ["fifo", "socket"] {
+            assert_eq!(open(&path(name)).expect_err("refused").to_string(), "it is not a regular file", "{name}");
+        }
+        assert!(open(&path("link")).is_ok());
         File::create(path("huge")).and_then(|file| file.set_len(3 << 30)).expect("a sparse file");
         assert_eq!(error(&path("huge"), 4 << 20), "it is larger than 4 MiB");
         std::fs::write(path("latin"), b"\xe4").expect("written");

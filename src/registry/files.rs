@@ -6,7 +6,7 @@
 
 use super::RegistryError;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The files of an open registry with their device and inode: the database, its write-ahead log and its shared memory.
@@ -54,13 +54,29 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     Ok((meta.dev(), meta.ino()))
 }
 
-/// Refuses a folder, which cannot be a registry.
+/// Refuses a folder and everything else that is not a regular file, which cannot be a registry. SQLite would wait for the other
+/// end of a pipe. What does not exist is not refused.
 ///
 /// # Errors
-/// [`RegistryError::Folder`].
-pub fn refuse_folder(path: &Path) -> Result<(), RegistryError> {
-    match path.is_dir() {
-        true => Err(RegistryError::Folder { path: path.to_path_buf(), file: path.join("aam.db") }),
-        false => Ok(()),
+/// [`RegistryError::Folder`] and [`RegistryError::NotRegular`].
+pub fn refuse_other(path: &Path) -> Result<(), RegistryError> {
+    let kind = |path: &Path| std::fs::metadata(path).map(|found| found.file_type());
+    if kind(path).is_ok_and(|kind| kind.is_dir()) {
+        return Err(RegistryError::Folder { path: path.to_path_buf(), file: path.join("aam.db") });
     }
+    // SQLite opens the files beside it, too.
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let path = PathBuf::from(name);
+        let what = match kind(&path) {
+            Ok(kind) if kind.is_fifo() => "a named pipe",
+            Ok(kind) if kind.is_socket() => "a socket",
+            Ok(kind) if kind.is_dir() => "a folder",
+            Ok(kind) if !kind.is_file() => "a device",
+            _ => continue,
+        };
+        return Err(RegistryError::NotRegular { path, what });
+    }
+    Ok(())
 }

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// The maximum length of the lock file that is read, in bytes.
 const MAX_BYTES: u64 = 4096;
 
+/// Opens a FIFO without waiting for its other end.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+
 /// The process that has the registry open for writing. The kernel releases the lock when that process ends, even if it
 /// crashes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +57,12 @@ pub fn take(registry: &Path, command: &str) -> Result<WriterLock, RegistryError>
     let io = |error| RegistryError::Io { path: path.clone(), error };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(private_files::FILE_MODE);
+    // Reading from a FIFO would wait for a writer.
+    options.custom_flags(NONBLOCK);
     let mut file = options.open(&path).map_err(io)?;
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        return Err(io(std::io::Error::other("it is not a regular file; remove it, AAM writes it anew")));
+    }
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -78,7 +86,7 @@ pub fn take(registry: &Path, command: &str) -> Result<WriterLock, RegistryError>
 /// holds the lock may call this. Errors are ignored, because `--port` finds the daemon, too.
 pub fn record_address(registry: &Path, command: &str, address: SocketAddr) {
     // Closing another handle of the file does not release the lock.
-    let file = OpenOptions::new().write(true).open(lock_path(registry));
+    let file = OpenOptions::new().write(true).custom_flags(NONBLOCK).open(lock_path(registry));
     let _ = file.and_then(|mut file| Holder::this(command, Some(address)).write(&mut file));
 }
 
@@ -87,8 +95,7 @@ pub fn record_address(registry: &Path, command: &str, address: SocketAddr) {
 #[must_use]
 pub fn holder(registry: &Path) -> Option<Holder> {
     // The file may be a FIFO of another user, which would block.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(lock_path(registry)).ok()?;
+    let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(lock_path(registry)).ok()?;
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()

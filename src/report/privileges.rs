@@ -141,7 +141,7 @@ pub struct Privileges {
 pub fn collect(
     connections: &[(ConnectionId, Connection)],
     filter: &PrivilegeFilter,
-    body: impl Fn(u64) -> Option<String>,
+    mut body: impl FnMut(u64) -> Option<String>,
 ) -> Privileges {
     let mut all = Privileges::default();
     let mut reasons: BTreeMap<(String, String), usize> = BTreeMap::new();
@@ -160,7 +160,7 @@ pub fn collect(
         {
             continue;
         }
-        let (found, at) = of_connection(*id, connection, intent.as_ref(), &body);
+        let (found, at) = of_connection(*id, connection, intent.as_ref(), &mut body);
         if filter.since.is_some_and(|since| at.is_none_or(|at| at < since)) {
             continue;
         }
@@ -207,7 +207,7 @@ fn of_connection(
     id: ConnectionId,
     connection: &Connection,
     intent: Option<&Intent>,
-    body: impl Fn(u64) -> Option<String>,
+    mut body: impl FnMut(u64) -> Option<String>,
 ) -> (ConnectionPrivilege, Option<Timestamp>) {
     // The latest attempt may have ended before it asked the source.
     let attempts = [&connection.last, &connection.conclusive, &connection.proven].map(Option::as_ref);

@@ -9,7 +9,7 @@ use crate::intake::normalize;
 use crate::model::intent::Owner;
 use crate::model::ledger::Warning;
 use crate::model::text::counted;
-use crate::model::{Class, Failure, Intent, Problem, RiskLevel, State, Step, StepReport, StepStatus, Timestamp};
+use crate::model::{Class, Failure, Intent, MissingFile, Problem, RiskLevel, State, Step, StepReport, StepStatus, Timestamp};
 use crate::snapshot::{Attempt, Connection};
 use crate::{funnel, model::ConnectionId};
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,10 @@ pub struct ConnectionResult {
     pub last_health_check: Option<String>,
     /// Unknown fields of the intent, and steps that passed with a warning.
     pub warnings: Vec<WarningBody>,
+    /// The archive files that are missing or cannot be read, so that `steps` or `error.detail` are empty. Everything else is
+    /// complete.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_files: Vec<MissingFile>,
 }
 
 /// A failure.
@@ -148,6 +152,7 @@ impl ConnectionResult {
             risk_level: None,
             held: None,
             warnings: Vec::new(),
+            missing_files: Vec::new(),
             steps: None,
             first_sync_rows: None,
             latency_ms: None,
@@ -282,6 +287,7 @@ impl ConnectionResult {
             updated_at: connection.updated().rfc3339(),
             last_health_check: connection.last_checked().map(Timestamp::rfc3339),
             warnings: bounds::warnings(warnings),
+            missing_files: Vec::new(),
         }
     }
 }

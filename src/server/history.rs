@@ -4,8 +4,8 @@ use super::bounded::{MAX_PAGE_BYTES, PageBytes, json_len};
 use super::problem::ApiProblem;
 use super::read::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, invalid_cursor};
 use super::request::{ApiRequest, ApiResult, JSON, encode, response};
-use crate::model::ConnectionId;
 use crate::model::ledger::Fact;
+use crate::model::{ConnectionId, MissingFile, MissingFiles};
 use crate::registry::Version;
 use axum::http::StatusCode;
 use serde::de::IgnoredAny;
@@ -25,6 +25,10 @@ pub struct VersionPage {
     pub connection_id: String,
     pub versions: Vec<VersionBody>,
     pub next_cursor: Option<String>,
+    /// The archive files with bodies of this page that are missing or cannot be read, the first 5. Their entries have a null `body`
+    /// and 0 `body_bytes`, and name the file in `missing_file`. Everything else is complete.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_files: Vec<MissingFile>,
 }
 
 /// One entry of the ledger.
@@ -43,6 +47,9 @@ pub struct VersionBody {
     /// The full intent, step reports or catalog. Null if it is larger than 4 MiB; `/catalog` returns a catalog in pages.
     #[schema(value_type = Option<Value>)]
     pub body: Option<Value>,
+    /// The archive file with the body, if it is missing or cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_file: Option<String>,
 }
 
 /// A version of a connection's catalog. A page ends at 4 MiB.
@@ -74,13 +81,14 @@ pub async fn versions(request: ApiRequest) -> ApiResult {
         .app
         .blocking(move |app| {
             let (mut page, mut entries, mut next) = (PageBytes::default(), Vec::new(), None);
-            let (mut last, mut failed) = (None, None);
+            let (mut last, mut failed, mut missing) = (None, None, MissingFiles::default());
             app.handle.registry.reader().history(id, before, MAX_PAGE_BYTES, |version| {
-                let seq = version.entry.seq;
+                let (seq, missing_file) = (version.entry.seq, version.missing_file.clone());
                 match version_json(version) {
                     Ok(entry) if entries.len() < limit && page.fits(entry.len()) => {
                         entries.push(entry);
                         last = Some(seq);
+                        missing_file.into_iter().for_each(|file| missing.add(file));
                         return true;
                     }
                     Ok(_) => next = last,
@@ -89,7 +97,11 @@ pub async fn versions(request: ApiRequest) -> ApiResult {
                 false
             })?;
             failed.map_or(Ok(()), Err)?;
-            let head = encode(&serde_json::json!({ "connection_id": id, "next_cursor": next.map(|seq| seq.to_string()) }))?;
+            let mut head = serde_json::json!({ "connection_id": id, "next_cursor": next.map(|seq| seq.to_string()) });
+            if !missing.is_empty() {
+                head["missing_files"] = serde_json::json!(missing.named());
+            }
+            let head = encode(&head)?;
             Ok(with_member(head, "versions", &[b"[".as_slice(), &entries.join(&b','), b"]"].concat()))
         })
         .await?;
@@ -107,6 +119,7 @@ fn version_json(version: Version) -> Result<Vec<u8>, ApiProblem> {
         facts: serde_json::to_value(&version.entry.fact).unwrap_or_default(),
         body_bytes: version.body_bytes,
         body: None,
+        missing_file: version.missing_file.map(|file| file.file),
     })
     .unwrap_or_default();
     if let Some(head) = head.as_object_mut() {

@@ -4,6 +4,7 @@ use super::bounded::{PageBytes, json_len};
 use super::problem::ApiProblem;
 use super::read;
 use super::request::{ApiRequest, ApiResult, JSON, encode};
+use crate::model::{MissingFile, MissingFiles};
 use crate::report::privileges::{
     ConnectionPrivilege, PrivilegeFilter, PrivilegeTotals, PrivilegeVerdict, UnknownReason, collect,
 };
@@ -22,6 +23,9 @@ pub struct PrivilegeList {
     pub connections: Vec<ConnectionPrivilege>,
     /// True if the answer ends before the last connection; the filters make it shorter.
     pub truncated: bool,
+    /// The archive files that are missing or cannot be read, so that verdicts in them do not count; the first 5.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_files: Vec<MissingFile>,
 }
 
 /// `GET /privileges`
@@ -42,11 +46,21 @@ pub async fn list(request: ApiRequest) -> ApiResult {
         .cached(JSON, move |app| {
             let connections = app.handle.registry.snapshot().shared(&namespace);
             let reader = app.handle.registry.reader();
-            let found = collect(&connections, &filter, |seq| reader.body(seq).ok().flatten());
+            let mut missing = MissingFiles::default();
+            let found = collect(&connections, &filter, |seq| {
+                reader.bodies_left(&[seq], usize::MAX).ok()?.pop().and_then(|body| missing.left(body))
+            });
             let (mut page, total) = (PageBytes::default(), found.connections.len());
             let connections: Vec<_> = found.connections.into_iter().take_while(|one| page.fits(json_len(one))).collect();
             let truncated = connections.len() < total;
-            encode(&PrivilegeList { namespace, totals: found.totals, unknown: found.unknown, connections, truncated })
+            encode(&PrivilegeList {
+                namespace,
+                totals: found.totals,
+                unknown: found.unknown,
+                connections,
+                truncated,
+                missing_files: missing.named().to_vec(),
+            })
         })
         .await
 }

@@ -10,10 +10,10 @@ use axum::http::HeaderName;
 use data_encoding::HEXLOWER;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The request header with the challenge, in hex.
@@ -59,9 +59,12 @@ impl ListenerKey {
         let path = key_path(registry);
         let draft = path.with_extension("listener-key.new");
         let text = random_hex()?;
-        // A file that exists is opened as it is, with the mode that it has.
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
+        // What is in its place may have another mode, or be a FIFO, which would block.
+        match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(text.as_bytes())?;
         std::fs::rename(&draft, &path)?;
         ListenerKey::from_hex(&text).ok_or_else(|| io::Error::other("the new key is not valid"))
@@ -119,6 +122,8 @@ fn message(challenge: &str, address: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_proof_holds_for_one_challenge_one_address_and_one_key() {

@@ -15,7 +15,7 @@ fn set_day(workspace: &Workspace, days: i64) {
 }
 
 /// The archive files whose name begins with `what`, in order.
-fn files(workspace: &Workspace, what: &str) -> Vec<PathBuf> {
+pub(crate) fn files(workspace: &Workspace, what: &str) -> Vec<PathBuf> {
     let listed = std::fs::read_dir(workspace.path("var/aam.db.archive"));
     let mut files: Vec<PathBuf> = listed.map(|all| all.map(|file| file.expect("a file").path()).collect()).unwrap_or_default();
     files.retain(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(what)));
@@ -27,7 +27,7 @@ fn registry(workspace: &Workspace) -> Connection {
     Connection::open(workspace.path("var/aam.db")).expect("a registry")
 }
 
-fn number(workspace: &Workspace, sql: &str) -> i64 {
+pub(crate) fn number(workspace: &Workspace, sql: &str) -> i64 {
     registry(workspace).query_row(sql, [], |row| row.get(0)).expect("a number")
 }
 
@@ -41,7 +41,7 @@ async fn history(daemon: &Daemon, resource: &str) -> Vec<Value> {
 
 /// Fills a registry on day 0 and archives what it recorded five days later. Returns the workspace, the number of calls of day 0, and
 /// what the API answered before.
-async fn archived() -> (Workspace, usize, Vec<Value>) {
+pub(crate) async fn archived() -> (Workspace, usize, Vec<Value>) {
     let mut workspace = Workspace::new();
     workspace.set("AAM_TEST_CLOCK", &workspace.path("clock").display().to_string());
     set_day(&workspace, 0);

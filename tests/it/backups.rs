@@ -133,13 +133,16 @@ fn a_backup_that_is_damaged_or_none_changes_nothing() {
         assert!(stderr(&output).contains(reason), "{file}: {}", stderr(&output));
     }
     assert_eq!(json(&workspace, &["verify"])["head"], head);
-    // A registry that was changed is copied, because it may be all there is, and the command fails.
-    let damaged = workspace.run(&["backup", "again.db", "--registry", &workspace.path("copy.db").display().to_string()]);
-    assert!(
-        damaged.status.code() == Some(1) && stderr(&damaged).contains("keep the backups from before"),
-        "{}",
-        stderr(&damaged)
-    );
+    // A registry that was changed is copied only if that is asked for, because it may be all there is, and the command fails.
+    let changed = workspace.path("copy.db").display().to_string();
+    for (option, is_written) in [(None, false), (Some("--incomplete"), true)] {
+        let arguments: Vec<&str> = ["backup", "again.db", "--registry", changed.as_str()].into_iter().chain(option).collect();
+        let damaged = workspace.run(&arguments);
+        let text = stderr(&damaged);
+        assert!(damaged.status.code() == Some(1) && text.contains("keep the backups from before"), "{text}");
+        assert_eq!(workspace.path("again.db").exists(), is_written, "{text}");
+        assert!(!workspace.path("again.db.partial").exists(), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Turns `path` into a FIFO without a writer, which blocks a reader that opens it like a file.
-fn make_fifo(path: &Path) {
+pub(crate) fn make_fifo(path: &Path) {
     let _ = std::fs::remove_file(path);
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a FIFO");
 }
@@ -109,6 +109,90 @@ fn a_file_to_test_that_cannot_be_read_is_a_bad_file() {
         assert_eq!(output.status.code(), Some(78), "{name}: {}", stderr(&output));
         assert!(stderr(&output).contains(&format!("cannot read {name}")), "{name}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn a_fifo_in_the_place_of_the_registry_or_a_file_beside_it_is_refused_at_once() {
+    let workspace = Workspace::new();
+    workspace.intent_file("a.json", &intent("filesource", &workspace.csv("a.csv", 3)));
+    assert_eq!(workspace.run(&["once"]).status.code(), Some(0));
+    assert!(workspace.run(&["backup", "good.db"]).status.success());
+    make_fifo(&workspace.path("pipe.db"));
+    let commands: [&[&str]; 7] = [
+        &["verify"],
+        &["backup", "copy.db"],
+        &["status"],
+        &["calls"],
+        &["once"],
+        &["serve", "--port", "0"],
+        &["restore", "good.db"],
+    ];
+    let refused = |arguments: &[&str], reason: &str| {
+        let started = Instant::now();
+        let output = workspace.run(arguments);
+        assert!(started.elapsed() < Duration::from_secs(20), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(reason), "{arguments:?}: {}", stderr(&output));
+    };
+    for name in ["var/aam.db", "var/aam.db-wal"] {
+        let (file, aside) = (workspace.path(name), workspace.path("aside"));
+        let _ = std::fs::rename(&file, &aside);
+        make_fifo(&file);
+        for command in commands {
+            refused(command, "is a named pipe, and the registry is a regular file; remove it and put the file or a backup back");
+        }
+        // The fix.
+        std::fs::remove_file(&file).expect("removed");
+        let _ = std::fs::rename(&aside, &file);
+        assert!(workspace.run(&["verify"]).status.success(), "{name}");
+    }
+    let lock = workspace.path("var/aam.db.lock");
+    make_fifo(&lock);
+    refused(&["once"], "it is not a regular file; remove it, AAM writes it anew");
+    std::fs::remove_file(&lock).expect("removed");
+    assert_eq!(workspace.run(&["once"]).status.code(), Some(0));
+    refused(&["restore", "pipe.db"], "write - for the file and send it to stdin");
+    let mut restore = workspace.command(&["restore", "-"]);
+    restore.stdin(std::fs::File::open(workspace.path("good.db")).expect("a backup"));
+    assert!(restore.output().expect("runs").status.success());
+}
+
+#[test]
+fn a_fifo_with_a_secret_of_the_command_line_is_refused_at_once() {
+    let workspace = Workspace::new();
+    let secret = workspace.path("secret");
+    make_fifo(&secret);
+    let registry = format!("postgres://aam@127.0.0.1:9/aam?credential=file:{}", secret.display());
+    std::fs::create_dir(workspace.path("var")).expect("a folder");
+    make_fifo(&workspace.path("var/aam.db.admin-token"));
+    for arguments in [&["status", "--registry", registry.as_str()][..], &["token", "new", "--name", "reader"]] {
+        let started = Instant::now();
+        let output = workspace.run(arguments);
+        assert!(started.elapsed() < Duration::from_secs(20), "{arguments:?}");
+        let text = stderr(&output);
+        assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+        assert!(arguments[0] != "status" || text.contains("it is not a regular file"), "{text}");
+    }
+}
+
+#[test]
+fn a_family_file_comes_out_of_a_pipe_as_a_shell_makes_it() {
+    let workspace = Workspace::new();
+    let good = concat!(env!("CARGO_MANIFEST_DIR"), "/src/families/okta.yaml");
+    let lint = |text: Vec<u8>| {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let mut command = workspace.command(&["families", "lint", "/dev/stdin"]);
+        // A command that ends early closes the pipe.
+        let written = std::thread::spawn(move || drop(std::io::Write::write_all(&mut writer, &text)));
+        let output = command.stdin(reader).output().expect("runs");
+        drop(command);
+        written.join().expect("written");
+        (output.status.code(), stdout(&output) + &stderr(&output))
+    };
+    let (code, text) = lint(std::fs::read(good).expect("a family"));
+    assert!(!text.contains("cannot be read") && code.is_some(), "{text}");
+    let (code, text) = lint(vec![b' '; (4 << 20) + 1]);
+    assert!(code == Some(78) && text.contains("more bytes than the limit"), "{text}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ use ::lowcode::bounds::Bounds;
 use ::lowcode::load::{self, Manifest};
 use clap::Args;
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,11 +42,13 @@ pub fn run(options: &LintOptions, common: &CommonOptions) -> CommandResult {
         let fix = "write the path of a family file, such as src/families/okta.yaml, or of the manifest of a custom source";
         CommandError { code: EXIT_CONFIG, message: format!("{file} cannot be read: {reason}\n  fix: {fix}") }
     };
-    let size = std::fs::metadata(&options.file).map_err(|error| unreadable(error.to_string()))?.len();
-    if size > MAX_FILE_BYTES {
-        return Err(unreadable(format!("it has {size} bytes, more than the limit of {MAX_FILE_BYTES} bytes")));
+    let mut text = String::new();
+    // Also from a pipe, as a shell makes it of <(command).
+    let read = File::open(&options.file).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
+    read.map_err(|error| unreadable(error.to_string()))?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(unreadable(format!("it has more bytes than the limit of {MAX_FILE_BYTES} bytes")));
     }
-    let text = std::fs::read_to_string(&options.file).map_err(|error| unreadable(error.to_string()))?;
     // A custom source may be linted before there is a policy.
     let policy = policy_loader::load(&common.policy).loaded.ok().map(|loaded| loaded.policy);
     let name = options.file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -243,7 +243,7 @@ fn is_python(program: &Path) -> bool {
 /// Returns the interpreter that the first line of a script names, with its arguments.
 fn interpreter(script: &Path) -> Option<(String, Vec<String>)> {
     let mut start = Vec::new();
-    std::fs::File::open(script).ok()?.take(MAX_FIRST_LINE_BYTES).read_to_end(&mut start).ok()?;
+    operator_file::open(script).ok()?.take(MAX_FIRST_LINE_BYTES).read_to_end(&mut start).ok()?;
     let text = String::from_utf8_lossy(&start);
     let line = text.strip_prefix("#!")?.lines().next()?;
     let mut parts = line.split_whitespace().map(str::to_string);

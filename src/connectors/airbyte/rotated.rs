@@ -125,7 +125,12 @@ impl Rotated {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         create_folder(folder)?;
         let draft = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&draft)?;
+        // What is in its place is left of a write that was interrupted.
+        match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&draft)?;
         file.write_all(&[&nonce, sealed.as_slice(), tag.as_ref()].concat())?;
         file.sync_all()?;
         std::fs::rename(&draft, &self.path)?;

@@ -2,7 +2,7 @@
 
 use super::{ConnectionDetails, evidence, failure};
 use crate::model::text::counted;
-use crate::model::{Scope, Timestamp};
+use crate::model::{MissingFile, Scope, Timestamp};
 use crate::page::parts;
 use crate::report::result::StepBody;
 use maud::{Markup, html};
@@ -18,6 +18,8 @@ pub struct StepsSection {
     /// Whether it is the latest attempt.
     pub is_latest: bool,
     pub steps: Vec<StepBody>,
+    /// The archive files that are missing, so that the steps are not shown.
+    pub missing: Vec<MissingFile>,
 }
 
 /// What is known of an attempt as a whole.
@@ -36,19 +38,26 @@ pub struct AttemptHead {
 }
 
 pub(super) fn section(details: &ConnectionDetails) -> Markup {
-    let StepsSection { attempt, is_latest, steps } = &details.steps;
+    let StepsSection { attempt, is_latest, steps, missing } = &details.steps;
     let longest = steps.iter().map(|step| step.duration_ms).max().unwrap_or(0);
     html! {
         section id="steps" aria-labelledby="steps-title" {
             h2 id="steps-title" { "Steps" }
             @if let Some(attempt) = attempt { (head(attempt, *is_latest, details)) }
-            @if steps.is_empty() {
+            @for file in missing { (not_shown(file)) }
+            @if steps.is_empty() && !missing.is_empty() {
+            } @else if steps.is_empty() {
                 p.quiet { @if attempt.is_some() { "The steps of this attempt are too large to be shown; GET /connections/{id}/versions returns them." } @else { "No attempt has finished yet." } }
             } @else {
                 ol.pipeline { @for step in steps { (row(step, longest, &details.family_title)) } }
             }
         }
     }
+}
+
+/// Says which archive file is missing, and how to get it back.
+fn not_shown(file: &MissingFile) -> Markup {
+    html! { p.warn { "! " (file.message) "." } (parts::fix(&file.fix)) }
 }
 
 fn head(attempt: &AttemptHead, is_latest: bool, details: &ConnectionDetails) -> Markup {

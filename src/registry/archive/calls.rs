@@ -3,12 +3,16 @@
 use super::file::ArchiveFile;
 use super::{ArchiveKind, folder_of, named};
 use crate::model::ledger::{Archived, CallChainEnd};
-use crate::model::{CallPosition, RecordedCall, StoredCall, Timestamp};
+use crate::model::{CallPosition, MissingFiles, RecordedCall, StoredCall, Timestamp};
 use crate::registry::call_heads::{self, ONE_CHAIN};
 use crate::registry::{CallBatch, CallFilter, Location, RegistryError};
 use sqlstore::Connection;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+const DAY_MS: i64 = 86_400_000;
+/// More than an attempt takes.
+const LONGEST_ATTEMPT_MS: i64 = DAY_MS;
 
 /// The archive files with calls that are not dropped.
 #[derive(Debug, Default)]
@@ -61,40 +65,64 @@ impl CallArchives {
     }
 
     /// Passes the calls that `filter` selects to `take`, the newest first, until it returns false. With `before`, only those before
-    /// this place. `dropped` is the last batch that was dropped.
+    /// this place. Returns the files that are damaged or missing, whose calls are left out.
     ///
     /// # Errors
-    /// If a file is damaged or missing.
+    /// If something else than a file cannot be read.
     pub(in super::super) fn calls(
         &self,
         filter: &CallFilter,
         before: Option<CallPosition>,
         mut take: impl FnMut(StoredCall) -> bool,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<MissingFiles, RegistryError> {
+        let mut missing = MissingFiles::default();
         for archived in self.files.iter().rev() {
-            let is_later = before.is_some_and(|before| before.batch < archived.first);
             // Everything in this file and those before it is older.
             if filter.since.is_some_and(|since| archived.before <= since) {
-                return Ok(());
+                break;
             }
-            if is_later {
+            if before.is_some_and(|before| before.batch < archived.first) {
                 continue;
             }
-            let mut file = ArchiveFile::open(&self.folder, archived)?;
-            for member in (0..file.members()).rev() {
-                for batch in file.lines::<CallBatch>(member)?.into_iter().rev() {
-                    for (index, call) in batch.calls.iter().enumerate().rev() {
-                        let position = CallPosition { batch: batch.batch, call: index as u64 + 1 };
-                        let is_wanted = before.is_none_or(|before| position < before) && selects(filter, &batch, call);
-                        if is_wanted && !take(stored(&batch, position, call)) {
-                            return Ok(());
-                        }
+            match self.calls_of(archived, filter, before, &mut take) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(RegistryError::Archive(_)) if is_after(filter, archived) => {}
+                Err(RegistryError::Archive(problem)) => missing.add(problem.missing_file()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// As [`CallArchives::calls`], for one file. Returns whether `take` wants more.
+    fn calls_of(
+        &self,
+        archived: &Archived,
+        filter: &CallFilter,
+        before: Option<CallPosition>,
+        take: &mut impl FnMut(StoredCall) -> bool,
+    ) -> Result<bool, RegistryError> {
+        let mut file = ArchiveFile::open(&self.folder, archived)?;
+        for member in (0..file.members()).rev() {
+            for batch in file.lines::<CallBatch>(member)?.into_iter().rev() {
+                for (index, call) in batch.calls.iter().enumerate().rev() {
+                    let position = CallPosition { batch: batch.batch, call: index as u64 + 1 };
+                    let is_wanted = before.is_none_or(|before| position < before) && selects(filter, &batch, call);
+                    if is_wanted && !take(stored(&batch, position, call)) {
+                        return Ok(false);
                     }
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+/// Whether nothing in the file can have begun in the period of `filter`. A call is recorded when its attempt ends, so it may have
+/// begun before the day of its file.
+fn is_after(filter: &CallFilter, archived: &Archived) -> bool {
+    filter.until.is_some_and(|until| until.0 < archived.before.0.saturating_sub(DAY_MS).saturating_sub(LONGEST_ATTEMPT_MS))
 }
 
 /// Whether `filter` selects the call, as the condition in SQL does.

@@ -2,8 +2,10 @@
 //! reader decompresses only the members that it needs, and `zcat` prints the whole file.
 
 use super::super::{RegistryError, private_files};
+use super::ArchiveProblem;
 use crate::model::Digest;
 use crate::model::ledger::Archived;
+use crate::operator_file;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -137,25 +139,25 @@ fn finished(digest: Context) -> Digest {
 pub struct ArchiveFile {
     file: File,
     path: PathBuf,
+    archived: Archived,
     index: Index,
-    index_at: u64,
 }
 
 impl ArchiveFile {
     /// Opens the file that the ledger names. Only its length is checked, and what is read.
     ///
     /// # Errors
-    /// [`RegistryError::Other`] that says what is wrong with the file and how to get it back.
+    /// [`RegistryError::Archive`] that says what is wrong with the file and how to get it back.
     pub fn open(folder: &Path, archived: &Archived) -> Result<ArchiveFile, RegistryError> {
         let path = folder.join(&archived.file);
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (bytes, file) = opened.map_err(|error| unreadable(&path, &error))?;
+        let opened = operator_file::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (bytes, file) = opened.map_err(|error| unreadable(&path, archived, &error))?;
         if bytes != archived.bytes {
-            return Err(damaged(&path, &format!("has {bytes} bytes instead of {}", archived.bytes)));
+            return Err(damaged(&path, archived, format!("has {bytes} bytes instead of {}", archived.bytes)));
         }
-        let mut open = ArchiveFile { file, path, index: Index::default(), index_at: archived.index };
+        let mut open = ArchiveFile { file, path, archived: archived.clone(), index: Index::default() };
         let text = open.member_at(archived.index, bytes)?;
-        open.index = serde_json::from_slice(&text).map_err(|error| damaged(&open.path, &format!("has no index: {error}")))?;
+        open.index = serde_json::from_slice(&text).map_err(|error| open.damaged(format!("has no index: {error}")))?;
         Ok(open)
     }
 
@@ -176,23 +178,27 @@ impl ArchiveFile {
     pub fn lines<T: DeserializeOwned>(&mut self, member: usize) -> Result<Vec<T>, RegistryError> {
         let at = |index: usize| self.index.members.get(index).map(|(_, at)| *at);
         let Some(begins) = at(member) else { return Ok(Vec::new()) };
-        let ends = at(member + 1).unwrap_or(self.index_at);
+        let ends = at(member + 1).unwrap_or(self.archived.index);
         let text = self.member_at(begins, ends)?;
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(serde_json::from_slice).collect::<Result<_, _>>().map_err(|error| damaged(&self.path, &error.to_string()))
+        lines.map(serde_json::from_slice).collect::<Result<_, _>>().map_err(|error| self.damaged(error.to_string()))
     }
 
     /// Decompresses the member from `begins` until before `ends`.
     fn member_at(&mut self, begins: u64, ends: u64) -> Result<Vec<u8>, RegistryError> {
         let mut text = Vec::new();
-        self.file.seek(SeekFrom::Start(begins)).map_err(|error| unreadable(&self.path, &error))?;
+        self.file.seek(SeekFrom::Start(begins)).map_err(|error| unreadable(&self.path, &self.archived, &error))?;
         let packed = Read::take(&mut self.file, ends.saturating_sub(begins));
         let read = GzDecoder::new(packed).take(MAX_MEMBER_BYTES + 1).read_to_end(&mut text);
         match read {
             Ok(length) if length as u64 <= MAX_MEMBER_BYTES => Ok(text),
-            Ok(_) => Err(damaged(&self.path, "has a part that AAM does not write")),
-            Err(error) => Err(damaged(&self.path, &format!("was changed: {error}"))),
+            Ok(_) => Err(self.damaged("has a part that AAM does not write")),
+            Err(error) => Err(self.damaged(format!("was changed: {error}"))),
         }
+    }
+
+    fn damaged(&self, why: impl Into<String>) -> RegistryError {
+        damaged(&self.path, &self.archived, why)
     }
 }
 
@@ -202,34 +208,28 @@ impl ArchiveFile {
 /// As [`ArchiveFile::open`].
 pub fn check(folder: &Path, archived: &Archived) -> Result<(), RegistryError> {
     let path = folder.join(&archived.file);
-    let mut file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
+    let failed = |error: io::Error| unreadable(&path, archived, &error);
+    let mut file = operator_file::open(&path).map_err(failed)?;
     let (mut digest, mut buffer) = (Context::new(&SHA256), vec![0; 64 << 10]);
     loop {
-        match file.read(&mut buffer).map_err(|error| unreadable(&path, &error))? {
+        match file.read(&mut buffer).map_err(failed)? {
             0 => break,
             length => digest.update(buffer.get(..length).unwrap_or_default()),
         }
     }
     match finished(digest) == archived.sha256 {
         true => Ok(()),
-        false => Err(damaged(&path, "was changed: it does not have the digest that the ledger names")),
+        false => Err(damaged(&path, archived, "was changed: it does not have the digest that the ledger names")),
     }
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> RegistryError {
-    match error.kind() {
-        io::ErrorKind::NotFound => damaged(path, "is missing"),
-        _ => damaged(path, &format!("cannot be read: {error}")),
-    }
+fn unreadable(path: &Path, archived: &Archived, error: &io::Error) -> RegistryError {
+    RegistryError::Archive(Box::new(ArchiveProblem::unreadable(path, archived, error)))
 }
 
 /// What is wrong with the file, and how to get it back.
-pub fn damaged(path: &Path, why: &str) -> RegistryError {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let path = path.display();
-    RegistryError::Other(format!(
-        "the archive file {path} {why}; fix: copy {name} from the folder NAME.archive beside a backup to {path}; aam verify then confirms it"
-    ))
+pub fn damaged(path: &Path, archived: &Archived, why: impl Into<String>) -> RegistryError {
+    RegistryError::Archive(Box::new(ArchiveProblem::damaged(path, archived, why)))
 }
 
 /// Copies a file into the folder `to`, unless it has the file already.
@@ -247,7 +247,7 @@ pub fn copy(from: &Path, to: &Path, archived: &Archived) -> Result<(), RegistryE
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut source = File::open(from.join(&archived.file))?;
+        let mut source = operator_file::open(&from.join(&archived.file))?;
         let mut copy = OpenOptions::new().write(true).create_new(true).mode(private_files::FILE_MODE).open(&partial)?;
         io::copy(&mut source, &mut copy)?;
         copy.sync_all()?;

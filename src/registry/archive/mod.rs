@@ -3,12 +3,14 @@
 
 mod calls;
 mod file;
+mod problem;
 mod steps;
 mod verify;
 mod write;
 
 pub(super) use calls::CallArchives;
 pub(super) use calls::end as end_of;
+pub use problem::ArchiveProblem;
 pub(super) use steps::{ArchivedSteps, archived_body};
 pub(super) use verify::{check, other_bodies};
 pub(super) use write::{copy, in_use};

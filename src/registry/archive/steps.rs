@@ -1,7 +1,7 @@
 //! Reads step reports in archive files.
 
 use super::file::ArchiveFile;
-use super::{ArchiveKind, body_sql, folder_of, named};
+use super::{ArchiveKind, ArchiveProblem, body_sql, folder_of, named};
 use crate::model::ledger::Archived;
 use crate::registry::{Location, Reader, RegistryError};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ pub(super) struct StepsLine {
     pub(super) seq: u64,
     pub(super) body: String,
 }
+
+/// The body of an entry, or what is wrong with the archive file that it is in.
+pub(in super::super) type ReadBody = Result<Option<String>, Box<ArchiveProblem>>;
 
 /// Finds step reports in the archive files. The part of a file that was read last is kept, so reading them in order is fast.
 #[derive(Default)]
@@ -51,7 +54,7 @@ impl ArchivedSteps {
         let index = self.files.partition_point(|file| file.last < seq);
         let Some(archived) = self.files.get(index).filter(|file| file.first <= seq).cloned() else { return Ok(None) };
         if self.bad.contains(&archived.file) {
-            return Err(super::file::damaged(&self.folder.join(&archived.file), "is damaged or missing"));
+            return Err(super::file::damaged(&self.folder.join(&archived.file), &archived, "is damaged or missing"));
         }
         if self.open.as_ref().is_none_or(|(open, _)| *open != index) {
             self.open = Some((index, ArchiveFile::open(&self.folder, &archived)?));
@@ -68,13 +71,13 @@ impl ArchivedSteps {
 }
 
 impl Reader {
-    /// The bodies of several entries, also those in archive files.
+    /// The bodies of several entries, also those in archive files. One whose file cannot be read is an error of its own.
     pub(in super::super) fn bodies_of(
         &self,
         db: &Connection,
         seqs: &[u64],
         max_bytes: usize,
-    ) -> Result<Vec<Option<String>>, RegistryError> {
+    ) -> Result<Vec<ReadBody>, RegistryError> {
         let body = body_sql(db);
         let sql = format!(
             "SELECT CASE WHEN CAST(octet_length({body}) AS BIGINT) <= ?2 THEN {body} END, CAST(octet_length({body}) AS BIGINT), kind
@@ -89,11 +92,12 @@ impl Reader {
                 Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<u64>>(1)?, is_report))
             });
             bodies.push(match row.optional()? {
-                Some((None, None, true)) => {
-                    archived_body(db, self.location(), &mut archived, *seq)?.filter(|body| body.len() <= max_bytes)
-                }
-                Some((body, _, _)) => body,
-                None => None,
+                Some((None, None, true)) => match archived_body(db, self.location(), &mut archived, *seq) {
+                    Err(RegistryError::Archive(problem)) => Err(problem),
+                    found => Ok(found?.filter(|body| body.len() <= max_bytes)),
+                },
+                Some((body, _, _)) => Ok(body),
+                None => Ok(None),
             });
         }
         Ok(bodies)

@@ -23,11 +23,20 @@ pub(in super::super) fn check(db: &Connection, location: &Location) -> ArchivePr
         problems.messages.push(format!("the entries that name archive files cannot be read: {error}"));
         Vec::new()
     });
+    let mut found: Vec<(String, String)> = Vec::new();
     for archived in files {
         if let Err(error) = file::check(&folder_of(location), &archived) {
-            problems.messages.push(error.to_string());
-            problems.files.insert(archived.file);
+            found.push((archived.file, error.to_string()));
         }
+    }
+    if !found.is_empty() {
+        // The daemon deletes files whose calls it dropped meanwhile.
+        let left = in_use(db).unwrap_or_default();
+        found.retain(|(name, _)| left.iter().any(|archived| archived.file == *name));
+    }
+    for (file, message) in found {
+        problems.messages.push(message);
+        problems.files.insert(file);
     }
     problems
 }

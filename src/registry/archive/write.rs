@@ -225,17 +225,18 @@ pub(in super::super) fn in_use(db: &Connection) -> Result<Vec<Archived>, Registr
     Ok(files)
 }
 
-/// Copies the archive files that a registry names from beside `from` to beside `to`, for a backup or its way back. A file that is
-/// damaged or missing is left out, which verification of the copy says.
+/// Copies the archive files that a registry names from beside `from` to beside `to`, for a backup or its way back. Returns what is
+/// wrong with each file that is damaged or missing, which is left out.
 ///
 /// # Errors
 /// If a file cannot be written.
-pub(in super::super) fn copy(db: &Connection, from: &Path, to: &Path) -> Result<(), RegistryError> {
-    let (from, to) = (folder(from), folder(to));
+pub(in super::super) fn copy(db: &Connection, from: &Path, to: &Path) -> Result<Vec<String>, RegistryError> {
+    let (from, to, mut problems) = (folder(from), folder(to), Vec::new());
     for archived in in_use(db)? {
-        if file::check(&from, &archived).is_ok() {
-            file::copy(&from, &to, &archived)?;
+        match file::copy(&from, &to, &archived) {
+            Err(RegistryError::Archive(problem)) => problems.push(problem.to_string()),
+            copied => copied?,
         }
     }
-    Ok(())
+    Ok(problems)
 }

@@ -1,6 +1,7 @@
 //! The limits and formats of single fields, which the derived schemas do not have. Numbers are the constants that the
 //! handlers use.
 
+use crate::model::MAX_MISSING_FILES;
 use crate::report::drift::MAX_CHANGES;
 use crate::report::privileges::MAX_REASONS;
 use crate::report::result::bounds::{MAX_ITEMS, MAX_TEXT_CHARS, MAX_WARNINGS};
@@ -92,7 +93,12 @@ fn limits() -> Vec<Limit> {
         limit("HealthAnswer", "checked_full_at", "format", TIME),
         limit("ConnectionResult", "updated_at", "format", TIME),
         limit("ConnectionResult", "credential_ends_at", "format", TIME),
+        limit("MissingFile", "since", "format", TIME),
+        limit("MissingFile", "until", "format", TIME),
     ];
+    for schema in ["ConnectionResult", "PrivilegeList", "VersionPage"] {
+        all.push(limit(schema, "missing_files", "maxItems", MAX_MISSING_FILES));
+    }
     for schema in
         ["ConnectionResult", "HealthAnswer", "VersionPage", "CatalogAnswer", "CatalogLine", "DriftAnswer", "PlannedCheck"]
     {

@@ -79,7 +79,7 @@ fn lines(view: &View, found: &[Arc<Row>]) -> Result<Vec<ConnectionRow>, ApiProbl
         view.snapshot(|snapshot| found.iter().map(|row| snapshot.connections.get(&row.id)?.last.clone()).collect());
     // Entries are numbered from 1, so no body is read for 0.
     let seqs: Vec<u64> = last.iter().map(|attempt| attempt.as_ref().map_or(0, |attempt| attempt.seq)).collect();
-    let bodies = view.app.handle.registry.reader().bodies(&seqs, MAX_STEPS_BYTES)?;
+    let bodies = view.app.handle.registry.reader().bodies_left(&seqs, MAX_STEPS_BYTES)?;
     let handle = &view.app.handle;
     let (holds, is_now) = (handle.holds.load(), !view.is_past());
     let lines = found.iter().zip(last).zip(bodies).map(|((row, attempt), body)| ConnectionRow {
@@ -92,7 +92,7 @@ fn lines(view: &View, found: &[Arc<Row>]) -> Result<Vec<ConnectionRow>, ApiProbl
         cause: row.title.to_string(),
         created: row.created,
         warnings: classes(row.warnings_at(view.as_of())).collect(),
-        steps: attempt.map(|attempt| steps(&attempt.facts, body.as_deref())).unwrap_or_default(),
+        steps: attempt.map(|attempt| steps(&attempt.facts, body.ok().flatten().as_deref())).unwrap_or_default(),
         is_checking: is_now && handle.checking(row.id),
         is_held: is_now && holds.contains(row.id),
     });

@@ -10,6 +10,7 @@ use super::token_request::{NoToken, TokenRefusal, TokenRequest};
 use super::{MintContext, Minted};
 use crate::credentials::{Secret, jwt, redact};
 use crate::model::{Class, Failure, Timestamp};
+use crate::operator_file;
 use crate::providers::cache::Fetched;
 use certificate::SigningCertificate;
 use std::time::Duration;
@@ -155,20 +156,12 @@ pub async fn token_file(context: &MintContext<'_>, key: &str, path: &str) -> Res
         )
     };
     let file = std::path::PathBuf::from(path);
-    let read = tokio::task::spawn_blocking(move || {
-        use std::io::Read as _;
-        let mut text = String::new();
-        let mut file = std::fs::File::open(file)?.take(MAX_TOKEN_FILE_BYTES + 1);
-        file.read_to_string(&mut text).map(|_| text)
-    });
+    let read = tokio::task::spawn_blocking(move || operator_file::read_text(&file, MAX_TOKEN_FILE_BYTES));
     let text = match read.await {
         Ok(Ok(text)) => zeroize::Zeroizing::new(text),
         Ok(Err(error)) => return Err(missing(format!("cannot be read: {error}"))),
         Err(error) => return Err(missing(format!("cannot be read: {error}"))),
     };
-    if text.len() as u64 > MAX_TOKEN_FILE_BYTES {
-        return Err(missing(format!("is longer than {MAX_TOKEN_FILE_BYTES} bytes")));
-    }
     if text.trim().is_empty() {
         return Err(missing("is empty".to_string()));
     }

@@ -5,7 +5,7 @@ use super::history::{self, History};
 use super::{catalog, credential};
 use crate::model::ledger::{Fact, Finished};
 use crate::model::text::counted;
-use crate::model::{ConnectionId, Intent, State, Timestamp};
+use crate::model::{ConnectionId, Intent, MissingFiles, State, Timestamp};
 use crate::page::Place;
 use crate::page::connection::{
     self, Action, Actions, AttemptHead, CallsSection, ConnectionDetails, Done, IntentSection, NextCheck, StepsSection,
@@ -55,6 +55,13 @@ pub fn page(view: &View, id: ConnectionId) -> Result<Page, ApiProblem> {
 fn details(view: &View, id: ConnectionId, known: &Connection, history: &History) -> Result<ConnectionDetails, ApiProblem> {
     let (result, document) = result(view, id, known)?;
     let (timeline, state_since) = history::timeline(history, id, number(view, "before")?);
+    let mut missing = MissingFiles::default();
+    let credential = credential::section(view, id, known, &result, &mut missing)?;
+    let privilege = privilege(view, id, known, &mut missing);
+    let mut steps = steps(view, known, history, &result)?;
+    // One place of the page names every archive file that is missing.
+    let others = missing.named().iter().filter(|file| !steps.missing.contains(file)).cloned().collect::<Vec<_>>();
+    steps.missing.extend(others);
     Ok(ConnectionDetails {
         links: view.links.clone(),
         state: known.state(),
@@ -66,12 +73,12 @@ fn details(view: &View, id: ConnectionId, known: &Connection, history: &History)
         done: done(view, id, known, state_since, &result),
         actions: actions(view, known),
         consent_link: credential::consent_link(&result),
-        steps: steps(view, known, history, &result)?,
+        steps,
         timeline,
         catalog: catalog::section(view, id, known, history)?,
         calls: calls_section(view, id)?,
-        privilege: privilege(view, id, known),
-        credential: credential::section(view, id, known, &result)?,
+        privilege,
+        credential,
         intent: intent(known, history, document.as_deref()),
         result,
     })
@@ -107,7 +114,9 @@ fn result(view: &View, id: ConnectionId, known: &Connection) -> Result<(Connecti
     let error = error_attempt(known).map_or(0, |attempt| attempt.seq);
     let last = known.last.as_ref().map_or(0, |attempt| attempt.seq);
     let handle = &view.app.handle;
-    let bodies = handle.registry.reader().bodies(&[known.document, error, last], MAX_BODY_BYTES)?;
+    let mut missing = MissingFiles::default();
+    let bodies = handle.registry.reader().bodies_left(&[known.document, error, last], MAX_BODY_BYTES)?;
+    let bodies: Vec<Option<String>> = bodies.into_iter().map(|body| missing.left(body)).collect();
     let text = |index: usize| bodies.get(index).and_then(Option::as_deref);
     let ledger = LedgerBodies { document: text(0), error_steps: text(1), steps: Some(text(2).unwrap_or("[]")) };
     // Running attempts and holds are not in the ledger.
@@ -115,7 +124,7 @@ fn result(view: &View, id: ConnectionId, known: &Connection) -> Result<(Connecti
     let result = ConnectionResult::new(id, known, ledger, checking, view.as_of());
     let held = if view.is_past() { None } else { HeldBody::new(&handle.holds.load(), id) };
     let document = text(0).map(str::to_string);
-    Ok((ConnectionResult { held, ..result }, document))
+    Ok((ConnectionResult { held, missing_files: missing.named().to_vec(), ..result }, document))
 }
 
 /// When the connection is checked next, as the plan says.
@@ -192,7 +201,12 @@ fn steps(view: &View, known: &Connection, history: &History, result: &Connection
     let latest = known.last.as_ref().map(|attempt| attempt.seq);
     let Some(seq) = number(view, "attempt")?.filter(|seq| Some(*seq) != latest) else {
         let attempt = known.last.as_ref().map(|last| head(last.seq, last.at, &last.facts));
-        return Ok(StepsSection { attempt, is_latest: true, steps: result.steps.clone().unwrap_or_default() });
+        return Ok(StepsSection {
+            attempt,
+            is_latest: true,
+            steps: result.steps.clone().unwrap_or_default(),
+            missing: result.missing_files.clone(),
+        });
     };
     let attempt = history.entries.iter().find(|entry| entry.seq == seq).and_then(|entry| match &entry.fact {
         Fact::AttemptFinished(facts) => Some(head(seq, entry.at, facts)),
@@ -202,9 +216,10 @@ fn steps(view: &View, known: &Connection, history: &History, result: &Connection
         let detail = format!("Entry {seq} of the ledger is not the end of an attempt of this connection.");
         return Err(ApiProblem::not_found(detail));
     }
-    let bodies = view.app.handle.registry.reader().bodies(&[seq], MAX_BODY_BYTES)?;
-    let text = bodies.into_iter().flatten().next().unwrap_or_default();
-    Ok(StepsSection { attempt, is_latest: false, steps: step_bodies(&text) })
+    let mut missing = MissingFiles::default();
+    let body = view.app.handle.registry.reader().bodies_left(&[seq], MAX_BODY_BYTES)?.pop();
+    let text = body.and_then(|body| missing.left(body)).unwrap_or_default();
+    Ok(StepsSection { attempt, is_latest: false, steps: step_bodies(&text), missing: missing.named().to_vec() })
 }
 
 fn head(seq: u64, ended: Timestamp, facts: &Finished) -> AttemptHead {
@@ -244,9 +259,9 @@ fn calls_section(view: &View, id: ConnectionId) -> Result<CallsSection, ApiProbl
     Ok(section)
 }
 
-fn privilege(view: &View, id: ConnectionId, known: &Connection) -> Option<ConnectionPrivilege> {
+fn privilege(view: &View, id: ConnectionId, known: &Connection, missing: &mut MissingFiles) -> Option<ConnectionPrivilege> {
     let reader = view.app.handle.registry.reader();
-    let body = |seq: u64| reader.bodies(&[seq], MAX_BODY_BYTES).ok()?.pop().flatten();
+    let body = |seq: u64| reader.bodies_left(&[seq], MAX_BODY_BYTES).ok()?.pop().and_then(|body| missing.left(body));
     collect(&[(id, known.clone())], &PrivilegeFilter::default(), body).connections.pop()
 }
 

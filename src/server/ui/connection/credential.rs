@@ -3,7 +3,7 @@
 use super::super::View;
 use super::collect::MAX_BODY_BYTES;
 use crate::model::attempt::{ENDING_SECRET, ENDS_AT};
-use crate::model::{Class, ConnectionId, Evidence, Locator, Step, StepReport, Timestamp};
+use crate::model::{Class, ConnectionId, Evidence, Locator, MissingFiles, Step, StepReport, Timestamp};
 use crate::page::connection::CredentialSection;
 use crate::report::result::{ConnectionResult, bounds};
 use crate::server::problem::ApiProblem;
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 /// The number of scopes that are shown.
 const MAX_SCOPES: usize = 200;
 
-/// What the latest attempt that resolved the credential recorded.
+/// What the latest attempt that resolved the credential recorded. Archive files that cannot be read are added to `missing`.
 ///
 /// # Errors
 /// 503 if the registry cannot be read.
@@ -23,8 +23,9 @@ pub fn section(
     id: ConnectionId,
     known: &Connection,
     result: &ConnectionResult,
+    missing: &mut MissingFiles,
 ) -> Result<CredentialSection, ApiProblem> {
-    let (mut evidence, found_at) = match recorded(view, known)? {
+    let (mut evidence, found_at) = match recorded(view, known, missing)? {
         Some((at, evidence)) => (evidence, Some(at)),
         None => (Evidence::new(), None),
     };
@@ -50,12 +51,13 @@ pub fn section(
 }
 
 /// The evidence of the credential step of the latest attempt that has some, and when that attempt ended.
-fn recorded(view: &View, known: &Connection) -> Result<Option<(Timestamp, Evidence)>, ApiProblem> {
+fn recorded(view: &View, known: &Connection, missing: &mut MissingFiles) -> Result<Option<(Timestamp, Evidence)>, ApiProblem> {
     let reader = view.app.handle.registry.reader();
     let attempts = [&known.last, &known.conclusive, &known.proven].map(Option::as_ref);
     let mut seen = BTreeSet::new();
     for attempt in attempts.into_iter().flatten().filter(|attempt| seen.insert(attempt.seq)) {
-        let text = reader.bodies(&[attempt.seq], MAX_BODY_BYTES)?.into_iter().flatten().next().unwrap_or_default();
+        let body = reader.bodies_left(&[attempt.seq], MAX_BODY_BYTES)?.pop();
+        let text = body.and_then(|body| missing.left(body)).unwrap_or_default();
         let steps: Vec<StepReport> = serde_json::from_str(&text).unwrap_or_default();
         let found = steps.into_iter().find(|report| report.step == Step::Credential && !report.evidence.is_empty());
         if let Some(report) = found {
