@@ -2,7 +2,8 @@
 # A PostgreSQL server for the tests, on loopback: postgres.sh start DIR | stop DIR
 #
 # DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD BIN (the folder of the programs) and for
-# each role of seed.sql READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD; POOLER_PORT is the port of a PgBouncer in front of the server, PGPOOL_PORT
+# each role of seed.sql READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD; POOLER_PORT is the port of a PgBouncer in front of the server, SESSION_POOLER_PORT
+# and TRANSACTION_POOLER_PORT those of one in each mode for every database and role, PGPOOL_PORT
 # that of a Pgpool-II, STANDBY_PORT that of a hot standby, which has a self-signed certificate (STANDBY_CA_FILE). The passwords are generated at each start.
 #
 # POSTGRES_BIN names the folder of another installation; the server then has no poolers and no standby (see postgres18.sh).
@@ -79,6 +80,8 @@ CONF
   if [ -n "${POSTGRES_BIN:-}" ]; then return 0; fi
   standby "$user" "$bin"
   pooler "$user"
+  registry_pooler "$user" session
+  registry_pooler "$user" transaction
   pgpool "$user"
 }
 
@@ -183,9 +186,41 @@ CONF
   return 1
 }
 
+# Starts PgBouncer in front of every database of the server, for all roles and with the passwords that the server has.
+registry_pooler() {
+  local user=$1 mode=$2 port name=$dir/$2_pooler
+  printf '"super" "%s"\n' "$SUPER_PASSWORD" >"$name.users"
+  for _ in 1 2 3; do
+    port=$(free_port)
+    cat >"$name.ini" <<CONF
+[databases]
+* = host=127.0.0.1 port=$PORT auth_user=super
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $port
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = $name.users
+auth_query = SELECT usename, passwd FROM pg_shadow WHERE usename = \$1
+pool_mode = $mode
+logfile = $name.log
+pidfile = $name.pid
+CONF
+    if as_user "$user" env PATH="$PATH:/usr/sbin" pgbouncer -q -d "$name.ini" >>"$name.out" 2>&1; then
+      printf '%s_POOLER_PORT=%s\n' "${mode^^}" "$port" >>"$dir/env"
+      return 0
+    fi
+  done
+  cat "$name.out" "$name.log" >&2
+  return 1
+}
+
 stop() {
   [ -d "$dir/data" ] || return 0
-  if [ -s "$dir/pooler.pid" ]; then kill "$(cat "$dir/pooler.pid")" 2>/dev/null || true; fi
+  local name
+  for name in pooler session_pooler transaction_pooler; do
+    if [ -s "$dir/$name.pid" ]; then kill "$(cat "$dir/$name.pid")" 2>/dev/null || true; fi
+  done
   # Pgpool-II ends its file with a zero byte.
   if [ -s "$dir/pgpool/pid" ]; then
     tr -d '\0' <"$dir/pgpool/pid" >"$dir/pgpool.pid"

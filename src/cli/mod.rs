@@ -26,6 +26,7 @@ mod heal_watch;
 mod health;
 mod help;
 mod init;
+mod location;
 mod logging;
 mod lowcode;
 mod mcp;
@@ -51,9 +52,10 @@ mod verify;
 mod version;
 
 use crate::daemon::{Paths, StartError};
-use crate::model::Problem;
-use crate::registry::Location;
+use crate::model::{MissingFiles, Problem};
+use crate::registry::{Location, Reader};
 use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use location::LocationParser;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,7 +82,7 @@ pub(crate) struct Cli {
 /// The table of exit codes at the end of `aam --help`. docs/operations.md has the same one.
 const EXIT_CODES: &str = "Exit codes:
   0    done; or nothing to do; or the target is met
-  1    the command failed, or what it verified is not intact
+  1    the command failed, what it verified is not intact, or what it printed is not complete
   2    the command ran, and something is to be done, or the target is not met
   3    aam policy diff: something changes, and nothing of it is wider
   4    aam policy diff: something is wider
@@ -101,7 +103,7 @@ pub struct CommonOptions {
     #[arg(long, env = "AAM_POLICY", default_value = "policy/policy.yaml", global = true)]
     pub policy: PathBuf,
     /// The registry: an SQLite file, or a database as postgres://ROLE@HOST/DATABASE?credential=env:NAME
-    #[arg(long, env = "AAM_REGISTRY", default_value = "var/aam.db", global = true)]
+    #[arg(long, env = "AAM_REGISTRY", default_value = "var/aam.db", global = true, value_parser = LocationParser)]
     pub registry: Location,
     /// Intents of the demo namespace, loaded once
     #[arg(long, env = "AAM_SEEDS", default_value = "seeds/demo", global = true, hide = true)]
@@ -282,6 +284,16 @@ pub struct CommandError {
 
 /// The result of a command.
 pub type CommandResult = Result<ExitCode, CommandError>;
+
+/// The body of entry `seq`, as far as it can be read. An archive file that cannot be read is added to `missing`.
+fn left(reader: &Reader, seq: u64, missing: &mut MissingFiles) -> Option<String> {
+    reader.bodies_left(&[seq], usize::MAX).ok()?.pop().and_then(|body| missing.left(body))
+}
+
+/// The end of a command that has printed what it could read: an error that names the archive files that were missing.
+fn complete(missing: &MissingFiles) -> CommandResult {
+    if missing.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(CommandError::new(missing.text())) }
+}
 
 impl CommandError {
     /// Creates an error with exit code 1 and a message.

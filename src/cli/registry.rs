@@ -1,5 +1,6 @@
 //! `aam registry`: prepares a database of PostgreSQL for a registry, copies a registry into it, and lists its replicas.
 
+use super::location::LocationParser;
 use super::report::policy_in_force;
 use super::{CommandError, CommandResult, CommonOptions};
 use crate::clock;
@@ -7,7 +8,6 @@ use crate::model::text::{counted, printable};
 use crate::providers::consent;
 use crate::registry::{self, Location, MigrationSummary, Reader, RegistryError, ReplicaList, postgres_schema};
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 #[derive(clap::Subcommand)]
@@ -41,7 +41,7 @@ so each replica needs the same key. Both files stay as they are. Afterwards, sta
 with the old one: a refresh token that is used twice ends its grant at many vendors.")]
 pub struct MigrateOptions {
     /// The database, which aam registry init has prepared
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = LocationParser)]
     to: Location,
 }
 
@@ -106,8 +106,7 @@ fn listed(list: &ReplicaList) -> String {
             counted(list.free_partitions, "partition")
         ));
     }
-    let policies: BTreeSet<&str> = list.replicas.iter().map(|one| one.policy.as_str()).filter(|one| !one.is_empty()).collect();
-    if policies.len() > 1 {
+    if list.has_different_policies() {
         text.push_str("the replicas have different policy files; the one of the replica that leads is in force: give all of them the same file\n");
     }
     text

@@ -29,10 +29,22 @@ pub(super) fn open_postgres(place: &PostgresLocation) -> Result<(Connection, Opt
     let db = Connection::postgres(writing(place.options()?))?;
     postgres_schema::check_version(&db, place)?;
     postgres_schema::check_privileges(&db, place)?;
+    refuse_shared_sessions(&db, place)?;
     db.listen(&channel(place))?;
     let name = format!("{}-{}-{}", host_name(), std::process::id(), uuid::Uuid::new_v4().simple());
     let leases = Leases::register(&db, name)?;
     Ok((db, Some(leases)))
+}
+
+/// Refuses a pooler that gives each transaction another session of the server: two sessions that are open at the same time then have
+/// the same process. Settings, prepared statements and what a session listens to would be those of somebody else.
+///
+/// # Errors
+/// [`RegistryError::SharedSessions`].
+fn refuse_shared_sessions(db: &Connection, place: &PostgresLocation) -> Result<(), RegistryError> {
+    let other = Connection::postgres(place.options()?)?;
+    let process = |db: &Connection| db.query_row("SELECT CAST(pg_backend_pid() AS bigint)", [], |row| row.get::<_, i64>(0));
+    if process(db)? == process(&other)? { Err(RegistryError::SharedSessions) } else { Ok(()) }
 }
 
 /// The limits of a session that writes. A process that hangs within a transaction keeps rows locked, so the database ends its session

@@ -1,5 +1,6 @@
 //! Errors of the registry itself. Failures of a source are values, not errors.
 
+use super::archive::ArchiveProblem;
 use std::path::PathBuf;
 
 /// Why the registry cannot be used.
@@ -24,6 +25,16 @@ pub enum RegistryError {
     )]
     Older { found: usize, known: usize },
     #[error(
+        "the registry in the database has schema version {found}, but this version of AAM supports only {known}: a newer AAM has \
+         opened it; install that version on this machine, too, or restore a copy of the database from before the upgrade"
+    )]
+    NewerDatabase { found: usize, known: usize },
+    #[error(
+        "the registry in the database has schema version {found}, but this version of AAM needs {known}; stop the replicas of the \
+         earlier version and upgrade the tables as their owner: aam registry init --registry '{url}' --role {role}"
+    )]
+    OlderDatabase { found: usize, known: usize, url: String, role: String },
+    #[error(
         "migration {version} of the registry differs from the one in this version of AAM; use the build that created the registry, or restore a backup"
     )]
     Migration { version: usize },
@@ -31,6 +42,10 @@ pub enum RegistryError {
     Sealed(String),
     #[error("{path} is a folder, and the registry is a file; name the file, for example --registry {file}")]
     Folder { path: PathBuf, file: PathBuf },
+    #[error(
+        "{path} is {what}, and the registry is a regular file; remove it and put the file or a backup back, or set another file with --registry"
+    )]
+    NotRegular { path: PathBuf, what: &'static str },
     #[error("no registry was found at {0}; start aam serve to create it, or set its path with --registry")]
     Missing(PathBuf),
     #[error("this user may not read the registry {0}; run the command as the user of the daemon, for example with sudo -u aam")]
@@ -57,17 +72,28 @@ pub enum RegistryError {
     )]
     NotHeld,
     #[error(
-        "the database has no registry in the schema {schema}; its owner creates it: \
-         aam registry init --registry 'postgres://OWNER@HOST/DATABASE?credential=env:NAME' --role {role}"
+        "the database of the registry refused the login: {0}; correct the role and the credential of its password in the URL \
+         (postgres://ROLE@HOST/DATABASE?credential=env:NAME or credential=file:PATH), or what pg_hba.conf of the server allows"
     )]
-    NotCreated { schema: String, role: String },
+    LoginRefused(String),
+    #[error(
+        "between AAM and PostgreSQL is a pooler that gives each transaction another session, and the registry needs sessions of its own; \
+         let the URL of the registry name the server itself, or set pool_mode = session for its database in the pooler"
+    )]
+    SharedSessions,
+    #[error(
+        "the database has no registry in the schema {schema}; its owner creates it: aam registry init --registry '{url}' --role {role}"
+    )]
+    NotCreated { schema: String, url: String, role: String },
     #[error(
         "the role {role} may change what was recorded ({privileges}), so AAM does not run as it; create a role that owns nothing, \
-         then run as the owner: aam registry init --registry 'postgres://OWNER@HOST/DATABASE?credential=env:NAME' --role ROLE"
+         then run as the owner: aam registry init --registry '{url}' --role ROLE"
     )]
-    TooPrivileged { role: String, privileges: String },
+    TooPrivileged { role: String, privileges: String, url: String },
     #[error("registry {path}: {error}")]
     Io { path: PathBuf, error: std::io::Error },
+    #[error("{0}")]
+    Archive(Box<ArchiveProblem>),
     #[error("{0}")]
     Other(String),
     #[error(
@@ -91,6 +117,8 @@ impl From<sqlstore::Error> for RegistryError {
             _ if error.is_disk_full() => RegistryError::Full,
             Some(rusqlite::ErrorCode::NotADatabase) => RegistryError::Foreign,
             _ if error.is_connection_lost() || error.is_read_only() => RegistryError::Unavailable(error.to_string()),
+            _ if error.is_unknown_statement() => RegistryError::SharedSessions,
+            _ if error.is_login_refused() => RegistryError::LoginRefused(error.to_string()),
             _ if error.is_value() => RegistryError::Value(error),
             _ => RegistryError::Database(error),
         }
@@ -108,6 +136,25 @@ impl RegistryError {
             RegistryError::NotHeld => RegistryError::NotHeld,
             RegistryError::Row { seq, why } => RegistryError::Row { seq: *seq, why: why.clone() },
             other => RegistryError::Other(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_another_version_names_commands_for_a_database() {
+        let (url, role) = ("postgres://OWNER@db:5432/aam?credential=env:NAME".to_string(), "aam".to_string());
+        let older = RegistryError::OlderDatabase { found: 5, known: 6, url, role }.to_string();
+        let command = "aam registry init --registry 'postgres://OWNER@db:5432/aam?credential=env:NAME' --role aam";
+        assert!(older.ends_with(command), "{older}");
+        let newer = RegistryError::NewerDatabase { found: 7, known: 6 }.to_string();
+        assert!(newer.contains("install that version on this machine"), "{newer}");
+        // These refuse a database.
+        for command in ["aam backup", "aam restore", "aam serve"] {
+            assert!(!older.contains(command) && !newer.contains(command), "{command}");
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use super::RegistryError;
 use crate::model::Digest;
+use crate::operator_file;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use sqlstore::{HostPort, PostgresOptions, TargetSession, TlsMode};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,6 +16,14 @@ use zeroize::Zeroizing;
 const DEFAULT_PORT: u16 = 5432;
 /// The schema in the database that the registry has.
 const DEFAULT_SCHEMA: &str = "aam";
+/// What is written with percent signs in a URL of a registry.
+const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'/');
+
+/// Why a URL with a password is refused.
+const PASSWORD: &str = "the URL of the registry contains a password, which everybody who lists the processes can read";
+
+/// The maximum length of the file with the password, in bytes.
+const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 
 /// The place of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +106,34 @@ impl PostgresLocation {
         &self.database
     }
 
+    /// The URL for the owner of the tables, with OWNER and NAME where the owner and the variable with its password are filled in.
+    pub(super) fn of_owner(&self) -> String {
+        let mut url = format!("postgres://OWNER@{}/{}?", self.host_list(), encoded(&self.database));
+        if self.schema != DEFAULT_SCHEMA {
+            url.push_str(&format!("schema={}&", self.schema));
+        }
+        if self.tls != default_tls(&self.hosts) {
+            let mode = match self.tls {
+                TlsMode::Disable => "disable",
+                TlsMode::Prefer => "prefer",
+                TlsMode::Require => "require",
+            };
+            url.push_str(&format!("sslmode={mode}&"));
+        }
+        if let Some(path) = &self.root_certificate {
+            url.push_str(&format!("sslrootcert={}&", encoded(&path.to_string_lossy())));
+        }
+        url + "credential=env:NAME"
+    }
+
+    fn host_list(&self) -> String {
+        let host = |(host, port): &(String, u16)| match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        self.hosts.iter().map(host).collect::<Vec<_>>().join(",")
+    }
+
     /// The schema in the database that has the registry.
     #[must_use]
     pub fn schema(&self) -> &str {
@@ -109,7 +148,7 @@ fn password(credential: &str) -> Result<Zeroizing<String>, RegistryError> {
         Some(("env", name)) => {
             std::env::var(name).map(Zeroizing::new).map_err(|_| failed(format!("is not set; set the variable {name}")))
         }
-        Some(("file", path)) => match std::fs::read_to_string(path) {
+        Some(("file", path)) => match operator_file::read_text(Path::new(path), MAX_PASSWORD_BYTES) {
             Ok(text) => Ok(Zeroizing::new(Zeroizing::new(text).trim_end_matches(['\r', '\n']).to_string())),
             Err(error) => Err(failed(format!("cannot be read: {error}; make the file readable for this user"))),
         },
@@ -143,9 +182,6 @@ fn parse_url(rest: &str) -> Result<PostgresLocation, String> {
     let Some((role, hosts)) = authority.rsplit_once('@') else {
         return Err("the URL of the registry does not name a role".to_string());
     };
-    if role.contains(':') {
-        return Err("the URL of the registry contains a password, which everybody who lists the processes can read".to_string());
-    }
     let decode = |text: &str| {
         percent_encoding::percent_decode_str(text)
             .decode_utf8()
@@ -153,13 +189,14 @@ fn parse_url(rest: &str) -> Result<PostgresLocation, String> {
             .map_err(|_| "the URL of the registry is not UTF-8".to_string())
     };
     let (role, database) = (decode(role)?, decode(database)?);
+    if role.contains(':') {
+        return Err(PASSWORD.to_string());
+    }
     if role.is_empty() || database.is_empty() || database.contains('/') {
         return Err("the URL of the registry does not name a role and a database".to_string());
     }
     let hosts = hosts.split(',').map(host_and_port).collect::<Result<Vec<_>, _>>()?;
-    let is_here = hosts.iter().all(|(host, _)| matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1"));
-    // What stays on the machine needs no encryption, and the certificate of a server there is usually its own.
-    let tls = if is_here { TlsMode::Disable } else { TlsMode::Require };
+    let tls = default_tls(&hosts);
     let mut parsed = PostgresLocation {
         hosts,
         database,
@@ -169,14 +206,28 @@ fn parse_url(rest: &str) -> Result<PostgresLocation, String> {
         tls,
         root_certificate: None,
     };
+    let mut seen = BTreeSet::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         set_parameter(&mut parsed, &name, value.into_owned())?;
+        if !seen.insert(name.clone()) {
+            return Err(format!("the URL of the registry has {name} twice"));
+        }
     }
     Ok(parsed)
 }
 
+/// What stays on the machine needs no encryption, and the certificate of a server there is usually its own.
+fn default_tls(hosts: &[(String, u16)]) -> TlsMode {
+    let is_here = hosts.iter().all(|(host, _)| matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1"));
+    if is_here { TlsMode::Disable } else { TlsMode::Require }
+}
+
+fn encoded(text: &str) -> percent_encoding::PercentEncode<'_> {
+    percent_encoding::utf8_percent_encode(text, IN_URL)
+}
+
 fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let wrong = || format!("{text:?} in the URL of the registry is not a host");
+    let wrong = || "a host in the URL of the registry is not HOST or HOST:PORT".to_string();
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, port)) => (host, port.strip_prefix(':')),
         None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
@@ -210,7 +261,9 @@ fn set_parameter(parsed: &mut PostgresLocation, name: &str, value: String) -> Re
             }
         }
         "target_session_attrs" if value == "read-write" => {}
-        _ => return Err(format!("the URL of the registry has a parameter {name}={value} that AAM does not know")),
+        "password" | "passfile" => return Err(PASSWORD.to_string()),
+        // Its value may be a secret.
+        _ => return Err(format!("the URL of the registry has a parameter {name} that AAM does not know")),
     }
     Ok(())
 }
@@ -236,8 +289,7 @@ impl From<&Location> for Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(postgres) = &self.postgres else { return write!(f, "{}", self.local.display()) };
-        let hosts: Vec<String> = postgres.hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
-        write!(f, "postgres://{}@{}/{}", postgres.role, hosts.join(","), postgres.database)?;
+        write!(f, "postgres://{}@{}/{}", encoded(&postgres.role), postgres.host_list(), encoded(&postgres.database))?;
         if postgres.schema != DEFAULT_SCHEMA {
             write!(f, "?schema={}", postgres.schema)?;
         }
@@ -265,6 +317,13 @@ mod tests {
         assert_eq!((postgres.role.as_str(), postgres.database.as_str(), postgres.schema.as_str()), ("aam", "registry", "prod"));
         assert_eq!((postgres.credential.as_deref(), postgres.tls), (Some("env:AAM_PG"), TlsMode::Require));
         assert_eq!(location.to_string(), "postgres://aam@db1:5432,db2:5433/registry?schema=prod");
+        let of_owner = "postgres://OWNER@db1:5432,db2:5433/registry?schema=prod&sslrootcert=/etc/ca.pem&credential=env:NAME";
+        assert_eq!(postgres.of_owner(), of_owner);
+        let with_everything = "postgres://a%40b@[::1]:5432,db/a%20b?schema=prod&sslmode=prefer&credential=env:NAME";
+        let location: Location = with_everything.parse().expect("a location");
+        assert_eq!(location.to_string(), "postgres://a%40b@[::1]:5432,db:5432/a%20b?schema=prod");
+        let owner = location.postgres().expect("a database").of_owner();
+        assert_eq!(owner, "postgres://OWNER@[::1]:5432,db:5432/a%20b?schema=prod&sslmode=prefer&credential=env:NAME");
         let other: Location = "postgres://aam@db1,db2:5433/registry".parse().expect("a location");
         assert_ne!(other.local(), location.local(), "another schema has other files");
         let defaults = other.postgres().expect("a database");
@@ -279,15 +338,19 @@ mod tests {
             ("postgres://aam:secret@db/registry", "contains a password"),
             ("postgres://db/registry", "does not name a role"),
             ("postgres://aam@db", "does not name a role and a database"),
-            ("postgres://aam@db:x/registry", "is not a host"),
+            ("postgres://aam@db:secret/registry", "is not HOST or HOST:PORT"),
             ("postgres://aam@db/registry?credential=secret", "is env:NAME or file:PATH"),
             ("postgres://aam@db/registry?sslmode=maybe", "is not disable, prefer"),
-            ("postgres://aam@db/registry?password=1", "does not know"),
+            ("postgres://aam%3Asecret@db/registry", "contains a password"),
+            ("postgres://aam@db/registry?password=secret", "contains a password"),
+            ("postgres://aam@db/registry?pass=secret", "a parameter pass that AAM does not know"),
+            ("postgres://aam@db/registry?schema=a&schema=b", "has schema twice"),
             ("mysql://aam@db/registry", "is the path of a file, or a database of PostgreSQL"),
             ("POSTGRES://aam@db", "does not name a role and a database"),
         ] {
             let error = text.parse::<Location>().expect_err(text);
             assert!(error.contains(why) && error.contains("postgres://ROLE@HOST/DATABASE"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 }

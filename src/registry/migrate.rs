@@ -132,7 +132,7 @@ fn copy_all(
         copy_table(from, to, table, columns, columns.first().copied().unwrap_or("rowid"), |_| Ok(()))?;
     }
     consents::copy(to, consents)?;
-    to.query_row("SELECT setval('ledger_seq', (SELECT max(seq) FROM ledger))", [], |_| Ok(()))?;
+    to.execute_batch("SELECT continue_numbers()")?;
     to.commit()?;
     Ok((rows, batches))
 }
@@ -194,14 +194,11 @@ fn copy_ledger(from: &Connection, to: &Connection, (head, now): (Digest, Timesta
 
 /// Copies the batches of calls as one chain. Returns their number.
 fn copy_batches(from: &Connection, to: &Connection) -> Result<u64, RegistryError> {
-    let copied = copy_table_into(from, to, "call_batches", (BATCH_COLUMNS, BATCH_PLACE), "batch", |values| {
+    copy_table_into(from, to, "call_batches", (BATCH_COLUMNS, BATCH_PLACE), "batch", |values| {
         let batch = values.first().cloned().unwrap_or_default();
         values.extend([Value::Integer(i64::from(ONE_CHAIN)), batch]);
         Ok(())
-    })?;
-    let next = "SELECT setval('call_batch_numbers', coalesce(max(batch), 0) + 1, false) FROM call_batches";
-    to.query_row(next, [], |row| row.get::<_, i64>(0))?;
-    Ok(copied)
+    })
 }
 
 /// Copies what calls have in common. Returns the new number of each row by its old one.

@@ -6,12 +6,13 @@ use crate::model::Digest;
 use sqlstore::{Connection, params};
 
 /// All migrations in order, as [`super::schema::MIGRATIONS`].
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/postgres/0001_registry.sql"),
     include_str!("migrations/postgres/0002_replicas.sql"),
     include_str!("migrations/postgres/0003_calls.sql"),
     include_str!("migrations/postgres/0004_account_marks.sql"),
     include_str!("migrations/postgres/0005_consents.sql"),
+    include_str!("migrations/postgres/0006_hashes.sql"),
 ];
 
 /// The triggers that keep recorded rows as they are.
@@ -88,15 +89,25 @@ fn migrate(db: &Connection, schema: &str, role: &str) -> Result<usize, RegistryE
 /// Checks that the schema has the version of this build.
 ///
 /// # Errors
-/// [`RegistryError::NotCreated`], [`RegistryError::Newer`], [`RegistryError::Older`] or [`RegistryError::Migration`].
+/// [`RegistryError::NotCreated`], [`RegistryError::NewerDatabase`], [`RegistryError::OlderDatabase`] or
+/// [`RegistryError::Migration`].
 pub(super) fn check_version(db: &Connection, place: &PostgresLocation) -> Result<(), RegistryError> {
     if !exists(db)? {
-        return Err(RegistryError::NotCreated { schema: place.schema.clone(), role: place.role().to_string() });
+        return Err(RegistryError::NotCreated {
+            schema: place.schema.clone(),
+            url: place.of_owner(),
+            role: place.role().to_string(),
+        });
     }
     let applied = applied(db)?;
     refuse_unknown(&applied)?;
     match applied.len() {
-        found if found < MIGRATIONS.len() => Err(RegistryError::Older { found, known: MIGRATIONS.len() }),
+        found if found < MIGRATIONS.len() => Err(RegistryError::OlderDatabase {
+            found,
+            known: MIGRATIONS.len(),
+            url: place.of_owner(),
+            role: place.role().to_string(),
+        }),
         _ => Ok(()),
     }
 }
@@ -112,7 +123,7 @@ pub(super) fn check_privileges(db: &Connection, place: &PostgresLocation) -> Res
     if excess.is_empty() {
         return Ok(());
     }
-    Err(RegistryError::TooPrivileged { role: place.role().to_string(), privileges: excess.join(", ") })
+    Err(RegistryError::TooPrivileged { role: place.role().to_string(), privileges: excess.join(", "), url: place.of_owner() })
 }
 
 /// Returns which of the triggers that keep recorded rows as they are do not exist or are switched off.
@@ -149,7 +160,7 @@ fn applied(db: &Connection) -> Result<Vec<String>, RegistryError> {
 
 fn refuse_unknown(applied: &[String]) -> Result<(), RegistryError> {
     if applied.len() > MIGRATIONS.len() {
-        return Err(RegistryError::Newer { found: applied.len(), known: MIGRATIONS.len() });
+        return Err(RegistryError::NewerDatabase { found: applied.len(), known: MIGRATIONS.len() });
     }
     let differs = applied.iter().zip(MIGRATIONS).position(|(known, sql)| *known != digest(sql));
     differs.map_or(Ok(()), |index| Err(RegistryError::Migration { version: index + 1 }))

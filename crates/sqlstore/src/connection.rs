@@ -214,15 +214,15 @@ impl Connection {
         }
     }
 
-    /// Opens the session of PostgreSQL anew, as [`Connection::postgres`] does. What the old one listened to is forgotten. Does
-    /// nothing on SQLite.
+    /// Ends the session of PostgreSQL and opens one with `options`, which may have a new password. What the old one listened to is
+    /// forgotten. Does nothing on SQLite.
     ///
     /// # Errors
     /// As [`Connection::postgres`]. The old session has ended then, too.
-    pub fn reconnect(&mut self) -> Result<()> {
+    pub fn reconnect(&mut self, options: PostgresOptions) -> Result<()> {
         match &mut self.store {
             Store::Sqlite(_) => Ok(()),
-            Store::Postgres(session) => session.reconnect(),
+            Store::Postgres(session) => session.reconnect(options),
         }
     }
 

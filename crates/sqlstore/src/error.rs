@@ -147,6 +147,19 @@ impl Error {
         self.sqlite_code() == Some(ErrorCode::ReadOnly) || self.sqlstate() == Some("25006")
     }
 
+    /// Whether the server does not know a statement that this session prepared, or knows it from another session. A pooler between
+    /// them has exchanged the session.
+    #[must_use]
+    pub fn is_unknown_statement(&self) -> bool {
+        matches!(self.sqlstate(), Some("26000" | "42P05"))
+    }
+
+    /// Whether the server did not accept the role or its password.
+    #[must_use]
+    pub fn is_login_refused(&self) -> bool {
+        self.sqlstate().is_some_and(|state| state.starts_with("28"))
+    }
+
     /// Whether another transaction was in the way, so that the same transaction may succeed if it is repeated.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

@@ -60,9 +60,9 @@ impl Session {
         Ok(session)
     }
 
-    pub(crate) fn reconnect(&mut self) -> Result<()> {
+    pub(crate) fn reconnect(&mut self, options: PostgresOptions) -> Result<()> {
         self.give_up(lost("it is opened anew"));
-        *self = Session::open(self.options.clone())?;
+        *self = Session::open(options)?;
         Ok(())
     }
 

@@ -108,6 +108,9 @@ fn a_wrong_password_is_not_a_lost_connection() {
     let error = Connection::postgres(options).err().unwrap();
     assert_eq!((error.sqlstate(), error.is_connection_lost()), (Some("28P01"), false), "{error}");
     assert!(!error.to_string().contains(secret));
+    let error = Connection::postgres(PostgresOptions { password: None, ..server.options() }).err().unwrap();
+    assert_eq!((error.sqlstate(), error.is_connection_lost()), (Some("28P01"), false), "{error}");
+    assert!(error.to_string().contains("the connection has none"), "{error}");
     let options = PostgresOptions { database: "missing".to_string(), ..server.options() };
     let error = Connection::postgres(options).err().unwrap();
     assert_eq!((error.sqlstate(), error.is_connection_lost()), (Some("3D000"), false), "{error}");

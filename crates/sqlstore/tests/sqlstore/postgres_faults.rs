@@ -44,7 +44,7 @@ fn a_session_that_ended_can_be_opened_anew() {
     assert!(db.execute_later("SELECT 1", []).unwrap_err().is_connection_lost());
     assert!(db.listen("a").unwrap_err().is_connection_lost());
     db.rollback().unwrap();
-    db.reconnect().unwrap();
+    db.reconnect(server.options()).unwrap();
     assert!(!db.is_lost());
     assert_eq!(count(&db), 0);
 }
@@ -61,7 +61,7 @@ fn a_transaction_whose_session_ended_is_not_committed() {
     let error = db.commit().unwrap_err();
     assert!(error.is_connection_lost(), "{error}");
     assert!(!db.is_in_transaction());
-    db.reconnect().unwrap();
+    db.reconnect(server.options()).unwrap();
     assert_eq!(count(&db), 0);
     // The same while rows are read.
     db.execute("INSERT INTO t SELECT generate_series(1, 5000)", []).unwrap();
@@ -135,7 +135,7 @@ fn a_statement_that_waits_too_long_is_given_up() {
     assert!(db.query_row(lock, [], |_| Ok(())).unwrap_err().is_connection_lost());
     assert!(db.query_row("SELECT 1", [], |_| Ok(())).unwrap_err().is_connection_lost());
     assert!(started.elapsed() < Duration::from_secs(3));
-    db.reconnect().unwrap();
+    db.reconnect(server.options()).unwrap();
     db.query_row("SELECT 1", [], |_| Ok(())).unwrap();
     // The same for statements without a wait.
     db.begin_write().unwrap();

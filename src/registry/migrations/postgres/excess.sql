@@ -17,6 +17,11 @@ WHERE (excess.privilege <> 'DELETE' OR recorded.relname = 'ledger')
                ELSE has_table_privilege(me.oid, recorded.oid, excess.privilege) END
   )
 UNION ALL
+SELECT CAST(c.relname AS text), 'UPDATE'
+FROM pg_class AS c
+WHERE c.relnamespace IN (SELECT home FROM recorded) AND c.relkind = 'S' AND c.relname IN ('ledger_seq', 'call_batch_numbers')
+  AND EXISTS (SELECT 1 FROM me WHERE has_sequence_privilege(me.oid, c.oid, 'UPDATE'))
+UNION ALL
 SELECT CAST(recorded.relname AS text), 'OWNER' FROM recorded WHERE pg_has_role(recorded.relowner, 'MEMBER')
 UNION ALL
 SELECT 'schema', 'OWNER' WHERE EXISTS (SELECT 1 FROM recorded WHERE pg_has_role(recorded.nspowner, 'MEMBER'))

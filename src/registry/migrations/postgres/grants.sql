@@ -22,10 +22,11 @@ ON attempts_begun, attempts_finished, calls, catalogs, confirmations, credential
    handoffs, intent_problems, intents, policy_rejections, policy_versions, retirements, schema_changes, steps,
    webhook_deliveries, withdrawals TO {role};
 
-GRANT USAGE, SELECT, UPDATE ON SEQUENCE ledger_seq TO {role};
--- A copy of a file sets the next number.
-GRANT USAGE, UPDATE ON SEQUENCE call_batch_numbers TO {role};
+-- With UPDATE, it could set numbers back, and then nothing could be written any more.
+REVOKE ALL ON SEQUENCE ledger_seq, call_batch_numbers FROM {role};
+GRANT USAGE, SELECT ON SEQUENCE ledger_seq TO {role};
+GRANT USAGE ON SEQUENCE call_batch_numbers TO {role};
 
 GRANT EXECUTE ON FUNCTION calls_dropped_up_to(bigint), refuse_early_deletion(boolean) TO {role};
 GRANT EXECUTE ON FUNCTION json_extract(text, text), json_each(text), hex(bytea), instr(text, text), registry_tag(), lock_chains(text),
-  take_numbers(bigint), ledger_horizon() TO {role};
+  take_numbers(bigint), ledger_horizon(), continue_numbers() TO {role};
