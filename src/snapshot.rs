@@ -4,6 +4,7 @@
 //! committed, a reader applies all entries, and a query for a past instant applies those up to it. They all use the same
 //! fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
+pub mod chain_rows;
 mod connection;
 pub mod departure;
 mod finished;
@@ -18,6 +19,7 @@ pub mod trend;
 use crate::model::ending::Nearness;
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Timestamp};
+use chain_rows::ChainRows;
 use departure::{Superseded, Withdrawn};
 use finished::Recorded;
 use interner::Interner;
@@ -59,6 +61,8 @@ pub struct Snapshot {
     /// The number of entries that were applied. Where several processes write, an entry can be applied after one with a greater
     /// `seq`, and then only this number shows that something changed.
     pub revision: u64,
+    /// The number of entries of each chain that were applied.
+    pub chain_rows: ChainRows,
     /// Every source type that a document has ever named.
     pub families: BTreeSet<Arc<str>>,
     /// How many connections of each namespace were in each state, now and at past instants.
@@ -154,6 +158,7 @@ impl Snapshot {
     fn apply_fact(&mut self, entry: &Entry) {
         self.seq = self.seq.max(entry.seq);
         self.revision += 1;
+        self.chain_rows.add(entry.connection);
         match (&entry.fact, entry.connection) {
             (Fact::PolicyAccepted { policy }, _) => {
                 (self.policy, self.policy_at) = (Some((*policy, entry.seq)), entry.at);

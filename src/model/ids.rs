@@ -14,7 +14,16 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f2c_3d0e_5a1b_5c4d_9e8f_0a1b_2c3d_4e5
 #[serde(transparent)]
 pub struct ConnectionId(pub Uuid);
 
+/// The number of partitions of the connections. A ledger in PostgreSQL has as many chains.
+pub const PARTITIONS: usize = 64;
+
 impl ConnectionId {
+    /// The partition of the connection. Changing it would put connections into other chains.
+    #[must_use]
+    pub fn partition(self) -> usize {
+        usize::from(self.0.as_bytes().first().copied().unwrap_or_default()) % PARTITIONS
+    }
+
     /// Sorts before all other ids.
     pub const FIRST: ConnectionId = ConnectionId(Uuid::nil());
     /// Sorts after all other ids.

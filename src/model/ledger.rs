@@ -160,14 +160,14 @@ pub struct Finished {
     #[serde(default, skip_serializing_if = "is_empty")]
     pub fix: Arc<str>,
     /// The steps that passed and found something that a person should fix.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Warning>,
+    #[serde(default, skip_serializing_if = "<[Warning]>::is_empty")]
+    pub warnings: Box<[Warning]>,
     /// When the credential ends, if that is known and a person has to replace it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_ends_at: Option<Timestamp>,
     /// The secret that ends then, if it is not that of the intent's locator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ending_secret: Option<EndingSecret>,
+    pub ending_secret: Option<Box<EndingSecret>>,
     /// The calls of the attempt, if it made any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls: Option<CallsAnchor>,
@@ -380,7 +380,7 @@ impl Finished {
             fix: failure.map(|(_, failure)| failure.fix.as_str().into()).unwrap_or_default(),
             warnings: outcome.steps.iter().filter_map(Warning::new).collect(),
             credential_ends_at: outcome.credential_ends_at(),
-            ending_secret: outcome.ending_secret(),
+            ending_secret: outcome.ending_secret().map(Box::new),
             calls: None,
         }
     }

@@ -24,6 +24,7 @@ pub mod state;
 pub mod step;
 pub mod text;
 
+pub use archived::{MAX_MISSING_FILES, MissingFile, MissingFiles};
 pub use attempt::{EndingSecret, Outcome, Scope};
 pub use call::{
     CallAttempt, CallPosition, CallPurpose, CallTarget, CallsAnchor, InterruptedAttempt, NewCallBatch, PlannedCall, RecordedCall,
@@ -33,7 +34,7 @@ pub use cap::Cap;
 pub use catalog::{Catalog, Drift, Stream, SyncMode};
 pub use event::EventType;
 pub use failure::{Class, Failure, Retry};
-pub use ids::{ADMIN_TOKEN, ConnectionId, DEMO_NAMESPACE, Digest, Origin};
+pub use ids::{ADMIN_TOKEN, ConnectionId, DEMO_NAMESPACE, Digest, Origin, PARTITIONS};
 pub use intent::{Intent, Risk, RiskLevel};
 pub use locator::Locator;
 pub use post::{Allowed, BodyRule, PostRule, Posts, Shape};

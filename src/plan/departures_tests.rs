@@ -204,7 +204,7 @@ fn a_superseded_document_is_kept_until_an_attempt_with_the_new_one() {
             outcome: digest(9),
             title: "".into(),
             fix: "".into(),
-            warnings: Vec::new(),
+            warnings: Box::default(),
             credential_ends_at: None,
             ending_secret: None,
             calls: None,

@@ -64,7 +64,7 @@ mod tests {
             outcome: digest(1),
             title: "".into(),
             fix: "".into(),
-            warnings: Vec::new(),
+            warnings: Box::default(),
         })
     }
 

@@ -5,10 +5,13 @@
 
 use super::RegistryError;
 use super::chain::GENESIS;
-use super::lease::{PARTITIONS, Partitions};
+use super::followed::chained;
+use super::lease::PARTITIONS;
+use super::reader::COLUMNS;
 use super::writer::Writer;
-use crate::model::ledger::{ChainAnchor, Fact};
+use crate::model::ledger::{ChainAnchor, Entry, Fact};
 use crate::model::{ConnectionId, Digest, Timestamp};
+use crate::snapshot::chain_rows::ChainRows;
 use sqlstore::{Connection, OptionalExtension};
 
 /// How long rows may be without an anchor, in milliseconds.
@@ -24,6 +27,16 @@ pub(super) struct ChainHead {
     /// Its number in the chain, counted from 1; 0 if the chain does not have a row.
     pub(super) place: u64,
     pub(super) hash: Digest,
+}
+
+/// The last row of one chain that a fold contains.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChainEnd {
+    seq: u64,
+    at: Timestamp,
+    chain: usize,
+    head: ChainHead,
+    is_anchor: bool,
 }
 
 /// The end of the ledger, which the next row is chained to.
@@ -43,16 +56,26 @@ impl Head {
         Head { seq: 0, at: Timestamp(0), chains, unanchored_since: None }
     }
 
+    /// The end of a ledger with chains that ends with these rows.
+    pub(super) fn after(ends: &[ChainEnd]) -> Head {
+        let mut head = Head::of_chains();
+        for end in ends {
+            head.advance(end.seq, end.at, end.chain, end.head);
+        }
+        if ends.iter().any(|end| end.is_anchor && end.seq == head.seq) {
+            head.anchored();
+        }
+        head
+    }
+
     /// The number of rows of all chains that were read, as JSON by chain.
     pub(super) fn places(&self) -> String {
-        let place = |(chain, head): (usize, &ChainHead)| (chain.to_string(), serde_json::Value::from(head.place));
-        let places: serde_json::Map<String, serde_json::Value> = self.chains.iter().enumerate().map(place).collect();
-        serde_json::Value::Object(places).to_string()
+        places(self.chains.iter().enumerate().map(|(chain, head)| (chain, head.place)))
     }
 
     /// The chain of the facts of `connection`, or of those of the whole registry.
     pub(super) fn chain_of(&self, connection: Option<ConnectionId>) -> usize {
-        connection.map_or(0, |id| Partitions::number_of(id) % self.chains.len())
+        connection.map_or(0, |id| id.partition() % self.chains.len())
     }
 
     /// The last row of `chain`.
@@ -107,6 +130,80 @@ impl Writer {
         self.head.anchored();
         Ok(())
     }
+}
+
+/// Numbers of rows by chain, as JSON.
+fn places(rows: impl Iterator<Item = (usize, u64)>) -> String {
+    let place = |(chain, rows): (usize, u64)| (chain.to_string(), serde_json::Value::from(rows));
+    serde_json::Value::Object(rows.map(place).collect()).to_string()
+}
+
+/// Reads the last row of each chain of a fold. `None` if the ledger does not have one of them.
+///
+/// # Errors
+/// If the registry cannot be read.
+pub(super) fn ends(db: &Connection, folded: &ChainRows) -> Result<Option<Vec<ChainEnd>>, RegistryError> {
+    let sql = "SELECT seq, at, chain, place, hash, kind FROM json_each_text(CAST(CAST(?1 AS TEXT) AS json)) AS known
+               JOIN ledger ON chain = CAST(known.key AS bigint) AND place = CAST(known.value AS bigint) ORDER BY chain";
+    let mut statement = db.prepare(sql)?;
+    let rows = statement.query_map([places(folded.iter())], |row| {
+        let head = ChainHead { place: row.get(3)?, hash: Digest(row.get(4)?) };
+        let is_anchor = row.get::<_, String>(5)? == "chains_anchored";
+        Ok(ChainEnd { seq: row.get(0)?, at: Timestamp(row.get(1)?), chain: row.get(2)?, head, is_anchor })
+    })?;
+    let ends = rows.collect::<sqlstore::Result<Vec<_>>>()?;
+    Ok((ends.len() == folded.iter().count()).then_some(ends))
+}
+
+/// A digest of the last rows of the chains.
+pub(super) fn digest_of(ends: &[ChainEnd]) -> Digest {
+    let hashes: Vec<&[u8]> = ends.iter().map(|end| end.head.hash.0.as_slice()).collect();
+    Digest::from_parts(&hashes)
+}
+
+/// Which rows of a ledger with chains to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rows<'a> {
+    All,
+    /// Those after the rows of a fold.
+    After(&'a ChainRows),
+    /// Those of a fold.
+    Of(&'a ChainRows),
+}
+
+/// Reads rows of all chains in the order of their numbers, with one statement, so that all of them are from the same moment.
+///
+/// # Errors
+/// If the registry cannot be read, if this build cannot parse a row, or what `take` returns.
+pub(super) fn each_row(
+    db: &Connection,
+    rows: Rows<'_>,
+    mut take: impl FnMut(Entry, usize, ChainHead),
+) -> Result<(), RegistryError> {
+    let known =
+        "SELECT CAST(key AS bigint) AS number, CAST(value AS bigint) AS rows FROM json_each_text(CAST(CAST(?1 AS TEXT) AS json))";
+    let numbers = "SELECT number, coalesce(rows, 0) AS rows FROM generate_series(0, 63) AS number LEFT JOIN known USING (number)";
+    let of_chains = |condition: &str| {
+        format!(
+            "WITH known AS ({known}), wanted AS ({numbers}) SELECT {COLUMNS}, chain, place, hash FROM wanted
+             CROSS JOIN LATERAL (SELECT * FROM ledger WHERE chain = wanted.number AND place {condition} wanted.rows) AS found ORDER BY seq"
+        )
+    };
+    let (sql, folded) = match rows {
+        Rows::All => {
+            (format!("SELECT {COLUMNS}, chain, place, hash FROM ledger WHERE CAST(?1 AS TEXT) IS NOT NULL ORDER BY seq"), None)
+        }
+        Rows::After(folded) => (of_chains(">"), Some(folded)),
+        Rows::Of(folded) => (of_chains("<="), Some(folded)),
+    };
+    let places = places(folded.into_iter().flat_map(ChainRows::iter));
+    let mut statement = db.prepare(&sql)?;
+    let mut rows = statement.query([places])?;
+    while let Some(row) = rows.next()? {
+        let (entry, chain, head) = chained(row)?;
+        take(entry, chain, head);
+    }
+    Ok(())
 }
 
 /// Reads the end of the ledger.

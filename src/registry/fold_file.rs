@@ -4,16 +4,18 @@
 //! row of the ledger that it ends with has the hash that it names; otherwise everything is folded from the ledger, and the log
 //! says why. `aam verify` compares it with a fold of the ledger. Losing it costs the time of one fold.
 //!
-//! A registry in PostgreSQL does not have a stored fold: its rows may be committed in another order than that of their numbers,
-//! so the last row does not say which other rows are part of a fold.
+//! Rows of a registry in PostgreSQL may be committed in another order than that of their numbers, so the fold counts the rows of
+//! each chain, and it ends with the last of them in every chain. Each replica has a file of its own.
 
 mod file;
 mod keeper;
 
+use super::chains::{self, Rows};
 use super::reader::{COLUMNS, entry};
-use super::{Location, RegistryError};
+use super::{Location, Reader, RegistryError, followed};
 use crate::model::Digest;
 use crate::snapshot::Snapshot;
+use crate::snapshot::chain_rows::ChainRows;
 use file::{FoldFile, Unusable};
 pub(super) use keeper::FoldKeeper;
 use sqlstore::{Connection, OptionalExtension, params};
@@ -31,17 +33,25 @@ fn path_of(registry: &Location) -> PathBuf {
 /// # Errors
 /// If the registry cannot be read, or if this build cannot parse a row.
 pub(super) fn folded(db: &Connection, registry: &Location) -> Result<(Snapshot, u64), RegistryError> {
-    let mut snapshot = match load(db, registry)? {
-        Ok(stored) => stored,
-        Err(unusable) => {
-            unusable.log(&path_of(registry));
-            Snapshot::default()
-        }
-    };
+    if db.is_postgres() {
+        return followed::fold(db, registry).map(|(snapshot, stored, _)| (snapshot, stored));
+    }
+    let mut snapshot = stored(db, registry)?;
     let stored = snapshot.seq;
     fold_rows(db, &mut snapshot, i64::MAX)?;
     tracing::debug!(target: "aam::registry", stored, rows = snapshot.seq - stored, "folded the ledger after the stored fold");
     Ok((snapshot, stored))
+}
+
+/// Reads the stored fold, or returns one of no row and logs why.
+///
+/// # Errors
+/// If the registry cannot be read.
+pub(super) fn stored(db: &Connection, registry: &Location) -> Result<Snapshot, RegistryError> {
+    Ok(load(db, registry)?.unwrap_or_else(|unusable| {
+        unusable.log(&path_of(registry));
+        Snapshot::default()
+    }))
 }
 
 /// Compares the stored fold with the ledger. Returns what is wrong with it. A file that would not be used, because another
@@ -53,13 +63,15 @@ pub(super) fn difference(db: &Connection, registry: &Location) -> Result<Option<
     let file = path_of(registry);
     let problem = match load(db, registry)? {
         Ok(stored) => {
-            let seq = stored.seq;
+            let (seq, rows) = (stored.seq, stored.chain_rows.clone());
             // One of the two at a time, because both may be large.
-            let found = stored.fold_digest();
-            drop(stored);
+            let found = compared(db, stored);
             let mut folded = Snapshot::default();
-            fold_rows(db, &mut folded, i64::try_from(seq).unwrap_or(i64::MAX))?;
-            match (found, folded.fold_digest()) {
+            match db.is_postgres() {
+                true => chains::each_row(db, Rows::Of(&rows), |entry, _, _| folded.apply(&entry))?,
+                false => fold_rows(db, &mut folded, i64::try_from(seq).unwrap_or(i64::MAX))?,
+            }
+            match (found, compared(db, folded)) {
                 (Ok(found), Ok(expected)) if found == expected => return Ok(None),
                 _ => format!("differs from the fold of the ledger up to row {seq}"),
             }
@@ -73,27 +85,49 @@ pub(super) fn difference(db: &Connection, registry: &Location) -> Result<Option<
     )))
 }
 
+/// The digest of what two folds of the same rows have in common.
+fn compared(db: &Connection, fold: Snapshot) -> Result<Digest, String> {
+    if db.is_postgres() { fold.without_order().fold_digest() } else { fold.fold_digest() }
+}
+
 /// Reads the stored fold if it fits the ledger.
 fn load(db: &Connection, registry: &Location) -> Result<Result<Snapshot, Unusable>, RegistryError> {
-    if db.is_postgres() {
-        return Ok(Err(Unusable::Missing));
-    }
-    let file = match FoldFile::open(&path_of(registry)) {
-        Ok(file) => file,
+    let read = || {
+        let file = FoldFile::open(&path_of(registry))?;
+        let end = file.end;
+        Ok((file.read()?, end))
+    };
+    let (stored, end) = match read() {
+        Ok(found) => found,
         Err(unusable) => return Ok(Err(unusable)),
     };
-    Ok(match row_hash(db, file.seq)? {
-        Some(hash) if hash == file.row_hash => file.read(),
-        _ => Err(Unusable::OtherLedger(file.seq)),
+    Ok(match end_of(db, stored.seq, &stored.chain_rows)? {
+        Some(found) if found == end => Ok(stored),
+        _ => Err(Unusable::OtherLedger(stored.seq)),
     })
 }
 
-/// The hash of row `seq` of the ledger.
-fn row_hash(db: &Connection, seq: u64) -> Result<Option<Digest>, RegistryError> {
+/// The hash of row `seq`, with which a fold ends; in PostgreSQL, a digest over the last rows of all chains. `None` if the ledger does
+/// not have them.
+fn end_of(db: &Connection, seq: u64, rows: &ChainRows) -> Result<Option<Digest>, RegistryError> {
+    if db.is_postgres() {
+        return Ok(chains::ends(db, rows)?.map(|ends| chains::digest_of(&ends)));
+    }
     // A damaged file may name any number.
     let Ok(seq) = i64::try_from(seq) else { return Ok(None) };
     let mut statement = db.prepare_cached("SELECT hash FROM ledger WHERE seq = ?1")?;
     Ok(statement.query_row(params![seq], |row| row.get(0)).optional()?.map(Digest))
+}
+
+impl Reader {
+    /// The end of a fold of these rows, which its file names.
+    ///
+    /// # Errors
+    /// If the registry cannot be read, or if the ledger does not have the rows.
+    fn end_of_fold(&self, seq: u64, rows: &ChainRows) -> Result<Digest, RegistryError> {
+        let end = self.with(|db| end_of(db, seq, rows))?;
+        end.ok_or_else(|| RegistryError::Other(format!("row {seq} was not found")))
+    }
 }
 
 /// Applies the rows after those of `snapshot`, up to row `last`.

@@ -1,9 +1,9 @@
 //! What a writer knows of the other replicas: the time of the database, the chains that it has locked and the numbers that it took.
 
-use super::RegistryError;
-use super::chains::{ChainHead, Head};
-use super::lease::LockedLease;
-use super::reader::{COLUMNS, entry};
+use super::chains::{self, ChainHead, Head, Rows};
+use super::lease::{LockedLease, Partitions};
+use super::reader::entry;
+use super::{Location, RegistryError, fold_file};
 use crate::clock::{Clock, LedgerClock};
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{Digest, Timestamp};
@@ -52,6 +52,8 @@ pub(super) struct Followed {
     pub(super) notifications: Option<std::sync::mpsc::Receiver<sqlstore::Notification>>,
     /// The last failure that was logged, so that it is logged once.
     pub(super) failure: String,
+    /// Partitions that were taken, and in which nothing may begin until it is recorded what their last holder did not finish.
+    pub(super) unadopted: Partitions,
 }
 
 impl Followed {
@@ -69,6 +71,7 @@ impl Followed {
             checked_until,
             notifications: db.notifications().ok(),
             failure: String::new(),
+            unadopted: Partitions::default(),
         })
     }
 
@@ -91,17 +94,21 @@ pub(super) fn database_time(db: &Connection) -> Result<Timestamp, RegistryError>
     Ok(Timestamp(db.query_row(sql, [], |row| row.get(0))?))
 }
 
-/// Folds the whole ledger with one statement, so that the ends of the chains are those of the fold.
-pub(super) fn fold(db: &Connection) -> Result<(Snapshot, Head), RegistryError> {
-    let (mut snapshot, mut head) = (Snapshot::default(), Head::of_chains());
-    let mut statement = db.prepare(&format!("SELECT {COLUMNS}, chain, place, hash FROM ledger ORDER BY seq"))?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (entry, chain, last) = chained(row)?;
+/// Folds the whole ledger, from the stored fold if there is one that fits. Returns the last row of the stored fold, too, or 0, and
+/// the ends of the chains.
+///
+/// # Errors
+/// If the registry cannot be read, or if this build cannot parse a row.
+pub(super) fn fold(db: &Connection, registry: &Location) -> Result<(Snapshot, u64, Head), RegistryError> {
+    let mut snapshot = fold_file::stored(db, registry)?;
+    let (stored, known) = (snapshot.seq, snapshot.chain_rows.clone());
+    let mut head = Head::after(&chains::ends(db, &known)?.unwrap_or_default());
+    let rows = if stored == 0 { Rows::All } else { Rows::After(&known) };
+    chains::each_row(db, rows, |entry, chain, last| {
         snapshot.apply(&entry);
         note(&mut head, &entry, chain, last);
-    }
-    Ok((snapshot, head))
+    })?;
+    Ok((snapshot, stored, head))
 }
 
 pub(super) fn chained(row: &Row<'_>) -> Result<(Entry, usize, ChainHead), RegistryError> {

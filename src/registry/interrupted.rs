@@ -16,7 +16,7 @@ impl Reader {
     pub fn interrupted_attempts(
         &self,
         filter: &CallFilter,
-        mut take: impl FnMut(InterruptedAttempt) -> bool,
+        take: impl FnMut(InterruptedAttempt) -> bool,
     ) -> Result<(), RegistryError> {
         let of_connection = match filter.connections.is_empty() {
             true => "",
@@ -32,9 +32,9 @@ impl Reader {
             [] => vec![None],
             some => some.iter().copied().map(Some).collect(),
         };
-        self.with(|db| {
+        self.with_taker(take, |db, take| {
             let mut statement = db.prepare_cached(&sql)?;
-            for connection in connections {
+            for connection in &connections {
                 let mut rows = match connection {
                     Some(id) => statement.query(params![classes[0], classes[1], id.to_string()])?,
                     None => statement.query(classes)?,

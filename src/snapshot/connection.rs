@@ -44,7 +44,7 @@ impl Connection {
     /// The warning that the credential ends soon or has ended, seen from `now`. `id` is that of the connection.
     #[must_use]
     pub fn credential_ending(&self, id: ConnectionId, now: Timestamp) -> Option<Warning> {
-        let secret = self.conclusive.as_ref().and_then(|attempt| attempt.facts.ending_secret.as_ref());
+        let secret = self.conclusive.as_ref().and_then(|attempt| attempt.facts.ending_secret.as_deref());
         ending::warning(self.credential_ends_at()?, secret, id, now)
     }
 

@@ -61,7 +61,7 @@ pub fn finished() -> impl Strategy<Value = Finished> {
             outcome: Digest::from_bytes(format!("{class:?}{step:?}{latency}").as_bytes()),
             title: class.map_or("", |class| class.as_str()).into(),
             fix: "".into(),
-            warnings: Vec::new(),
+            warnings: Box::default(),
         }
     })
 }

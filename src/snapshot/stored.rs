@@ -93,6 +93,15 @@ impl Snapshot {
         encoder.rest(self)
     }
 
+    /// The fold without what depends on the order in which entries of different chains were applied, which is another one on each
+    /// replica.
+    #[must_use]
+    pub fn without_order(mut self) -> Snapshot {
+        (self.trend, self.recovered) = Default::default();
+        (self.recent_changes, self.dropped_up_to) = Default::default();
+        self
+    }
+
     /// A digest of what a stored fold of this snapshot holds. It is equal for equal folds, whether they were decoded or folded.
     ///
     /// # Errors

@@ -93,6 +93,7 @@ proptest! {
             });
         }
         (after.seq, after.revision) = (before.seq, before.revision);
+        after.chain_rows = before.chain_rows.clone();
         prop_assert_eq!(after, before);
     }
 
@@ -143,7 +144,7 @@ fn a_retired_connection_that_is_desired_again_must_be_proven_again() {
         outcome: history::digest(0),
         title: "".into(),
         fix: "".into(),
-        warnings: Vec::new(),
+        warnings: Box::default(),
     };
     let mut snapshot = Snapshot::fold(&[accepted(1), entry(2, Fact::AttemptFinished(passed))]);
     assert_eq!(snapshot.connections[&id(0)].state(), State::Active);

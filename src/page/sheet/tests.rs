@@ -30,7 +30,7 @@ fn finished(class: Option<Class>, title: &str, fix: &str) -> Finished {
         outcome: Digest::default(),
         title: title.into(),
         fix: fix.into(),
-        warnings: Vec::new(),
+        warnings: Box::default(),
     }
 }
 

@@ -4,6 +4,7 @@
 use super::super::private_files;
 use crate::model::Digest;
 use crate::snapshot::Snapshot;
+use crate::snapshot::chain_rows::ChainRows;
 use crate::snapshot::stored::{CODE, Decoder, Encoder};
 use ring::digest::{Context, SHA256};
 use std::fs::{File, OpenOptions};
@@ -16,7 +17,7 @@ use std::sync::{PoisonError, RwLock};
 const MARK: &[u8; 8] = b"AAMfold1";
 /// The length of the mark and of [`CODE`].
 const HEADER_BYTES: u64 = 8 + 16;
-/// The length of the last row's number and its hash.
+/// The length of the last row's number and of the end.
 const ANCHOR_BYTES: u64 = 8 + 32;
 /// The length of what comes after the records.
 const TRAILER_BYTES: u64 = ANCHOR_BYTES + 32;
@@ -73,9 +74,10 @@ pub(super) struct FoldFile {
     file: File,
     /// The length of the records.
     records: u64,
-    /// The last row of the ledger that was folded, and its hash.
-    pub seq: u64,
-    pub row_hash: Digest,
+    /// The last row of the ledger that was folded.
+    seq: u64,
+    /// Its hash, or for several chains the digest of the last rows of all of them.
+    pub end: Digest,
     /// The digest of everything before it.
     digest: [u8; 32],
 }
@@ -93,8 +95,8 @@ impl FoldFile {
             return Err(Unusable::OtherCode);
         }
         file.seek(SeekFrom::Start(HEADER_BYTES + records))?;
-        let (seq, row_hash, digest) = (u64::from_le_bytes(array(&mut file)?), Digest(array(&mut file)?), array(&mut file)?);
-        Ok(FoldFile { file, records, seq, row_hash, digest })
+        let (seq, end, digest) = (u64::from_le_bytes(array(&mut file)?), Digest(array(&mut file)?), array(&mut file)?);
+        Ok(FoldFile { file, records, seq, end, digest })
     }
 
     /// Reads the fold and checks its digest.
@@ -145,7 +147,8 @@ pub(super) struct Written {
     pub bytes: u64,
 }
 
-/// Writes the fold of `snapshot` to `path`, while entries are applied to it. `row_hash` returns the hash of a row of the ledger.
+/// Writes the fold of `snapshot` to `path`, while entries are applied to it. `end` returns the end of a fold with the last row and
+/// the rows of the chains that it is given.
 /// The file gets its name only once it is complete and on disk.
 ///
 /// # Errors
@@ -153,7 +156,7 @@ pub(super) struct Written {
 pub(super) fn write(
     path: &Path,
     snapshot: &RwLock<Snapshot>,
-    row_hash: impl FnOnce(u64) -> Result<Digest, String>,
+    end: impl FnOnce(u64, &ChainRows) -> Result<Digest, String>,
 ) -> Result<Written, String> {
     let mut name = path.as_os_str().to_owned();
     name.push(".partial");
@@ -162,8 +165,8 @@ pub(super) fn write(
     snapshot.write().unwrap_or_else(PoisonError::into_inner).begin_copy();
     let copied = copy(&mut out, snapshot);
     snapshot.write().unwrap_or_else(PoisonError::into_inner).end_copy();
-    let written = copied.and_then(|seq| Ok((seq, row_hash(seq)?))).and_then(|(seq, hash)| {
-        let bytes = out.complete(seq, &hash).and_then(|bytes| std::fs::rename(&partial, path).map(|()| bytes));
+    let written = copied.and_then(|(seq, rows)| Ok((seq, end(seq, &rows)?))).and_then(|(seq, end)| {
+        let bytes = out.complete(seq, &end).and_then(|bytes| std::fs::rename(&partial, path).map(|()| bytes));
         Ok(Written { seq, bytes: bytes.map_err(|error| error.to_string())? })
     });
     if written.is_err() {
@@ -172,8 +175,9 @@ pub(super) fn write(
     written
 }
 
-/// Writes the records of the snapshot, without holding it for long. Returns the last row that they contain.
-fn copy(out: &mut HashedFile, snapshot: &RwLock<Snapshot>) -> Result<u64, String> {
+/// Writes the records of the snapshot, without holding it for long. Returns the last row that they contain, and the rows of each
+/// chain.
+fn copy(out: &mut HashedFile, snapshot: &RwLock<Snapshot>) -> Result<(u64, ChainRows), String> {
     let (mut encoder, mut last) = (Encoder::default(), None);
     loop {
         let known = snapshot.read().unwrap_or_else(PoisonError::into_inner);
@@ -181,11 +185,11 @@ fn copy(out: &mut HashedFile, snapshot: &RwLock<Snapshot>) -> Result<u64, String
         if last.is_none() {
             known.copy_rest(&mut encoder)?;
         }
-        let seq = known.seq;
+        let (seq, rows) = (known.seq, if last.is_none() { known.chain_rows.clone() } else { ChainRows::default() });
         drop(known);
         out.write(&encoder.take()).map_err(|error| error.to_string())?;
         if last.is_none() {
-            return Ok(seq);
+            return Ok((seq, rows));
         }
     }
 }
@@ -217,9 +221,9 @@ impl HashedFile {
     }
 
     /// Writes the end of the file and waits until it is on disk. Returns its length.
-    fn complete(mut self, seq: u64, row_hash: &Digest) -> io::Result<u64> {
+    fn complete(mut self, seq: u64, end: &Digest) -> io::Result<u64> {
         self.write(&seq.to_le_bytes())?;
-        self.write(&row_hash.0)?;
+        self.write(&end.0)?;
         self.file.write_all(self.digest.finish().as_ref())?;
         self.file.sync_all()?;
         Ok(self.bytes + 32)

@@ -3,6 +3,7 @@
 use super::super::{Location, Reader};
 use super::{file, path_of};
 use crate::snapshot::Snapshot;
+use crate::snapshot::chain_rows::ChainRows;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -37,10 +38,7 @@ impl FoldKeeper {
     /// at once if commands have not paused for very long.
     pub(in super::super) fn is_due(&mut self, seq: u64, snapshot: &Arc<RwLock<Snapshot>>) -> bool {
         let rows = seq.saturating_sub(self.stored);
-        if rows < self.interval
-            || self.registry.postgres().is_some()
-            || self.running.as_ref().is_some_and(|running| !running.is_finished())
-        {
+        if rows < self.interval || self.running.as_ref().is_some_and(|running| !running.is_finished()) {
             return false;
         }
         if rows >= STORE_ROWS.max(self.interval).saturating_mul(OVERDUE) {
@@ -67,7 +65,7 @@ impl FoldKeeper {
     /// Waits for the thread, and stores the fold if it lacks many rows. Nothing may be appended any more.
     pub(in super::super) fn close(&mut self, seq: u64, snapshot: &RwLock<Snapshot>) {
         self.wait();
-        if seq.saturating_sub(self.stored) >= MIN_ROWS && self.registry.postgres().is_none() {
+        if seq.saturating_sub(self.stored) >= MIN_ROWS {
             self.stored = seq;
             store(&self.registry, snapshot);
         }
@@ -90,11 +88,10 @@ impl Drop for FoldKeeper {
 /// Stores the fold and logs the result. A failure only costs time at the next start.
 fn store(registry: &Location, snapshot: &RwLock<Snapshot>) {
     let (file, started) = (path_of(registry), Instant::now());
-    let row_hash = |seq: u64| {
-        let found = Reader::open(registry).and_then(|reader| reader.hash_of(seq)).map_err(|error| error.to_string())?;
-        found.ok_or_else(|| format!("row {seq} was not found"))
+    let end = |seq: u64, rows: &ChainRows| {
+        Reader::open(registry).and_then(|reader| reader.end_of_fold(seq, rows)).map_err(|error| error.to_string())
     };
-    match file::write(&file, snapshot, row_hash) {
+    match file::write(&file, snapshot, end) {
         Ok(written) => {
             let ms = started.elapsed().as_millis();
             tracing::info!(target: "aam::registry", row = written.seq, bytes = written.bytes, ms, "stored the fold of the ledger");

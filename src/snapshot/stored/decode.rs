@@ -142,7 +142,7 @@ impl Decoder {
             fix: value(&self.texts, stored.fix)?,
             warnings: warnings.collect::<Result<_, String>>()?,
             credential_ends_at: stored.credential_ends_at,
-            ending_secret: stored.ending_secret,
+            ending_secret: stored.ending_secret.map(Box::new),
             calls: stored.calls.map(|(batch, hash)| CallsAnchor { batch, hash: hash.0 }),
         };
         Ok(Attempt { seq: stored.seq, at: stored.at, facts })
@@ -171,7 +171,7 @@ impl Decoder {
     fn rest(&mut self, rest: Rest) -> Result<(), String> {
         let text = |number| value(&self.texts, number);
         let snapshot = &mut self.snapshot;
-        (snapshot.seq, snapshot.revision) = (rest.seq, rest.revision);
+        (snapshot.seq, snapshot.revision, snapshot.chain_rows) = (rest.seq, rest.revision, rest.chain_rows);
         snapshot.sealed = rest.sealed.into_iter().collect();
         snapshot.policy = rest.policy.map(|(digest, seq)| (digest.0, seq));
         snapshot.policy_at = rest.policy_at;

@@ -100,7 +100,7 @@ impl Encoder {
             fix: self.texts.of(&facts.fix),
             warnings: warnings.map(|one| (one.step, one.class, self.texts.of(&one.title), self.texts.of(&one.fix))).collect(),
             credential_ends_at: facts.credential_ends_at,
-            ending_secret: facts.ending_secret.clone(),
+            ending_secret: facts.ending_secret.as_deref().cloned(),
             calls: facts.calls.map(|calls| (calls.batch, RawDigest(calls.hash))),
         }
     }
@@ -132,6 +132,7 @@ impl Encoder {
         let rest = Rest {
             seq: snapshot.seq,
             revision: snapshot.revision,
+            chain_rows: snapshot.chain_rows.clone(),
             sealed: snapshot.sealed.iter().cloned().collect(),
             policy: snapshot.policy.map(|(digest, seq)| (RawDigest(digest), seq)),
             policy_at: snapshot.policy_at,

@@ -1,6 +1,7 @@
 //! The records of a stored fold. The number of a text, an origin or a digest is its place among those that the records so far
 //! have defined.
 
+use super::super::chain_rows::ChainRows;
 use super::super::trend::NamespaceTrend;
 use super::tables::RawDigest;
 use crate::model::ending::Nearness;
@@ -121,6 +122,7 @@ pub(super) type StoredWebhook = (Arc<str>, u64, Option<Timestamp>, Option<Arc<st
 pub(super) struct Rest {
     pub seq: u64,
     pub revision: u64,
+    pub chain_rows: ChainRows,
     pub sealed: Vec<String>,
     pub policy: Option<(RawDigest, u64)>,
     pub policy_at: Timestamp,

@@ -115,14 +115,14 @@ fn warned() -> Finished {
         outcome: digest(7),
         title: "a title".into(),
         fix: "a fix".into(),
-        warnings: vec![Warning {
+        warnings: Box::new([Warning {
             step: Step::Health,
             class: Class::OverPrivileged,
             title: "too much".into(),
             fix: "less".into(),
-        }],
+        }]),
         credential_ends_at: Some(Timestamp(9)),
-        ending_secret: Some(EndingSecret::Consent("consent".to_string())),
+        ending_secret: Some(Box::new(EndingSecret::Consent("consent".to_string()))),
         calls: Some(CallsAnchor { batch: 3, hash: digest(8) }),
     }
 }
