@@ -126,11 +126,9 @@ pub fn env(handle: &Handle) -> Env {
     // Signatures, tokens and manifests need the time of the machine, which other machines compare with theirs.
     let egress = Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup));
     // A process that was stopped or cut off for longer than its leases last must not call what others attempt now.
-    let leases = Arc::clone(&handle.registry);
-    egress.set_gate(Arc::new(move || match leases.leases_ended() {
-        false => Ok(()),
-        true => Err("this replica could not renew its leases in the database of the registry".to_string()),
-    }));
+    // Without an attempt here, the source is called for a person, who may give a consent at any replica.
+    let (leases, in_flight) = (Arc::clone(&handle.registry), Arc::clone(&handle.in_flight));
+    egress.set_gate(Arc::new(move |source_of| leases.may_call(source_of.filter(|connection| in_flight.contains(*connection)))));
     let providers = Providers::new(Arc::clone(&egress), clock::from_env(), Process::Recording);
     providers.consents().keep_in(handle.registry.location());
     let own = airbyte::OwnPaths {

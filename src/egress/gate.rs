@@ -2,15 +2,16 @@
 //!
 //! A replica may call only while it can prove that it holds the leases of its connections. A process that was stopped for longer
 //! than a lease does not know that another one has taken them. So the gate is asked again after every wait, and once more when a
-//! connection is open.
+//! connection is open. An attempt that still runs when another replica has taken its connection calls its source no more.
 
 use super::refusals;
 use super::{Caller, Egress};
-use crate::model::Failure;
+use crate::model::{CallPurpose, ConnectionId, Failure};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Returns why this process may not call now. It is asked several times for each call, so it must be fast and must not block.
-pub type CallPermission = dyn Fn() -> Result<(), String> + Send + Sync;
+/// Returns why this process may not call now: the source of this connection, or anything. It is asked several times for each call, so
+/// it must be fast and must not block.
+pub type CallPermission = dyn Fn(Option<ConnectionId>) -> Result<(), String> + Send + Sync;
 
 /// The gate of an egress. It is open until [`Egress::set_gate`].
 #[derive(Default)]
@@ -22,15 +23,21 @@ pub struct Gate(RwLock<Option<Arc<CallPermission>>>);
 pub struct GateClosed(pub String);
 
 impl Gate {
-    /// Asks whether a call may be made now.
+    /// Asks whether any call may be made now.
     pub(super) fn ask(&self) -> Result<(), GateClosed> {
-        let permission = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        permission.map_or(Ok(()), |permission| permission().map_err(GateClosed))
+        self.ask_for(None)
     }
 
-    /// Asks whether `caller` may make a call now.
+    fn ask_for(&self, source_of: Option<ConnectionId>) -> Result<(), GateClosed> {
+        let permission = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        permission.map_or(Ok(()), |permission| permission(source_of).map_err(GateClosed))
+    }
+
+    /// Asks whether `caller` may make a call now. Any replica may call vaults and token endpoints, for the answer to a link for
+    /// example.
     pub(super) fn admit(&self, caller: &Caller) -> Result<(), Failure> {
-        self.ask().map_err(|GateClosed(reason)| refusals::not_permitted(caller, &reason))
+        let source_of = (caller.purpose == CallPurpose::Source).then_some(caller.connection);
+        self.ask_for(source_of).map_err(|GateClosed(reason)| refusals::not_permitted(caller, &reason))
     }
 }
 

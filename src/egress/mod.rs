@@ -8,8 +8,8 @@
 //! - caps: limit rate, burst, concurrency and calls per day (durable) for each family and vendor account; when a source
 //!   throttles, calls to the whole account stop for as long as the source asks
 //! - circuit breaker: one for each host, with a single probe while it is half open
-//! - replicas divide the caps of an account, and learn from each other which accounts and hosts are not called for now; both
-//!   outlives the process
+//! - replicas divide the caps of an account, and learn from each other which accounts and hosts are not called for now; what
+//!   they learned outlives the process
 //! - gate: refuses every call while this process cannot prove that it may call
 //! - retries: repeats a call after a dropped connection, and after a gateway error for engines that do not handle
 //!   errors themselves

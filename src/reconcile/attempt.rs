@@ -56,7 +56,12 @@ pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<Ending, R
                 fault::boundary("after_finish");
                 return Ok(Ending::Recorded);
             }
-            Err(error @ (RegistryError::Closed | RegistryError::Sealed(_) | RegistryError::NotHeld)) => return Err(error),
+            Err(RegistryError::NotHeld) => {
+                // The outcome does not count, and what was called stays recorded.
+                env.egress.background.add(job.connection, &job.intent.source_type, calls);
+                return Err(RegistryError::NotHeld);
+            }
+            Err(error @ (RegistryError::Closed | RegistryError::Sealed(_))) => return Err(error),
             Err(error) if *handle.stopping.borrow() => return Err(error),
             // The outcome is kept until the registry can be written. After a crash, the attempt counts as interrupted.
             Err(error) => {

@@ -67,6 +67,7 @@ impl FolderSync {
         match read.await {
             Ok((loader, file)) => {
                 self.policy_loader = Some(loader);
+                handle.registry.note_policy_file(file.loaded.as_ref().map_or(file.digest, |loaded| loaded.policy.digest));
                 Some(file)
             }
             Err(error) => {

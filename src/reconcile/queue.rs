@@ -3,23 +3,23 @@
 use crate::model::ledger::Why;
 use crate::model::{ConnectionId, Scope, Timestamp};
 use crate::plan::PlanItem;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// A queue with at most one item per connection.
 #[derive(Default)]
 pub struct Queue {
     order: BTreeMap<(Timestamp, ConnectionId), (Why, Scope)>,
-    due: HashMap<ConnectionId, Timestamp>,
+    /// Sorted, because a hash table of a million items keeps room for another million.
+    due: BTreeMap<ConnectionId, Timestamp>,
 }
 
 impl Queue {
     /// Replaces all items by those of `plan`.
     pub fn replace(&mut self, plan: impl IntoIterator<Item = PlanItem>) {
         // The old items are freed first, so that a plan of 100,000 connections is not held in memory twice.
-        self.order = BTreeMap::new();
-        self.due.clear();
+        *self = Queue::default();
         self.order = plan.into_iter().map(|item| ((item.due, item.connection), (item.why, item.scope))).collect();
-        self.due.extend(self.order.keys().map(|(due, connection)| (*connection, *due)));
+        self.due = self.order.keys().map(|(due, connection)| (*connection, *due)).collect();
     }
 
     /// Replaces the item of one connection. `None` removes it.

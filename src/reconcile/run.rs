@@ -5,6 +5,7 @@
 
 mod audit;
 mod leaving;
+mod not_held;
 
 use super::attempt;
 use super::departures::{self, Departures};
@@ -206,6 +207,10 @@ impl Loop {
         let (now, partitions) = (self.handle.clock.now(), self.partitions);
         let snapshot = self.handle.registry.snapshot();
         let paused = |id: ConnectionId| self.context.held.get(&id) == Some(&false);
+        let moved: Vec<ConnectionId> = heals.iter().copied().filter(|id| !partitions.has(*id)).collect();
+        if !moved.is_empty() {
+            self.handle.registry.ask_to_heal(moved);
+        }
         in_flight.retain_heals(|id| {
             let known = snapshot.connections.get(&id);
             let can_begin = known.is_some_and(|known| known.retired.is_none() && !snapshot.is_closed(&known.namespace));
@@ -310,13 +315,7 @@ impl Loop {
                 self.queue.put(connection, Some(PlanItem { due, ..item }));
                 return;
             }
-            // Another replica has it now, or a new policy is in force that is not applied here yet.
-            Err(RegistryError::NotHeld) => {
-                self.queue.put(connection, None);
-                self.planned = None;
-                self.handle.wake();
-                return;
-            }
+            Err(RegistryError::NotHeld) => return self.not_held(item),
             // A row that cannot be read affects only its own connection.
             Err(error @ RegistryError::Row { .. }) => {
                 tracing::error!(target: "aam::registry", %connection, %error, "this connection is not attempted until the registry is repaired");

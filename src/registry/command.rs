@@ -104,6 +104,10 @@ pub(super) enum Command {
         address: String,
         policy: String,
     },
+    /// Says which policy file was read last. Nothing waits for it.
+    HasPolicyFile {
+        policy: String,
+    },
     /// Asks the replicas that have the partitions of connections to check them now. Nothing waits for it.
     AskToHeal {
         connections: Vec<ConnectionId>,
@@ -163,6 +167,7 @@ impl Command {
             | Command::TakeBudget { .. }
             | Command::StoreAnswer { .. }
             | Command::Describe { .. }
+            | Command::HasPolicyFile { .. }
             | Command::AskToHeal { .. }
             | Command::Limits { .. }
             | Command::NameArchive { .. }

@@ -121,7 +121,7 @@ impl Writer {
         }
         // A ticket that still exists belongs to an attempt that never recorded an outcome.
         if let Some((lost, in_ledger)) = self.take_ticket(connection)? {
-            self.finish_ticket(unfinished(connection, lost, interrupted(STOPPED)), Some(in_ledger))?;
+            self.finish_ticket(unfinished(connection, lost, interrupted(STOPPED)), in_ledger)?;
         }
         let context = AttemptContext { begun_at: self.now(), ..context };
         // A re-check of a settled connection writes only a ticket. It gets a row in the ledger if it finds something new.
@@ -155,15 +155,24 @@ impl Writer {
 
     pub(super) fn finish(&mut self, finish: Finish) -> Result<Recorded, RegistryError> {
         self.require_partition(finish.connection)?;
-        let ticket = self.take_ticket(finish.connection)?;
-        self.finish_ticket(finish, ticket.map(|(_, in_ledger)| in_ledger))
+        match self.take_ticket_of(finish.connection, &finish.context)? {
+            Some(in_ledger) => self.finish_ticket(finish, in_ledger),
+            // The end of the attempt is recorded already: this is a repetition after an answer was lost, or another process
+            // recorded that the attempt was interrupted.
+            None => {
+                if !self.has_calls_of(finish.connection, &finish.context)? {
+                    self.record_attempt_calls(&finish, None)?;
+                }
+                Ok(Recorded { appended: false, facts: finish.facts })
+            }
+        }
     }
 
     /// `in_ledger` is true if the ledger has a row for the beginning of the attempt; the outcome then always gets a row, too.
     /// A re-check without such a row gets both rows if it finds something new, and otherwise none.
     ///
     /// The calls are recorded in any case.
-    fn finish_ticket(&mut self, mut finish: Finish, in_ledger: Option<bool>) -> Result<Recorded, RegistryError> {
+    fn finish_ticket(&mut self, mut finish: Finish, in_ledger: bool) -> Result<Recorded, RegistryError> {
         let connection = finish.connection;
         let (nothing_new, catalog, retired) = self.with_known(connection, |known| {
             (
@@ -173,7 +182,6 @@ impl Writer {
             )
         });
         let namespace = self.namespace_of(connection);
-        let in_ledger = in_ledger.unwrap_or(false);
         if retired || self.closed(&namespace) || (nothing_new && !in_ledger) {
             self.record_attempt_calls(&finish, None)?;
             if nothing_new && !retired {
@@ -266,6 +274,29 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes the ticket of the attempt with this context, and returns whether its beginning is in the ledger. `None` if the connection
+    /// has none, or that of another attempt.
+    fn take_ticket_of(&mut self, connection: ConnectionId, context: &AttemptContext) -> Result<Option<bool>, RegistryError> {
+        let under = serde_json::to_string(context).unwrap_or_default();
+        let sql = "DELETE FROM tickets WHERE connection = ?1 AND under = ?2 RETURNING in_ledger";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let mut rows = statement.query(params![connection.to_string(), under])?;
+        let in_ledger = rows.next()?.map(|row| row.get(0)).transpose()?;
+        // SQLite deletes the row only once the statement has run to its end.
+        while rows.next()?.is_some() {}
+        Ok(in_ledger)
+    }
+
+    /// Whether the calls of the attempt with this context are recorded.
+    fn has_calls_of(&self, connection: ConnectionId, context: &AttemptContext) -> Result<bool, RegistryError> {
+        let sql = "SELECT count(*) FROM call_batches WHERE connection = ?1 AND begun_at = ?2";
+        let found = self
+            .db
+            .prepare_cached(sql)?
+            .query_row(params![connection.to_string(), context.begun_at.0], |row| row.get::<_, i64>(0));
+        Ok(found? > 0)
+    }
+
     fn take_ticket(&mut self, connection: ConnectionId) -> Result<Option<(AttemptContext, bool)>, RegistryError> {
         let mut statement = self.db.prepare_cached("DELETE FROM tickets WHERE connection = ?1 RETURNING under, in_ledger")?;
         let mut rows = statement.query([connection.to_string()])?;
@@ -297,19 +328,20 @@ impl Writer {
         if tickets.is_empty() {
             return Ok(());
         }
-        self.start(partitions, 2 * tickets.len())?;
-        for (connection, context, _) in tickets {
-            let again = self.with_known(connection, |known| known.is_some_and(|known| ended_before(known, &context)));
-            let failure = if again { crash_loop(connection) } else { interrupted(CRASHED) };
-            self.finish(unfinished(connection, context, failure))?;
-        }
-        if partitions == Partitions::ALL {
-            // Tickets that this build cannot parse are deleted, too.
-            self.db.execute("DELETE FROM tickets", [])?;
-        }
-        self.db.commit()?;
-        self.publish();
-        Ok(())
+        self.in_transaction(partitions, 2 * tickets.len(), |writer| {
+            for (connection, context, in_ledger) in tickets {
+                writer.require_partition(connection)?;
+                writer.take_ticket(connection)?;
+                let again = writer.with_known(connection, |known| known.is_some_and(|known| ended_before(known, &context)));
+                let failure = if again { crash_loop(connection) } else { interrupted(CRASHED) };
+                writer.finish_ticket(unfinished(connection, context, failure), in_ledger)?;
+            }
+            if partitions == Partitions::ALL {
+                // Tickets that this build cannot parse are deleted, too.
+                writer.db.execute("DELETE FROM tickets", [])?;
+            }
+            Ok(())
+        })
     }
 
     /// Records every attempt that is still running as interrupted, because AAM stops. The process does not end because of
@@ -319,7 +351,7 @@ impl Writer {
         for (connection, context, in_ledger) in reader::tickets(&self.db)?.into_iter().filter(|(id, ..)| held.has(*id)) {
             self.require_partition(connection)?;
             self.take_ticket(connection)?;
-            self.finish_ticket(unfinished(connection, context, interrupted(STOPPED)), Some(in_ledger))?;
+            self.finish_ticket(unfinished(connection, context, interrupted(STOPPED)), in_ledger)?;
         }
         Ok(())
     }

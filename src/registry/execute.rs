@@ -41,6 +41,12 @@ impl Writer {
                 }
                 Box::new(|_| ())
             }
+            Command::HasPolicyFile { policy } => {
+                if let Some(leases) = &mut self.leases {
+                    leases.facts.policy = policy;
+                }
+                Box::new(|_| ())
+            }
             Command::AskToHeal { connections } => {
                 if let Err(error) = self.ask_to_heal(&connections) {
                     *batch = Err(error);

@@ -3,7 +3,9 @@
 use super::RegistryError;
 use super::command::{HandoffReceipt, NewHandoff};
 use super::writer::Writer;
+use crate::model::Digest;
 use crate::model::ledger::Fact;
+use crate::snapshot::Snapshot;
 
 impl Writer {
     /// Accepts the intents of a handoff and records it, unless its run is recorded already.
@@ -19,5 +21,12 @@ impl Writer {
         }
         self.append(&handoff.namespace, None, Fact::HandoffReceived(handoff.facts), Some(handoff.body))?;
         Ok(HandoffReceipt::Recorded)
+    }
+
+    /// The content and the sequence number of the handoff of a discovery run, if it is recorded.
+    fn known_handoff(&self, namespace: &str, run: &str) -> Option<(Digest, u64)> {
+        let key = (namespace.to_string(), run.to_string());
+        let find = |snapshot: &Snapshot| snapshot.handoffs.get(&key).map(|known| (known.facts.content, known.seq));
+        find(&self.batch.view).or_else(|| find(&self.snapshot()))
     }
 }

@@ -6,6 +6,7 @@
 
 use super::RegistryError;
 use crate::model::ConnectionId;
+pub(super) use crate::model::PARTITIONS;
 use sqlstore::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -16,8 +17,6 @@ pub(super) const LEASE: Duration = Duration::from_secs(15);
 const RENEWAL: Duration = Duration::from_secs(5);
 /// How often a replica that has less than its share looks for free partitions.
 const LOOK: Duration = Duration::from_secs(1);
-/// The number of partitions, which is that of the chains of the ledger.
-pub(super) const PARTITIONS: usize = 64;
 
 /// A set of partitions. The chain of a ledger in PostgreSQL has the number of its partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,16 +28,16 @@ impl Partitions {
     /// The partition of the facts of the whole registry. Its holder is the leader of the replicas.
     pub const GLOBAL: Partitions = Partitions(1);
 
-    /// The partition of `connection`.
+    /// The partitions that are in both sets.
     #[must_use]
-    pub fn number_of(connection: ConnectionId) -> usize {
-        usize::from(connection.0.as_bytes().first().copied().unwrap_or_default()) % PARTITIONS
+    pub fn intersection(self, other: Partitions) -> Partitions {
+        Partitions(self.0 & other.0)
     }
 
     /// Whether the partition of `connection` is in the set.
     #[must_use]
     pub fn has(self, connection: ConnectionId) -> bool {
-        self.contains(Partitions::number_of(connection))
+        self.contains(connection.partition())
     }
 
     /// Whether partition `number` is in the set.
@@ -85,7 +84,7 @@ impl FromIterator<usize> for Partitions {
 
 impl FromIterator<ConnectionId> for Partitions {
     fn from_iter<I: IntoIterator<Item = ConnectionId>>(connections: I) -> Partitions {
-        connections.into_iter().map(Partitions::number_of).collect()
+        connections.into_iter().map(ConnectionId::partition).collect()
     }
 }
 
@@ -210,7 +209,9 @@ impl Leases {
         let kept = rows.collect::<sqlstore::Result<BTreeSet<usize>>>()?;
         let lost = self.held().without(kept.iter().copied().collect());
         self.fences.retain(|partition, _| kept.contains(partition));
-        let living = "SELECT count(*) FROM replicas WHERE ends_at > clock_timestamp()";
+        // A replica that was killed leaves its row, which people can see for an hour.
+        let living = "WITH gone AS (DELETE FROM replicas WHERE ends_at < clock_timestamp() - interval '1 hour')
+                      SELECT count(*) FROM replicas WHERE ends_at > clock_timestamp()";
         self.living = db.prepare_cached(living)?.query_row([], |row| row.get(0))?;
         self.renewed = asked;
         let surplus = self.fences.len().saturating_sub(self.share());

@@ -16,8 +16,8 @@ pub(super) struct Others {
     /// Counts the looks that found results of attempts of others.
     results: watch::Sender<u64>,
     heals: Mutex<BTreeSet<ConnectionId>>,
-    /// Until when the leases last at least. `None` while there are none to lose: the registry is a file.
-    leases: Mutex<Option<Instant>>,
+    /// The partitions that this process has, and until when at least. `None` while there are none to lose: the registry is a file.
+    leases: Mutex<Option<(Partitions, Instant)>>,
 }
 
 impl Others {
@@ -41,13 +41,20 @@ impl Others {
         }
     }
 
-    pub(super) fn leases_last_until(&self, until: Instant) {
-        *lock(&self.leases) = Some(until);
+    pub(super) fn leases_last(&self, held: Partitions, until: Instant) {
+        *lock(&self.leases) = Some((held, until));
     }
 
-    /// Whether the leases of this process may have ended.
-    pub(super) fn leases_ended(&self) -> bool {
-        lock(&self.leases).is_some_and(|until| Instant::now() >= until)
+    fn may_call(&self, source_of: Option<ConnectionId>, now: Instant) -> Result<(), String> {
+        match *lock(&self.leases) {
+            Some((_, until)) if now >= until => {
+                Err("this replica could not renew its leases in the database of the registry".to_string())
+            }
+            Some((held, _)) if source_of.is_some_and(|connection| !held.has(connection)) => {
+                Err("another replica has this connection now".to_string())
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn take_heals(&self) -> BTreeSet<ConnectionId> {
@@ -82,10 +89,12 @@ impl Registry {
         self.partitions.borrow().contains(0)
     }
 
-    /// Whether the partitions of this process may have ended, because it could not renew its leases. It must call nothing then.
-    #[must_use]
-    pub fn leases_ended(&self) -> bool {
-        self.others.leases_ended()
+    /// Whether this process may call the source of a connection now, or anything if none is given.
+    ///
+    /// # Errors
+    /// Why not: it could not renew its leases, or another process has the connection.
+    pub fn may_call(&self, source_of: Option<ConnectionId>) -> Result<(), String> {
+        self.others.may_call(source_of, Instant::now())
     }
 
     /// Waits until other replicas changed what is desired, or passed on a request to check connections.
@@ -113,5 +122,26 @@ impl Registry {
     /// Says where this process listens and which policy file it has, so that people can tell the replicas apart.
     pub fn describe(&self, address: String, policy: String) {
         let _ = self.commands.send(Command::Describe { address, policy });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_source_is_called_while_its_connection_is_held() {
+        let (others, now) = (Others::default(), Instant::now());
+        let [mine, other] = [1, 2].map(|byte: u128| ConnectionId(uuid::Uuid::from_u128(byte << 120)));
+        assert_eq!(others.may_call(Some(other), now), Ok(()), "a registry in a file");
+        let until = now + Duration::from_secs(15);
+        others.leases_last([mine.partition()].into_iter().collect(), until);
+        assert_eq!(others.may_call(Some(mine), now), Ok(()));
+        assert_eq!(others.may_call(None, now), Ok(()), "what is not a source");
+        assert!(others.may_call(Some(other), now).unwrap_err().contains("another replica"));
+        for what in [Some(mine), None] {
+            assert!(others.may_call(what, until).unwrap_err().contains("could not renew"));
+        }
     }
 }

@@ -6,12 +6,13 @@
 use super::followed::{Followed, POLL, chained, changes_plans, database_time, horizon, note, take_numbers};
 use super::lease::{LeaseChange, Leases, LockedLease, Partitions};
 use super::reader::{self, COLUMNS};
-use super::writer::{Batch, Writer};
+use super::writer::Writer;
 use super::{RegistryError, calls, database};
 use crate::clock::Clock;
 use crate::model::ledger::Fact;
 use crate::model::{ConnectionId, Digest, Timestamp};
 use sqlstore::params;
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -120,7 +121,7 @@ impl Writer {
     /// [`RegistryError::NotHeld`].
     pub(super) fn require_partition(&self, connection: ConnectionId) -> Result<(), RegistryError> {
         let (Some(leases), Some(followed)) = (&self.leases, &self.followed) else { return Ok(()) };
-        let number = Partitions::number_of(connection);
+        let number = connection.partition();
         let is_held = followed.locked.get(&number).is_some_and(|locked| leases.covers(number, locked));
         if is_held { Ok(()) } else { Err(RegistryError::NotHeld) }
     }
@@ -170,9 +171,18 @@ impl Writer {
         if !lost.is_empty() {
             tracing::warn!(target: "aam::registry", partitions = lost.len(), "another replica took partitions of this one");
         }
-        self.announce_partitions(taken);
-        if !taken.is_empty() {
-            self.adopt(taken)?;
+        let held = leases.held();
+        let Some(followed) = &mut self.followed else { return Ok(()) };
+        followed.unadopted = followed.unadopted.union(taken).intersection(held);
+        let unadopted = followed.unadopted;
+        // What could not be adopted is tried again, and not every few milliseconds.
+        let adopts = !taken.is_empty() || !unadopted.is_empty() && followed.tried.elapsed() >= RETRY;
+        if adopts {
+            followed.tried = Instant::now();
+        }
+        self.announce_partitions();
+        if adopts {
+            self.adopt(unadopted)?;
         }
         let is_time = |followed: &Followed| followed.polled.elapsed() >= POLL || followed.was_woken();
         if self.followed.as_ref().is_some_and(is_time) {
@@ -181,29 +191,33 @@ impl Writer {
         }
         let is_leader = self.held().contains(0);
         if is_leader && self.head.is_anchor_due(self.clock.now()) {
-            self.transact_anchor()?;
+            self.in_transaction(Partitions::ALL, 1, Writer::anchor_chains)?;
         }
         Ok(())
     }
 
-    /// Tells the loop in which partitions attempts may begin, without those that were taken just now.
-    fn announce_partitions(&self, without: Partitions) {
-        let Some(leases) = &self.leases else { return };
-        let open = leases.open().without(without);
+    /// Tells the loop in which partitions attempts may begin, and the gate of the egress which ones this process has.
+    fn announce_partitions(&self) {
+        let (Some(leases), Some(followed)) = (&self.leases, &self.followed) else { return };
+        let open = leases.open().without(followed.unadopted);
+        self.shared.others.leases_last(leases.held(), leases.last_until());
         self.shared.partitions.send_if_modified(|known| std::mem::replace(known, open) != open);
-        self.shared.others.leases_last_until(leases.last_until());
     }
 
     /// Takes over what other processes left in partitions: their times of checks, and attempts that they did not finish.
     pub(super) fn adopt(&mut self, taken: Partitions) -> Result<(), RegistryError> {
         self.catch_up()?;
-        {
-            let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
-            reader::checked_of(&self.db, &mut snapshot, |connection| taken.has(connection))?;
-        }
+        // The database is asked before the snapshot is locked, because everything else waits for the lock.
+        let checks = reader::checks(&self.db, Timestamp(0), |connection| taken.has(connection))?;
+        let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        reader::apply_checks(&mut snapshot, &checks);
+        drop(snapshot);
         self.record_interrupted(taken)?;
         tracing::info!(target: "aam::registry", partitions = taken.len(), held = self.held().len(), "this replica took partitions");
-        self.announce_partitions(Partitions::default());
+        if let Some(followed) = &mut self.followed {
+            followed.unadopted = followed.unadopted.without(taken);
+        }
+        self.announce_partitions();
         Ok(())
     }
 
@@ -246,19 +260,23 @@ impl Writer {
         let Some(followed) = self.followed.as_mut().filter(|_| held != Partitions::ALL) else { return Ok(()) };
         let from = Timestamp(followed.checked_until.0.saturating_sub(OVERLAP_MS));
         followed.checked_until = followed.clock.now();
+        let checks = reader::checks(&self.db, from, |connection| !held.has(connection))?;
         let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
-        let newer = reader::checked_after(&self.db, &mut snapshot, from, |connection| !held.has(connection))?;
+        let newer = reader::apply_checks(&mut snapshot, &checks);
         drop(snapshot);
         self.shared.others.tell(false, newer);
         Ok(())
     }
 
+    /// Takes the checks that were asked for in partitions where an attempt may begin. Those of partitions that leave wait for the
+    /// next holder.
     fn take_heals(&mut self) -> Result<(), RegistryError> {
-        let held = self.held();
-        if held.is_empty() {
+        let (Some(leases), Some(followed)) = (&self.leases, &self.followed) else { return Ok(()) };
+        let open = leases.open().without(followed.unadopted);
+        if open.is_empty() {
             return Ok(());
         }
-        let numbers = held.iter().map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+        let numbers = open.iter().map(|number| number.to_string()).collect::<Vec<_>>().join(",");
         let sql = "DELETE FROM heals WHERE part = ANY (CAST(string_to_array(?1, ',') AS bigint[])) RETURNING connection";
         let mut statement = self.db.prepare_cached(sql)?;
         let rows = statement.query_map([numbers], |row| row.get::<_, String>(0))?;
@@ -270,8 +288,10 @@ impl Writer {
     /// Stores what a person asked to be checked now, for the replicas that have the connections.
     pub(super) fn ask_to_heal(&mut self, connections: &[ConnectionId]) -> Result<(), RegistryError> {
         let sql = "INSERT INTO heals (connection, part) VALUES (?1, ?2) ON CONFLICT (connection) DO NOTHING";
-        for connection in connections.iter().filter(|_| self.db.is_postgres()) {
-            let part = Partitions::number_of(*connection);
+        // In their order, so that two replicas that ask for the same ones never wait for each other.
+        let sorted: BTreeSet<&ConnectionId> = connections.iter().filter(|_| self.db.is_postgres()).collect();
+        for connection in sorted {
+            let part = connection.partition();
             self.db.prepare_cached(sql)?.execute(params![connection.to_string(), part])?;
         }
         self.batch.wakes_others = true;
@@ -288,40 +308,27 @@ impl Writer {
         Ok(())
     }
 
-    /// Anchors the chains in a transaction of its own.
-    fn transact_anchor(&mut self) -> Result<(), RegistryError> {
-        self.start(Partitions::ALL, 1)?;
-        let before = self.head.clone();
-        let result = self.anchor_chains().and_then(|()| Ok(self.db.commit()?));
-        match result {
-            Ok(()) => self.publish(),
-            Err(_) => {
-                self.batch = Batch::default();
-                self.head = before;
-                let _ = self.db.rollback();
-            }
-        }
-        result
-    }
-
     /// Connects to the database again and reads what was committed meanwhile: the answer to the last commit may have been lost.
     ///
     /// # Errors
     /// [`RegistryError::Unavailable`].
     pub(super) fn resume(&mut self) -> Result<(), RegistryError> {
-        self.db.reconnect()?;
-        let Some(leases) = &mut self.leases else { return Ok(()) };
-        let lost = leases.renew(&self.db)?;
+        if let Some(place) = self.location.postgres() {
+            // With the password that its file has now.
+            self.db.reconnect(database::writing(place.options()?))?;
+        }
         if let Some(place) = self.location.postgres() {
             self.db.listen(&database::channel(place))?;
         }
         if let Some(followed) = &mut self.followed {
             followed.notifications = self.db.notifications().ok();
         }
+        let Some(leases) = &mut self.leases else { return Ok(()) };
+        let lost = leases.renew(&self.db)?;
         self.calls_head = calls::head(&self.db)?;
         self.catch_up()?;
         tracing::info!(target: "aam::registry", lost = lost.len(), "connected to the database of the registry again");
-        self.announce_partitions(Partitions::default());
+        self.announce_partitions();
         Ok(())
     }
 }

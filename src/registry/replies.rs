@@ -51,7 +51,7 @@ pub(super) fn reject(command: Command, error: &RegistryError) -> PendingReply {
         }
         Command::TakeBudget { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Limits { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::Describe { .. } | Command::AskToHeal { .. } => Box::new(|_| ()),
+        Command::Describe { .. } | Command::HasPolicyFile { .. } | Command::AskToHeal { .. } => Box::new(|_| ()),
         Command::Close { done } => Box::new(move |_| drop(done)),
     }
 }

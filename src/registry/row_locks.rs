@@ -18,6 +18,8 @@ impl Command {
             Command::Begin { budget_reservations, .. } => budget_reservations.iter().map(reserved).collect(),
             Command::TakeBudget { account, day, .. } => BTreeSet::from([budget_row(account, *day)]),
             Command::Limits { ask, .. } => ask.shared_rows(),
+            Command::StoreAnswer { key, .. } => BTreeSet::from([format!("answer {} {}", key.caller, key.key)]),
+            Command::AskToHeal { connections } => connections.iter().map(|connection| format!("heal {connection}")).collect(),
             _ => BTreeSet::new(),
         }
     }

@@ -105,7 +105,7 @@ impl Writer {
             None => (open_sqlite(location)?, None),
         };
         let (mut folded, stored, head) = match location.postgres() {
-            Some(_) => followed::fold(&db).map(|(folded, head)| (folded, 0, head))?,
+            Some(_) => followed::fold(&db, location)?,
             None => {
                 let (folded, stored) = fold_file::folded(&db, location)?;
                 (folded, stored, chains::head(&db)?)
@@ -253,10 +253,8 @@ impl Writer {
                 self.publish();
             }
             Err(error) => {
-                self.batch = Batch::default();
-                tracing::error!(target: "aam::registry", error = %error, "the transaction failed and was rolled back");
-                (self.head, self.calls_head) = before;
-                let _ = self.db.rollback();
+                tracing::error!(target: "aam::registry", error = %error, "the transaction failed");
+                self.roll_back(before);
             }
         }
         for reply in replies {
@@ -267,8 +265,32 @@ impl Writer {
         }
     }
 
+    /// Does `work` in a transaction of its own, which appends about `rows` rows to the chains of `touched`.
+    pub(super) fn in_transaction(
+        &mut self,
+        touched: Partitions,
+        rows: usize,
+        work: impl FnOnce(&mut Writer) -> Result<(), RegistryError>,
+    ) -> Result<(), RegistryError> {
+        self.start(touched, rows)?;
+        let before = (self.head.clone(), self.calls_head.clone());
+        let result = work(self).and_then(|()| Ok(self.db.commit()?));
+        match &result {
+            Ok(()) => self.publish(),
+            Err(_) => self.roll_back(before),
+        }
+        result
+    }
+
+    /// Forgets the changes of the open transaction.
+    fn roll_back(&mut self, before: (Head, CallsHead)) {
+        self.batch = Batch::default();
+        (self.head, self.calls_head) = before;
+        let _ = self.db.rollback();
+    }
+
     /// Begins a transaction that appends about `rows` rows to the chains of `touched`.
-    pub(super) fn start(&mut self, touched: Partitions, rows: usize) -> Result<(), RegistryError> {
+    fn start(&mut self, touched: Partitions, rows: usize) -> Result<(), RegistryError> {
         if let Some(files) = &self.files {
             files.check()?;
         }
@@ -278,8 +300,9 @@ impl Writer {
         }
         self.calls_head.forget_chains();
         self.db.begin_write()?;
-        self.lock_chains(touched)?;
-        self.reserve_numbers(if touched.is_empty() { 0 } else { rows })
+        let begun = self.lock_chains(touched).and_then(|()| self.reserve_numbers(if touched.is_empty() { 0 } else { rows }));
+        // Otherwise the next one would fail because this one is open, and the reason would be hidden.
+        begun.inspect_err(|_| drop(self.db.rollback()))
     }
 
     fn apply_page_limit(&self) {
@@ -316,7 +339,7 @@ impl Writer {
         }
     }
 
-    fn snapshot(&self) -> RwLockReadGuard<'_, Snapshot> {
+    pub(super) fn snapshot(&self) -> RwLockReadGuard<'_, Snapshot> {
         self.shared.snapshot.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -335,13 +358,6 @@ impl Writer {
 
     pub(super) fn sealed(&self, namespace: &str) -> bool {
         self.batch.view.sealed.contains(namespace) || self.snapshot().sealed.contains(namespace)
-    }
-
-    /// The content and the sequence number of the handoff of a discovery run, if it is recorded.
-    pub(super) fn known_handoff(&self, namespace: &str, run: &str) -> Option<(Digest, u64)> {
-        let key = (namespace.to_string(), run.to_string());
-        let find = |snapshot: &Snapshot| snapshot.handoffs.get(&key).map(|known| (known.facts.content, known.seq));
-        find(&self.batch.view).or_else(|| find(&self.snapshot()))
     }
 
     pub(super) fn policy(&self) -> Option<(Digest, u64)> {

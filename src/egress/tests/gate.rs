@@ -1,19 +1,19 @@
 //! Tests of the gate: a process that may not call sends nothing.
 
 use super::rig::{Reply, Server, World, answer, get};
-use crate::egress::WebhookPost;
-use crate::model::Class;
+use crate::egress::{Caller, WebhookPost};
+use crate::model::{CallPurpose, Class, ConnectionId};
 use crate::policy::{Webhook, WebhookAddress, WebhookForm};
 use bytes::Bytes;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 /// Lets a test close the gate.
 fn gate(world: &World) -> Arc<AtomicBool> {
     let closed = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&closed);
-    world.egress.set_gate(Arc::new(move || match asked.load(Ordering::SeqCst) {
+    world.egress.set_gate(Arc::new(move |_| match asked.load(Ordering::SeqCst) {
         true => Err("the leases of this process may have ended".to_string()),
         false => Ok(()),
     }));
@@ -84,7 +84,7 @@ async fn a_connection_that_was_opened_meanwhile_is_closed_without_a_request() {
     // The gate is asked when the call begins, after its wait, after the registry answered, and when the connection is open.
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    world.egress.set_gate(Arc::new(move || match count.fetch_add(1, Ordering::SeqCst) {
+    world.egress.set_gate(Arc::new(move |_| match count.fetch_add(1, Ordering::SeqCst) {
         0..=2 => Ok(()),
         _ => Err("the leases of this process may have ended".to_string()),
     }));
@@ -117,4 +117,23 @@ async fn messages_to_webhooks_go_through_the_gate() {
     assert_eq!(server.count(), 0);
     closed.store(false, Ordering::SeqCst);
     assert_eq!(world.egress.post_webhook(&policy, &webhook, post()).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn the_gate_is_asked_for_the_connection_of_a_source_and_not_of_a_vault() {
+    let world = World::new();
+    let asked: Arc<Mutex<Vec<Option<ConnectionId>>>> = Arc::default();
+    let seen = Arc::clone(&asked);
+    world.egress.set_gate(Arc::new(move |source_of| {
+        seen.lock().unwrap().push(source_of);
+        source_of.map_or(Ok(()), |_| Err("another replica has this connection now".to_string()))
+    }));
+    let caller = world.caller();
+    assert_eq!(caller.purpose, CallPurpose::Source);
+    let failure = world.egress.session(caller.clone()).admit("127.0.0.1", 9).await.err().unwrap();
+    assert_eq!((failure.class, failure.detail.as_str()), (Class::Throttled, "another replica has this connection now"));
+    assert!(asked.lock().unwrap().iter().all(|source_of| *source_of == Some(caller.connection)));
+    let vault = Caller { purpose: CallPurpose::Vault, ..caller };
+    assert!(world.egress.session(vault).admit("127.0.0.1", 9).await.is_ok());
+    assert_eq!(asked.lock().unwrap().last(), Some(&None));
 }
