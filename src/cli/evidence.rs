@@ -59,7 +59,7 @@ pub fn run(common: &CommonOptions, options: &EvidenceOptions) -> CommandResult {
     let until = options.until.as_ref().map(|until| instant("--until", until)).transpose()?;
     let period = BundlePeriod::new(instant("--since", since)?, until, now).map_err(CommandError::usage)?;
     let key = options.key.as_ref().map(|path| BundleKey::read(path)).transpose().map_err(CommandError::new)?;
-    let reader = Reader::open(&common.registry)?;
+    let reader = Reader::open(&common.registry)?.patient();
     // A signature of the operator must not stand under rows that somebody else changed.
     if let Some(problem) = problem(&reader.verify()?) {
         let restore = match common.registry.postgres() {

@@ -20,8 +20,6 @@ use std::time::{Duration, Instant};
 const READ_INTERVAL: Duration = Duration::from_millis(500);
 /// After each reading, its thread rests this many times as long as it took.
 const REST_FACTOR: u32 = 5;
-/// The number of rows of the ledger that one query reads.
-const MAX_ROWS: usize = 1000;
 
 /// Follows a heal on a thread of its own. The thread ends after this is dropped.
 pub struct HealWatch {
@@ -88,20 +86,14 @@ impl Follower {
     }
 
     fn read(&mut self) -> Result<Reading, RegistryError> {
-        loop {
-            let entries = self.reader.entries_after(self.snapshot.seq, u64::MAX, MAX_ROWS)?;
-            for (entry, _) in &entries {
-                if let (Some(id), Fact::AttemptFinished(finished)) = (entry.connection, &entry.fact)
-                    && finished.begun_at >= self.since
-                {
-                    self.done.insert(id);
-                }
-                self.snapshot.apply(entry);
+        let (done, since) = (&mut self.done, self.since);
+        self.reader.follow(&mut self.snapshot, |entry| {
+            if let (Some(id), Fact::AttemptFinished(finished)) = (entry.connection, &entry.fact)
+                && finished.begun_at >= since
+            {
+                done.insert(id);
             }
-            if entries.len() < MAX_ROWS {
-                break;
-            }
-        }
+        })?;
         self.done.extend(self.reader.checked_since(self.since)?);
         let now = clock::from_env().now();
         let mut running = self.reader.running()?;

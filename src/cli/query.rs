@@ -1,9 +1,9 @@
 //! `aam query`: runs a query on the views of the registry.
 
-use super::{CommandError, CommandResult, CommonOptions, EXIT_USAGE, Format, terminal};
+use super::{CommandError, CommandResult, CommonOptions, EXIT_USAGE, Format, complete, left, terminal};
 use crate::clock;
 use crate::model::text::printable;
-use crate::model::{ConnectionId, Intent};
+use crate::model::{ConnectionId, Intent, MissingFiles};
 use crate::registry::query::{ComputedTable, QueryError, QueryLimits, QueryResult};
 use crate::registry::views::VIEWS;
 use crate::registry::{Reader, RegistryError};
@@ -77,7 +77,7 @@ fn format() -> impl TypedValueParser<Value = Format> {
     })
 }
 
-/// Exits with 0, and with 64 if the query is not valid.
+/// Exits with 0, with 64 if the query is not valid, and with 1 if an archive file with a verdict of the view `privileges` is missing.
 pub fn run(common: &CommonOptions, options: &QueryOptions) -> CommandResult {
     let format = if options.json { Format::Json } else { options.format };
     let Some(sql) = &options.sql else {
@@ -94,10 +94,11 @@ pub fn run(common: &CommonOptions, options: &QueryOptions) -> CommandResult {
     };
     let limits = QueryLimits { rows: options.limit.min(MAX_LIMIT), time: Duration::from_secs(options.timeout) };
     let reader = Reader::open(&common.registry)?;
-    let result = reader.query(&sql, &computed(&reader, &sql)?, limits).map_err(|error| match error {
+    let mut missing = MissingFiles::default();
+    let result = reader.query(&sql, &computed(&reader, &sql, &mut missing)?, limits).map_err(|error| match error {
         QueryError::Registry(error) => CommandError::from(error),
         QueryError::Invalid { .. } => CommandError { code: EXIT_USAGE, message: error.to_string() },
-        QueryError::TooSlow(_) => CommandError::new(error.to_string()),
+        QueryError::TooSlow { .. } => CommandError::new(error.to_string()),
     })?;
     match format {
         Format::Json => terminal::print_json(&(as_json(&result) + "\n")),
@@ -108,7 +109,7 @@ pub fn run(common: &CommonOptions, options: &QueryOptions) -> CommandResult {
         let shown = result.rows.len();
         terminal::print_error(&format!("aam: only the first {shown} rows are printed; --limit prints more\n"));
     }
-    Ok(ExitCode::SUCCESS)
+    complete(&missing)
 }
 
 fn from_stdin() -> Result<String, CommandError> {
@@ -133,7 +134,7 @@ fn views(format: Format) {
 }
 
 /// Computes the tables that the query names.
-fn computed(reader: &Reader, sql: &str) -> Result<Vec<ComputedTable>, RegistryError> {
+fn computed(reader: &Reader, sql: &str, missing: &mut MissingFiles) -> Result<Vec<ComputedTable>, RegistryError> {
     let sql = sql.to_lowercase();
     let named = |name: &str| sql.contains(name);
     let mut tables = Vec::new();
@@ -147,7 +148,7 @@ fn computed(reader: &Reader, sql: &str) -> Result<Vec<ComputedTable>, RegistryEr
         tables.push(ComputedTable { name: "connections", rows });
     }
     if named("privileges") {
-        let rows = namespaces.iter().flat_map(|namespace| privileges(reader, &snapshot, namespace)).collect();
+        let rows = namespaces.iter().flat_map(|namespace| privileges(reader, &snapshot, namespace, missing)).collect();
         tables.push(ComputedTable { name: "privileges", rows });
     }
     if named("drift") {
@@ -202,8 +203,8 @@ fn connections(reader: &Reader, snapshot: &Snapshot, namespace: &str) -> Vec<Vec
     lines.into_iter().map(row).collect()
 }
 
-fn privileges(reader: &Reader, snapshot: &Snapshot, namespace: &str) -> Vec<Vec<Value>> {
-    let found = collect(&snapshot.shared(namespace), &PrivilegeFilter::default(), |seq| reader.body(seq).ok().flatten());
+fn privileges(reader: &Reader, snapshot: &Snapshot, namespace: &str, missing: &mut MissingFiles) -> Vec<Vec<Value>> {
+    let found = collect(&snapshot.shared(namespace), &PrivilegeFilter::default(), |seq| left(reader, seq, missing));
     let mut rows = Vec::new();
     for connection in found.connections {
         let head = [text(connection.connection_id), text(connection.namespace), text(connection.source_type)];

@@ -2,6 +2,7 @@
 //! replicas share of the limits.
 
 use super::command::Command;
+use super::followed::database_time;
 use super::writer::Writer;
 use super::{Registry, RegistryError};
 use crate::egress::{AccountMark, HeldAccount, MarkKind, MarkStore, MarkSubject, OtherHolders};
@@ -87,7 +88,7 @@ impl Registry {
             let now = self.clock.now();
             return self.reader.with(|db| read(db, now.0));
         }
-        // Read by the writer, because a reader may be connected to a standby that lags behind.
+        // Read by the writer after what this process stored before, because its commands are executed in their order.
         match self.ask_limits(LimitsCommand::ReadMarks).await.map_err(|_| RegistryError::Closed)?? {
             LimitsAnswer::Marks(marks) => Ok(marks),
             _ => Ok(Vec::new()),
@@ -129,11 +130,7 @@ impl Writer {
 
 /// The time from which marks count: that of the database, because the clocks of replicas differ, or `now` for a file.
 fn time(db: &Connection, now: Timestamp) -> Result<i64, RegistryError> {
-    if !db.is_postgres() {
-        return Ok(now.0);
-    }
-    let sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
-    Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    if db.is_postgres() { Ok(database_time(db)?.0) } else { Ok(now.0) }
 }
 
 /// Stores marks, and deletes those that ended a while ago. Returns the version of each mark.

@@ -50,14 +50,16 @@ impl Reader {
 }
 
 impl Writer {
-    /// Stores an answer, and deletes those that are too old or too many.
+    /// Stores an answer, unless the key has one, and deletes those that are too old or too many.
     pub(super) fn store_answer(&mut self, key: &AnswerKey, answer: &StoredAnswer) -> Result<(), RegistryError> {
         let now = self.now();
         let db = &self.db;
         db.prepare_cached("DELETE FROM idempotency_keys WHERE at <= ?1")?.execute([now.0.saturating_sub(MAX_AGE_MS)])?;
+        // Two replicas may have done a request with the same key at the same time. The first answer stays, and the other commands
+        // of this transaction are not lost because of it.
         db.prepare_cached(
             "INSERT INTO idempotency_keys (caller, key, at, request, status, headers, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (caller, key) DO NOTHING",
         )?
         .execute(params![key.caller.0, key.key, now.0, answer.request.0, answer.status, answer.headers, answer.body])?;
         db.prepare_cached(

@@ -52,29 +52,34 @@ pub(super) fn dropped(db: &Connection) -> Result<ChainEnds, RegistryError> {
 
 /// The last entry that dropped calls: the last batch of each chain, and the time before which all of them were recorded.
 pub(super) fn last_drop(db: &Connection) -> Result<Option<(ChainEnds, i64)>, RegistryError> {
-    let Some((seq, facts)) = last_facts(db, "calls_dropped")? else { return Ok(None) };
-    match Fact::read("calls_dropped", &facts) {
-        Ok(Fact::CallsDropped { calls, before, chains }) => Ok(Some((ends_of_fact(calls, chains), before.0))),
-        Ok(_) => Err(RegistryError::Row { seq, why: "it does not name a batch of calls".to_string() }),
-        Err(error) => Err(RegistryError::Row { seq, why: error.to_string() }),
+    match last_fact(db, "calls_dropped")? {
+        None => Ok(None),
+        Some((_, Fact::CallsDropped { calls, before, chains })) => Ok(Some((ends_of_fact(calls, chains), before.0))),
+        Some((seq, _)) => Err(names_no_batch(seq)),
     }
 }
 
 /// The ends that the last entry `calls_recorded` names.
 pub(super) fn recorded(db: &Connection) -> Result<ChainEnds, RegistryError> {
-    let Some((seq, facts)) = last_facts(db, "calls_recorded")? else { return Ok(ChainEnds::new()) };
-    match Fact::read("calls_recorded", &facts) {
-        Ok(Fact::CallsRecorded { calls, chains }) => Ok(ends_of_fact(calls, chains)),
-        Ok(_) => Err(RegistryError::Row { seq, why: "it does not name a batch of calls".to_string() }),
-        Err(error) => Err(RegistryError::Row { seq, why: error.to_string() }),
+    match last_fact(db, "calls_recorded")? {
+        None => Ok(ChainEnds::new()),
+        Some((_, Fact::CallsRecorded { calls, chains })) => Ok(ends_of_fact(calls, chains)),
+        Some((seq, _)) => Err(names_no_batch(seq)),
     }
 }
 
-/// The number and the facts of the last entry of `kind`, which is one of the whole registry.
-fn last_facts(db: &Connection, kind: &'static str) -> Result<Option<(u64, String)>, RegistryError> {
+fn names_no_batch(seq: u64) -> RegistryError {
+    RegistryError::Row { seq, why: "it does not name a batch of calls".to_string() }
+}
+
+/// The number and the fact of the last entry of `kind`, which is one of the whole registry.
+pub(super) fn last_fact(db: &Connection, kind: &'static str) -> Result<Option<(u64, Fact)>, RegistryError> {
     // The name of the kind is in the text, because the indexes are for one kind each.
     let sql = format!("SELECT seq, facts FROM ledger WHERE kind = '{kind}' ORDER BY seq DESC LIMIT 1");
-    Ok(db.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    let found = db.query_row(&sql, [], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?))).optional()?;
+    let Some((seq, facts)) = found else { return Ok(None) };
+    let fact = Fact::read(kind, &facts).map_err(|error| RegistryError::Row { seq, why: error.to_string() })?;
+    Ok(Some((seq, fact)))
 }
 
 /// The last batch of `chain`, in PostgreSQL, with the time at which it was recorded.

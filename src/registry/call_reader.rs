@@ -2,7 +2,7 @@
 
 use super::archive::CallArchives;
 use super::{Reader, RegistryError, call_heads};
-use crate::model::{CallPosition, CallPurpose, CallTarget, ConnectionId, Digest, StoredCall, Timestamp};
+use crate::model::{CallPosition, CallPurpose, CallTarget, ConnectionId, Digest, MissingFiles, StoredCall, Timestamp};
 use sqlstore::{Connection, Row, Value, params_from_iter};
 use std::collections::BTreeSet;
 
@@ -30,37 +30,37 @@ const COLUMNS: &str = "b.batch, c.call, c.at, b.connection, b.namespace, b.famil
 
 impl Reader {
     /// Passes the calls that `filter` selects to `take`, the newest first, until it returns false. With `before`, only those
-    /// before this place.
+    /// before this place. Returns the archive files that cannot be read, whose calls are left out.
     ///
     /// # Errors
-    /// If the registry cannot be read.
+    /// If the registry itself cannot be read.
     pub fn calls(
         &self,
         filter: &CallFilter,
         before: Option<CallPosition>,
-        mut take: impl FnMut(StoredCall) -> bool,
-    ) -> Result<(), RegistryError> {
-        self.with(|db| {
+        take: impl FnMut(StoredCall) -> bool,
+    ) -> Result<MissingFiles, RegistryError> {
+        self.with_taker(take, |db, take| {
             let (source, values) = source(db, filter, before)?;
             let sql = format!("SELECT {COLUMNS} {source} ORDER BY b.batch DESC, c.call DESC");
             let mut statement = db.prepare_cached(&sql)?;
             let mut rows = statement.query(params_from_iter(values))?;
             while let Some(row) = rows.next()? {
                 if !take(call(row)?) {
-                    return Ok(());
+                    return Ok(MissingFiles::default());
                 }
             }
             match filter.without_archives {
-                true => Ok(()),
+                true => Ok(MissingFiles::default()),
                 false => CallArchives::new(db, self.location(), BTreeSet::new())?.calls(filter, before, take),
             }
         })
     }
 
-    /// The number of calls that `filter` selects.
+    /// The number of calls that `filter` selects. Those in archive files that cannot be read are not counted.
     ///
     /// # Errors
-    /// If the registry cannot be read.
+    /// If the registry itself cannot be read.
     pub fn count_calls(&self, filter: &CallFilter) -> Result<u64, RegistryError> {
         self.with(|db| {
             let (source, values) = source(db, filter, None)?;

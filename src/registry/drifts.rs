@@ -109,8 +109,8 @@ impl Reader {
     ///
     /// # Errors
     /// If the registry cannot be read.
-    pub fn replaced_catalogs(&self, before: Option<u64>, mut take: impl FnMut(Entry) -> bool) -> Result<(), RegistryError> {
-        self.with(|db| {
+    pub fn replaced_catalogs(&self, before: Option<u64>, take: impl FnMut(Entry) -> bool) -> Result<(), RegistryError> {
+        self.with_taker(take, |db, take| {
             // The condition is that of the index ledger_drift.
             let version = match db.is_postgres() {
                 true => "CAST(json_extract(facts, '$.version') AS BIGINT)",

@@ -154,7 +154,7 @@ impl Reader {
         until: Timestamp,
         mut take: impl FnMut(LedgerLine) -> bool,
     ) -> Result<(), RegistryError> {
-        self.with(|db| {
+        self.with_long(None, |db| {
             let sql = format!(
                 "SELECT seq, at, kind, namespace, connection, facts, {}, prev, hash FROM ledger NOT INDEXED
                  WHERE at >= ?1 AND at < ?2 ORDER BY seq",
@@ -199,7 +199,7 @@ impl Reader {
         until: Timestamp,
         mut take: impl FnMut(CallBatch) -> bool,
     ) -> Result<(), RegistryError> {
-        self.with(|db| {
+        self.with_long(None, |db| {
             let archives = CallArchives::new(db, self.location(), BTreeSet::new())?;
             for archived in archives.files.iter().filter(|archived| archived.before > since) {
                 let mut is_over = false;

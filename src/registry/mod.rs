@@ -40,6 +40,7 @@ mod page_reader;
 pub mod postgres_schema;
 pub(crate) mod private_files;
 pub mod query;
+mod read_only;
 mod reader;
 mod replica;
 mod replica_list;
@@ -63,17 +64,17 @@ pub use calls::LedgerHead;
 pub use command::{
     Acceptance, FileMark, HandoffReceipt, IntentChange, NewHandoff, Notice, Recorded, ScanFindings, Ticket, WebhookMessage,
 };
-pub use copy::{CopySummary, backup, backup_without_archives, restore};
+pub use copy::{Completeness, CopySummary, backup, backup_without_archives, restore};
 pub use drifts::Acknowledgement;
 pub use error::RegistryError;
 pub use evidence_reader::{CallBatch, LedgerLine, chain_of_row, is_chain_of_batch, named_ends};
-pub use files::refuse_folder;
+pub use files::refuse_other;
 pub use lease::Partitions;
 pub use location::{Location, PostgresLocation};
 pub use lock::{Holder, WriterLock, holder, record_address, take as hold};
 pub use migrate::{MigrationSummary, migrate};
 pub use page_reader::{AccountUsage, FamilyUsage, NewestVerdict, PolicyText, RecentEntries};
-pub use reader::{Reader, Version};
+pub use reader::{LeftBody, Reader, Version};
 pub use replica_list::{ListedReplica, ReplicaList, replicas};
 pub use verify::{Verdict, VerifyProgress};
 pub use verify_calls::CallsVerdict;
@@ -88,7 +89,7 @@ use files::OpenFiles;
 use others::Others;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard, mpsc};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, mpsc};
 use tokio::sync::{oneshot, watch};
 use writer::{Shared, Writer};
 
@@ -99,6 +100,10 @@ pub struct Registry {
     transactions: Arc<AtomicU64>,
     commands: mpsc::Sender<Command>,
     changes: watch::Receiver<u64>,
+    /// Announces what a registry that is open only for reading has read. `None` if the writer does.
+    announce: Option<watch::Sender<u64>>,
+    /// The policy file that was described to the other replicas last.
+    policy_file: Mutex<Option<Digest>>,
     reader: Reader,
     clock: Arc<dyn Clock>,
     partitions: watch::Receiver<Partitions>,
@@ -130,7 +135,7 @@ impl Registry {
             |error| RegistryError::Io { path, error }
         };
         let path = location.local();
-        refuse_folder(path)?;
+        refuse_other(path)?;
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             private_files::create_folder(folder).map_err(io(folder))?;
         }
@@ -160,38 +165,14 @@ impl Registry {
             transactions: shared.transactions,
             commands,
             changes,
+            announce: None,
+            policy_file: Mutex::default(),
             reader,
             clock,
             partitions,
             others,
             files,
         })
-    }
-
-    /// Opens the registry only for reading. A daemon may be writing to it at the same time; [`Registry::refresh`] reads what it
-    /// has committed. Every command fails with [`RegistryError::Closed`].
-    ///
-    /// # Errors
-    /// As [`Reader::open`], or if the ledger cannot be read.
-    pub fn open_read_only(location: impl Into<Location>, clock: Arc<dyn Clock>) -> Result<Registry, RegistryError> {
-        let location = location.into();
-        let reader = Reader::open(&location)?;
-        let snapshot = reader.snapshot()?;
-        let (_, changes) = watch::channel(snapshot.seq);
-        let (commands, _) = mpsc::channel();
-        let (snapshot, (_, partitions)) = (Arc::new(RwLock::new(snapshot)), watch::channel(Partitions::default()));
-        let (transactions, others) = Default::default();
-        Ok(Registry { location, snapshot, transactions, commands, changes, reader, clock, partitions, others, files: None })
-    }
-
-    /// Reads the ledger again. Only for a registry that is open for reading.
-    ///
-    /// # Errors
-    /// If the ledger cannot be read.
-    pub fn refresh(&self) -> Result<(), RegistryError> {
-        let snapshot = self.reader.snapshot()?;
-        *self.snapshot.write().unwrap_or_else(std::sync::PoisonError::into_inner) = snapshot;
-        Ok(())
     }
 
     /// The path of the registry file or, for a database, the path beside which the files of this process are.

@@ -28,6 +28,12 @@ const STEPS: i32 = 10_000;
 /// How long a query may take if more than that is asked for.
 const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
 
+/// What makes a query of a file faster.
+const FIX_OF_FILE: &str = "narrow it with WHERE or LIMIT, or allow more with --timeout";
+/// A condition of the query does not make the copy of a view smaller.
+const FIX_OF_COPY: &str = "allow more with --timeout, or name fewer views and only the columns that you need, because all their \
+                           rows are copied from the database first; or query its views with psql, as a role that may only read them";
+
 /// The bounds of a query.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryLimits {
@@ -56,11 +62,8 @@ pub enum QueryError {
     /// The query is not valid, or reads something else than the views. The hint says what to write.
     #[error("{message}\n  fix: {hint}")]
     Invalid { message: String, hint: String },
-    #[error(
-        "the query did not finish within {} s and was stopped; narrow it with WHERE or LIMIT, or allow more with --timeout",
-        .0.as_secs()
-    )]
-    TooSlow(Duration),
+    #[error("the query did not finish within {} s and was stopped; {fix}", .time.as_secs())]
+    TooSlow { time: Duration, fix: &'static str },
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
@@ -77,7 +80,7 @@ impl Reader {
                 if sql.trim().is_empty() { "the query is empty" } else { "the query holds no statement, only comments" };
             return Err(QueryError::Invalid { message: message.to_string(), hint });
         }
-        let deadline = Deadline::new(limits.time);
+        let deadline = Deadline::new(limits.time, self.location().postgres().is_some());
         let mut db = match self.location().postgres() {
             None => {
                 let db = reader::connect_sqlite(self.location().local(), false)?;
@@ -135,12 +138,24 @@ struct Deadline {
     at: Instant,
     /// The time that the query has in all.
     time: Duration,
+    /// What helps when that was not enough.
+    fix: &'static str,
 }
 
 impl Deadline {
-    fn new(time: Duration) -> Deadline {
+    fn new(time: Duration, is_database: bool) -> Deadline {
         let now = Instant::now();
-        Deadline { at: now.checked_add(time).unwrap_or(now + MAX_TIME), time }
+        let fix = if is_database { FIX_OF_COPY } else { FIX_OF_FILE };
+        Deadline { at: now.checked_add(time).unwrap_or(now + MAX_TIME), time, fix }
+    }
+
+    /// How much time is left.
+    fn left(self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    fn too_slow(self) -> QueryError {
+        QueryError::TooSlow { time: self.time, fix: self.fix }
     }
 }
 
@@ -252,7 +267,7 @@ fn explain(error: &rusqlite::Error, sql: &str, refused: &Refused, deadline: Dead
     let invalid = |message: String, hint: String| QueryError::Invalid { message, hint };
     let views = || VIEWS.map(|view| view.name).join(", ");
     if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
-        return QueryError::TooSlow(deadline.time);
+        return deadline.too_slow();
     }
     if let Some(what) = refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return invalid(format!("the query {what}; aam query only reads the views"), format!("the views are {}", views()));
@@ -294,5 +309,19 @@ fn columns_hint(name: &str, sql: &str) -> String {
     match listed.is_empty() {
         true => "name a view after FROM; aam query without a query lists them".to_string(),
         false => format!("{meant}{}", listed.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_is_too_slow_says_what_helps() {
+        let said = |is_database| Deadline::new(Duration::from_secs(30), is_database).too_slow().to_string();
+        assert!(said(false).contains("within 30 s") && said(false).contains("narrow it with WHERE or LIMIT"));
+        let of_database = said(true);
+        assert!(of_database.contains("allow more with --timeout") && of_database.contains("only the columns that you need"));
+        assert!(!of_database.contains("WHERE"), "all rows are copied, whatever the condition: {of_database}");
     }
 }

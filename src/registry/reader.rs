@@ -1,9 +1,14 @@
 //! Read-only connections for bodies, history and snapshots of the past. Reading never waits for the writer.
 
+mod follow;
+mod sessions;
+
+pub(super) use sessions::connect;
+
 use super::archive::{self, archived_body};
-use super::{FileMark, Location, RegistryError, WebhookMessage, fold_file, postgres_schema, schema};
+use super::{FileMark, Location, RegistryError, WebhookMessage, fold_file, schema};
 use crate::model::ledger::{AttemptContext, Entry, Fact};
-use crate::model::{ConnectionId, Timestamp};
+use crate::model::{ConnectionId, MissingFile, Timestamp};
 use crate::snapshot::{Checked, Snapshot};
 use rustix::fs::Access;
 use rustix::io::Errno;
@@ -12,15 +17,14 @@ use sqlstore::{Connection, OptionalExtension, Row, params};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// The number of idle connections that the pool keeps.
-const MAX_IDLE: usize = 4;
-
 /// A small pool of read-only connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
     location: Location,
     /// Whether a registry of an earlier schema version may be read. Then only what every version has is there: the ledger.
     earlier: bool,
+    /// Whether reads may take as long as they need.
+    is_patient: bool,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
@@ -30,9 +34,14 @@ pub struct Version {
     pub entry: Entry,
     /// The text of the body. `None` if the entry does not have one, or if it is longer than the reader wanted.
     pub body: Option<String>,
-    /// The length of the body in bytes.
+    /// The length of the body in bytes; 0 if it is in an archive file and was not read.
     pub body_bytes: u64,
+    /// The archive file with the body, if it is missing.
+    pub missing_file: Option<MissingFile>,
 }
+
+/// A body, if there is one, or the archive file that holds it and is missing.
+pub type LeftBody = Result<Option<String>, MissingFile>;
 
 /// The columns of an [`Entry`], in the order in which `entry` reads them.
 pub(super) const COLUMNS: &str = "seq, at, namespace, connection, facts, kind";
@@ -55,9 +64,15 @@ impl Reader {
     }
 
     fn open_with(location: Location, earlier: bool) -> Result<Reader, RegistryError> {
-        let reader = Reader { location, earlier, idle: Arc::default() };
+        let reader = Reader { location, earlier, is_patient: false, idle: Arc::default() };
         reader.with(|_| Ok(()))?;
         Ok(reader)
+    }
+
+    /// The same reader with reads that may take as long as they need. Otherwise a database stops a statement after 25 s.
+    #[must_use]
+    pub fn patient(self) -> Reader {
+        Reader { is_patient: true, idle: Arc::default(), ..self }
     }
 
     /// Where the registry is.
@@ -68,9 +83,9 @@ impl Reader {
     /// The body of entry `seq`.
     ///
     /// # Errors
-    /// If the registry cannot be read.
+    /// If the registry, or the archive file with the body, cannot be read.
     pub fn body(&self, seq: u64) -> Result<Option<String>, RegistryError> {
-        self.with(|db| Ok(self.bodies_of(db, &[seq], usize::MAX)?.pop().flatten()))
+        Ok(self.bodies(&[seq], usize::MAX)?.pop().flatten())
     }
 
     /// The time at which entry `seq` was appended.
@@ -87,13 +102,24 @@ impl Reader {
     /// The bodies of several entries, in the order of `seqs`. Bodies of more than `max_bytes` bytes are left out.
     ///
     /// # Errors
-    /// If the registry cannot be read.
+    /// If the registry, or an archive file with one of the bodies, cannot be read.
     pub fn bodies(&self, seqs: &[u64], max_bytes: usize) -> Result<Vec<Option<String>>, RegistryError> {
-        self.with(|db| self.bodies_of(db, seqs, max_bytes))
+        let read = self.with(|db| self.bodies_of(db, seqs, max_bytes))?;
+        read.into_iter().collect::<Result<_, _>>().map_err(RegistryError::Archive)
+    }
+
+    /// As [`Reader::bodies`]. In place of a body in an archive file that cannot be read, the file is returned.
+    ///
+    /// # Errors
+    /// If the registry itself cannot be read.
+    pub fn bodies_left(&self, seqs: &[u64], max_bytes: usize) -> Result<Vec<LeftBody>, RegistryError> {
+        let read = self.with(|db| self.bodies_of(db, seqs, max_bytes))?;
+        Ok(read.into_iter().map(|body| body.map_err(|problem| problem.missing_file())).collect())
     }
 
     /// Passes the newest entries of `connection` to `take`, newest first, until it returns false. With `before`, only
-    /// entries with a smaller `seq`. Bodies of more than `max_bytes` bytes are left out.
+    /// entries with a smaller `seq`. Bodies of more than `max_bytes` bytes are left out, and so are those in archive files that
+    /// cannot be read. With a `max_bytes` of 0, archive files are not read.
     ///
     /// # Errors
     /// If the registry cannot be read.
@@ -102,9 +128,9 @@ impl Reader {
         connection: ConnectionId,
         before: Option<u64>,
         max_bytes: usize,
-        mut take: impl FnMut(Version) -> bool,
+        take: impl FnMut(Version) -> bool,
     ) -> Result<(), RegistryError> {
-        self.with(|db| {
+        self.with_taker(take, |db, take| {
             let body = archive::body_sql(db);
             let sql = format!(
                 "SELECT {COLUMNS}, CASE WHEN CAST(octet_length({body}) AS BIGINT) <= ?3 THEN {body} END,
@@ -117,12 +143,19 @@ impl Reader {
             let mut rows = statement.query(params![connection.to_string(), before, max_bytes])?;
             while let Some(row) = rows.next()? {
                 let (entry, mut body, mut bytes) = (entry(row)?, row.get::<_, Option<String>>(6)?, row.get::<_, Option<u64>>(7)?);
-                if bytes.is_none() && matches!(entry.fact, Fact::AttemptFinished(_)) {
-                    body = archived_body(db, &self.location, &mut archived, entry.seq)?;
+                let mut missing_file = None;
+                if bytes.is_none() && max_bytes > 0 && matches!(entry.fact, Fact::AttemptFinished(_)) {
+                    body = match archived_body(db, &self.location, &mut archived, entry.seq) {
+                        Err(RegistryError::Archive(problem)) => {
+                            missing_file = Some(problem.missing_file());
+                            None
+                        }
+                        found => found?,
+                    };
                     bytes = body.as_ref().map(|body| body.len() as u64);
                     body = body.filter(|body| body.len() <= max_bytes);
                 }
-                if !take(Version { entry, body, body_bytes: bytes.unwrap_or_default() }) {
+                if !take(Version { entry, body, body_bytes: bytes.unwrap_or_default(), missing_file }) {
                     break;
                 }
             }
@@ -285,38 +318,10 @@ impl Reader {
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
-
-    /// Runs `read` on a connection of the pool.
-    pub(super) fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, RegistryError>) -> Result<T, RegistryError> {
-        let pooled = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        let db = match pooled {
-            Some(db) => db,
-            None => connect(&self.location, self.earlier)?,
-        };
-        let answer = read(&db);
-        if db.is_lost() {
-            return answer;
-        }
-        let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if idle.len() < MAX_IDLE {
-            idle.push(db);
-        }
-        answer
-    }
-}
-
-pub(super) fn connect(location: &Location, earlier: bool) -> Result<Connection, RegistryError> {
-    let Some(place) = location.postgres() else { return Ok(connect_sqlite(location.local(), earlier)?.into()) };
-    let mut options = place.options()?;
-    options.application_name = "aam reader".to_string();
-    let db = Connection::postgres(options)?;
-    db.execute_batch("SET default_transaction_read_only = on")?;
-    postgres_schema::check_version(&db, place)?;
-    Ok(db)
 }
 
 pub(super) fn connect_sqlite(path: &Path, earlier: bool) -> Result<rusqlite::Connection, RegistryError> {
-    super::refuse_folder(path)?;
+    super::refuse_other(path)?;
     // Not by opening the file: closing it again would release the locks that SQLite holds on it in this process.
     match rustix::fs::access(path, Access::READ_OK) {
         Ok(()) => {}
@@ -351,43 +356,43 @@ pub(super) fn fold(db: &Connection, until: i64) -> Result<Snapshot, RegistryErro
 
 /// Applies the times of re-checks that found nothing new.
 pub(super) fn checked(db: &Connection, snapshot: &mut Snapshot) -> Result<(), RegistryError> {
-    checked_of(db, snapshot, |_| true)
+    each_check(db, Timestamp(0), |check| snapshot.apply_checked(&check))
 }
 
-/// As [`checked`], for the connections that pass `wanted`.
-pub(super) fn checked_of(
+/// Reads the times of re-checks at or after `from` of the connections that pass `wanted`.
+pub(super) fn checks(
     db: &Connection,
-    snapshot: &mut Snapshot,
-    wanted: impl Fn(ConnectionId) -> bool,
-) -> Result<(), RegistryError> {
-    checked_after(db, snapshot, Timestamp(0), wanted).map(drop)
-}
-
-/// As [`checked_of`], for those at or after `from`. Returns whether any was newer than what the snapshot held.
-pub(super) fn checked_after(
-    db: &Connection,
-    snapshot: &mut Snapshot,
     from: Timestamp,
     wanted: impl Fn(ConnectionId) -> bool,
-) -> Result<bool, RegistryError> {
-    let mut newer = false;
+) -> Result<Vec<Checked>, RegistryError> {
+    let mut checks = Vec::new();
+    each_check(db, from, |check| checks.extend(wanted(check.connection).then_some(check)))?;
+    Ok(checks)
+}
+
+fn each_check(db: &Connection, from: Timestamp, mut take: impl FnMut(Checked)) -> Result<(), RegistryError> {
     let mut statement = db.prepare_cached("SELECT connection, at, full_at, failures, generation FROM checked WHERE at >= ?1")?;
     let mut rows = statement.query([from.0])?;
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
-        if let Some(connection) = ConnectionId::parse(&id).ok().filter(|id| wanted(*id)) {
-            let at = Timestamp(row.get(1)?);
-            newer |= snapshot.connections.get(&connection).is_some_and(|known| known.checked.is_none_or(|checked| checked < at));
-            snapshot.apply_checked(&Checked {
-                connection,
-                at,
-                full_at: row.get::<_, Option<i64>>(2)?.map(Timestamp),
-                failures: row.get(3)?,
-                generation: row.get(4)?,
-            });
+        if let Ok(connection) = ConnectionId::parse(&id) {
+            let full_at = row.get::<_, Option<i64>>(2)?.map(Timestamp);
+            let (at, failures, generation) = (Timestamp(row.get(1)?), row.get(3)?, row.get(4)?);
+            take(Checked { connection, at, full_at, failures, generation });
         }
     }
-    Ok(newer)
+    Ok(())
+}
+
+/// Applies times of re-checks. Returns whether any was newer than what the snapshot held.
+pub(super) fn apply_checks(snapshot: &mut Snapshot, checks: &[Checked]) -> bool {
+    let mut newer = false;
+    for check in checks {
+        let known = snapshot.connections.get(&check.connection);
+        newer |= known.is_some_and(|known| known.checked.is_none_or(|checked| checked < check.at));
+        snapshot.apply_checked(check);
+    }
+    newer
 }
 
 /// Reads the tickets of attempts that never recorded an outcome.

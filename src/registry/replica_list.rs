@@ -1,11 +1,14 @@
 //! The replicas that run on a database, for people.
 
+use super::command::Command;
 use super::lease::{PARTITIONS, Partitions};
-use super::{Location, RegistryError, reader};
+use super::{Location, Registry, RegistryError, reader};
+use crate::model::Digest;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
-/// A replica that runs, or ran within the length of a lease.
+/// A replica that runs, or was killed within the last hour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListedReplica {
     /// The name by which the database knows the process.
@@ -31,6 +34,29 @@ pub struct ReplicaList {
     pub replicas: Vec<ListedReplica>,
     /// The partitions that none of them has at the moment.
     pub free_partitions: usize,
+}
+
+impl ReplicaList {
+    /// Whether replicas that run have read different policy files.
+    #[must_use]
+    pub fn has_different_policies(&self) -> bool {
+        let running = self.replicas.iter().filter(|one| one.expires_in_ms > 0);
+        running.map(|one| one.policy.as_str()).filter(|one| !one.is_empty()).collect::<BTreeSet<_>>().len() > 1
+    }
+}
+
+impl Registry {
+    /// Says which policy file this process has read, so that people see whether all replicas have the same. Can be called after
+    /// each reading: only a file that differs from the last one is passed on.
+    pub fn note_policy_file(&self, policy: Digest) {
+        if self.location.postgres().is_none() {
+            return;
+        }
+        let before = self.policy_file.lock().unwrap_or_else(PoisonError::into_inner).replace(policy);
+        if before != Some(policy) {
+            let _ = self.commands.send(Command::HasPolicyFile { policy: policy.to_string() });
+        }
+    }
 }
 
 /// Lists the replicas of a registry in a database.
@@ -68,4 +94,22 @@ pub fn replicas(location: &Location) -> Result<ReplicaList, RegistryError> {
         })
     })?;
     Ok(ReplicaList { replicas: replicas.collect::<sqlstore::Result<_>>()?, free_partitions: PARTITIONS.saturating_sub(taken) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replica(policy: &str, expires_in_ms: u64) -> ListedReplica {
+        let (name, address, version) = Default::default();
+        ListedReplica { name, address, version, policy: policy.to_string(), leads: false, partitions: 0, expires_in_ms }
+    }
+
+    #[test]
+    fn only_replicas_that_run_can_have_different_policies() {
+        let is_different = |replicas: Vec<ListedReplica>| ReplicaList { replicas, free_partitions: 0 }.has_different_policies();
+        assert!(is_different(vec![replica("a", 9000), replica("b", 9000)]));
+        assert!(!is_different(vec![replica("a", 9000), replica("b", 0)]), "it does not run any more");
+        assert!(!is_different(vec![replica("a", 9000), replica("", 9000)]), "it has not read one yet");
+    }
 }

@@ -3,7 +3,7 @@
 use super::archive::{self, ArchivedSteps, CallArchives};
 use super::call_entries::CallEntries;
 use super::chain::{self, GENESIS, LedgerRow};
-use super::{CallsVerdict, Reader, RegistryError, fold_file, schema, verify_calls, verify_chains};
+use super::{CallsVerdict, Location, Reader, RegistryError, fold_file, schema, verify_calls, verify_chains};
 use crate::model::Digest;
 use sqlstore::Connection;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,20 +70,34 @@ impl Reader {
     /// # Errors
     /// If the registry cannot be read.
     pub fn verify_with(&self, progress: &VerifyProgress) -> Result<Verdict, RegistryError> {
-        self.with(|db| {
+        self.verify_beside(self.location(), progress)
+    }
+
+    /// As [`Reader::verify_with`], for a copy of a registry whose archive files are beside the registry at `beside`.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn verify_beside(&self, beside: &Location, progress: &VerifyProgress) -> Result<Verdict, RegistryError> {
+        self.with_long(None, |db| {
             // One transaction, so that the ledger and the calls are those of one moment.
             let transaction = db.read_transaction()?;
             let db = &*transaction;
-            let Some(file) = db.as_sqlite() else { return verify_chains::verify(db, progress) };
+            let Some(file) = db.as_sqlite() else {
+                let mut verdict = verify_chains::verify(db, progress)?;
+                if verdict.broken.is_none() {
+                    verdict.stored_fold = fold_file::difference(db, self.location())?;
+                }
+                return Ok(verdict);
+            };
             let mut entries = CallEntries::default();
             let mut damage = damaged_pages(db);
             damage.extend(schema::differences(file)?);
             // A ledger whose last page is damaged is reported below.
             let last = db.query_row("SELECT coalesce(max(seq), 0) FROM ledger", [], |row| row.get::<_, u64>(0));
             progress.total.store(last.unwrap_or_default(), Ordering::Relaxed);
-            let problems = archive::check(db, self.location());
+            let problems = archive::check(db, beside);
             // If the entries that name the files cannot be read, the problems say so.
-            let mut archived = ArchivedSteps::new(db, self.location()).unwrap_or_default().without(&problems.files);
+            let mut archived = ArchivedSteps::new(db, beside).unwrap_or_default().without(&problems.files);
             // Registries of earlier versions have all bodies in the ledger.
             let has_bodies = schema::version(file)? >= archive::SINCE_SCHEMA_VERSION;
             let body = if has_bodies { archive::body_sql(db) } else { "body" };
@@ -129,7 +143,7 @@ impl Reader {
                 }
             }
             if verdict.broken.is_none() && schema::version(file)? >= verify_calls::SINCE_SCHEMA_VERSION {
-                let files = CallArchives::new(db, self.location(), problems.files)?;
+                let files = CallArchives::new(db, beside, problems.files)?;
                 let (calls, other_rows) = verify_calls::verify(db, &entries, &files)?;
                 verdict.calls = calls;
                 verdict.damage.extend(other_rows);

@@ -123,7 +123,7 @@ pub async fn events(request: ApiRequest) -> ApiResult {
     let caller = request.caller()?.clone();
     let filter = filter(&request, &caller)?;
     let head = request.app.handle.events.head();
-    let position = position(&request, head)?;
+    let position = position(&request, head).await?;
     if request.client.reserved {
         return Err(ApiProblem::busy("All connections are being served; try again later."));
     }
@@ -176,7 +176,7 @@ fn filter(request: &ApiRequest, caller: &Caller) -> Result<EventFilter, ApiProbl
 }
 
 /// The position after which the reader begins: the header wins, because a client that connects again repeats the URL.
-fn position(request: &ApiRequest, head: u64) -> Result<EventId, ApiProblem> {
+async fn position(request: &ApiRequest, head: u64) -> Result<EventId, ApiProblem> {
     let header = request.headers.get(LAST_EVENT_ID).map(|value| value.to_str().unwrap_or("?")).filter(|text| !text.is_empty());
     let (name, text) = match (header, request.query.get("since")) {
         (Some(text), _) => ("Last-Event-ID", text),
@@ -189,9 +189,13 @@ fn position(request: &ApiRequest, head: u64) -> Result<EventId, ApiProblem> {
         ))
     })?;
     if position.seq > head {
-        return Err(ApiProblem::bad_request(format!(
-            "{name} is after entry {head}, the last one of this registry. Begin again without it, or with 0 for all events."
-        )));
+        // The client may come from another replica, which has read more than this one.
+        let last = request.app.blocking(|app| Ok(app.handle.registry.reader().head()?.seq)).await?;
+        if position.seq > last {
+            return Err(ApiProblem::bad_request(format!(
+                "{name} is after entry {last}, the last one of this registry. Begin again without it, or with 0 for all events."
+            )));
+        }
     }
     Ok(position)
 }

@@ -82,7 +82,7 @@ pub struct HealthPage {
     pub connections: Vec<HealthAnswer>,
     /// Send it as `cursor` for the next page; null on the last page.
     pub next_cursor: Option<String>,
-    /// The number of the last entry of the ledger that the page shows.
+    /// The page shows all entries of the ledger up to this one, and may show later ones.
     pub registry_seq: u64,
 }
 
@@ -178,7 +178,7 @@ pub async fn one(request: ApiRequest) -> ApiResult {
 /// # Errors
 /// 400, 403, 503.
 pub async fn list(request: ApiRequest) -> ApiResult {
-    let filter = ConnectionFilter::from_request(&request)?;
+    let filter = ConnectionFilter::from_request(&request).await?;
     request.cached(JSON, move |app| encode(&page(app, &filter)?)).await
 }
 

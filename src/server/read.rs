@@ -10,7 +10,7 @@ use super::request::{ApiRequest, ApiResult, JSON, encode, insert_header, rendere
 use super::totals::Totals;
 use crate::families::aliases;
 use crate::funnel::funnel;
-use crate::model::{ConnectionId, State, Timestamp};
+use crate::model::{ConnectionId, MissingFiles, State, Timestamp};
 use crate::report::holds::HeldBody;
 use crate::report::result::{ConnectionResult, LedgerBodies, error_attempt};
 use crate::snapshot::Connection;
@@ -32,6 +32,8 @@ pub const DEFAULT_PAGE_SIZE: usize = 100;
 pub const MAX_PAGE_SIZE: usize = 1000;
 /// The number of connections whose bodies are read together.
 const CHUNK: usize = 16;
+/// The number of bodies of one connection: the intent, and the steps of two attempts.
+const BODIES: usize = 3;
 /// The maximum size of the bodies from which the results of a page are built. Intents are smaller. Steps that are larger
 /// are left out.
 const MAX_BODY_BYTES: usize = 2 << 20;
@@ -49,7 +51,8 @@ pub struct ConnectionPage {
     pub connections: Vec<ConnectionResult>,
     /// Send it as `cursor` for the next page; null on the last page.
     pub next_cursor: Option<String>,
-    /// The number of the last entry of the ledger that the page shows. Send it as `updated_since` to get what changed later.
+    /// The page shows all entries of the ledger up to this one, and may show later ones. Send it as `updated_since` to get what
+    /// changed later.
     pub registry_seq: u64,
 }
 
@@ -77,14 +80,19 @@ impl ConnectionFilter {
     /// Reads the filter from the query.
     ///
     /// # Errors
-    /// 400 and 403.
-    pub fn from_request(request: &ApiRequest) -> Result<ConnectionFilter, ApiProblem> {
+    /// 400, 403 and 503.
+    pub async fn from_request(request: &ApiRequest) -> Result<ConnectionFilter, ApiProblem> {
         let query = &request.query;
+        let (namespace, state) = (request.namespace()?, query.state()?);
+        let since = match query.get("updated_since") {
+            Some(text) => Some(UpdatedSince::parse(text, request).await?),
+            None => None,
+        };
         Ok(ConnectionFilter {
-            namespace: request.namespace()?,
-            state: query.state()?,
+            namespace,
+            state,
             source_type: query.get("source_type").map(source_type),
-            since: query.get("updated_since").map(|text| UpdatedSince::parse(text, request)).transpose()?,
+            since,
             limit: query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?,
             after: query.get("cursor").map(parse_cursor).transpose()?,
         })
@@ -105,15 +113,19 @@ impl ConnectionFilter {
 
 impl UpdatedSince {
     /// A number after the last entry comes from another registry, of which the client has a mirror that it must not keep.
-    fn parse(text: &str, request: &ApiRequest) -> Result<UpdatedSince, ApiProblem> {
-        let head = request.app.handle.registry.snapshot().seq;
-        match text.parse() {
-            Ok(seq) if seq > head => Err(ApiProblem::bad_request(format!(
-                "updated_since is after entry {head}, the last one of this registry. Read all connections again, without it."
-            ))),
-            Ok(seq) => Ok(UpdatedSince::Entry(seq)),
-            Err(_) => Ok(UpdatedSince::Instant(instant("updated_since", text)?)),
+    async fn parse(text: &str, request: &ApiRequest) -> Result<UpdatedSince, ApiProblem> {
+        let Ok(seq) = text.parse::<u64>() else { return Ok(UpdatedSince::Instant(instant("updated_since", text)?)) };
+        let known = request.app.handle.registry.snapshot().seq;
+        if seq > known {
+            // Another replica may have answered with an entry that this one has not read yet.
+            let head = request.app.blocking(|app| Ok(app.handle.registry.reader().head()?.seq)).await?;
+            if seq > head {
+                return Err(ApiProblem::bad_request(format!(
+                    "updated_since is after entry {head}, the last one of this registry. Read all connections again, without it."
+                )));
+            }
         }
+        Ok(UpdatedSince::Entry(seq))
     }
 }
 
@@ -122,7 +134,7 @@ impl UpdatedSince {
 /// # Errors
 /// 400, 403, 503.
 pub async fn list(request: ApiRequest) -> ApiResult {
-    let filter = ConnectionFilter::from_request(&request)?;
+    let filter = ConnectionFilter::from_request(&request).await?;
     request.cached(JSON, move |app| encode(&page(app, &filter)?)).await
 }
 
@@ -175,7 +187,7 @@ pub fn page_of(app: &App, found: &[(ConnectionId, Connection)], steps: bool) -> 
 }
 
 /// Builds the results for `found`. If `steps` is true, they include the steps of the latest attempts. Bodies of more than
-/// `max_bytes` bytes are left out.
+/// `max_bytes` bytes are left out, and so are those in archive files that are missing, which the results name.
 ///
 /// # Errors
 /// Returns 503 if the registry cannot be read.
@@ -195,17 +207,21 @@ fn describe(
             [connection.document, error, last.map_or(0, |attempt| attempt.seq)]
         })
         .collect();
-    let bodies = app.handle.registry.reader().bodies(&seqs, max_bytes)?;
+    let read = app.handle.registry.reader().bodies_left(&seqs, max_bytes)?;
     let holds = app.handle.holds.load();
-    let text = |index: usize| bodies.get(index).and_then(Option::as_deref);
+    let text = |index: usize| read.get(index)?.as_ref().ok()?.as_deref();
     let results = found.iter().enumerate().map(|(index, (id, connection))| {
         let bodies = LedgerBodies {
-            document: text(index * 3),
-            error_steps: text(index * 3 + 1),
-            steps: steps.then(|| text(index * 3 + 2).unwrap_or("[]")),
+            document: text(index * BODIES),
+            error_steps: text(index * BODIES + 1),
+            steps: steps.then(|| text(index * BODIES + 2).unwrap_or("[]")),
         };
         let result = ConnectionResult::new(*id, connection, bodies, app.handle.checking(*id), app.handle.clock.now());
-        ConnectionResult { held: HeldBody::new(&holds, *id), ..result }
+        let mut missing = MissingFiles::default();
+        for file in read.iter().skip(index * BODIES).take(BODIES).filter_map(|body| body.as_ref().err()) {
+            missing.add(file.clone());
+        }
+        ConnectionResult { held: HeldBody::new(&holds, *id), missing_files: missing.named().to_vec(), ..result }
     });
     Ok(results.collect())
 }
@@ -216,7 +232,8 @@ pub struct Selected {
     pub totals: Totals,
     /// The matches on the page, plus one more if there is another page.
     pub found: Vec<(ConnectionId, Connection)>,
-    /// The last entry of the ledger in the snapshot.
+    /// The last entry of the ledger up to which the snapshot has all of them. In a database, one with a smaller number than the
+    /// last one of the snapshot may still come from another replica.
     pub seq: u64,
 }
 
@@ -232,7 +249,7 @@ pub fn select(app: &App, filter: &ConnectionFilter) -> Selected {
         .take(filter.limit + 1)
         .map(|(id, connection)| (*id, connection.as_ref().clone()))
         .collect();
-    Selected { totals, found, seq: snapshot.seq }
+    Selected { totals, found, seq: snapshot.seq.min(app.handle.registry.settled()) }
 }
 
 fn encode_cursor(id: ConnectionId) -> String {

@@ -69,7 +69,7 @@ impl Reader {
         until: Timestamp,
         mut take: impl FnMut(LedgerLine) -> bool,
     ) -> Result<(LedgerHead, Option<Timestamp>), RegistryError> {
-        self.with(|db| {
+        self.with_long(None, |db| {
             let transaction = db.read_transaction()?;
             let bounds = bounds(&transaction, since, until)?;
             let sql = format!(
@@ -106,7 +106,7 @@ impl Reader {
         until: Timestamp,
         mut take: impl FnMut(CallBatch) -> bool,
     ) -> Result<(), RegistryError> {
-        self.with(|db| {
+        self.with_long(None, |db| {
             let transaction = db.read_transaction()?;
             let db = &*transaction;
             let dropped = call_heads::dropped(db)?;
@@ -142,13 +142,7 @@ impl Reader {
     /// # Errors
     /// If the registry cannot be read.
     pub fn last_calls_dropped(&self) -> Result<Option<(u64, Fact)>, RegistryError> {
-        self.with(|db| {
-            let sql = "SELECT seq, facts FROM ledger WHERE kind = 'calls_dropped' ORDER BY seq DESC LIMIT 1";
-            let last = db.query_row(sql, [], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?))).optional()?;
-            let Some((seq, facts)) = last else { return Ok(None) };
-            let read = Fact::read("calls_dropped", &facts);
-            read.map(|fact| Some((seq, fact))).map_err(|error| RegistryError::Row { seq, why: error.to_string() })
-        })
+        self.with(|db| call_heads::last_fact(db, "calls_dropped"))
     }
 }
 

@@ -36,12 +36,13 @@ pub(super) fn copy(reader: &Reader, sql: &str, tables: &[ComputedTable], deadlin
         .into_iter()
         .filter_map(|(name, columns)| Some((views::find(name).filter(|view| !view.computed)?, columns)))
         .collect();
-    let copied = reader.with(|source| {
+    // The session waits as long as the query may take, which can be longer than what other reads have.
+    let copied = reader.with_long(Some(deadline.left()), |source| {
         let transaction = source.read_transaction()?;
-        let left = deadline.at.saturating_duration_since(Instant::now()).as_millis().max(1);
-        transaction.execute_batch(&format!("SET LOCAL statement_timeout = {}", left.min(u128::from(i32::MAX.unsigned_abs()))))?;
         let mut bytes = 0;
         for (view, columns) in &wanted {
+            let left = deadline.left().as_millis().clamp(1, u128::from(i32::MAX.unsigned_abs()));
+            transaction.execute_batch(&format!("SET LOCAL statement_timeout = {left}"))?;
             match copy_view(&transaction, &db, (*view, columns), deadline, &mut bytes) {
                 Ok(Copied::All) => {}
                 other => return other,
@@ -52,12 +53,12 @@ pub(super) fn copy(reader: &Reader, sql: &str, tables: &[ComputedTable], deadlin
     match copied {
         Ok(Copied::All) => {}
         Ok(Copied::TooLarge) => return Err(too_large()),
-        Ok(Copied::TooSlow) => return Err(QueryError::TooSlow(deadline.time)),
+        Ok(Copied::TooSlow) => return Err(deadline.too_slow()),
         // The server or SQLite stopped a statement because of the time.
         Err(RegistryError::Database(error))
             if error.sqlstate() == Some("57014") || error.sqlite_code() == Some(ErrorCode::OperationInterrupted) =>
         {
-            return Err(QueryError::TooSlow(deadline.time));
+            return Err(deadline.too_slow());
         }
         Err(error) => return Err(error.into()),
     }

@@ -37,6 +37,19 @@ async fn the_oldest_answers_of_a_caller_are_deleted_from_the_thousandth() {
     registry.close().await;
 }
 
+/// Two replicas that share a registry may both have done a request, because neither saw the answer of the other.
+#[tokio::test]
+async fn a_second_answer_for_a_key_is_not_stored_and_fails_nothing() {
+    let rig = Rig::new();
+    let registry = rig.open();
+    store(&registry, 1, 0..1, 10).await;
+    let other = StoredAnswer { status: 409, ..answer(20) };
+    registry.store_answer(key(1, 0), other).await.unwrap();
+    let found = registry.reader().stored_answer(&key(1, 0), Timestamp(1_000_000)).unwrap();
+    assert_eq!(found, Some(answer(10)), "the first one stays");
+    registry.close().await;
+}
+
 #[tokio::test]
 async fn the_oldest_answers_of_a_caller_are_deleted_from_64_mib() {
     let rig = Rig::new();

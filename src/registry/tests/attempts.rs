@@ -1,6 +1,7 @@
+use super::super::Reader;
 use super::rig::{Rig, accepted, attempt, context, document, history, outcome};
 use crate::model::ledger::{Fact, Why};
-use crate::model::{Class, ConnectionId, Origin, Scope, State};
+use crate::model::{Class, ConnectionId, Origin, RecordedCalls, Scope, State};
 
 #[tokio::test]
 async fn an_attempt_that_a_crash_interrupted_counts_as_a_failure_and_changes_no_state() {
@@ -194,4 +195,33 @@ async fn an_outcome_for_a_connection_that_was_retired_meanwhile_is_dropped() {
     assert_eq!(rig.rows(), rows);
     let last = history(&registry, id);
     assert!(matches!(last[0].entry.fact, Fact::ConnectionRetired));
+}
+
+/// The answer to a commit can be lost after the commit. The outcome is then sent again.
+#[tokio::test]
+async fn an_outcome_that_is_sent_again_counts_once() {
+    let rig = Rig::new();
+    let registry = rig.open();
+    let id = accepted(&registry, "db").await;
+    let failed = outcome(Some(Class::Network), Scope::Full, &[]);
+    let calls = RecordedCalls { calls: Vec::new(), cut: 3 };
+    for (why, rows) in [(Why::New, 3), (Why::Health, 3)] {
+        let ticket = registry.begin(id, context(why, Scope::Full, 1)).await.unwrap();
+        let first = registry.finish_with_calls(&ticket, &failed, &calls).await.unwrap();
+        let known = registry.snapshot().connections[&id].clone();
+        let again = registry.finish_with_calls(&ticket, &failed, &calls).await.unwrap();
+        assert_eq!((first.appended, again.appended, rig.rows()), (why == Why::New, false, rows), "{why:?}");
+        assert_eq!(registry.snapshot().connections[&id], known, "{why:?}");
+    }
+    assert_eq!(registry.snapshot().connections[&id].failures, 2);
+    // The outcome of an attempt that was recorded as interrupted, and the ticket of the next attempt stays.
+    let old = registry.begin(id, context(Why::Health, Scope::Full, 1)).await.unwrap();
+    let new = registry.begin(id, context(Why::Health, Scope::Full, 1)).await.unwrap();
+    assert!(!registry.finish_with_calls(&old, &failed, &calls).await.unwrap().appended);
+    let passed = registry.finish_with_calls(&new, &outcome(None, Scope::Full, &[]), &calls).await.unwrap();
+    assert!(passed.appended);
+    assert_eq!(registry.snapshot().connections[&id].failures, 0);
+    registry.close().await;
+    let calls = Reader::open(rig.location()).unwrap().verify().unwrap().calls;
+    assert_eq!(calls.batches, 4, "one for each attempt that called: {calls:?}");
 }

@@ -55,6 +55,24 @@ async fn recent_entries_are_those_of_the_wanted_namespaces_within_bounds() {
 }
 
 #[tokio::test]
+async fn a_fold_follows_the_ledger() {
+    let rig = filled().await;
+    let reader = Reader::open(rig.location()).unwrap();
+    let mut snapshot = reader.snapshot().unwrap();
+    let (known, mut passed) = (numbers(&reader).len(), Vec::new());
+    let registry = rig.open();
+    assert!(registry.settled() >= registry.snapshot().seq, "only this process writes");
+    accepted(&registry, "f").await;
+    accepted(&registry, "g").await;
+    for _ in 0..2 {
+        reader.follow(&mut snapshot, |entry| passed.push(entry.seq)).unwrap();
+        assert_eq!(passed, numbers(&reader)[known..], "each of them once");
+        assert_eq!(snapshot.connections, registry.snapshot().connections);
+    }
+    registry.close().await;
+}
+
+#[tokio::test]
 async fn the_newest_entries_are_checked_and_no_others() {
     let rig = filled().await;
     let reader = Reader::open(rig.location()).unwrap();
