@@ -38,7 +38,7 @@ REQUIRE_PEERS = AAM_REQUIRE_PEERS=$(if $(filter-out $(PEERS),$(ALL_PEERS)),,1)
 REGISTRY_TESTS := registry::tests::answers registry::tests::appends registry::tests::attempts registry::tests::call_chains registry::tests::consents \
 	registry::tests::page_reads::recent_entries registry::tests::page_reads::policies_seals registry::tests::page_reads::a_comparison \
 	registry::tests::limits::a_refused_command registry::tests::limits::takers_at_once \
-	registry::tests::limits::beginnings_at_once registry::tests::limits::what_is_asked providers::consent
+	registry::tests::limits::beginnings_at_once registry::tests::limits::what_is_asked registry::fold_file::tests providers::consent
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// How long a case waits for what it expects.
-const MAX_WAIT: Duration = Duration::from_secs(15);
+const MAX_WAIT: Duration = Duration::from_secs(45);
 /// How long a case waits if the account is blocked for a while.
-const MAX_BLOCKED_WAIT: Duration = Duration::from_secs(30);
+const MAX_BLOCKED_WAIT: Duration = Duration::from_secs(60);
 /// How long all cases together may take. Cases that have not begun by then fail.
 const MAX_RUN: Duration = Duration::from_secs(420);
 /// The time between two looks at a connection.

@@ -41,7 +41,7 @@ async fn until_ready(daemon: &Daemon, status: u16) -> Value {
 
 /// The number of failed transactions so far.
 fn failed_transactions(daemon: &Daemon) -> usize {
-    daemon.log().matches("the transaction failed and was rolled back").count()
+    daemon.log().matches("the transaction failed").count()
 }
 
 #[tokio::test]

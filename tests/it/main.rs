@@ -14,6 +14,7 @@ mod api_compatibility;
 mod api_early_refusals;
 mod api_fixes;
 mod archives;
+mod archives_missing;
 mod aws_metadata;
 mod aws_roles;
 mod backups;

@@ -45,6 +45,8 @@ mod registry_consents;
 mod registry_postgres;
 mod registry_postgres_evidence;
 mod registry_postgres_query;
+mod registry_postgres_reads;
+mod registry_postgres_role;
 mod replicas;
 mod salesforce;
 mod servicenow;
@@ -99,6 +101,8 @@ fn main() -> std::process::ExitCode {
         registry_postgres::tests(),
         registry_postgres_evidence::tests(),
         registry_postgres_query::tests(),
+        registry_postgres_reads::tests(),
+        registry_postgres_role::tests(),
         replicas::tests(),
         salesforce::tests(),
         servicenow::tests(),

@@ -260,6 +260,8 @@ async fn one_policy_is_in_force_and_a_different_file_is_said() {
         (ours["target"] == json!(0.7) && theirs["target"] == json!(0.7), format!("{ours} {theirs}"))
     })
     .await;
+    std::fs::copy(first.path("policy/policy.yaml"), second.path("policy/policy.yaml")).expect("the same file");
+    until("the list does not say it any more", || async { (!said(), String::new()) }).await;
 }
 
 async fn a_lost_session_is_said_and_resumed() {

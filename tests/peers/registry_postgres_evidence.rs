@@ -233,7 +233,9 @@ async fn a_bundle_of_a_period_in_the_middle_ends_with_the_next_anchor() {
     let since = after_all(&database);
     run(&workspace, 8).await;
     let until = after_all(&database);
+    // Each run ends with an anchor, and the first of these two ends the bundle.
     run(&workspace, 12).await;
+    run(&workspace, 16).await;
     let more = ["--since", &since.rfc3339(), "--until", &until.rfc3339()];
     let out = workspace.path("middle").display().to_string();
     let written = workspace.run(&[&["evidence", "--out", &out], &more[..]].concat());

@@ -35,11 +35,21 @@ pub async fn a_registry_of_a_newer_version_is_refused() {
 pub async fn a_ledger_of_a_newer_version_is_refused() {
     block_in_place(|| {
         let (pair, workspace) = registry();
-        // A kind of entry that this version does not know, in the chain where nothing else is.
+        // A kind of entry that this version does not know, in a chain where nothing else is, with the hash of its content.
         let newer = "INSERT INTO aam.ledger (seq, at, kind, namespace, facts, prev, hash, chain, place)
-                     SELECT max(seq) + 1, max(at), 'invented_later', '', '{\"kind\": \"invented_later\"}', decode(repeat('00', 32), 'hex'), decode(repeat('00', 32), 'hex'),
-                            (SELECT min(number) FROM generate_series(0, 63) AS number WHERE number NOT IN (SELECT chain FROM aam.ledger)), 1
-                     FROM aam.ledger";
+                     SELECT seq, at, kind, '', facts, prev,
+                            sha256(prev || int8send(seq) || int8send(at) || pg_temp.part(kind) || pg_temp.part('') || pg_temp.part(NULL)
+                                   || pg_temp.part(facts) || pg_temp.part(NULL)), chain, 1
+                     FROM (SELECT max(seq) + 1 AS seq, max(at) AS at, 'invented_later' AS kind, '{\"kind\": \"invented_later\"}' AS facts,
+                                  decode(repeat('00', 32), 'hex') AS prev,
+                                  (SELECT min(number) FROM generate_series(0, 63) AS number
+                                   WHERE number NOT IN (SELECT chain FROM aam.ledger)) AS chain
+                           FROM aam.ledger) AS later";
+        let part = "CREATE FUNCTION pg_temp.part(value text) RETURNS bytea LANGUAGE sql AS $$
+                      SELECT CASE WHEN value IS NULL THEN decode('000000000000000000', 'hex')
+                        ELSE decode('01', 'hex') || int8send(octet_length(value)) || convert_to(value, 'UTF8') END
+                    $$";
+        let newer = &format!("{part}; {newer}");
         pair.sql(DATABASE, newer).expect("a newer entry");
         for command in [&["status"][..], &["once"], &["serve", "--port", "0"]] {
             let output = workspace.run(command);
