@@ -160,6 +160,10 @@ impl Session {
 
     fn wait<T>(&self, answer: &mpsc::Receiver<Result<T>>, limit: Duration) -> Result<T> {
         let error = match answer.recv_timeout(limit) {
+            // A request that was waiting when the session ended only learns that it ended. Why is known before that.
+            Ok(Err(Error::Postgres(error))) if error.connection_lost && error.sqlstate.is_none() => {
+                self.fate.ended().unwrap_or(error)
+            }
             Ok(Err(Error::Postgres(error))) if error.connection_lost => error,
             Ok(result) => return result,
             Err(RecvTimeoutError::Disconnected) => return Err(self.fate.certainly_ended().into()),

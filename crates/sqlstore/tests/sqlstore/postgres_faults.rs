@@ -130,12 +130,12 @@ fn a_statement_that_waits_too_long_is_given_up() {
     assert!(error.is_conflict(), "{error}");
     // The server does not answer in time, so that the session is lost.
     let options = PostgresOptions { answer_timeout: Duration::from_millis(300), ..server.options() };
-    let mut db = Connection::postgres(options).unwrap();
+    let mut db = Connection::postgres(options.clone()).unwrap();
     let started = Instant::now();
     assert!(db.query_row(lock, [], |_| Ok(())).unwrap_err().is_connection_lost());
     assert!(db.query_row("SELECT 1", [], |_| Ok(())).unwrap_err().is_connection_lost());
     assert!(started.elapsed() < Duration::from_secs(3));
-    db.reconnect(server.options()).unwrap();
+    db.reconnect(options).unwrap();
     db.query_row("SELECT 1", [], |_| Ok(())).unwrap();
     // The same for statements without a wait.
     db.begin_write().unwrap();
