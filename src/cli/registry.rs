@@ -50,7 +50,8 @@ pub fn run(common: &CommonOptions, command: &RegistryCommand) -> CommandResult {
     match command {
         RegistryCommand::Init(options) => {
             let version = postgres_schema::initialize(&common.registry, &options.role)?;
-            let text = format!("{} has the tables of version {version}; the role {} may use them", common.registry, options.role);
+            let text =
+                format!("{} has the tables of version {version}; the role {} may use them\n", common.registry, options.role);
             common
                 .print(&text, &json!({"registry": common.registry.to_string(), "schema_version": version, "role": options.role}));
         }
@@ -63,7 +64,7 @@ pub fn run(common: &CommonOptions, command: &RegistryCommand) -> CommandResult {
             let read_consents = || consent::copy_of_file(consents).map_err(RegistryError::Other);
             let file = common.registry.local();
             let summary = registry::migrate(file, &options.to, read_consents, clock::from_env().now())?;
-            let text = copied(&summary, &consents.display().to_string());
+            let text = copied(&summary, &consents.display().to_string()) + "\n";
             common.print(&text, &summary);
         }
         RegistryCommand::Replicas => {

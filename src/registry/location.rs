@@ -160,7 +160,11 @@ impl FromStr for Location {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Location, String> {
-        let Some((scheme, rest)) = text.split_once("://") else { return Ok(Location::file(text)) };
+        let (scheme, rest) = match text.split_once("://") {
+            Some(parts) => parts,
+            None if !names_a_database(text) => return Ok(Location::file(text)),
+            None => ("", text),
+        };
         if !["postgres", "postgresql"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
             return Err("a registry is the path of a file, or a database of PostgreSQL; write postgres://ROLE@HOST/DATABASE?credential=env:NAME".to_string());
         }
@@ -173,6 +177,16 @@ impl FromStr for Location {
             Digest::from_bytes(identity.as_bytes()).to_string().chars().filter(char::is_ascii_hexdigit).take(12).collect();
         Ok(Location { local: PathBuf::from(format!("var/postgres-{digest}")), postgres: Some(Arc::new(postgres)) })
     }
+}
+
+/// Whether a text without `://` is meant as a database: `postgres:…`, or the `host=… password=…` of libpq. As the name of a file, it
+/// would put a password into names of files and logs.
+fn names_a_database(text: &str) -> bool {
+    let text = text.trim_start().to_ascii_lowercase();
+    let keys = ["host=", "hostaddr=", "user=", "password=", "dbname=", "service="];
+    text.starts_with("postgres:")
+        || text.starts_with("postgresql:")
+        || text.split_whitespace().any(|word| keys.iter().any(|key| word.starts_with(key)))
 }
 
 /// Parses a URL without its scheme.
@@ -346,6 +360,9 @@ mod tests {
             ("postgres://aam@db/registry?pass=secret", "a parameter pass that AAM does not know"),
             ("postgres://aam@db/registry?schema=a&schema=b", "has schema twice"),
             ("mysql://aam@db/registry", "is the path of a file, or a database of PostgreSQL"),
+            ("postgres:aam:secret@db/registry", "is the path of a file, or a database of PostgreSQL"),
+            ("postgresql:/aam:secret@db/registry", "is the path of a file, or a database of PostgreSQL"),
+            ("host=db user=aam password=secret dbname=aam", "is the path of a file, or a database of PostgreSQL"),
             ("POSTGRES://aam@db", "does not name a role and a database"),
         ] {
             let error = text.parse::<Location>().expect_err(text);

@@ -44,7 +44,7 @@ pub fn initialize(location: &Location, role: &str) -> Result<usize, RegistryErro
     };
     if role == place.role() {
         return Err(RegistryError::Other(format!(
-            "{role} would own the tables and could change what is recorded; name another role with --role, for example aam"
+            "{role} would own the tables and could change what is recorded; connect as the owner of the tables, and name another role with --role"
         )));
     }
     let db = Connection::postgres(place.options()?)?;

@@ -97,6 +97,13 @@ pub(super) fn not_ready(handle: &Handle) -> Option<(&'static str, String)> {
     if !trouble.is_empty() {
         return Some((REGISTRY_TROUBLE, trouble.to_string()));
     }
+    // A replica with nothing to do writes nothing, and notices here that its database does not answer.
+    if let Err(why) = handle.registry.may_call(None) {
+        return Some((
+            REGISTRY_TROUBLE,
+            format!("AAM makes no calls: {why}; it continues automatically when the database answers."),
+        ));
+    }
     if !*handle.ready.borrow() {
         return Some((NOT_READY, "The first scan of the intents folder has not finished yet.".to_string()));
     }

@@ -57,6 +57,11 @@ async fn a_password_that_changed_in_its_file_is_read_again() {
     let sql = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{}'", database.role);
     let ended: i64 = admin.query_row(&sql, [], |row| row.get(0)).expect("sessions ended");
     assert!(ended > 0);
+    until("a replica with nothing to do says it, too", || async {
+        let answer = daemon.get("/readyz").await;
+        (answer.status == 503, format!("{} {}", answer.status, answer.body))
+    })
+    .await;
     let csv = workspace.csv("after.csv", 30);
     let pushed = intent("filesource", &csv);
     until("the refused login is said", || async {
