@@ -171,10 +171,10 @@ pub(super) enum Rows<'a> {
     Of(&'a ChainRows),
 }
 
-/// Reads rows of all chains in the order of their numbers, with one statement, so that all of them are from the same moment.
+/// Passes rows of all chains to `take`, in the order of their numbers. One statement reads them, so that all are from the same moment.
 ///
 /// # Errors
-/// If the registry cannot be read, if this build cannot parse a row, or what `take` returns.
+/// If the registry cannot be read, or if this build cannot parse a row.
 pub(super) fn each_row(
     db: &Connection,
     rows: Rows<'_>,
