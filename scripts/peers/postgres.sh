@@ -2,8 +2,8 @@
 # A PostgreSQL server for the tests, on loopback: postgres.sh start DIR | stop DIR
 #
 # DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD BIN (the folder of the programs) and for
-# each role of seed.sql READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD; POOLER_PORT is the port of a PgBouncer in front of the server, SESSION_POOLER_PORT
-# and TRANSACTION_POOLER_PORT those of one in each mode for every database and role, PGPOOL_PORT
+# each role of seed.sql READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD; POOLER_PORT is the port of a PgBouncer in front of the server,
+# SESSION_POOLER_PORT, TRANSACTION_POOLER_PORT and STATEMENT_POOLER_PORT those of one in each mode for every database and role, PGPOOL_PORT
 # that of a Pgpool-II, STANDBY_PORT that of a hot standby, which has a self-signed certificate (STANDBY_CA_FILE). The passwords are generated at each start.
 #
 # POSTGRES_BIN names the folder of another installation; the server then has no poolers and no standby (see postgres18.sh).
@@ -82,6 +82,7 @@ CONF
   pooler "$user"
   registry_pooler "$user" session
   registry_pooler "$user" transaction
+  registry_pooler "$user" statement
   pgpool "$user"
 }
 
@@ -218,7 +219,7 @@ CONF
 stop() {
   [ -d "$dir/data" ] || return 0
   local name
-  for name in pooler session_pooler transaction_pooler; do
+  for name in pooler session_pooler transaction_pooler statement_pooler; do
     if [ -s "$dir/$name.pid" ]; then kill "$(cat "$dir/$name.pid")" 2>/dev/null || true; fi
   done
   # Pgpool-II ends its file with a zero byte.

@@ -28,7 +28,7 @@ mod value;
 pub use connection::{Connection, Transaction};
 pub use error::{Error, OptionalExtension, PostgresError, Result};
 pub use params::{Params, ParamsFromIter, params_from_iter};
-pub use postgres::{HostPort, Notification, PostgresOptions, TargetSession, TlsMode};
+pub use postgres::{HostPort, Notification, PostgresOptions, TargetSession, TlsMode, keeps_sessions_apart};
 pub use rows::{MappedRows, Row, Rows};
 pub use rusqlite;
 pub use statement::Statement;

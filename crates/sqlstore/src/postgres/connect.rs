@@ -29,14 +29,23 @@ pub(super) struct Reports {
 /// A client, and the task that drives its connection.
 pub(super) type Opened = (Client, JoinHandle<()>);
 
+/// What a session gets when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settings {
+    /// Limits and the schema, which stay with the session of the server until it ends.
+    OfOptions,
+    /// Nothing, so that the session of the server may go to somebody else afterwards.
+    Untouched,
+}
+
 /// Opens a session.
 ///
 /// # Errors
 /// What each server answered.
-pub(super) async fn connect(options: &PostgresOptions, reports: &Reports) -> Result<Opened, PostgresError> {
+pub(super) async fn connect(options: &PostgresOptions, settings: Settings, reports: &Reports) -> Result<Opened, PostgresError> {
     let mut failures: Vec<(&HostPort, PostgresError)> = Vec::new();
     for host in &options.hosts {
-        match tokio::time::timeout(options.connect_timeout, open(options, host, reports)).await {
+        match tokio::time::timeout(options.connect_timeout, open(options, settings, host, reports)).await {
             Ok(Ok(opened)) => return Ok(opened),
             Ok(Err(error)) => failures.push((host, error)),
             Err(_) => {
@@ -50,17 +59,28 @@ pub(super) async fn connect(options: &PostgresOptions, reports: &Reports) -> Res
 
 /// One error for those of all servers. It has the kind of the last one that came from a server.
 fn together(failures: Vec<(&HostPort, PostgresError)>) -> PostgresError {
-    let listed: Vec<String> = failures.iter().map(|(host, error)| format!("{}:{}: {error}", host.host, host.port)).collect();
+    let sqlstate = failures.iter().rev().find_map(|(_, error)| error.sqlstate.clone());
+    // The code of the whole is shown at its end.
+    let shown = |error: &PostgresError| {
+        let own = error.sqlstate.clone().filter(|state| Some(state) != sqlstate.as_ref());
+        PostgresError { sqlstate: own, ..error.clone() }
+    };
+    let listed: Vec<String> =
+        failures.iter().map(|(host, error)| format!("{}:{}: {}", host.host, host.port, shown(error))).collect();
     let message = match listed.is_empty() {
         true => "no server of PostgreSQL was named".to_string(),
         false => format!("could not connect to PostgreSQL at {}", listed.join("; ")),
     };
     let connection_lost = failures.iter().any(|(_, error)| error.connection_lost);
-    let sqlstate = failures.into_iter().rev().find_map(|(_, error)| error.sqlstate);
     PostgresError { sqlstate, message, connection_lost, ..PostgresError::default() }
 }
 
-async fn open(options: &PostgresOptions, host: &HostPort, reports: &Reports) -> Result<Opened, PostgresError> {
+async fn open(
+    options: &PostgresOptions,
+    settings: Settings,
+    host: &HostPort,
+    reports: &Reports,
+) -> Result<Opened, PostgresError> {
     let config = config(options, host);
     let opened = match options.tls {
         TlsMode::Disable => start(&config, NoTls, reports).await?,
@@ -70,7 +90,8 @@ async fn open(options: &PostgresOptions, host: &HostPort, reports: &Reports) -> 
             start(&config, MakeRustlsConnect::new(trust), reports).await?
         }
     };
-    prepare(&opened.0, options).await?;
+    let sql = if settings == Settings::OfOptions { settings_of(options) } else { String::new() };
+    prepare(&opened.0, sql, options.target_session).await?;
     Ok(opened)
 }
 
@@ -127,8 +148,8 @@ fn config(options: &PostgresOptions, host: &HostPort) -> Config {
     config
 }
 
-/// Sets the limits of the session and checks whether the server accepts writes.
-async fn prepare(client: &Client, options: &PostgresOptions) -> Result<(), PostgresError> {
+/// The statements that set the limits and the schema of a session.
+fn settings_of(options: &PostgresOptions) -> String {
     let mut sql = String::new();
     for (name, limit) in [
         ("statement_timeout", options.statement_timeout),
@@ -140,13 +161,18 @@ async fn prepare(client: &Client, options: &PostgresOptions) -> Result<(), Postg
     if let Some(schema) = &options.schema {
         sql.push_str(&format!("SET search_path = {}; ", dialect::quoted(schema)));
     }
-    sql.push_str("SHOW transaction_read_only");
+    sql
+}
+
+/// Sends the settings of the session and checks whether the server accepts writes.
+async fn prepare(client: &Client, settings: String, target: TargetSession) -> Result<(), PostgresError> {
+    let sql = settings + "SHOW transaction_read_only";
     let messages = client.simple_query(&sql).await.map_err(|error| connect_failure(&error))?;
     let is_read_only = messages.iter().any(|message| match message {
         SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten() == Some("on"),
         _ => false,
     });
-    if is_read_only && options.target_session == TargetSession::ReadWrite {
+    if is_read_only && target == TargetSession::ReadWrite {
         return Err(PostgresError {
             sqlstate: Some("25006".to_string()),
             message: "the server does not accept writes: it is a standby or is set to read-only".to_string(),

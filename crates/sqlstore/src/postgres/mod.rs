@@ -3,6 +3,7 @@
 //! Each session has a thread of its own, which runs the client of PostgreSQL. Callers send it requests and block until it
 //! answers, so they may be plain threads as well as threads of an asynchronous runtime.
 
+mod apart;
 mod cache;
 mod connect;
 mod failure;
@@ -16,6 +17,7 @@ mod tls;
 mod transaction;
 mod types;
 
+pub use apart::keeps_sessions_apart;
 pub(crate) use handle::{PostgresRows, Session};
 pub use options::{HostPort, PostgresOptions, TargetSession, TlsMode};
 pub(crate) use types::read;

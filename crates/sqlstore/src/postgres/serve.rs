@@ -2,7 +2,7 @@
 
 use super::BeginMode;
 use super::cache::Statements;
-use super::connect::{Reports, connect};
+use super::connect::{Reports, Settings, connect};
 use super::failure::{failure, lost};
 use super::options::PostgresOptions;
 use super::request::{Call, Chunk, Reply, Request, answer};
@@ -47,7 +47,7 @@ pub(super) fn run(
 }
 
 async fn session(options: &PostgresOptions, reports: &Reports, inbox: UnboundedReceiver<Request>, started: &Reply<()>) {
-    let (client, mut driver) = match connect(options, reports).await {
+    let (client, mut driver) = match connect(options, Settings::OfOptions, reports).await {
         Ok(opened) => opened,
         Err(error) => return answer(started, Err(error.into())),
     };

@@ -1,7 +1,7 @@
 //! What only PostgreSQL has.
 
 use crate::server::{Server, not_run, process_id, wait_until};
-use sqlstore::{Connection, Error, HostPort, PostgresOptions, TargetSession, TlsMode, params};
+use sqlstore::{Connection, Error, HostPort, PostgresOptions, TargetSession, TlsMode, keeps_sessions_apart, params};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -114,6 +114,20 @@ fn a_wrong_password_is_not_a_lost_connection() {
     let options = PostgresOptions { database: "missing".to_string(), ..server.options() };
     let error = Connection::postgres(options).err().unwrap();
     assert_eq!((error.sqlstate(), error.is_connection_lost()), (Some("3D000"), false), "{error}");
+}
+
+#[test]
+fn a_pooler_that_exchanges_sessions_is_noticed() {
+    let server = server!("poolers");
+    assert!(keeps_sessions_apart(&server.options()).unwrap(), "the server itself");
+    let [Some(session), Some(transaction), Some(statement)] = server.poolers else {
+        return not_run("a_pooler_that_exchanges_sessions_is_noticed needs the poolers of scripts/peers/postgres.sh");
+    };
+    for (port, keeps) in [(session, true), (transaction, false), (statement, false)] {
+        let mut options = server.options();
+        options.hosts[0].port = port;
+        assert_eq!(keeps_sessions_apart(&options).unwrap(), keeps, "{port}");
+    }
 }
 
 #[test]

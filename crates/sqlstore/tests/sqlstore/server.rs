@@ -10,6 +10,8 @@ pub struct Server {
     pub host: String,
     pub port: u16,
     pub standby_port: Option<u16>,
+    /// The ports of a PgBouncer in each mode: session, transaction and statement.
+    pub poolers: [Option<u16>; 3],
     pub ca_file: Option<PathBuf>,
     user: String,
     password: String,
@@ -34,9 +36,11 @@ impl Server {
             return None;
         };
         let schema = test.replace("::", "_").replace("sqlstore_", "");
-        let standby_port = variable("STANDBY_PORT").map(|port| port.parse().unwrap());
+        let port_of = |name: &str| variable(name).map(|port| port.parse().unwrap());
+        let standby_port = port_of("STANDBY_PORT");
+        let poolers = ["SESSION_POOLER_PORT", "TRANSACTION_POOLER_PORT", "STATEMENT_POOLER_PORT"].map(port_of);
         let ca_file = variable("CA_FILE").map(PathBuf::from);
-        let server = Server { host, port: port.parse().unwrap(), standby_port, ca_file, user, password, schema };
+        let server = Server { host, port: port.parse().unwrap(), standby_port, poolers, ca_file, user, password, schema };
         let db = Connection::postgres(PostgresOptions { schema: None, ..server.options() }).unwrap();
         db.execute_batch("SET client_min_messages = warning").unwrap();
         db.execute_batch(&format!("DROP SCHEMA IF EXISTS \"{0}\" CASCADE; CREATE SCHEMA \"{0}\"", server.schema)).unwrap();
