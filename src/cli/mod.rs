@@ -330,7 +330,7 @@ impl<E: Into<StartError>> From<E> for CommandError {
                 error.message.push_str("\nAAM has no valid policy yet; fix the file, `aam check` confirms it");
                 error
             }
-            StartError::Registry(error) => CommandError::new(error.to_string()),
+            StartError::Registry(error) => CommandError::new(error.of_command().to_string()),
         }
     }
 }

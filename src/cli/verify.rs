@@ -68,6 +68,9 @@ pub async fn run(common: &CommonOptions, options: &VerifyOptions) -> CommandResu
         text.push_str("; older ones were dropped, as evidence.keep_calls says");
     }
     text.push('\n');
+    if let Some(unused) = &verdict.unused_fold {
+        text.push_str(&format!("{unused}; the next start folds the whole ledger\n"));
+    }
     if let Some(head) = options.expect {
         let found = Reader::open_any_version(&common.registry)?.hash_of(head.seq)?;
         if let Some(problem) = unexpected(head, &verdict, found, common.registry.postgres().is_some()) {

@@ -1,7 +1,7 @@
 //! Keeps every replica from a registry in PostgreSQL for as long as a command needs it for itself.
 
 use super::lease::{Leases, PARTITIONS, Partitions};
-use super::{Location, RegistryError, postgres_schema};
+use super::{Location, RegistryError, database, postgres_schema};
 use sqlstore::Connection;
 
 /// The leases of all partitions. No replica attempts anything until this is dropped, or for 15 s.
@@ -19,7 +19,7 @@ impl AllPartitions {
         let Some(place) = location.postgres() else {
             return Err(RegistryError::Other(format!("{location} is not a database")));
         };
-        let db = Connection::postgres(place.options()?)?;
+        let db = database::connect(place, |options| options)?;
         postgres_schema::check_version(&db, place)?;
         postgres_schema::check_privileges(&db, place)?;
         let leases = Leases::register(&db, format!("aam {command}, process {}", std::process::id()))?;

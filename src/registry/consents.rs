@@ -4,9 +4,8 @@
 //! version. So changes come one after the other, and the order of the versions is the order of the commits: a reader that sees a
 //! version sees every row up to it.
 
-use super::database::writing;
 use super::location::PostgresLocation;
-use super::{Location, RegistryError, postgres_schema};
+use super::{Location, RegistryError, database, postgres_schema};
 use crate::fault;
 use sqlstore::{Connection, OptionalExtension, params};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -229,9 +228,11 @@ impl ConsentTables {
     }
 
     fn open(&self) -> Result<Connection, RegistryError> {
-        let mut options = writing(self.place.options()?);
-        options.application_name = "aam consents".to_string();
-        let db = Connection::postgres(options).map_err(quiet)?;
+        let db = database::connect(&self.place, |options| {
+            let mut options = database::writing(options);
+            options.application_name = "aam consents".to_string();
+            options
+        })?;
         postgres_schema::check_version(&db, &self.place)?;
         Ok(db)
     }

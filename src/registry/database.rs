@@ -26,25 +26,32 @@ pub(super) fn open_sqlite(location: &Location) -> Result<Connection, RegistryErr
 
 /// Opens a session, checks the schema and the privileges of the role, and registers this process among the replicas.
 pub(super) fn open_postgres(place: &PostgresLocation) -> Result<(Connection, Option<Leases>), RegistryError> {
-    let db = Connection::postgres(writing(place.options()?))?;
+    let db = connect(place, writing)?;
     postgres_schema::check_version(&db, place)?;
     postgres_schema::check_privileges(&db, place)?;
-    refuse_shared_sessions(&db, place)?;
     db.listen(&channel(place))?;
     let name = format!("{}-{}-{}", host_name(), std::process::id(), uuid::Uuid::new_v4().simple());
     let leases = Leases::register(&db, name)?;
     Ok((db, Some(leases)))
 }
 
-/// Refuses a pooler that gives each transaction another session of the server: two sessions that are open at the same time then have
-/// the same process. Settings, prepared statements and what a session listens to would be those of somebody else.
+/// Opens a session with the limits that `limit` sets. The first time, it is checked before that no pooler would give the session, and
+/// what is set for it, to somebody else.
 ///
 /// # Errors
-/// [`RegistryError::SharedSessions`].
-fn refuse_shared_sessions(db: &Connection, place: &PostgresLocation) -> Result<(), RegistryError> {
-    let other = Connection::postgres(place.options()?)?;
-    let process = |db: &Connection| db.query_row("SELECT CAST(pg_backend_pid() AS bigint)", [], |row| row.get::<_, i64>(0));
-    if process(db)? == process(&other)? { Err(RegistryError::SharedSessions) } else { Ok(()) }
+/// [`RegistryError::SharedSessions`], and if the server cannot be reached or refuses the login.
+pub(super) fn connect(
+    place: &PostgresLocation,
+    limit: impl FnOnce(PostgresOptions) -> PostgresOptions,
+) -> Result<Connection, RegistryError> {
+    let options = place.options()?;
+    if !place.keeps_sessions.is_known() {
+        if !sqlstore::keeps_sessions_apart(&options)? {
+            return Err(RegistryError::SharedSessions);
+        }
+        place.keeps_sessions.note();
+    }
+    Ok(Connection::postgres(limit(options))?)
 }
 
 /// The limits of a session that writes. A process that hangs within a transaction keeps rows locked, so the database ends its session

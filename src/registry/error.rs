@@ -12,6 +12,11 @@ pub enum RegistryError {
     Full,
     #[error("registry {path} is in use by {holder}; stop that process, or set another registry with --registry")]
     Held { path: PathBuf, holder: String },
+    #[error(
+        "{holder} is a replica with its files at {path}.*, and each replica has files of its own; run this one in another folder, or \
+         stop that process"
+    )]
+    HeldFiles { path: PathBuf, holder: String },
     #[error("the file is not an AAM registry and was not changed; set another file with --registry")]
     Foreign,
     #[error(
@@ -66,6 +71,8 @@ pub enum RegistryError {
          when it answers: {0}"
     )]
     Unavailable(String),
+    #[error("the database of the registry does not answer; when it does, run this command again: {0}")]
+    NotReached(String),
     #[error(
         "another replica has this connection now, or it was withdrawn, so what this attempt would find does not count; \
          no action is required"
@@ -90,7 +97,7 @@ pub enum RegistryError {
          then run as the owner: aam registry init --registry '{url}' --role ROLE"
     )]
     TooPrivileged { role: String, privileges: String, url: String },
-    #[error("registry {path}: {error}")]
+    #[error("registry {path}: {error}{}", io_fix(error))]
     Io { path: PathBuf, error: std::io::Error },
     #[error("{0}")]
     Archive(Box<ArchiveProblem>),
@@ -125,7 +132,27 @@ impl From<sqlstore::Error> for RegistryError {
     }
 }
 
+/// What helps against an error of the operating system, after a semicolon. Empty if the error says it.
+fn io_fix(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "; give this user the right to read and write there, or run the command as the user of the daemon, for example with sudo -u aam"
+        }
+        std::io::ErrorKind::NotADirectory => "; a part of this path has to be a folder: remove what is in its place",
+        _ => "",
+    }
+}
+
 impl RegistryError {
+    /// The error for a command that ends with it. Nothing continues by itself then.
+    #[must_use]
+    pub fn of_command(self) -> RegistryError {
+        match self {
+            RegistryError::Unavailable(why) => RegistryError::NotReached(why),
+            other => other,
+        }
+    }
+
     /// A copy of the error, for each command of a failed transaction.
     pub(super) fn copy(&self) -> RegistryError {
         match self {

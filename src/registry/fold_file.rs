@@ -54,12 +54,20 @@ pub(super) fn stored(db: &Connection, registry: &Location) -> Result<Snapshot, R
     }))
 }
 
-/// Compares the stored fold with the ledger. Returns what is wrong with it. A file that would not be used, because another
-/// version of AAM wrote it for example, is not wrong.
+/// What verifying the stored fold found.
+#[derive(Debug, Default)]
+pub(super) struct FoldVerdict {
+    /// What is wrong with it.
+    pub wrong: Option<String>,
+    /// Why a file that may be intact would not be used.
+    pub unused: Option<String>,
+}
+
+/// Compares the stored fold with the ledger.
 ///
 /// # Errors
 /// If the registry cannot be read, or if this build cannot parse a row.
-pub(super) fn difference(db: &Connection, registry: &Location) -> Result<Option<String>, RegistryError> {
+pub(super) fn verify(db: &Connection, registry: &Location) -> Result<FoldVerdict, RegistryError> {
     let file = path_of(registry);
     let problem = match load(db, registry)? {
         Ok(stored) => {
@@ -72,17 +80,21 @@ pub(super) fn difference(db: &Connection, registry: &Location) -> Result<Option<
                 false => fold_rows(db, &mut folded, i64::try_from(seq).unwrap_or(i64::MAX))?,
             }
             match (found, compared(db, folded)) {
-                (Ok(found), Ok(expected)) if found == expected => return Ok(None),
+                (Ok(found), Ok(expected)) if found == expected => return Ok(FoldVerdict::default()),
                 _ => format!("differs from the fold of the ledger up to row {seq}"),
             }
         }
         Err(Unusable::Damaged(why)) => format!("is damaged: {why}"),
-        Err(_) => return Ok(None),
+        Err(unusable) => {
+            let unused = unusable.reason().map(|why| format!("the stored fold {} is not used: {why}", file.display()));
+            return Ok(FoldVerdict { unused, ..FoldVerdict::default() });
+        }
     };
     let file = file.display();
-    Ok(Some(format!(
+    let wrong = format!(
         "the stored fold {file} {problem}; the ledger is not affected; fix: stop the daemon, delete {file} and start it again, which folds the ledger anew"
-    )))
+    );
+    Ok(FoldVerdict { wrong: Some(wrong), ..FoldVerdict::default() })
 }
 
 /// The digest of what two folds of the same rows have in common.

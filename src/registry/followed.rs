@@ -3,6 +3,7 @@
 use super::chains::{self, ChainHead, Head, Rows};
 use super::lease::{LockedLease, Partitions};
 use super::reader::entry;
+use super::repeated::Repeated;
 use super::{Location, RegistryError, fold_file};
 use crate::clock::{Clock, LedgerClock};
 use crate::model::ledger::{Entry, Fact};
@@ -50,8 +51,7 @@ pub(super) struct Followed {
     /// Up to when the re-checks of others were read.
     pub(super) checked_until: Timestamp,
     pub(super) notifications: Option<std::sync::mpsc::Receiver<sqlstore::Notification>>,
-    /// The last failure that was logged, so that it is logged once.
-    pub(super) failure: String,
+    pub(super) failure: Repeated,
     /// Partitions that were taken, and in which nothing may begin until it is recorded what their last holder did not finish.
     pub(super) unadopted: Partitions,
 }
@@ -70,7 +70,7 @@ impl Followed {
             tried: now,
             checked_until,
             notifications: db.notifications().ok(),
-            failure: String::new(),
+            failure: Repeated::default(),
             unadopted: Partitions::default(),
         })
     }

@@ -1,8 +1,9 @@
 //! Where a registry is: an SQLite file, or a database of PostgreSQL.
 
+mod password;
+
 use super::RegistryError;
 use crate::model::Digest;
-use crate::operator_file;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use sqlstore::{HostPort, PostgresOptions, TargetSession, TlsMode};
 use std::collections::BTreeSet;
@@ -10,7 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use zeroize::Zeroizing;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The port of PostgreSQL.
 const DEFAULT_PORT: u16 = 5432;
@@ -21,9 +22,6 @@ const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.
 
 /// Why a URL with a password is refused.
 const PASSWORD: &str = "the URL of the registry contains a password, which everybody who lists the processes can read";
-
-/// The maximum length of the file with the password, in bytes.
-const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 
 /// The place of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +44,31 @@ pub struct PostgresLocation {
     tls: TlsMode,
     /// The certificate authority of the server. `None` for those of the system.
     root_certificate: Option<PathBuf>,
+    pub(super) keeps_sessions: KeepsSessions,
 }
+
+/// Whether it was found that connections to the database keep sessions of the server for themselves. Copies share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeepsSessions(Arc<AtomicBool>);
+
+impl KeepsSessions {
+    pub(super) fn is_known(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn note(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// What was found does not belong to the place, so all values are equal.
+impl PartialEq for KeepsSessions {
+    fn eq(&self, _: &KeepsSessions) -> bool {
+        true
+    }
+}
+
+impl Eq for KeepsSessions {}
 
 impl Location {
     /// The registry in the SQLite file at `path`.
@@ -84,7 +106,7 @@ impl PostgresLocation {
         let hosts = self.hosts.iter().map(|(host, port)| HostPort { host: host.clone(), port: *port }).collect();
         let mut options = PostgresOptions::new("", DEFAULT_PORT, &self.database, &self.role);
         options.hosts = hosts;
-        options.password = self.credential.as_deref().map(password).transpose()?;
+        options.password = self.credential.as_deref().map(password::read).transpose()?;
         options.application_name = "aam".to_string();
         options.schema = Some(self.schema.clone());
         // Also for reading: a standby may be behind, and what was just committed has to be found.
@@ -138,21 +160,6 @@ impl PostgresLocation {
     #[must_use]
     pub fn schema(&self) -> &str {
         &self.schema
-    }
-}
-
-/// Reads the secret that `credential` names.
-fn password(credential: &str) -> Result<Zeroizing<String>, RegistryError> {
-    let failed = |why: String| RegistryError::Other(format!("the credential {credential} of the registry {why}"));
-    match credential.split_once(':') {
-        Some(("env", name)) => {
-            std::env::var(name).map(Zeroizing::new).map_err(|_| failed(format!("is not set; set the variable {name}")))
-        }
-        Some(("file", path)) => match operator_file::read_text(Path::new(path), MAX_PASSWORD_BYTES) {
-            Ok(text) => Ok(Zeroizing::new(Zeroizing::new(text).trim_end_matches(['\r', '\n']).to_string())),
-            Err(error) => Err(failed(format!("cannot be read: {error}; make the file readable for this user"))),
-        },
-        _ => Err(failed("is not env:NAME or file:PATH".to_string())),
     }
 }
 
@@ -219,6 +226,7 @@ fn parse_url(rest: &str) -> Result<PostgresLocation, String> {
         credential: None,
         tls,
         root_certificate: None,
+        keeps_sessions: KeepsSessions::default(),
     };
     let mut seen = BTreeSet::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {

@@ -42,6 +42,7 @@ pub(crate) mod private_files;
 pub mod query;
 mod read_only;
 mod reader;
+mod repeated;
 mod replica;
 mod replica_list;
 mod replies;
@@ -55,6 +56,7 @@ mod verify;
 mod verify_calls;
 mod verify_chains;
 pub mod views;
+mod waiting;
 mod writer;
 
 pub use account_holders::account_holders;
@@ -139,7 +141,10 @@ impl Registry {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             private_files::create_folder(folder).map_err(io(folder))?;
         }
-        let lock = lock::take(path, command)?;
+        let lock = lock::take(path, command).map_err(|error| match error {
+            RegistryError::Held { path, holder } if location.postgres().is_some() => RegistryError::HeldFiles { path, holder },
+            other => other,
+        })?;
         if location.postgres().is_none() {
             private_files::create_database(path).map_err(io(path))?;
         }

@@ -6,6 +6,7 @@ use super::writer::Writer;
 use crate::model::Digest;
 use crate::model::ledger::Fact;
 use sqlstore::params;
+use std::sync::Arc;
 
 impl Writer {
     /// Records that a policy is in force, and which webhooks it adds and removes. Appends nothing if the policy is in force
@@ -63,5 +64,15 @@ impl Writer {
             )?
             .execute(params![webhook, up_to, tries, next_at.0, problem])?;
         Ok(())
+    }
+
+    /// The digest of the policy file that was judged last, and whether it was accepted.
+    fn policy_file(&self) -> Option<(Digest, bool)> {
+        self.batch.view.policy_file.or(self.snapshot().policy_file)
+    }
+
+    /// The webhooks that receive events or were stopped because they failed.
+    fn webhooks(&self) -> Vec<Arc<str>> {
+        self.snapshot().webhooks.keys().cloned().collect()
     }
 }

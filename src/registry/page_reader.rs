@@ -112,7 +112,8 @@ impl Reader {
             let before: Option<[u8; 32]> = found.optional()?;
             let head = before.map_or(GENESIS, Digest);
             let (rows, damage, calls) = (first.saturating_sub(1), Vec::new(), CallsVerdict::default());
-            let mut verdict = Verdict { rows, head, broken: None, damage, calls, archives: Vec::new(), stored_fold: None };
+            let (archives, stored_fold, unused_fold) = Default::default();
+            let mut verdict = Verdict { rows, head, broken: None, damage, calls, archives, stored_fold, unused_fold };
             let sql = format!(
                 "SELECT seq, at, kind, namespace, connection, facts, {}, prev, hash FROM ledger
                  WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq",

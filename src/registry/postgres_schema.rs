@@ -1,7 +1,7 @@
 //! The schema of a registry in PostgreSQL: its numbered, forward-only migrations, and the privileges of the role that AAM runs as.
 
 use super::location::PostgresLocation;
-use super::{Location, RegistryError};
+use super::{Location, RegistryError, database};
 use crate::model::Digest;
 use sqlstore::{Connection, params};
 
@@ -47,7 +47,7 @@ pub fn initialize(location: &Location, role: &str) -> Result<usize, RegistryErro
             "{role} would own the tables and could change what is recorded; connect as the owner of the tables, and name another role with --role"
         )));
     }
-    let db = Connection::postgres(place.options()?)?;
+    let db = database::connect(place, |options| options)?;
     db.begin_write()?;
     let migrated = migrate(&db, &place.schema, role);
     match migrated {

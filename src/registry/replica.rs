@@ -147,12 +147,10 @@ impl Writer {
         let result = self.try_keep_replica();
         let Some(followed) = &mut self.followed else { return };
         match result {
-            Ok(()) => followed.failure.clear(),
+            Ok(()) => followed.failure.end(),
             Err(error) => {
-                let failure = error.to_string();
-                if failure != followed.failure {
+                if followed.failure.is_news(&error.to_string(), Instant::now()) {
                     tracing::warn!(target: "aam::registry", %error, "the leases of this replica could not be renewed; this is tried again");
-                    followed.failure = failure;
                 }
             }
         }

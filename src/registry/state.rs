@@ -8,6 +8,9 @@ use crate::egress::DayBudget;
 use futures_util::future::BoxFuture;
 use sqlstore::{Connection, params};
 
+/// The length of a path up to which its mark is stored, in bytes.
+const MAX_MARKED_PATH: usize = 2048;
+
 /// More than one page of either database.
 const PROBE_BYTES: usize = 16_384;
 
@@ -22,7 +25,8 @@ impl Writer {
              ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, inode = excluded.inode,
                content = excluded.content",
         )?;
-        for mark in marks {
+        // A file whose path is too long for an index of PostgreSQL is read again at each start.
+        for mark in marks.iter().filter(|mark| mark.path.len() <= MAX_MARKED_PATH) {
             put.execute(params![mark.path, mark.size, mark.mtime_ns, mark.inode.cast_signed(), mark.content])?;
         }
         let mut drop = self.db.prepare_cached("DELETE FROM folder_marks WHERE path = ?1")?;

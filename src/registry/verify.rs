@@ -3,6 +3,7 @@
 use super::archive::{self, ArchivedSteps, CallArchives};
 use super::call_entries::CallEntries;
 use super::chain::{self, GENESIS, LedgerRow};
+use super::fold_file::FoldVerdict;
 use super::{CallsVerdict, Location, Reader, RegistryError, fold_file, schema, verify_calls, verify_chains};
 use crate::model::Digest;
 use sqlstore::Connection;
@@ -28,6 +29,9 @@ pub struct Verdict {
     /// What is wrong with the stored fold, from which AAM starts. The registry itself may be intact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_fold: Option<String>,
+    /// Why the stored fold is not used although it may be intact. The next start then takes longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unused_fold: Option<String>,
 }
 
 impl Verdict {
@@ -35,6 +39,10 @@ impl Verdict {
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.is_intact_without_archives() && self.archives.is_empty()
+    }
+
+    fn add_fold(&mut self, fold: FoldVerdict) {
+        (self.stored_fold, self.unused_fold) = (fold.wrong, fold.unused);
     }
 
     /// As [`Verdict::is_intact`], for a copy of the registry that has its archive files elsewhere.
@@ -85,7 +93,7 @@ impl Reader {
             let Some(file) = db.as_sqlite() else {
                 let mut verdict = verify_chains::verify(db, progress)?;
                 if verdict.broken.is_none() {
-                    verdict.stored_fold = fold_file::difference(db, self.location())?;
+                    verdict.add_fold(fold_file::verify(db, self.location())?);
                 }
                 return Ok(verdict);
             };
@@ -112,6 +120,7 @@ impl Reader {
                 calls: CallsVerdict::default(),
                 archives: problems.messages,
                 stored_fold: None,
+                unused_fold: None,
             };
             loop {
                 let row = match rows.next() {
@@ -152,7 +161,7 @@ impl Reader {
                 verdict.damage.extend(archive::other_bodies(db)?);
             }
             if verdict.broken.is_none() {
-                verdict.stored_fold = fold_file::difference(db, self.location())?;
+                verdict.add_fold(fold_file::verify(db, self.location())?);
             }
             Ok(verdict)
         })

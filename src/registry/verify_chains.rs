@@ -28,7 +28,16 @@ pub(super) fn verify(db: &Connection, progress: &VerifyProgress) -> Result<Verdi
     let total = db.query_row("SELECT count(*) FROM ledger", [], |row| row.get::<_, u64>(0))?;
     progress.total.store(total, Ordering::Relaxed);
     let calls = CallsVerdict::default();
-    let mut verdict = Verdict { rows: 0, head: GENESIS, broken: None, damage, calls, archives: Vec::new(), stored_fold: None };
+    let mut verdict = Verdict {
+        rows: 0,
+        head: GENESIS,
+        broken: None,
+        damage,
+        calls,
+        archives: Vec::new(),
+        stored_fold: None,
+        unused_fold: None,
+    };
     let mut anchored = Anchored::new();
     for chain in 0..PARTITIONS {
         let (head, broken) = verify_chain(db, chain, &mut anchored, (&mut verdict.rows, progress))?;

@@ -14,6 +14,7 @@ use super::followed::{self, Followed};
 use super::lease::{Leases, Partitions};
 use super::lock::WriterLock;
 use super::others::Others;
+use super::repeated::Repeated;
 use super::replies::reject;
 use super::{Location, RegistryError, chains, reader, row_locks};
 use crate::clock::Clock;
@@ -75,6 +76,8 @@ pub(super) struct Writer {
     /// The other replicas, if the registry is a database of PostgreSQL.
     pub(super) followed: Option<Followed>,
     fold: FoldKeeper,
+    /// Why transactions failed.
+    failure: Repeated,
     _lock: WriterLock,
 }
 
@@ -131,6 +134,7 @@ impl Writer {
             leases,
             followed,
             fold: FoldKeeper::new(location, stored),
+            failure: Repeated::default(),
             _lock: lock,
         };
         match &mut writer.leases {
@@ -247,13 +251,17 @@ impl Writer {
         }
         match &result {
             Ok(()) => {
+                self.failure.end();
                 meters().commit(started.elapsed());
                 crate::fault::boundary("after_commit");
                 tracing::debug!(target: "aam::commit", commands = replies.len(), entries = self.batch.entries.len(), "committed");
                 self.publish();
             }
             Err(error) => {
-                tracing::error!(target: "aam::registry", error = %error, "the transaction failed");
+                match self.failure.is_news(&error.to_string(), Instant::now()) {
+                    true => tracing::error!(target: "aam::registry", error = %error, "the transaction failed"),
+                    false => tracing::debug!(target: "aam::registry", error = %error, "the transaction failed again"),
+                }
                 self.roll_back(before);
             }
         }
@@ -362,16 +370,6 @@ impl Writer {
 
     pub(super) fn policy(&self) -> Option<(Digest, u64)> {
         self.batch.view.policy.or(self.snapshot().policy)
-    }
-
-    /// The digest of the policy file that was judged last, and whether it was accepted.
-    pub(super) fn policy_file(&self) -> Option<(Digest, bool)> {
-        self.batch.view.policy_file.or(self.snapshot().policy_file)
-    }
-
-    /// The webhooks that receive events or were stopped because they failed.
-    pub(super) fn webhooks(&self) -> Vec<Arc<str>> {
-        self.snapshot().webhooks.keys().cloned().collect()
     }
 
     /// Copies a connection into the view of the transaction before it is changed.

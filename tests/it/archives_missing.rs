@@ -35,6 +35,11 @@ fn follow(workspace: &Workspace, text: &str, backup: &str) {
         std::fs::create_dir(place(folder)).expect(text);
     }
     if let Some((_, rest)) = fix.split_once("remove ")
+        && let Some((folder, _)) = rest.split_once(", create a folder with this name, then copy")
+    {
+        std::fs::remove_file(place(folder)).expect(text);
+        std::fs::create_dir(place(folder)).expect(text);
+    } else if let Some((_, rest)) = fix.split_once("remove ")
         && let Some((file, _)) = rest.split_once(", then copy")
     {
         let file = place(file);
@@ -283,5 +288,28 @@ async fn what_is_not_a_regular_file_is_refused_at_once() {
             let verified = workspace.run(&["verify"]);
             assert!(verified.status.success(), "{kind}: {}", stderr(&verified));
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_the_place_of_the_folder_is_replaced() {
+    let (workspace, _, _) = archived().await;
+    back_up(&workspace);
+    let count = files(&workspace, "").len();
+    for kind in ["fifo", "file", "dead link"] {
+        let folder = workspace.path("var/aam.db.archive");
+        std::fs::remove_dir_all(&folder).expect("lost");
+        match kind {
+            "fifo" => make_fifo(&folder),
+            "file" => std::fs::write(&folder, "").expect("a file"),
+            _ => std::os::unix::fs::symlink("nowhere", &folder).expect("a link"),
+        }
+        for _ in 0..count {
+            let verified = workspace.run(&["verify"]);
+            assert_eq!(verified.status.code(), Some(1), "{kind}: {}", stdout(&verified));
+            follow(&workspace, &stderr(&verified), "good.db");
+        }
+        let verified = workspace.run(&["verify"]);
+        assert!(verified.status.success(), "{kind}: {}", stderr(&verified));
     }
 }

@@ -64,6 +64,9 @@ async fn a_full_disk_is_reported_everywhere_stops_calls_and_recovers_without_a_r
     workspace.intent_file("v.json", &intent("openapi", &service.url));
     let before = failed_transactions(&daemon);
     until("the transaction is retried", || async { (failed_transactions(&daemon) >= before + 3, String::new()) }).await;
+    let log = daemon.log();
+    let errors = log.lines().filter(|line| line.contains("ERROR") && line.contains("the transaction failed"));
+    assert!((1..failed_transactions(&daemon)).contains(&errors.count()), "a failure that lasts is an error once a minute: {log}");
     assert_eq!(service.hits(), 0, "the source was called before the registry recorded the attempt");
     free(&workspace);
     daemon.until_state(&service.url, "ACTIVE").await;

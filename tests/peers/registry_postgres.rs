@@ -39,7 +39,10 @@ impl Database {
     }
 
     pub fn session(database: &str, user: &str, password: &str) -> Connection {
-        let port = variable("POSTGRES", "PORT").parse().expect("a port");
+        Database::session_at(variable("POSTGRES", "PORT").parse().expect("a port"), database, user, password)
+    }
+
+    pub fn session_at(port: u16, database: &str, user: &str, password: &str) -> Connection {
         let mut options = PostgresOptions::new(&variable("POSTGRES", "HOST"), port, database, user);
         options.password = Some(Zeroizing::new(password.to_string()));
         options.tls = TlsMode::Disable;

@@ -3,6 +3,7 @@
 use crate::harness::variable;
 use crate::registry_postgres::{Database, replica, sources, until_active, until_divided, workspace};
 use crate::support::daemon::{intent, stderr, stdout, until};
+use sqlstore::Connection;
 
 peer_tests! {
     [Postgres]: the_role_cannot_break_a_chain_or_set_numbers_back, a_password_that_changed_in_its_file_is_read_again,
@@ -52,6 +53,10 @@ async fn a_password_that_changed_in_its_file_is_read_again() {
     let ids = sources(&workspace, 1);
     let daemon = workspace.serve().await;
     until_active(&daemon, &ids).await;
+    // A second replica needs a folder of its own, and says so.
+    let second = workspace.run(&["once"]);
+    assert_eq!(second.status.code(), Some(1), "{}", stdout(&second));
+    assert!(stderr(&second).contains("each replica has files of its own; run this one in another folder"), "{}", stderr(&second));
     let admin = database.admin();
     admin.execute_batch(&format!("ALTER ROLE {} PASSWORD 'rotated'", database.role)).expect("a new password");
     let sql = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{}'", database.role);
@@ -108,6 +113,13 @@ async fn what_a_url_lacks_is_said_and_what_is_said_works() {
     assert!(created.status.success(), "{command}: {}", stderr(&created));
     let found = workspace.run(&["registry", "replicas", "--registry", &elsewhere]);
     assert!(found.status.success(), "{}{}", stdout(&found), stderr(&found));
+    // Nothing continues by itself when a command ends because no server answers.
+    let nowhere = elsewhere.replace(&format!(":{}/", variable("POSTGRES", "PORT")), ":1/");
+    for command in [["status"].as_slice(), &["serve"], &["once"], &["registry", "replicas"]] {
+        let said = stderr(&workspace.run(&[command, &["--registry", &nowhere]].concat()));
+        assert!(said.contains("does not answer; when it does, run this command again: "), "{command:?}: {said}");
+        assert!(!said.contains("automatically"), "{command:?}: {said}");
+    }
     // Without a credential, a server that asks for a password is not one that does not answer.
     let without = elsewhere.replace(&format!("credential=env:{}&", database.role), "");
     let refused = stderr(&workspace.run(&["registry", "replicas", "--registry", &without]));
@@ -126,9 +138,21 @@ async fn a_pooler_has_to_keep_sessions_apart() {
         let (server, pooler) = (variable("POSTGRES", "PORT"), variable("POSTGRES", name));
         database.url(&database.role).replace(&format!(":{server}/"), &format!(":{pooler}/"))
     };
-    let refused = workspace.run(&["once", "--registry", &through("TRANSACTION_POOLER_PORT")]);
-    assert_eq!(refused.status.code(), Some(1), "{}", stdout(&refused));
-    assert!(stderr(&refused).contains("set pool_mode = session"), "{}", stderr(&refused));
+    for command in [["verify"].as_slice(), &["status"], &["calls"], &["query", "SELECT count(*) FROM intents"], &["once"]] {
+        let refused = workspace.run(&[command, &["--registry", &through("TRANSACTION_POOLER_PORT")]].concat());
+        assert_eq!(refused.status.code(), Some(1), "{command:?}: {}", stdout(&refused));
+        assert!(stderr(&refused).contains("set pool_mode = session"), "{command:?}: {}", stderr(&refused));
+    }
+    // The sessions of the pooler go to others, and they are as they were.
+    let port = variable("POSTGRES", "TRANSACTION_POOLER_PORT").parse().expect("a port");
+    let sessions: Vec<Connection> =
+        (0..4).map(|_| Database::session_at(port, &database.name, &database.role, &database.role)).collect();
+    for session in &sessions {
+        session.begin_write().expect("a transaction");
+        let shown: String = session.query_row("SHOW default_transaction_read_only", [], |row| row.get(0)).expect("a setting");
+        assert_eq!(shown, "off");
+    }
+    drop(sessions);
     workspace.set("AAM_REGISTRY", &through("SESSION_POOLER_PORT"));
     let (first, second) = (workspace.serve().await, replica(&workspace, &database));
     let second = second.serve().await;

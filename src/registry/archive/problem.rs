@@ -14,6 +14,8 @@ enum Remedy {
     Copy,
     /// The folder is missing.
     CreateFolder,
+    /// Something else is in the place of the folder.
+    ReplaceFolder,
     /// Something else is in its place, which a copy would write into.
     Remove,
     /// The file is there, and only its rights are wrong.
@@ -54,9 +56,14 @@ impl ArchiveProblem {
             io::ErrorKind::NotFound => "is missing".to_string(),
             _ => format!("cannot be read: {error}"),
         };
+        let folder = path.parent().unwrap_or(Path::new("."));
         let remedy = match std::fs::symlink_metadata(path) {
             Ok(found) if !found.is_file() => Remedy::Remove,
-            Err(_) if path.parent().is_some_and(|folder| folder.symlink_metadata().is_err()) => Remedy::CreateFolder,
+            Err(_) if folder.symlink_metadata().is_err() => Remedy::CreateFolder,
+            // Also a symbolic link that leads nowhere.
+            Err(_) if folder.metadata().map_or_else(|why| why.kind() == io::ErrorKind::NotFound, |found| !found.is_dir()) => {
+                Remedy::ReplaceFolder
+            }
             _ if error.kind() == io::ErrorKind::PermissionDenied => Remedy::Permit,
             _ => Remedy::Copy,
         };
@@ -70,11 +77,11 @@ impl ArchiveProblem {
 
     fn fix(&self) -> String {
         let (name, path) = (&self.name, self.path.display());
+        let folder = self.path.parent().unwrap_or(Path::new(".")).display();
         let first = match self.remedy {
             Remedy::Copy => String::new(),
-            Remedy::CreateFolder => {
-                format!("create the folder {}, then ", self.path.parent().unwrap_or(Path::new(".")).display())
-            }
+            Remedy::CreateFolder => format!("create the folder {folder}, then "),
+            Remedy::ReplaceFolder => format!("remove {folder}, create a folder with this name, then "),
             Remedy::Remove => format!("remove {path}, then "),
             Remedy::Permit => {
                 return format!("make {path} readable for the user of AAM; aam verify then confirms it");

@@ -40,21 +40,26 @@ pub(super) enum Unusable {
 }
 
 impl Unusable {
+    /// Why the file is not used. `None` if there is no file.
+    pub(super) fn reason(&self) -> Option<String> {
+        Some(match self {
+            Unusable::Missing => return None,
+            Unusable::Denied => "this user may not read it".to_string(),
+            Unusable::OtherCode => "another version of AAM wrote it".to_string(),
+            Unusable::OtherLedger(seq) => format!(
+                "row {seq} of the ledger is not the one that it ends with, so it belongs to another registry or to another copy of this one"
+            ),
+            Unusable::Damaged(why) => why.clone(),
+        })
+    }
+
     /// Logs why all of the ledger is folded.
     pub(super) fn log(&self, file: &Path) {
         const FOLDS: &str = "the stored fold is not used, so the whole ledger is folded";
-        let file = file.display();
+        let (file, Some(why)) = (file.display(), self.reason()) else { return };
         match self {
-            Unusable::Missing => {}
-            Unusable::Denied => tracing::info!(target: "aam::registry", %file, why = "this user may not read it", "{FOLDS}"),
-            Unusable::OtherCode => {
-                tracing::info!(target: "aam::registry", %file, why = "another version of AAM wrote it", "{FOLDS}");
-            }
-            Unusable::OtherLedger(seq) => {
-                let why = format!("row {seq} of the ledger is not the one that it ends with");
-                tracing::warn!(target: "aam::registry", %file, %why, "{FOLDS}");
-            }
-            Unusable::Damaged(why) => tracing::warn!(target: "aam::registry", %file, %why, "{FOLDS}"),
+            Unusable::OtherLedger(_) | Unusable::Damaged(_) => tracing::warn!(target: "aam::registry", %file, %why, "{FOLDS}"),
+            _ => tracing::info!(target: "aam::registry", %file, %why, "{FOLDS}"),
         }
     }
 }

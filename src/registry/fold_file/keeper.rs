@@ -25,7 +25,8 @@ pub(in super::super) struct FoldKeeper {
     stored: u64,
     /// The number of rows after which the fold is stored the next time.
     interval: u64,
-    running: Option<JoinHandle<()>>,
+    /// Returns whether the fold was stored.
+    running: Option<JoinHandle<bool>>,
 }
 
 impl FoldKeeper {
@@ -37,8 +38,12 @@ impl FoldKeeper {
     /// Whether the fold is to be stored as soon as no command comes for a while. `seq` is the last row of the ledger. Stores it
     /// at once if commands have not paused for very long.
     pub(in super::super) fn is_due(&mut self, seq: u64, snapshot: &Arc<RwLock<Snapshot>>) -> bool {
+        if self.running.as_ref().is_some_and(|running| !running.is_finished()) {
+            return false;
+        }
+        self.wait();
         let rows = seq.saturating_sub(self.stored);
-        if rows < self.interval || self.running.as_ref().is_some_and(|running| !running.is_finished()) {
+        if rows < self.interval {
             return false;
         }
         if rows >= STORE_ROWS.max(self.interval).saturating_mul(OVERDUE) {
@@ -71,9 +76,12 @@ impl FoldKeeper {
         }
     }
 
+    /// Waits for the thread. If it could not store the fold, for example because the disk was full, that is tried again soon.
     fn wait(&mut self) {
-        if let Some(running) = self.running.take() {
-            let _ = running.join();
+        if let Some(running) = self.running.take()
+            && !running.join().unwrap_or(false)
+        {
+            self.interval = MIN_ROWS;
         }
     }
 }
@@ -85,13 +93,14 @@ impl Drop for FoldKeeper {
     }
 }
 
-/// Stores the fold and logs the result. A failure only costs time at the next start.
-fn store(registry: &Location, snapshot: &RwLock<Snapshot>) {
+/// Stores the fold and logs the result. A failure only costs time at the next start. Returns whether the fold was stored.
+fn store(registry: &Location, snapshot: &RwLock<Snapshot>) -> bool {
     let (file, started) = (path_of(registry), Instant::now());
     let end = |seq: u64, rows: &ChainRows| {
         Reader::open(registry).and_then(|reader| reader.end_of_fold(seq, rows)).map_err(|error| error.to_string())
     };
-    match file::write(&file, snapshot, end) {
+    let written = file::write(&file, snapshot, end);
+    match &written {
         Ok(written) => {
             let ms = started.elapsed().as_millis();
             tracing::info!(target: "aam::registry", row = written.seq, bytes = written.bytes, ms, "stored the fold of the ledger");
@@ -102,6 +111,7 @@ fn store(registry: &Location, snapshot: &RwLock<Snapshot>) {
         }
     }
     crate::memory::release_free();
+    written.is_ok()
 }
 
 #[cfg(test)]
@@ -115,11 +125,12 @@ mod tests {
         let mut keeper = FoldKeeper::new(&registry, 5);
         assert!(!keeper.is_due(MIN_ROWS + 4, &snapshot));
         assert!(keeper.is_due(MIN_ROWS + 5, &snapshot));
-        // The registry does not exist, so this fails, and it is not tried again soon.
+        // The registry does not exist, so this fails, and it is tried again after some more rows.
         keeper.store(MIN_ROWS + 5, &snapshot);
+        assert_eq!(keeper.interval, STORE_ROWS, "as if it had been stored");
         keeper.wait();
-        assert!(!keeper.is_due(MIN_ROWS + 4 + STORE_ROWS, &snapshot));
-        assert!(keeper.is_due(MIN_ROWS + 5 + STORE_ROWS, &snapshot));
+        assert!(!keeper.is_due(MIN_ROWS + 4 + MIN_ROWS, &snapshot));
+        assert!(keeper.is_due(MIN_ROWS + 5 + MIN_ROWS, &snapshot));
         let overdue = MIN_ROWS + 5 + STORE_ROWS * OVERDUE;
         assert!(!keeper.is_due(overdue, &snapshot), "it is stored at once");
         assert_eq!(keeper.stored, overdue);

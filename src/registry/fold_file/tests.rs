@@ -115,6 +115,8 @@ async fn the_fold_of_another_registry_is_not_used() {
     std::fs::copy(path_of(rig.location()), path_of(other.location())).unwrap();
     assert_eq!(opened(&database(&other), &other), (0, true));
     assert_eq!(problem(&other), None, "it is not used, so nothing is wrong");
+    let unused = Reader::open(other.location()).unwrap().verify().unwrap().unused_fold.unwrap();
+    assert!(unused.contains("is not used") && unused.contains("belongs to another registry"), "{unused}");
 }
 
 #[tokio::test]

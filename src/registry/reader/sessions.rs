@@ -1,6 +1,6 @@
 //! The connections with which a [`Reader`] reads: a small pool for short reads, and sessions of their own for long ones.
 
-use super::super::{Location, PostgresLocation, RegistryError, postgres_schema};
+use super::super::{Location, PostgresLocation, RegistryError, database, postgres_schema};
 use super::{Reader, connect_sqlite};
 use sqlstore::{Connection, PostgresOptions};
 use std::cell::Cell;
@@ -128,14 +128,12 @@ pub(in super::super) fn connect(location: &Location, earlier: bool) -> Result<Co
     }
 }
 
-fn connect_postgres(
-    place: &PostgresLocation,
-    set_limits: impl FnOnce(&mut PostgresOptions),
-) -> Result<Connection, RegistryError> {
-    let mut options = place.options()?;
-    options.application_name = "aam reader".to_string();
-    set_limits(&mut options);
-    let db = Connection::postgres(options)?;
+fn connect_postgres(place: &PostgresLocation, limit: impl FnOnce(&mut PostgresOptions)) -> Result<Connection, RegistryError> {
+    let db = database::connect(place, |mut options| {
+        options.application_name = "aam reader".to_string();
+        limit(&mut options);
+        options
+    })?;
     db.execute_batch("SET default_transaction_read_only = on")?;
     postgres_schema::check_version(&db, place)?;
     Ok(db)

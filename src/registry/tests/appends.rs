@@ -1,7 +1,8 @@
-use super::super::{IntentChange, Registry};
-use super::rig::{Rig, accepted, attempt, document, history, intent, outcome};
+use super::super::{FileMark, IntentChange, Registry, ScanFindings};
+use super::rig::{Rig, accepted, attempt, context, document, history, intent, outcome};
+use crate::egress::BudgetReservation;
 use crate::model::ledger::Why;
-use crate::model::{Class, ConnectionId, Digest, Origin, Scope, State, Timestamp};
+use crate::model::{Class, ConnectionId, Digest, Failure, Origin, Scope, State, StepStatus, Timestamp};
 use crate::snapshot::Snapshot;
 use futures_util::future::join_all;
 use proptest::prelude::*;
@@ -190,4 +191,54 @@ fn prefixes(registry: &Registry) {
         let expected = Snapshot::fold(entries.iter().filter(|entry| entry.at <= at));
         assert_eq!(snapshot.connections, expected.connections);
     }
+}
+
+/// A text of JSON may have this character, and a text of PostgreSQL may not.
+#[tokio::test]
+async fn a_text_with_u0000_harms_nothing_that_is_written_with_it() {
+    let rig = Rig::new();
+    let registry = rig.open();
+    let bad = |text: &str| format!("{text}\u{0}end");
+    let documents = vec![document("good", ""), (intent("autonomy", &bad("db"), &bad("note")), Origin::folder(&bad("a.json")))];
+    let accepted = registry.accept(documents).await.unwrap();
+    let (good, id) = (accepted[0].connection, accepted[1].connection);
+    let reservation = BudgetReservation { account: "jdbc|db".to_string(), day: 7, wanted: 2, limit: 3 };
+    for granted in [2, 1] {
+        let (ticket, found) =
+            registry.begin_with_budget(id, context(Why::New, Scope::Full, 1), vec![reservation.clone()]).await.unwrap();
+        assert_eq!(found, [granted]);
+        let mut failed = outcome(Some(Class::Remote), Scope::Full, &[]);
+        for step in &mut failed.steps {
+            step.evidence.insert(bad("key"), serde_json::json!(bad("value")));
+            if let StepStatus::Failed { failure } = &mut step.status {
+                *failure = Failure::new(Class::Remote, bad("title"), bad("fix"));
+            }
+        }
+        registry.finish(&ticket, &failed).await.unwrap();
+    }
+    let key = bad("stream");
+    assert!(attempt(&registry, id, Why::Retry, &outcome(None, Scope::Full, &[&key])).await);
+    assert!(attempt(&registry, good, Why::New, &outcome(None, Scope::Full, &["t"])).await);
+    assert_eq!(registry.snapshot().connections[&id].state(), State::Active);
+    registry.close().await;
+    rig.rows();
+    assert_eq!(rig.open().snapshot().connections[&id].origins[0].origin, Origin::folder(&bad("a.json")));
+}
+
+/// An index of PostgreSQL holds keys of less than 2,704 bytes.
+#[tokio::test]
+async fn a_long_path_harms_nothing_that_is_written_with_it() {
+    let rig = Rig::new();
+    let registry = rig.open();
+    // It cannot be compressed, so the index would have to hold all of it.
+    let long: String = (0..60_u8).map(|number| Digest::from_bytes(&[number]).to_string()).collect();
+    let mark = |path: &str| FileMark { path: path.to_string(), size: 1, mtime_ns: 2, inode: 3, content: [4; 16] };
+    for removed_marks in [Vec::new(), vec![long.clone()]] {
+        let (documents, marks) = (vec![document("db", "")], vec![mark("short.json"), mark(&long)]);
+        let findings = ScanFindings { documents, marks, removed_marks, ..ScanFindings::default() };
+        registry.record_scan(findings).await.unwrap();
+    }
+    let marks = registry.reader().marks().unwrap();
+    assert!(marks.iter().any(|mark| mark.path == "short.json"), "{marks:?}");
+    registry.close().await;
 }
