@@ -7,7 +7,7 @@ use super::pace::{Rate, Slots, Turns};
 use super::refusals::{busy, not_divided, share_used, spent, throttled, too_fast, unwritten};
 use super::shares;
 use super::{BudgetReservation, Caller, DayBudget, Egress, locked};
-use crate::model::{Failure, Timestamp};
+use crate::model::{Digest, Failure, Timestamp};
 use crate::policy::Cap;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -93,10 +93,19 @@ pub struct Accounts {
     marked: Mutex<HashMap<String, Parked>>,
 }
 
-/// Returns the key of an account's budget, which the registry uses too.
+/// The number of bytes of an account's name that are in its key.
+const MAX_ACCOUNT_BYTES: usize = 1024;
+
+/// Returns the key of an account's budget, which the registry uses too. PostgreSQL stores no text with U+0000, and indexes none of
+/// more than 2,704 bytes, so the name of the account is changed or cut if it has to be.
 #[must_use]
 pub fn key(caller: &Caller) -> String {
-    format!("{}|{}", caller.family, caller.account)
+    let account = caller.account.replace('\0', "\u{fffd}");
+    let cut = account.floor_char_boundary(MAX_ACCOUNT_BYTES);
+    match account.get(..cut).filter(|start| start.len() < account.len()) {
+        Some(start) => format!("{}|{start}…{}", caller.family, Digest::from_bytes(account.as_bytes())),
+        None => format!("{}|{account}", caller.family),
+    }
 }
 
 /// Returns how many calls are recorded at once. A small limit uses blocks of a fiftieth of the limit, and a typical

@@ -33,8 +33,11 @@ pub enum Ending {
 /// # Errors
 /// If the registry cannot be read or the beginning cannot be recorded, in which case nothing was called. Also if the
 /// outcome cannot be recorded before the process stops; the attempt then counts as interrupted.
-pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<Ending, RegistryError> {
-    let Some((job, context)) = prepare(handle, item)? else { return Ok(Ending::Recorded) };
+pub async fn run(handle: &Arc<Handle>, env: &Env, item: PlanItem) -> Result<Ending, RegistryError> {
+    let of_read = Arc::clone(handle);
+    let Some((job, context)) = handle.registry.waiting(move || prepare(&of_read, item)).await? else {
+        return Ok(Ending::Recorded);
+    };
     let attempt = Attempt::new(env, &job);
     let wait = if item.why == Why::Heal { Duration::ZERO } else { attempt.turn().await };
     if !wait.is_zero() {

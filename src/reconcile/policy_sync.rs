@@ -28,7 +28,8 @@ impl FolderSync {
             (None, Some((digest, seq))) => {
                 problems.push(differing_policy(handle, digest));
                 if handle.policy().digest != digest {
-                    let text = handle.registry.reader().body(seq)?.unwrap_or_default();
+                    let registry = Arc::clone(&handle.registry);
+                    let text = handle.registry.waiting(move || registry.reader().body(seq)).await?.unwrap_or_default();
                     match parse::parse(&text, "the policy in force") {
                         Ok(policy) => {
                             let loaded = PolicyLoader::new(&handle.policy_file).with_manifests(Arc::new(policy)).0;

@@ -1,17 +1,22 @@
 //! What is read of a registry in PostgreSQL: nothing that is committed late is missed, long reads have their time, and reads
 //! survive the end of their sessions.
 
+use crate::harness::variable;
 use crate::registry_postgres::{Database, sources, until_active, workspace};
+use crate::replicas::proxy::{Mode, Proxy};
 use crate::support::daemon::{Daemon, Workspace, intent, stderr, stdout, until};
 use aam::registry::{Location, Reader};
 use serde_json::{Value, json};
 use sqlstore::Connection;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
+use std::time::{Duration, Instant};
 
 peer_tests! {
     [Postgres]: an_entry_that_is_committed_late_is_not_missed, long_reads_have_the_time_that_they_need,
         replicas_that_ended_are_not_compared_and_are_forgotten, a_database_of_another_version_says_what_to_do,
-        reads_go_on_when_their_sessions_end;
+        reads_go_on_when_their_sessions_end, a_database_that_stalls_holds_up_nothing_else;
 }
 
 const LIST: &str = "/connections?namespace=autonomy&limit=1000";
@@ -242,4 +247,36 @@ async fn reads_go_on_when_their_sessions_end() {
             assert!(answer.body["versions"].as_array().is_some_and(|versions| !versions.is_empty()), "{}", answer.body);
         }
     }
+}
+
+async fn a_database_that_stalls_holds_up_nothing_else() {
+    let (mut workspace, database) = (workspace(), Database::new());
+    database.prepare(&mut workspace);
+    let server = variable("POSTGRES", "PORT");
+    let proxy = Proxy::start(Arc::new([AtomicU16::new(server.parse().expect("a port")), AtomicU16::new(0)])).await;
+    let url = database.url(&database.role).replace(&format!(":{server}/"), &format!(":{}/", proxy.ports[0]));
+    workspace.set("AAM_REGISTRY", &url);
+    workspace.write_policy("recheck: {health: 1s, drift: 1s}\n");
+    let ids = sources(&workspace, 16);
+    let daemon = workspace.serve().await;
+    until_active(&daemon, &ids).await;
+    proxy.set(Mode::Stall);
+    // All connections are due by then, and their attempts wait for the database.
+    let (stalled, longest) = (Instant::now(), std::cell::Cell::new(Duration::ZERO));
+    until("some seconds are over", || async {
+        let asked = Instant::now();
+        assert_eq!(daemon.get("/healthz").await.status, 200);
+        longest.set(longest.get().max(asked.elapsed()));
+        (stalled.elapsed() > Duration::from_secs(8), String::new())
+    })
+    .await;
+    assert!(longest.get() < Duration::from_secs(2), "an answer without the database took {:?}", longest.get());
+    proxy.set(Mode::Open);
+    let csv = workspace.csv("after.csv", 30);
+    until("a push is accepted again", || async {
+        let answer = daemon.push(&intent("filesource", &csv)).await;
+        ([200, 201, 202].contains(&answer.status), format!("{} {}", answer.status, answer.body))
+    })
+    .await;
+    daemon.until_state(&csv, "ACTIVE").await;
 }

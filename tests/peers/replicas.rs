@@ -8,7 +8,7 @@ mod checks_tests;
 mod client;
 mod faults;
 mod pair;
-mod proxy;
+pub mod proxy;
 mod records;
 mod replica;
 mod run;

@@ -2,7 +2,7 @@
 
 use super::rig::{Reply, Server, World, answer, get};
 use crate::egress::Caller;
-use crate::egress::caps::block_size;
+use crate::egress::caps::{block_size, key};
 use crate::model::{Class, ConnectionId, Failure};
 use crate::policy::Cap;
 use std::sync::Arc;
@@ -23,6 +23,15 @@ fn snapshot(name: &str, failure: &Failure) {
     insta::with_settings!({snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true, filters => vec![(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT")]}, {
         insta::assert_snapshot!(name, text);
     });
+}
+
+#[test]
+fn the_key_of_an_account_can_be_stored_in_every_database() {
+    let caller = Caller { account: "a\0b".to_string(), ..World::new().caller() };
+    assert_eq!(key(&caller), "openapi|a\u{fffd}b");
+    let long = |end: &str| key(&Caller { account: format!("{}{end}", "ä".repeat(1500)), ..caller.clone() });
+    assert!(long("1").starts_with("openapi|ää") && long("1").len() < 1200, "{}", long("1"));
+    assert_ne!(long("1"), long("2"));
 }
 
 #[tokio::test]
