@@ -138,7 +138,9 @@ fn io_fix(error: &std::io::Error) -> &'static str {
         std::io::ErrorKind::PermissionDenied => {
             "; give this user the right to read and write there, or run the command as the user of the daemon, for example with sudo -u aam"
         }
-        std::io::ErrorKind::NotADirectory => "; a part of this path has to be a folder: remove what is in its place",
+        std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
+            "; a folder has to be here or on the way here: remove the file that is in its place, or set another path with --registry"
+        }
         _ => "",
     }
 }

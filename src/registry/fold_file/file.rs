@@ -40,7 +40,7 @@ pub(super) enum Unusable {
 }
 
 impl Unusable {
-    /// Why the file is not used. `None` if there is no file.
+    /// The reason why the file is not used, or `None` if there is no file.
     pub(super) fn reason(&self) -> Option<String> {
         Some(match self {
             Unusable::Missing => return None,

@@ -1,4 +1,4 @@
-use super::super::{RegistryError, lock};
+use super::super::{Location, RegistryError, lock};
 use super::rig::{Rig, accepted, context, document, intent, outcome};
 use crate::egress::{BudgetReservation, DayBudget};
 use crate::model::ledger::Why;
@@ -205,4 +205,19 @@ async fn what_is_asked_of_a_closed_registry_is_refused() {
     registry.close().await;
     registry.close().await;
     assert!(matches!(registry.accept(vec![document("db", "")]).await, Err(RegistryError::Closed)));
+}
+
+#[tokio::test]
+async fn a_file_in_the_place_of_the_folder_is_named_and_can_be_removed() {
+    let rig = Rig::of_file();
+    let file = rig.path().with_file_name("data");
+    for below in ["aam.db", "deeper/aam.db"] {
+        std::fs::write(&file, "").unwrap();
+        let other = rig.with_location(Location::file(file.join(below)));
+        let error = other.try_open().err().unwrap().to_string();
+        assert!(error.contains(&file.display().to_string()) && error.contains("remove the file that is in its place"), "{error}");
+        std::fs::remove_file(&file).unwrap();
+        other.open().close().await;
+        std::fs::remove_dir_all(&file).unwrap();
+    }
 }
