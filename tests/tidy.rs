@@ -5,6 +5,8 @@
 mod egress;
 #[path = "tidy/output.rs"]
 mod output;
+#[path = "tidy/ports.rs"]
+mod ports;
 #[path = "tidy/wording.rs"]
 mod wording;
 

@@ -9,6 +9,9 @@
 mod daemon;
 mod lab;
 mod measure;
+#[allow(dead_code, reason = "other test binaries use the rest")]
+#[path = "../support/network.rs"]
+mod network;
 #[path = "../support/operator_token.rs"]
 mod operator_token;
 mod table;

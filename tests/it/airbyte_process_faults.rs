@@ -2,6 +2,7 @@
 
 use crate::support::airbyte::{TestConnector, connect, evidence, processes, whole};
 use crate::support::daemon::{Workspace, until};
+use crate::support::network::closed_port;
 use serde_json::{Value, json};
 
 const SECRET: &str = "printed-secret-of-the-connector-4711";
@@ -61,7 +62,8 @@ async fn what_hangs_floods_forks_or_eats_memory_is_ended_with_all_its_processes(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_files_other_networks_and_the_environment_are_out_of_reach() {
     let mut workspace = Workspace::new();
-    let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address").to_string();
+    let (_socket, closed) = closed_port();
+    let host = format!("127.0.0.1:{closed}");
     let files = json!({"files": [workspace.path("policy/policy.yaml"), workspace.path("var/aam.db"), workspace.path("intents/other_files.json")]});
     let allowed = [
         "PATH",

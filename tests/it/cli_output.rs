@@ -2,6 +2,7 @@
 
 use crate::support::daemon::{Workspace, intent, intent_with_locator, stderr, stdout};
 use crate::support::leaky_service::{Canary, LeakMode, LeakyService};
+use crate::support::network::closed_port;
 use crate::support::snapshot::assert_snapshot;
 use serde_json::{Value, json};
 use std::process::Output;
@@ -111,7 +112,7 @@ async fn every_failure_names_its_cause_and_its_fix() {
         );
         services.push(service);
     }
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let (_socket, closed) = closed_port();
     let csv = workspace.csv("a.csv", 3);
     let mut shadow = intent("filesource", &csv);
     shadow["evidence"]["status"] = json!("Shadow");
@@ -125,7 +126,7 @@ async fn every_failure_names_its_cause_and_its_fix() {
         ("empty", intent_with_locator("filesource", &workspace.csv("empty.csv", 3), "env:EMPTY")),
         ("vault", intent_with_locator("filesource", &workspace.csv("vault.csv", 3), "vault:kv/aam#token")),
         ("none", intent("postgres", "postgresql://127.0.0.1:5432/shop")),
-        ("refused", intent_with_locator("openapi", &format!("http://{closed}/openapi.json"), "env:SERVICE_TOKEN")),
+        ("refused", intent_with_locator("openapi", &format!("http://127.0.0.1:{closed}/openapi.json"), "env:SERVICE_TOKEN")),
         ("private", intent("openapi", "http://10.0.0.1/openapi.json")),
         ("metadata", intent("openapi", "http://169.254.169.254/openapi.json")),
         ("missing", intent("filesource", &workspace.path("data/missing.csv").display().to_string())),

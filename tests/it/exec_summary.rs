@@ -1,5 +1,6 @@
 //! `scripts/exec_summary.py` prints the summary of the API, character for character.
 
+use crate::support::network::closed_port;
 use aam::funnel::summary;
 use aam::funnel::{Blocker, Funnel};
 use aam::server::proof::ListenerKey;
@@ -204,7 +205,7 @@ fn every_error_exits_with_1_and_names_its_fix() {
     let output = run_against(1, &token_file);
     assert!(stderr(&output).contains("set AAM_TOKEN"), "{output:?}");
     std::fs::write(&token_file, "a-token\n").unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_socket, closed) = closed_port();
     let output = run_against(closed, &token_file);
     assert!(stderr(&output).contains("make autonomy-mode"), "{output:?}");
     let simulated = Funnel { data_source: "memory".to_string(), ..empty(0.9) };

@@ -1,5 +1,6 @@
 //! `s3` and `s3_compat` against a small server that fails in ways in which moto and nanio do not.
 
+use crate::support::network::closed_port;
 use crate::support::object_store::{
     OffsetClock, ReceivedHead, credential, discover, http, open_at, recording_session, refused, serve,
 };
@@ -103,10 +104,8 @@ async fn truncated_and_foreign_responses_are_failures() {
 
 #[tokio::test]
 async fn an_unreachable_and_a_silent_store_are_network_failures() {
-    let gone = {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        format!("http://{}", listener.local_addr().expect("an address"))
-    };
+    let (_socket, closed) = closed_port();
+    let gone = format!("http://127.0.0.1:{closed}");
     assert_eq!(refused(&gone, "acme", &credential(KEY)).await.class, Class::Network);
     let silent = serve(|_: &ReceivedHead| String::new()).await;
     assert_eq!(refused(&silent, "acme", &credential(KEY)).await.class, Class::Network);

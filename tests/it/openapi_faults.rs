@@ -1,5 +1,6 @@
 //! The `openapi` engine against services that misbehave.
 
+use crate::support::network::closed_port;
 use crate::support::openapi::{MockResponse, OpenApiRun, failure, json_response, raw, serve};
 use crate::support::snapshot::assert_snapshot;
 use aam::model::Class;
@@ -38,10 +39,7 @@ async fn every_failure_has_its_class_and_its_message() {
     };
     let away = || (302, vec![("location", "https://login.example.net/sso".to_string())], String::new());
     let good = || pets("", LIST);
-    let dead = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
-    };
+    let (_socket, closed) = closed_port();
     let cases: Vec<(&str, Class, String, Option<&str>)> = vec![
         ("no credential", Class::CredentialMissing, service(good(), json_response("[]")).await, None),
         ("401", Class::CredentialRejected, service(good(), status(401)).await, Some("t")),
@@ -85,7 +83,7 @@ async fn every_failure_has_its_class_and_its_message() {
         ("Swagger 2.0", Class::Unsupported, service(r#"{"swagger":"2.0","paths":{}}"#.into(), json_response("[]")).await, None),
         ("protected description", Class::CredentialMissing, serve(move |_, _| status(401)).await, None),
         ("truncated description", Class::Remote, service(r#"{"openapi":"3.0.3","inf"#.into(), json_response("[]")).await, None),
-        ("unreachable", Class::Network, dead, None),
+        ("unreachable", Class::Network, format!("http://127.0.0.1:{closed}"), None),
         ("hanging", Class::Network, raw("", true).await, None),
         (
             "closes in the middle of the response",

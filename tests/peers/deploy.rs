@@ -3,6 +3,7 @@
 
 use crate::harness::variable;
 use crate::support::daemon::{Workspace, intent, stderr, stdout, until};
+use crate::support::network::free_port;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -179,9 +180,7 @@ async fn the_binary_needs_one_folder_to_write() {
     let workspace = Workspace::new();
     std::fs::create_dir(workspace.path("var")).expect("a folder");
     workspace.intent_file("a.json", &intent("filesource", &workspace.csv("a.csv", 3)));
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = free.local_addr().expect("an address").port().to_string();
-    drop(free);
+    let port = free_port().to_string();
     let log = std::fs::File::create(workspace.path("log")).expect("a log");
     let mut serve = contained(&workspace, &["serve", "--port", &port]);
     let _serve = Ended(serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("bwrap starts"));

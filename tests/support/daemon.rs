@@ -1,5 +1,6 @@
 //! The built binary in a temporary workspace, driven over real sockets and files.
 
+use super::network::free_port;
 use super::operator_token::token_below;
 use aam::credentials::Secret;
 use aam::server::routes::{Access, Method, PAGES};
@@ -154,8 +155,7 @@ impl Workspace {
     /// Starts `aam serve` on a free port and does not wait for anything, because another daemon may hold the registry.
     /// [`Daemon::until_ready`] waits.
     pub fn start_waiting(&self) -> Daemon {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-        self.spawn(port, Stdio::null())
+        self.spawn(free_port(), Stdio::null())
     }
 
     fn start_on(&self, port: u16) -> Daemon {

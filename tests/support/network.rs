@@ -14,6 +14,12 @@ pub fn closed_port() -> (TcpSocket, u16) {
     (socket, port)
 }
 
+/// A port that was free a moment ago, for a program that has to be told its port. Another program may take it before
+/// that one listens, so a test that expects a closed port uses [`closed_port`].
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+}
+
 /// An address that accepts connections and never sends anything, and the number of connections it has accepted.
 pub async fn silent_address() -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

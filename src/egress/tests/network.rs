@@ -1,6 +1,6 @@
 //! Tests of addresses, host names, the proxy and TLS.
 
-use super::rig::{Reply, Server, World, answer, get};
+use super::rig::{Reply, Server, World, answer, closed_port, get};
 use crate::egress::{HttpRequest, Method};
 use crate::model::Class;
 
@@ -103,7 +103,7 @@ async fn a_source_reaches_a_metadata_service_neither_by_a_redirect_nor_by_a_put(
 #[tokio::test]
 async fn trouble_below_http_is_named() {
     let world = World::new();
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let (_socket, gone) = closed_port();
     let failure = world.session().http(get(&format!("http://127.0.0.1:{gone}/"))).await.unwrap_err();
     assert_eq!((failure.class, failure.title), (Class::Network, format!("connection refused by 127.0.0.1:{gone}")));
     let ssh = Server::start(vec![Reply::Bytes(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec())]).await;

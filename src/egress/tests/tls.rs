@@ -1,6 +1,6 @@
 //! Tests of certificates, with real TLS handshakes and authorities that each test generates.
 
-use super::rig::{World, get};
+use super::rig::{World, closed_port, get};
 use crate::model::{Class, Failure};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -228,7 +228,7 @@ async fn a_proxy_may_be_spoken_to_by_tls() {
 #[tokio::test]
 async fn a_proxy_that_opens_no_way_is_named() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let (_socket, gone) = closed_port();
     let (strict, _) = proxy("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", gone).await;
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = mute.local_addr().unwrap().port();

@@ -1,6 +1,7 @@
 //! A PostgreSQL primary and its synchronous standby, which can be killed, promoted and built anew, and whose disks can be filled.
 
 use crate::harness::variable;
+use crate::support::network::free_port;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -305,11 +306,6 @@ fn children(of: i32) -> Vec<i32> {
 fn append(path: &Path, text: &str) {
     let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("opened");
     std::io::Write::write_all(&mut file, text.as_bytes()).expect("written");
-}
-
-/// A port of loopback that is free now.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
 /// Waits until `probe` returns true; it also returns what it saw.

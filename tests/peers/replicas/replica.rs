@@ -1,10 +1,11 @@
 //! One replica: an `aam serve` with its own folders, its own port and its own way to the database.
 
 use super::checks::{Process, Stops};
-use super::pair::{free_port, send};
+use super::pair::send;
 use super::proxy::Proxy;
 use super::vendor::{Processes, now_ms};
 use crate::support::daemon::Workspace;
+use crate::support::network::free_port;
 use crate::support::operator_token::token_below;
 use nix::sys::signal::Signal;
 use serde_json::Value;

@@ -134,7 +134,10 @@ fn a_pooler_that_exchanges_sessions_is_noticed() {
 fn the_next_host_is_tried() {
     let server = server!("hosts");
     let alive = HostPort { host: server.host.clone(), port: server.port };
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // No program listens there, and no other one can use the port until the socket is dropped.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = socket.local_addr().unwrap().port();
     // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let dead = [closed, silent.local_addr().unwrap().port()].map(|port| HostPort { host: "127.0.0.1".to_string(), port });
