@@ -19,6 +19,7 @@ use crate::model::{Class, State, Timestamp};
 use crate::snapshot::{Attempt, Connection, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What [`furthest_stage`] returns for a RETIRED connection, which is not in the funnel.
 pub const RETIRED: &str = "retired";
@@ -81,21 +82,21 @@ pub struct Blocker {
 pub fn funnel(snapshot: &Snapshot, namespace: &str, target: f64, as_of: Timestamp) -> Funnel {
     let mut funnel = empty(namespace, target, as_of);
     let mut latencies = Vec::new();
-    let mut blockers = Blockers::new();
+    let mut blockers = Blockers::default();
     for (_, connection) in snapshot.of_namespace(namespace) {
         let state = connection.state();
         let Some(stage) = Stage::from_state(state) else {
             continue;
         };
-        count(&mut funnel, stage, connection);
+        count(&mut funnel, stage, &connection);
         if state == State::Active {
             latencies.extend(connection.proven.as_ref().and_then(|proven| proven.facts.latency_ms));
-        } else if let Some(attempt) = blocker(state, connection) {
-            let name = (state, &*connection.source_type, &*attempt.facts.title);
-            blockers.entry(name).or_insert((0, &*attempt.facts.fix)).0 += 1;
+        } else if let Some(attempt) = blocker(state, &connection) {
+            let facts = &attempt.facts;
+            blockers.add((state, &connection.source_type, &facts.title), &facts.fix);
         }
-        warnings(&mut funnel, state, connection, &mut blockers);
-        ending(&mut funnel, connection, as_of);
+        warnings(&mut funnel, state, &connection, &mut blockers);
+        ending(&mut funnel, &connection, as_of);
     }
     if funnel.eligible > 0 {
         #[expect(clippy::cast_precision_loss, reason = "counts of connections stay far below 2^52")]
@@ -110,10 +111,20 @@ pub fn funnel(snapshot: &Snapshot, namespace: &str, target: f64, as_of: Timestam
 }
 
 /// By state, source type and title: how many connections, and the fix.
-type Blockers<'a> = BTreeMap<(State, &'a str, &'a str), (u64, &'a str)>;
+type BlockerMap = BTreeMap<(State, Arc<str>, Arc<str>), (u64, Arc<str>)>;
+
+#[derive(Default)]
+struct Blockers(BlockerMap);
+
+impl Blockers {
+    fn add(&mut self, (state, source_type, title): (State, &Arc<str>, &Arc<str>), fix: &Arc<str>) {
+        let name = (state, Arc::clone(source_type), Arc::clone(title));
+        self.0.entry(name).or_insert_with(|| (0, Arc::clone(fix))).0 += 1;
+    }
+}
 
 /// Counts the warnings of a connection. A part of an ACTIVE connection that cannot be read is listed like a blocker.
-fn warnings<'a>(funnel: &mut Funnel, state: State, connection: &'a Connection, blockers: &mut Blockers<'a>) {
+fn warnings(funnel: &mut Funnel, state: State, connection: &Connection, blockers: &mut Blockers) {
     let has = |class: Class| connection.warnings().any(|warning| warning.class == class);
     funnel.over_privileged += u64::from(has(Class::OverPrivileged));
     if state != State::Active {
@@ -121,8 +132,7 @@ fn warnings<'a>(funnel: &mut Funnel, state: State, connection: &'a Connection, b
     }
     funnel.partly_readable += u64::from(has(Class::PermissionDenied));
     for warning in connection.warnings().filter(|warning| warning.class == Class::PermissionDenied) {
-        let name = (state, &*connection.source_type, &*warning.title);
-        blockers.entry(name).or_insert((0, &*warning.fix)).0 += 1;
+        blockers.add((state, &connection.source_type, &warning.title), &warning.fix);
     }
 }
 
@@ -205,13 +215,13 @@ fn blocker(state: State, connection: &Connection) -> Option<&Attempt> {
 
 /// Returns the blockers, most frequent first, and after them what hides a part of ACTIVE connections. Equally frequent
 /// ones are in the order of the key, which starts with the most urgent state.
-fn ranked(blockers: Blockers<'_>) -> Vec<Blocker> {
-    let (partial, blocking): (Blockers<'_>, Blockers<'_>) =
-        blockers.into_iter().partition(|((state, _, _), _)| *state == State::Active);
+fn ranked(blockers: Blockers) -> Vec<Blocker> {
+    let (partial, blocking): (BlockerMap, BlockerMap) =
+        blockers.0.into_iter().partition(|((state, _, _), _)| *state == State::Active);
     listed(blocking).into_iter().chain(listed(partial)).collect()
 }
 
-fn listed(blockers: Blockers<'_>) -> Vec<Blocker> {
+fn listed(blockers: BlockerMap) -> Vec<Blocker> {
     let mut list: Vec<Blocker> = blockers
         .into_iter()
         .map(|((state, family, title), (count, fix))| Blocker {

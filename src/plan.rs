@@ -106,11 +106,23 @@ impl PlanContext {
 /// All attempts that are or will be due, earliest first.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, context: &PlanContext, heals: &BTreeSet<ConnectionId>, now: Timestamp) -> Vec<PlanItem> {
+    plan_of(snapshot, context, heals, now, |_| true)
+}
+
+/// The items of [`plan`] for the connections that are `wanted`.
+#[must_use]
+pub fn plan_of(
+    snapshot: &Snapshot,
+    context: &PlanContext,
+    heals: &BTreeSet<ConnectionId>,
+    now: Timestamp,
+    wanted: impl Fn(ConnectionId) -> bool,
+) -> Vec<PlanItem> {
     let mut items: Vec<PlanItem> = snapshot
         .connections
-        .iter()
+        .of(wanted)
         .filter(|(_, known)| !snapshot.is_closed(&known.namespace))
-        .filter_map(|(id, known)| next(snapshot, *id, known, context, heals.contains(id), now))
+        .filter_map(|(id, known)| next(snapshot, id, &known, context, heals.contains(&id), now))
         .collect();
     items.sort_by_key(|item| (item.due, item.connection));
     items
@@ -120,7 +132,7 @@ pub fn plan(snapshot: &Snapshot, context: &PlanContext, heals: &BTreeSet<Connect
 #[must_use]
 pub fn plan_one(snapshot: &Snapshot, id: ConnectionId, context: &PlanContext, heal: bool, now: Timestamp) -> Option<PlanItem> {
     let known = snapshot.connections.get(&id).filter(|known| !snapshot.is_closed(&known.namespace))?;
-    next(snapshot, id, known, context, heal, now)
+    next(snapshot, id, &known, context, heal, now)
 }
 
 /// The next attempt of `known`. Returns `None` if it needs no attempt until its document or the policy changes.

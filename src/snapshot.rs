@@ -6,10 +6,12 @@
 
 pub mod chain_rows;
 mod connection;
+pub mod connections;
 pub mod departure;
 mod finished;
 pub mod interner;
 mod lookups;
+mod namespaces;
 mod notices;
 mod observed;
 mod records;
@@ -20,6 +22,7 @@ use crate::model::ending::Nearness;
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Timestamp};
 use chain_rows::ChainRows;
+use connections::Connections;
 use departure::{Superseded, Withdrawn};
 use finished::Recorded;
 use interner::Interner;
@@ -34,8 +37,7 @@ use trend::Trend;
 /// The state of all connections after an entry of the ledger.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// By id. The values are boxed, because about a third of the slots of a B-tree node are empty.
-    pub connections: BTreeMap<ConnectionId, Box<Connection>>,
+    pub connections: Connections,
     /// The connections that each origin desires. They are stored as pairs, because most origins desire only one.
     desired_pairs: BTreeSet<(Origin, ConnectionId)>,
     /// Namespaces that accept no more entries.
@@ -187,12 +189,14 @@ impl Snapshot {
                 if matches!(fact, Fact::ConnectionRetired) {
                     self.remember_change(id);
                 }
-                if let Some(connection) = self.connections.get_mut(&id) {
+                let ends_at = self.connections.change(id, |connection| {
                     if connection.in_outage() && matches!(fact, Fact::AttemptFinished(facts) if facts.class.is_none()) {
                         self.recovered.insert(Arc::clone(&connection.source_type), entry.at);
                     }
                     connection.apply(entry, fact, &mut self.interner);
-                    let ends_at = connection.credential_ends_at();
+                    connection.credential_ends_at()
+                });
+                if let Some(ends_at) = ends_at {
                     self.forget_replaced_credential(id, ends_at);
                 }
             }
@@ -200,9 +204,7 @@ impl Snapshot {
                 if matches!(fact, Fact::DepartureConfirmed { .. }) {
                     self.remember_change(id);
                 }
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.apply(entry, fact, &mut self.interner);
-                }
+                self.connections.change(id, |connection| connection.apply(entry, fact, &mut self.interner));
             }
             (fact, None) => self.apply_global(entry, fact),
         }
@@ -216,17 +218,16 @@ impl Snapshot {
     }
 
     fn apply_check(&mut self, checked: &Checked) {
-        let Some(connection) = self.connections.get_mut(&checked.connection) else {
-            return;
-        };
-        if connection.last.as_ref().is_some_and(|last| last.at > checked.at) {
-            return;
-        }
-        connection.checked = Some(checked.at);
-        connection.checked_full = checked.full_at.or(connection.checked_full);
-        if connection.generation == checked.generation {
-            connection.failures = checked.failures;
-        }
+        self.connections.change(checked.connection, |connection| {
+            if connection.last.as_ref().is_some_and(|last| last.at > checked.at) {
+                return;
+            }
+            connection.checked = Some(checked.at);
+            connection.checked_full = checked.full_at.or(connection.checked_full);
+            if connection.generation == checked.generation {
+                connection.failures = checked.failures;
+            }
+        });
     }
 
     fn accept(
@@ -243,18 +244,21 @@ impl Snapshot {
         let known = self.desired_pairs.range(Self::pairs_of(origin)).next();
         let origin = known.map_or(origin, |(known, _)| known).clone();
         self.desired_pairs.insert((origin.clone(), id));
-        let connection =
-            self.connections.entry(id).or_insert_with(|| Box::new(Connection::new(namespace, source_type, entry.at)));
-        connection.changed = (entry.seq, entry.at);
-        let before = connection.origin_before();
-        connection.origins.retain(|desire| desire.origin != origin);
-        connection.origins.push(Desired { origin, seq: entry.seq, spec, locator });
-        connection.origins.shrink_to_fit();
-        (connection.withdrawn, connection.confirmed) = (None, None);
-        if connection.retired.take().is_some() {
-            connection.restart(entry.at);
+        if !self.connections.contains_key(&id) {
+            self.connections.insert(id, Box::new(Connection::new(namespace, source_type, entry.at)));
         }
-        connection.choose_document(before, entry.at);
+        self.connections.change(id, |connection| {
+            connection.changed = (entry.seq, entry.at);
+            let before = connection.origin_before();
+            connection.origins.retain(|desire| desire.origin != origin);
+            connection.origins.push(Desired { origin, seq: entry.seq, spec, locator });
+            connection.origins.shrink_to_fit();
+            (connection.withdrawn, connection.confirmed) = (None, None);
+            if connection.retired.take().is_some() {
+                connection.restart(entry.at);
+            }
+            connection.choose_document(before, entry.at);
+        });
     }
 
     fn withdraw(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin) {
@@ -262,7 +266,7 @@ impl Snapshot {
         if was_desired {
             self.remember_change(id);
         }
-        if let Some(connection) = self.connections.get_mut(&id) {
+        self.connections.change(id, |connection| {
             if was_desired {
                 connection.changed = (entry.seq, entry.at);
             }
@@ -273,7 +277,7 @@ impl Snapshot {
                 connection.withdrawn = Some(Box::new(Withdrawn { desired, at: entry.at }));
             }
             connection.choose_document(before, entry.at);
-        }
+        });
     }
 
     fn remember_change(&mut self, id: ConnectionId) {
@@ -316,6 +320,30 @@ impl Snapshot {
         self.recovered.get(source_type).copied()
     }
 
+    /// Unpacks the connections of a partition, which share their texts with others again.
+    pub fn unpack(&mut self, partition: usize) {
+        let Snapshot { connections, desired_pairs, interner, .. } = self;
+        let mut shared = |locator: &mut Option<Arc<str>>| *locator = locator.as_deref().map(|text| interner.intern(text));
+        connections.unpack(partition, |connection| {
+            shared(&mut connection.locator);
+            for desired in &mut connection.origins {
+                shared(&mut desired.locator);
+                if let Some((known, _)) = desired_pairs.range(Snapshot::pairs_of(&desired.origin)).next() {
+                    desired.origin = known.clone();
+                }
+            }
+        });
+    }
+
+    /// Makes anew what is kept in a small piece of memory for every few connections, because each piece keeps its page. `release` is
+    /// called while there is none.
+    pub fn compact(&mut self, release: impl FnOnce()) {
+        self.interner.sweep();
+        let pairs: Vec<(Origin, ConnectionId)> = std::mem::take(&mut self.desired_pairs).into_iter().collect();
+        release();
+        self.desired_pairs = pairs.into_iter().collect();
+    }
+
     fn pairs_of(origin: &Origin) -> std::ops::RangeInclusive<(Origin, ConnectionId)> {
         (origin.clone(), ConnectionId::FIRST)..=(origin.clone(), ConnectionId::LAST)
     }
@@ -324,25 +352,6 @@ impl Snapshot {
     #[must_use]
     pub fn is_closed(&self, namespace: &str) -> bool {
         namespace == DEMO_NAMESPACE || self.sealed.contains(namespace)
-    }
-
-    /// The namespaces that have connections and accept entries.
-    #[must_use]
-    pub fn open_namespaces(&self) -> BTreeSet<String> {
-        let open = self.connections.values().filter(|known| !self.is_closed(&known.namespace));
-        open.map(|known| known.namespace.to_string()).collect()
-    }
-
-    /// The connections of `namespace`, in order of id.
-    pub fn of_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (ConnectionId, &'a Connection)> {
-        self.connections.iter().filter(move |(_, c)| &*c.namespace == namespace).map(|(id, c)| (*id, &**c))
-    }
-
-    /// Returns the connections of a namespace as they are now, for work that takes longer than the snapshot may be held.
-    #[must_use]
-    pub fn shared(&self, namespace: &str) -> Vec<(ConnectionId, Connection)> {
-        let of_namespace = self.of_namespace(namespace);
-        of_namespace.map(|(id, connection)| (id, connection.clone())).collect()
     }
 }
 

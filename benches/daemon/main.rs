@@ -20,11 +20,12 @@
 //! | scale | a registry of 10,000, 100,000 and 1,000,000 connections that came over the API and whose attempts a script answers, in the real loop: the cost of one connection (accept, first attempt, plan, push again, resync), of one more intent and of one end of an outage among all of them, the funnel, a page, the start and its memory | the same among the fewest connections | measured / baseline |
 //! | soak | 100 simulated hours of 10,000 connections with re-checks, drift, rotated secrets, outages, withdrawals and restarts; the connections that do not end as their script says, memory, file handles and threads | the second quarter of the time | measured / baseline |
 //! | replicas | `aam serve` on an empty registry with 100,000 connections to the sandbox, on SQLite, and on PostgreSQL with 1, 2 and 4 processes; spawn until all are ACTIVE | rows a second that pgbench inserts with as many rows in each transaction and a session for each process, on the same server, afterwards | measured / baseline, in rows a second |
+//! | divided | 100,000 connections that all work, in PostgreSQL, and 1, 2 and 4 processes of `aam serve` on them; VmRSS of the largest when each has packed the connections of the others, and the first funnel | one process | measured / baseline |
 //! | idle, cold start | utime + stime over a quiet period, VmRSS, spawn until `/readyz` is 200 | none | the figure itself |
 //!
 //! `AAM_BENCH_SCALE=0.1` makes everything a tenth as large, for a smoke run; its ratios are not meaningful.
 //! `AAM_BENCH_ONLY=pass,api` runs only the named figures: onboard, save, idle, pass, api, fleet, credentials, connectors,
-//! ledger. `scale`, `soak` and `replicas` run only if they are named, because they take many minutes.
+//! ledger. `scale`, `soak`, `replicas` and `divided` run only if they are named, because they take many minutes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 mod api;
@@ -33,6 +34,7 @@ mod connectors;
 mod credentials;
 mod daemon;
 mod distant;
+mod divided;
 mod fixed;
 mod fixture;
 mod fleet;
@@ -88,9 +90,10 @@ fn main() {
     let scale = of_scale(&mut table).err();
     let soak = of_soak(&mut table).err();
     let replicas = of_replicas(&mut table).err();
+    let divided = of_divided(&mut table).err();
     table.print();
     let first = files.iter().chain(&known).chain(&fleet).chain(&credentials).chain(&connectors);
-    for error in first.chain(&ledger).chain(&scale).chain(&soak).chain(&replicas) {
+    for error in first.chain(&ledger).chain(&scale).chain(&soak).chain(&replicas).chain(&divided) {
         eprintln!("bench: not measured: {error}");
     }
 }
@@ -160,6 +163,11 @@ fn of_soak(table: &mut Table) -> Measured<()> {
 /// The same connections with one process and with several.
 fn of_replicas(table: &mut Table) -> Measured<()> {
     if named("replicas") { replicas::measure(scaled(KNOWN), table) } else { Ok(()) }
+}
+
+/// The memory of processes that divide the connections.
+fn of_divided(table: &mut Table) -> Measured<()> {
+    if named("divided") { divided::measure(scaled(KNOWN), table) } else { Ok(()) }
 }
 
 /// Whether the figure is asked for by its name.

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The numbers of replicas that are measured.
-const REPLICAS: [usize; 3] = [1, 2, 4];
+pub const REPLICAS: [usize; 3] = [1, 2, 4];
 /// The pause between two looks at the funnel: short compared to the figure.
 const POLL: Duration = Duration::from_millis(250);
 /// How long the number of connections that are ACTIVE may stay the same.

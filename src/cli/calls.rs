@@ -194,9 +194,9 @@ fn find(reader: &Reader, start: &str) -> Result<ConnectionId, CommandError> {
         return Ok(id);
     }
     let snapshot = reader.snapshot()?;
-    let matches: Vec<&ConnectionId> = snapshot.connections.keys().filter(|id| id.to_string().starts_with(start)).collect();
+    let matches: Vec<ConnectionId> = snapshot.connections.keys().filter(|id| id.to_string().starts_with(start)).collect();
     match matches.as_slice() {
-        [id] => Ok(**id),
+        [id] => Ok(*id),
         [] => {
             Err(CommandError::new(format!("no connection has an id that starts with {start}; aam status lists the connections")))
         }

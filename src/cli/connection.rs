@@ -12,8 +12,7 @@ const MAX_CANDIDATES: usize = 5;
 /// # Errors
 /// If there is none, or more than one.
 pub fn find(snapshot: &Snapshot, start: &str) -> Result<ConnectionId, CommandError> {
-    let matches: Vec<ConnectionId> =
-        snapshot.connections.keys().filter(|id| id.to_string().starts_with(start)).copied().collect();
+    let matches: Vec<ConnectionId> = snapshot.connections.keys().filter(|id| id.to_string().starts_with(start)).collect();
     match matches.as_slice() {
         [id] => Ok(*id),
         [] => {
@@ -44,7 +43,7 @@ mod tests {
             let found = find(&snapshot, "0000");
             match snapshot.connections.keys().collect::<Vec<_>>().as_slice() {
                 [] => prop_assert!(found.is_err_and(|error| error.message.contains("no connection has an id"))),
-                [only] => prop_assert_eq!(found.ok(), Some(**only)),
+                [only] => prop_assert_eq!(found.ok(), Some(*only)),
                 [first, ..] => {
                     let message = found.err().map(|error| error.message).unwrap_or_default();
                     prop_assert!(message.contains(&format!("give more of the id: {first}")), "{}", message);

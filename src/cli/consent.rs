@@ -95,7 +95,7 @@ async fn list(common: &CommonOptions, providers: &Providers) -> CommandResult {
 async fn link(common: &CommonOptions, providers: &Providers, start: &str) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
     let snapshot = reader.snapshot()?;
-    let id = matching(start, snapshot.connections.keys().copied(), "aam status lists the connections")?;
+    let id = matching(start, snapshot.connections.keys(), "aam status lists the connections")?;
     if snapshot.connections.get(&id).is_some_and(|connection| connection.retired.is_some()) {
         return Err(CommandError::new(format!(
             "connection {id} is RETIRED: no intent asks for it any more; restore its intent in the intents folder, or push it again, before its owner consents"

@@ -113,7 +113,7 @@ fn list(common: &CommonOptions, options: &DriftOptions) -> CommandResult {
         acknowledged: (options.acknowledged || options.unacknowledged).then_some(options.acknowledged),
     };
     let (mut entries, mut more) = (Vec::<DriftEntry>::new(), false);
-    let known = |id: ConnectionId| snapshot.connections.get(&id).map(|connection| connection.as_ref().clone());
+    let known = |id: ConnectionId| snapshot.connections.copy_of(&id);
     reader.drift(&filter, None, known, |entry| {
         more = entries.len() >= options.limit;
         if !more {
@@ -186,7 +186,7 @@ async fn record(
     options: &AcknowledgeOptions,
     id: ConnectionId,
 ) -> Result<DriftEntry, CommandError> {
-    let known = registry.snapshot().connections.get(&id).map(|connection| connection.as_ref().clone());
+    let known = registry.snapshot().connections.copy_of(&id);
     let known = known.filter(|known| known.retired.is_none());
     let known =
         known.ok_or_else(|| CommandError::new(format!("{id} is retired, so its schema changes do not affect anybody")))?;

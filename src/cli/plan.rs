@@ -268,7 +268,7 @@ impl Draft {
     fn describe(&self, item: PlanItem, context: &PlanContext, env: &PlanEnv, reader: Option<&Reader>) -> PlannedAttempt {
         let known = self.snapshot.connections.get(&item.connection).map(|known| match context.held.get(&item.connection) {
             Some(_) => known.before_departure(),
-            None => (**known).clone(),
+            None => known.into_owned(),
         });
         let mut attempt = PlannedAttempt {
             item,

@@ -112,7 +112,7 @@ fn connections(common: &CommonOptions) -> Result<Vec<ConnectionLine>, String> {
         .connections
         .iter()
         .filter(|(_, known)| known.retired.is_none() && !snapshot.is_closed(&known.namespace))
-        .filter_map(|(id, known)| reader.policy_line(*id, known))
+        .filter_map(|(id, known)| reader.policy_line(id, &known))
         .collect();
     Ok(lines)
 }

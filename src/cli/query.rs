@@ -142,7 +142,7 @@ fn computed(reader: &Reader, sql: &str, missing: &mut MissingFiles) -> Result<Ve
         return Ok(tables);
     }
     let snapshot = reader.snapshot()?;
-    let namespaces: BTreeSet<String> = snapshot.connections.values().map(|connection| connection.namespace.to_string()).collect();
+    let namespaces: BTreeSet<String> = snapshot.namespaces();
     if named("connections") {
         let rows = namespaces.iter().flat_map(|namespace| connections(reader, &snapshot, namespace)).collect();
         tables.push(ComputedTable { name: "connections", rows });
@@ -232,7 +232,7 @@ fn privileges(reader: &Reader, snapshot: &Snapshot, namespace: &str, missing: &m
 
 fn drift(reader: &Reader, snapshot: &Snapshot, namespace: &str, rows: &mut Vec<Vec<Value>>) -> Result<(), RegistryError> {
     let filter = DriftFilter { namespace: namespace.to_string(), ..DriftFilter::default() };
-    let known = |id: ConnectionId| snapshot.connections.get(&id).map(|connection| connection.as_ref().clone());
+    let known = |id: ConnectionId| snapshot.connections.copy_of(&id);
     let json = |value: &serde_json::Value| if value.is_null() { Value::Null } else { text(value.to_string()) };
     reader.drift(&filter, None, known, |entry| {
         let (by, at) = entry.acknowledged.map(|known| (known.by, known.at)).unzip();

@@ -220,7 +220,7 @@ fn one(common: &CommonOptions, reader: &Reader, start: &str) -> Result<Content, 
     })?;
     let held = policy_in_force(common, reader).map(|policy| held(&snapshot, policy, &|seq| document(reader, seq)));
     let held = HeldBody::new(&held.unwrap_or_default(), *id);
-    let mut text = status::details(*id, known, intent.as_ref(), &steps, now);
+    let mut text = status::details(*id, &known, intent.as_ref(), &steps, now);
     if let Some(held) = &held {
         text.push_str(&holds::held_line(held));
     }

@@ -90,9 +90,9 @@ proptest! {
                 }
             }
         }
-        for (id, connection) in &snapshot.connections {
-            prop_assert_eq!(fold.state(*id), Some(connection.state()));
-            prop_assert_eq!(announced.get(id), Some(&connection.state()));
+        for (id, connection) in snapshot.connections.iter() {
+            prop_assert_eq!(fold.state(id), Some(connection.state()));
+            prop_assert_eq!(announced.get(&id), Some(&connection.state()));
         }
         for namespace in NAMESPACES {
             let funnel = funnel(&snapshot, namespace, 0.9, Timestamp(0));

@@ -85,9 +85,9 @@ fn write_into(
         true => chained_bundle::write(reader, period, &mut folder, &mut summary)?,
         false => write_content(reader, period, &mut folder, &mut summary)?,
     };
-    for (id, known) in &snapshot.connections {
+    for (id, known) in snapshot.connections.iter() {
         let intent = reader.body(known.document).map_err(text)?.and_then(|body| serde_json::from_str::<Intent>(&body).ok());
-        summary.describe(*id, known, intent.as_ref());
+        summary.describe(id, &known, intent.as_ref());
     }
     summary.dropped = calls_dropped.clone();
     summary.signed_by = key.map(|key| key.public.fingerprint());
@@ -198,7 +198,7 @@ fn write_verdicts_at_start(
                     "namespace": known.namespace, "resource_id": resource, "privilege": privilege });
                 folder.line(PRIVILEGES, &verdict)?;
             }
-            summary.privileges(*id, attempt.at, &verdicts);
+            summary.privileges(id, attempt.at, &verdicts);
             break;
         }
     }

@@ -58,7 +58,7 @@ impl Sheet {
     #[must_use]
     pub fn new(snapshot: &Snapshot, namespace: &str, target: f64, as_of: Timestamp) -> Sheet {
         let funnel = funnel(snapshot, namespace, target, as_of);
-        let blocked = snapshot.of_namespace(namespace).filter_map(|(id, connection)| Blocked::new(id, connection)).collect();
+        let blocked = snapshot.of_namespace(namespace).filter_map(|(id, connection)| Blocked::new(id, &connection)).collect();
         let causes = causes(blocked, Coverage::from(&funnel));
         let more = (causes.raising.len() + causes.others.len()).saturating_sub(MAX_BLOCKERS);
         let raising = causes.raising.iter().map(|cause| Blocker::new(cause, true));

@@ -9,6 +9,7 @@ use crate::policy::{MaxRetire, Policy};
 use crate::snapshot::{Connection, Snapshot};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What left this long before a change counts with it, because a script may remove files one by one.
@@ -101,14 +102,14 @@ impl Holds {
     /// Decides which of `departures` are held.
     #[must_use]
     pub fn new(snapshot: &Snapshot, departures: &BTreeMap<ConnectionId, Departure>, policy: &Policy) -> Holds {
-        let mut by_namespace: BTreeMap<&str, BTreeMap<ConnectionId, Departure>> = BTreeMap::new();
+        let mut by_namespace: BTreeMap<Arc<str>, BTreeMap<ConnectionId, Departure>> = BTreeMap::new();
         for (id, departure) in departures {
             let Some(known) = snapshot.connections.get(id) else { continue };
             if known.confirmed.as_deref() != Some(&departure.cause) {
-                by_namespace.entry(&known.namespace).or_default().insert(*id, departure.clone());
+                by_namespace.entry(Arc::clone(&known.namespace)).or_default().insert(*id, departure.clone());
             }
         }
-        let hold = |(namespace, departures)| hold(snapshot, namespace, departures, policy);
+        let hold = |(namespace, departures): (Arc<str>, _)| hold(snapshot, &namespace, departures, policy);
         Holds { holds: by_namespace.into_iter().filter_map(hold).collect(), seq: snapshot.seq }
     }
 
@@ -129,7 +130,7 @@ impl Holds {
         for id in connections {
             let Some(known) = snapshot.connections.get(id).filter(|known| known.retired.is_none()) else { continue };
             let is_last = !known.origins.is_empty() && known.origins.iter().all(|desired| desired.origin == *origin);
-            let departure = Departure::from_origin(known, origin, now);
+            let departure = Departure::from_origin(&known, origin, now);
             if is_last && known.confirmed.as_deref() != Some(&departure.cause) {
                 departures.insert(*id, departure);
                 leaves = true;
@@ -175,7 +176,7 @@ fn hold(snapshot: &Snapshot, namespace: &str, departures: BTreeMap<ConnectionId,
     let since = Timestamp(first.0.saturating_sub(i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX)));
     let (mut recent, mut desired) = (0, 0);
     for (id, known) in snapshot.of_namespace(namespace) {
-        let left = !departures.contains_key(&id) && left_unconfirmed(known, since);
+        let left = !departures.contains_key(&id) && left_unconfirmed(&known, since);
         recent += usize::from(left);
         desired += usize::from(known.retired.is_none() || left);
     }

@@ -33,7 +33,7 @@ fn withdrawn(number: u8) -> Fact {
 }
 
 fn departures(snapshot: &Snapshot) -> BTreeMap<ConnectionId, Departure> {
-    snapshot.connections.iter().filter_map(|(id, known)| Some((*id, Departure::withdrawn(known)?))).collect()
+    snapshot.connections.iter().filter_map(|(id, known)| Some((id, Departure::withdrawn(&known)?))).collect()
 }
 
 fn holds(snapshot: &Snapshot, policy: &Policy) -> Holds {

@@ -14,14 +14,17 @@ fn by_id(plan: &[PlanItem]) -> BTreeMap<ConnectionId, PlanItem> {
 
 /// Makes the last attempts match the policy and document in force, so that waits are planned and not only changes.
 fn match_inputs(snapshot: &mut Snapshot, context: &PlanContext) {
-    for known in snapshot.connections.values_mut() {
-        let slice = context.inputs(known);
+    let ids: Vec<ConnectionId> = snapshot.connections.keys().collect();
+    for id in ids {
+        let mut known = snapshot.connections.copy_of(&id).unwrap();
+        let slice = context.inputs(&known);
         let generation = known.generation;
         known.last = known.last.take().map(|last| {
             let mut last = (*last).clone();
             (last.facts.slice, last.facts.generation) = (slice, generation);
             Arc::new(last)
         });
+        snapshot.connections.insert(id, Box::new(known));
     }
 }
 
@@ -30,7 +33,7 @@ proptest! {
     fn the_plan_is_deterministic_and_has_one_item_at_most_for_what_is_desired(entries in history(), now in 0..20_000_000_i64) {
         let snapshot = Snapshot::fold(&entries);
         let context = PlanContext::new(policy(0.2), &snapshot);
-        let heals: BTreeSet<ConnectionId> = snapshot.connections.keys().copied().take(2).collect();
+        let heals: BTreeSet<ConnectionId> = snapshot.connections.keys().take(2).collect();
         let items = plan(&snapshot, &context, &heals, Timestamp(now));
         prop_assert_eq!(&items, &plan(&Snapshot::fold(&entries), &PlanContext::new(policy(0.2), &snapshot), &heals, Timestamp(now)));
         prop_assert_eq!(by_id(&items).len(), items.len());
@@ -40,10 +43,10 @@ proptest! {
             prop_assert!(known.retired.is_none() && !known.origins.is_empty() && !snapshot.sealed.contains(&*known.namespace));
             prop_assert_eq!(heals.contains(&item.connection), item.why == Why::Heal);
         }
-        for (id, known) in &snapshot.connections {
+        for (id, known) in snapshot.connections.iter() {
             let open = known.retired.is_none() && !known.origins.is_empty() && !snapshot.sealed.contains(&*known.namespace);
             if open && known.last.is_none() {
-                prop_assert!(by_id(&items).contains_key(id), "never attempted and not planned");
+                prop_assert!(by_id(&items).contains_key(&id), "never attempted and not planned");
             }
         }
     }
@@ -83,19 +86,19 @@ proptest! {
         let locator = format!("env:SECRET_{spec}");
         context.secrets = Arc::new(StoredSecrets(BTreeMap::from([(locator.clone(), Timestamp(changed))])));
         let with = by_id(&plan(&snapshot, &context, &none, Timestamp(now)));
-        for (id, known) in &snapshot.connections {
-            let due = with.get(id).is_some_and(|item| item.why == Why::CredentialChanged);
+        for (id, known) in snapshot.connections.iter() {
+            let due = with.get(&id).is_some_and(|item| item.why == Why::CredentialChanged);
             if !due {
-                prop_assert_eq!(with.get(id), without.get(id), "nothing else changes");
+                prop_assert_eq!(with.get(&id), without.get(&id), "nothing else changes");
                 continue;
             }
             prop_assert_eq!(known.locator.as_deref(), Some(locator.as_str()));
-            prop_assert!(known.waits_for_credential() && changed <= now && with[id].due <= Timestamp(now));
+            prop_assert!(known.waits_for_credential() && changed <= now && with[&id].due <= Timestamp(now));
             prop_assert!(known.last.as_ref().is_some_and(|last| last.facts.begun_at < Timestamp(changed)));
             // An attempt that finds the same result ends the reason.
-            let mut checked = (**known).clone();
+            let mut checked = Connection::clone(&known);
             checked.checked = Some(Timestamp(now.max(changed)).max(known.last_checked().unwrap_or_default()).plus(Duration::from_millis(1)));
-            let after = next(&snapshot, *id, &checked, &context, false, Timestamp(now).plus(Duration::from_millis(1)));
+            let after = next(&snapshot, id, &checked, &context, false, Timestamp(now).plus(Duration::from_millis(1)));
             prop_assert!(after.is_none_or(|item| item.why != Why::CredentialChanged));
         }
     }
@@ -144,13 +147,13 @@ proptest! {
         let context = PlanContext::new(policy(0.2), &snapshot);
         match_inputs(&mut snapshot, &context);
         let planned = by_id(&plan(&snapshot, &context, &BTreeSet::new(), Timestamp(now)));
-        for (id, known) in &snapshot.connections {
+        for (id, known) in snapshot.connections.iter() {
             let Some(last) = &known.last else { continue };
             let (Some(Class::Unsupported | Class::Misconfigured), Some(step)) = (last.facts.class, last.facts.failed_step) else { continue };
             let open = known.retired.is_none() && !known.origins.is_empty() && !snapshot.sealed.contains(&*known.namespace);
             let expected = (open && Step::Upsert <= step && step <= Step::TinySync)
                 .then(|| known.last_checked().unwrap_or(last.at).plus(context.policy.recheck.drift));
-            prop_assert_eq!(planned.get(id).map(|item| item.due), expected);
+            prop_assert_eq!(planned.get(&id).map(|item| item.due), expected);
         }
     }
 
@@ -162,12 +165,12 @@ proptest! {
         match_inputs(&mut snapshot, &context);
         let rests = |known: &Connection| known.last.as_ref().is_some_and(|last| last.facts.class == Some(crate::model::Class::CrashLoop));
         let planned = by_id(&plan(&snapshot, &context, &BTreeSet::new(), Timestamp(now)));
-        let heals: BTreeSet<ConnectionId> = snapshot.connections.keys().copied().collect();
+        let heals: BTreeSet<ConnectionId> = snapshot.connections.keys().collect();
         let healed = by_id(&plan(&snapshot, &context, &heals, Timestamp(now)));
         for (id, known) in snapshot.connections.iter().filter(|(_, known)| rests(known)) {
-            prop_assert!(!planned.contains_key(id));
+            prop_assert!(!planned.contains_key(&id));
             let open = known.retired.is_none() && !known.origins.is_empty() && !snapshot.sealed.contains(&*known.namespace);
-            prop_assert_eq!(healed.contains_key(id), open);
+            prop_assert_eq!(healed.contains_key(&id), open);
         }
     }
 }

@@ -151,7 +151,7 @@ fn read_job(
             return Ok(None);
         };
         let before = held.then(|| known.before_departure());
-        let known = before.as_ref().unwrap_or(known);
+        let known = before.as_ref().unwrap_or(&known);
         let origins: Vec<Origin> = known.origins_in_force().cloned().collect();
         (known.document, known.generation, known.catalog, origins, known.locator.clone())
     };

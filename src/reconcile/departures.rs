@@ -30,7 +30,7 @@ impl Departures {
     /// Finds all departures.
     #[must_use]
     pub fn find(snapshot: &Snapshot, finder: &DepartureFinder<'_>) -> BTreeMap<ConnectionId, Departure> {
-        let candidates = candidates(snapshot, finder.context, snapshot.connections.keys().copied());
+        let candidates = candidates(snapshot, finder.context, snapshot.connections.keys());
         let policy_at = snapshot.policy_at;
         candidates.into_iter().filter_map(|(id, known)| Some((id, finder.departure(&known, policy_at)?))).collect()
     }
@@ -45,7 +45,7 @@ impl Departures {
         let (candidates, policy_at) = {
             let snapshot = snapshot();
             let candidates = match changed {
-                None => candidates(&snapshot, finder.context, snapshot.connections.keys().copied()),
+                None => candidates(&snapshot, finder.context, snapshot.connections.keys()),
                 Some(changed) => {
                     let ids: BTreeSet<ConnectionId> = self.0.keys().chain(changed).copied().collect();
                     candidates(&snapshot, finder.context, ids.into_iter())
@@ -69,8 +69,8 @@ fn candidates(snapshot: &Snapshot, context: &PlanContext, ids: impl Iterator<Ite
         known.retired.is_none() && !snapshot.is_closed(&known.namespace) && (known.orphaned() || is_changed(known, context))
     };
     let candidate = |id| {
-        let known: &Connection = snapshot.connections.get(&id)?;
-        leaves(known).then(|| (id, known.clone()))
+        let known = snapshot.connections.get(&id)?;
+        leaves(&known).then(|| (id, known.into_owned()))
     };
     ids.filter_map(candidate).collect()
 }
@@ -135,7 +135,7 @@ pub fn release_retired(env: &Arc<Env>, snapshot: &Snapshot, changed: Option<&BTr
     let is_retired = |id: &ConnectionId| snapshot.connections.get(id).is_some_and(|known| known.retired.is_some());
     let retired: Vec<ConnectionId> = match changed {
         Some(changed) => changed.iter().copied().filter(is_retired).collect(),
-        None => snapshot.connections.keys().copied().filter(is_retired).collect(),
+        None => snapshot.connections.keys().filter(is_retired).collect(),
     };
     if retired.is_empty() {
         return;

@@ -301,7 +301,7 @@ impl Handle {
         let Some(known) = snapshot.connections.get(&connection) else {
             return false;
         };
-        self.has_result(connection, known) && known.last_checked().is_some_and(|at| at >= since)
+        self.has_result(connection, &known) && known.last_checked().is_some_and(|at| at >= since)
     }
 
     /// Whether an attempt for the document in force had a result. An attempt that was interrupted is repeated, so it had none.

@@ -15,7 +15,7 @@ fn is_interrupted(known: &Connection) -> bool {
 #[must_use]
 pub fn due_now(snapshot: &Snapshot, context: &PlanContext, started: Timestamp, now: Timestamp) -> Vec<PlanItem> {
     let before = |known: &Connection| is_interrupted(known) && known.last_checked().is_some_and(|at| at <= started);
-    let ids = snapshot.connections.iter().filter(|(_, known)| before(known)).map(|(id, _)| *id);
+    let ids = snapshot.connections.iter().filter(|(_, known)| before(known)).map(|(id, _)| id);
     let next = ids.filter_map(|id| plan::plan_one(snapshot, id, context, false, now));
     next.map(|item| PlanItem { due: item.due.min(now), ..item }).collect()
 }
@@ -29,7 +29,7 @@ pub fn left(snapshot: &Snapshot, context: &PlanContext, started: Timestamp, now:
         let checked = known.last_checked().is_some_and(|at| at >= started);
         is_interrupted(known) || !checked && item.due <= now
     };
-    snapshot.connections.iter().filter(|(id, known)| is_left(**id, known)).map(|(id, _)| *id).collect()
+    snapshot.connections.iter().filter(|(id, known)| is_left(*id, known)).map(|(id, _)| id).collect()
 }
 
 #[cfg(test)]

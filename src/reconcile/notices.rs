@@ -76,23 +76,23 @@ pub async fn record_expiring(handle: &Handle, only: Option<&BTreeSet<ConnectionI
 }
 
 fn expiring(snapshot: &Snapshot, only: Option<&BTreeSet<ConnectionId>>, now: Timestamp) -> Vec<Notice> {
-    let one = |id: &ConnectionId, known: &crate::snapshot::Connection| {
+    let one = |id: ConnectionId, known: &crate::snapshot::Connection| {
         let ends_at = known.credential_ends_at()?;
         let nearness = ending::nearness(ends_at, now)?;
         let recorded = snapshot
             .expiring
-            .get(id)
+            .get(&id)
             .is_some_and(|(end, step)| ending::is_same_day(Some(*end), Some(ends_at)) && *step >= nearness);
         if recorded || snapshot.is_closed(&known.namespace) {
             return None;
         }
-        let warning = known.credential_ending(*id, now)?;
+        let warning = known.credential_ending(id, now)?;
         let (title, fix) = (warning.title.to_string(), warning.fix.to_string());
-        Some(Notice::CredentialExpiring { connection: *id, ends_at, nearness, title, fix })
+        Some(Notice::CredentialExpiring { connection: id, ends_at, nearness, title, fix })
     };
     match only {
-        None => snapshot.connections.iter().filter_map(|(id, known)| one(id, known)).collect(),
-        Some(only) => only.iter().filter_map(|id| one(id, snapshot.connections.get(id)?)).collect(),
+        None => snapshot.connections.iter().filter_map(|(id, known)| one(id, &known)).collect(),
+        Some(only) => only.iter().filter_map(|id| one(*id, &*snapshot.connections.get(id)?)).collect(),
     }
 }
 

@@ -231,9 +231,8 @@ impl Loop {
                 }
             }
             None => {
-                let plan = plan::plan(&snapshot, &self.context, &heals, now);
-                let own = plan.into_iter().filter(|item| partitions.has(item.connection) && !in_flight.contains(item.connection));
-                self.queue.replace(own);
+                let own = |id| partitions.has(id) && !in_flight.contains(id);
+                self.queue.replace(plan::plan_of(&snapshot, &self.context, &heals, now, own));
                 whole = true;
             }
         }
@@ -342,9 +341,10 @@ impl Loop {
         }
         // A secret that was stored while the attempt ran may have come too late for it. The row of a re-check that found
         // nothing new does not say when it began.
-        let stored = known.and_then(|known| self.context.secret_changed(known)).is_some_and(|changed| changed >= begun);
+        let stored =
+            known.as_deref().and_then(|known| self.context.secret_changed(known)).is_some_and(|changed| changed >= begun);
         let item = plan::plan_one(&snapshot, connection, &self.context, heal || stored, now);
-        let ended = known.and_then(|known| known.last.as_ref().map(|last| (Arc::clone(&known.source_type), last.at)));
+        let ended = known.as_deref().and_then(|known| known.last.as_ref().map(|last| (Arc::clone(&known.source_type), last.at)));
         let recovered = ended.filter(|(source_type, at)| snapshot.recovered(source_type) == Some(*at));
         let others =
             recovered.as_ref().map(|(source_type, _)| self.after_outage(&snapshot, source_type, now)).unwrap_or_default();

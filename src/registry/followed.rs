@@ -54,6 +54,10 @@ pub(super) struct Followed {
     pub(super) failure: Repeated,
     /// Partitions that were taken, and in which nothing may begin until it is recorded what their last holder did not finish.
     pub(super) unadopted: Partitions,
+    /// The partitions whose connections were packed, because others have them.
+    pub(super) packed: Partitions,
+    /// Whether memory that was packed has to be returned.
+    pub(super) compacts: bool,
 }
 
 impl Followed {
@@ -72,6 +76,8 @@ impl Followed {
             notifications: db.notifications().ok(),
             failure: Repeated::default(),
             unadopted: Partitions::default(),
+            packed: Partitions::default(),
+            compacts: false,
         })
     }
 

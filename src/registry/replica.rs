@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_millis(500);
 /// The rows of each chain that one statement reads.
 const CHUNK: usize = 1000;
+/// How long the connections of partitions are packed or unpacked at a time.
+const DIVIDING: Duration = Duration::from_millis(10);
 /// How far the re-checks of others are read again, because their transactions may have ended in another order. In milliseconds.
 const OVERLAP_MS: i64 = 20_000;
 
@@ -182,6 +184,7 @@ impl Writer {
         if adopts {
             self.adopt(unadopted)?;
         }
+        self.divide_memory();
         let is_time = |followed: &Followed| followed.polled.elapsed() >= POLL || followed.was_woken();
         if self.followed.as_ref().is_some_and(is_time) {
             self.hand_over()?;
@@ -192,6 +195,44 @@ impl Writer {
             self.in_transaction(Partitions::ALL, 1, Writer::anchor_chains)?;
         }
         Ok(())
+    }
+
+    /// Packs the connections of the partitions of others, and unpacks those of partitions that this process has, for a few
+    /// milliseconds. One partition at a time, because all readers of the snapshot wait meanwhile.
+    ///
+    /// What is packed leaves its memory in pieces between the connections that stay. So those are packed, too, the memory is
+    /// returned, and they are unpacked again.
+    fn divide_memory(&mut self) {
+        let (held, started) = (self.held(), Instant::now());
+        let Some(followed) = &mut self.followed else { return };
+        let before = followed.packed;
+        while started.elapsed() < DIVIDING {
+            let others = Partitions::ALL.without(held).without(followed.packed);
+            let own = if followed.compacts { held.without(followed.packed) } else { Partitions::default() };
+            let packs = others.iter().chain(own.iter()).next();
+            let next = packs.or_else(|| followed.packed.intersection(held).iter().next());
+            if packs.is_none() && std::mem::take(&mut followed.compacts) {
+                let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+                snapshot.compact(crate::memory::release_free);
+            }
+            let Some(number) = next else { break };
+            let this: Partitions = std::iter::once(number).collect();
+            let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+            if packs.is_none() {
+                snapshot.unpack(number);
+                followed.packed = followed.packed.without(this);
+                continue;
+            }
+            if !snapshot.connections.pack(number) {
+                tracing::warn!(target: "aam::registry", partition = number, "the connections of this partition could not be packed");
+            }
+            followed.packed = followed.packed.union(this);
+            followed.compacts = true;
+        }
+        let is_divided = !followed.compacts && followed.packed == Partitions::ALL.without(held);
+        if before != followed.packed && is_divided {
+            tracing::info!(target: "aam::registry", packed = followed.packed.len(), "the partitions with connections of other replicas are packed");
+        }
     }
 
     /// Tells the loop in which partitions attempts may begin, and the gate of the egress which ones this process has.

@@ -354,8 +354,8 @@ impl Writer {
     /// Reads the state of a connection, including the changes of the open transaction.
     pub(super) fn with_known<T>(&self, id: ConnectionId, read: impl FnOnce(Option<&Known>) -> T) -> T {
         match self.batch.view.connections.get(&id) {
-            Some(known) => read(Some(known)),
-            None => read(self.snapshot().connections.get(&id).map(|known| &**known)),
+            Some(known) => read(Some(&known)),
+            None => read(self.snapshot().connections.get(&id).as_deref()),
         }
     }
 
@@ -377,9 +377,9 @@ impl Writer {
         if self.batch.view.connections.contains_key(&id) {
             return;
         }
-        let known = self.snapshot().connections.get(&id).cloned();
+        let known = self.snapshot().connections.copy_of(&id);
         if let Some(known) = known {
-            self.batch.view.connections.insert(id, known);
+            self.batch.view.connections.insert(id, Box::new(known));
         }
     }
 

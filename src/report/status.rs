@@ -45,7 +45,7 @@ pub fn lines(snapshot: &Snapshot, namespace: &str, now: Timestamp, document: imp
     let mut lines: Vec<StatusLine> = snapshot
         .of_namespace(namespace)
         .map(|(id, connection)| {
-            let (title, fix) = reason(connection);
+            let (title, fix) = reason(&connection);
             let intent = document(connection.document);
             let changed = connection.last.as_ref().map_or(connection.created, |last| last.at.max(connection.desired_since));
             StatusLine {

@@ -295,7 +295,7 @@ fn warnings_show_in_the_list_the_message_the_funnel_and_the_metrics() {
         let (snapshot, intents) = snapshot_with(&[None, Some(Class::Network)], Some(warned.clone()));
         let (id, active) = snapshot.connections.iter().find(|(_, known)| known.state() == State::Active).unwrap();
         let result =
-            super::result::ConnectionResult::new(*id, active, super::result::LedgerBodies::default(), false, Timestamp(0));
+            super::result::ConnectionResult::new(id, &active, super::result::LedgerBodies::default(), false, Timestamp(0));
         assert_eq!(result.warnings[0].class.as_deref(), Some(warned.class.as_str()));
         let funnel = funnel(&snapshot, "autonomy", 0.9, AT);
         let listed =

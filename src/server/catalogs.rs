@@ -138,7 +138,7 @@ fn write_all(app: &App, ids: &[ConnectionId], chunks: &mpsc::Sender<io::Result<B
 /// Passes the lines of one connection to `take` until it returns false. Returns false then. A connection that is not ACTIVE
 /// any more does not have lines.
 fn lines(app: &App, id: ConnectionId, mut take: impl FnMut(&str) -> bool) -> Result<bool, ApiProblem> {
-    let known = app.handle.registry.snapshot().connections.get(&id).cloned();
+    let known = app.handle.registry.snapshot().connections.copy_of(&id);
     let Some(known) = known.filter(|known| known.state() == State::Active) else { return Ok(true) };
     let reader = app.handle.registry.reader();
     let Some((version, text)) = reader.catalog(id, known.catalog.map(|(version, _, _)| version))? else { return Ok(true) };

@@ -215,6 +215,6 @@ fn most_urgent(snapshot: &Snapshot, namespace: &str) -> (usize, Vec<(ConnectionI
         all.truncate(MAX_CONNECTIONS);
     }
     all.sort_unstable();
-    let found = all.into_iter().filter_map(|(_, id)| Some((id, snapshot.connections.get(&id)?.as_ref().clone()))).collect();
+    let found = all.into_iter().filter_map(|(_, id)| Some((id, snapshot.connections.copy_of(&id)?))).collect();
     (total, found)
 }

@@ -178,7 +178,7 @@ pub async fn list(request: ApiRequest) -> ApiResult {
 }
 
 fn known(app: &super::app::App, id: ConnectionId) -> Option<Connection> {
-    app.handle.registry.snapshot().connections.get(&id).map(|connection| connection.as_ref().clone())
+    app.handle.registry.snapshot().connections.copy_of(&id)
 }
 
 /// `POST /connections/{id}/drift/acknowledge`

@@ -230,7 +230,7 @@ fn desired_before(app: &super::app::App, origin: &Origin, intent: &Intent) -> Re
     let seq = {
         let snapshot = app.handle.registry.snapshot();
         let known = snapshot.connections.get(&intent.connection_id());
-        known.and_then(|known| known.origins.iter().find(|desired| desired.origin == *origin)).map(|desired| desired.seq)
+        known.and_then(|known| Some(known.origins.iter().find(|desired| desired.origin == *origin)?.seq))
     };
     let Some(seq) = seq else { return Ok(None) };
     let body = app.handle.registry.reader().body(seq)?;

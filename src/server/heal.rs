@@ -312,7 +312,7 @@ async fn outcome(request: &ApiRequest, ids: Vec<ConnectionId>) -> Result<(usize,
                 let find = |id: &ConnectionId| Some((*id, snapshot.connections.get(id)?));
                 let active = ids.iter().filter_map(find).filter(|(_, found)| found.state() == State::Active).count();
                 let first = ids.iter().take(MAX_RESULTS).filter_map(find);
-                (active, first.map(|(id, found)| (id, found.as_ref().clone())).collect::<Vec<_>>())
+                (active, first.map(|(id, found)| (id, found.into_owned())).collect::<Vec<_>>())
             };
             Ok((active, super::read::page_of(app, &found, false)?))
         })

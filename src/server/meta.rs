@@ -15,7 +15,6 @@ use crate::report::metrics::{self, MAX_NAMESPACES, ProviderUsage, Scrape, Webhoo
 use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 use utoipa::ToSchema;
 
@@ -174,13 +173,13 @@ fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
     let active = handle.policy.load();
     let now = handle.clock.now();
     let snapshot = handle.registry.snapshot();
-    let mut namespaces: BTreeSet<&str> = snapshot.connections.values().map(|connection| &*connection.namespace).collect();
+    let mut namespaces = snapshot.namespaces();
     // First, so that no number of other namespaces pushes it out.
     let main = &*active.policy.namespace;
     namespaces.remove(main);
     let target = active.policy.slo.coverage;
     let funnels = std::iter::once(main)
-        .chain(namespaces)
+        .chain(namespaces.iter().map(String::as_str))
         .filter(|namespace| caller.may_see(namespace))
         .take(MAX_NAMESPACES)
         .map(|namespace| funnel(&snapshot, namespace, target, now))

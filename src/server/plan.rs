@@ -84,7 +84,7 @@ fn items(app: &App, namespace: &str, now: Timestamp) -> (usize, Vec<PlanItem>) {
 }
 
 fn describe(app: &App, item: PlanItem) -> Result<PlannedCheck, ApiProblem> {
-    let known = app.handle.registry.snapshot().connections.get(&item.connection).cloned();
+    let known = app.handle.registry.snapshot().connections.copy_of(&item.connection);
     let known = known.ok_or_else(|| ApiProblem::defect("A planned connection is not in the registry."))?;
     let document = app.handle.registry.reader().body(known.document)?;
     let intent = document.and_then(|text| serde_json::from_str::<Intent>(&text).ok());

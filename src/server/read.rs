@@ -18,7 +18,6 @@ use axum::http::{HeaderName, StatusCode};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use std::ops::Bound;
 use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -241,13 +240,12 @@ pub struct Selected {
 pub fn select(app: &App, filter: &ConnectionFilter) -> Selected {
     let snapshot = app.handle.registry.snapshot();
     let totals = app.totals.count(&snapshot, filter, app.handle.clock.now());
-    let start = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
     let found = snapshot
         .connections
-        .range((start, Bound::Unbounded))
+        .after(filter.after)
         .filter(|(_, connection)| filter.matches(connection))
         .take(filter.limit + 1)
-        .map(|(id, connection)| (*id, connection.as_ref().clone()))
+        .map(|(id, connection)| (id, connection.into_owned()))
         .collect();
     Selected { totals, found, seq: snapshot.seq.min(app.handle.registry.settled()) }
 }
@@ -295,13 +293,7 @@ pub fn brief_result(app: &App, id: ConnectionId, known: &Connection) -> Connecti
 }
 
 pub fn find_connection(app: &App, id: ConnectionId) -> Result<Connection, ApiProblem> {
-    app.handle
-        .registry
-        .snapshot()
-        .connections
-        .get(&id)
-        .map(|connection| connection.as_ref().clone())
-        .ok_or_else(|| ApiProblem::not_found("No connection with this id."))
+    app.handle.registry.snapshot().connections.copy_of(&id).ok_or_else(|| ApiProblem::not_found("No connection with this id."))
 }
 
 /// `GET /connections/{id}`

@@ -57,7 +57,7 @@ pub async fn withdraw(request: &ApiRequest, id: ConnectionId, reason: &str) -> R
 fn desired_by<T>(request: &ApiRequest, id: ConnectionId, read: impl FnOnce(&Connection) -> T) -> Result<T, ApiProblem> {
     let snapshot = request.app.handle.registry.snapshot();
     let known = snapshot.connections.get(&id).ok_or_else(|| ApiProblem::not_found("No connection with this id."))?;
-    Ok(read(known))
+    Ok(read(&known))
 }
 
 /// Refuses to retire what a file of the intents folder desires, because the next scan would bring it back.

@@ -25,12 +25,17 @@ impl Interner {
             return Arc::clone(shared);
         }
         if self.strings.len() >= self.sweep_at {
-            self.strings.retain(|shared| Arc::strong_count(shared) > 1);
-            self.sweep_at = (self.strings.len() * 2).max(MIN_SWEEP);
+            self.sweep();
         }
         let shared: Arc<str> = text.into();
         self.strings.insert(Arc::clone(&shared));
         shared
+    }
+
+    /// Drops the strings that are not used any more.
+    pub fn sweep(&mut self) {
+        self.strings.retain(|shared| Arc::strong_count(shared) > 1);
+        self.sweep_at = (self.strings.len() * 2).max(MIN_SWEEP);
     }
 }
 

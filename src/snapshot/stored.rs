@@ -11,6 +11,7 @@
 
 mod decode;
 mod encode;
+pub(super) mod packed;
 mod records;
 mod tables;
 
@@ -70,11 +71,10 @@ impl Snapshot {
         after: Option<ConnectionId>,
         count: usize,
     ) -> Result<Option<ConnectionId>, String> {
-        let first = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let mut last = None;
-        for (id, connection) in self.connections.range((first, std::ops::Bound::Unbounded)).take(count) {
-            encoder.connection(*id, connection)?;
-            last = Some(*id);
+        for (id, connection) in self.connections.after(after).take(count) {
+            encoder.connection(id, &connection)?;
+            last = Some(id);
         }
         Ok(last)
     }
@@ -87,7 +87,7 @@ impl Snapshot {
     pub fn copy_rest(&self, encoder: &mut Encoder) -> Result<(), String> {
         for id in self.touched.0.iter().flatten() {
             if let Some(connection) = self.connections.get(id) {
-                encoder.connection(*id, connection)?;
+                encoder.connection(*id, &connection)?;
             }
         }
         encoder.rest(self)

@@ -42,12 +42,12 @@ proptest! {
     #[test]
     fn it_is_desired_while_any_origin_desires_it_and_the_newest_document_wins(entries in history()) {
         let (snapshot, desired_pairs) = (Snapshot::fold(&entries), desired_pairs(&entries));
-        for (id, known) in &snapshot.connections {
+        for (id, known) in snapshot.connections.iter() {
             let theirs: BTreeSet<&Origin> = known.origins.iter().map(|desire| &desire.origin).collect();
-            let expected: BTreeSet<&Origin> = desired_pairs.keys().filter(|(one, _)| one == id).map(|(_, origin)| origin).collect();
+            let expected: BTreeSet<&Origin> = desired_pairs.keys().filter(|(one, _)| *one == id).map(|(_, origin)| origin).collect();
             prop_assert_eq!(theirs.len(), known.origins.len(), "an origin twice");
             prop_assert_eq!(theirs, expected);
-            if let Some(document) = newest(&desired_pairs, *id) {
+            if let Some(document) = newest(&desired_pairs, id) {
                 prop_assert_eq!((known.document, known.spec), document);
             }
         }
@@ -74,8 +74,8 @@ proptest! {
             }
         }
         let snapshot = Snapshot::fold(&entries);
-        for (id, known) in &snapshot.connections {
-            prop_assert_eq!((known.spec, known.generation), in_force[id]);
+        for (id, known) in snapshot.connections.iter() {
+            prop_assert_eq!((known.spec, known.generation), in_force[&id]);
         }
     }
 
@@ -100,7 +100,7 @@ proptest! {
     #[test]
     fn a_count_of_an_older_generation_does_not_come_back(entries in history(), failures in 2..9_u32) {
         let mut snapshot = Snapshot::fold(&entries);
-        let Some((id, known)) = snapshot.connections.iter().next().map(|(id, known)| (*id, known.clone())) else { return Ok(()) };
+        let Some((id, known)) = snapshot.connections.iter().next().map(|(id, known)| (id, known.into_owned())) else { return Ok(()) };
         let checked = |generation| Checked { connection: id, at: Timestamp(i64::MAX), full_at: None, failures, generation };
         snapshot.apply_checked(&checked(known.generation + 1));
         prop_assert_eq!(snapshot.connections[&id].failures, known.failures);

@@ -281,6 +281,11 @@ impl Trend {
         instants.filter_map(|at| kept.at(at).map(|counts| Point { at, counts })).collect()
     }
 
+    /// Every namespace that has a connection. `None` if there are more than the trend has.
+    pub(super) fn all_namespaces(&self) -> Option<impl Iterator<Item = &str>> {
+        (self.namespaces.len() < MAX_NAMESPACES).then(|| self.namespaces.keys().map(|name| &**name))
+    }
+
     fn change(&mut self, namespace: &Arc<str>, at: Timestamp, before: Option<Standing>, after: Option<Standing>) {
         if let Some(known) = self.namespaces.get_mut(namespace) {
             known.change(at, before, after);

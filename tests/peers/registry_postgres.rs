@@ -166,6 +166,17 @@ pub async fn until_divided(database: &Database, expected: &[i64]) {
     .await;
 }
 
+/// Waits until the process that writes the log of `workspace` keeps the connections of `count` partitions packed.
+async fn until_packed(workspace: &Workspace, count: usize) {
+    until("the connections of others are packed", || async {
+        let log = std::fs::read_to_string(workspace.path("log")).unwrap_or_default();
+        let last =
+            log.lines().rfind(|line| line.contains("connections of other replicas are packed")).unwrap_or_default().to_string();
+        (last.contains(&format!("packed={count} ")) || last.ends_with(&format!("packed={count}")), last)
+    })
+    .await;
+}
+
 async fn replicas_share_the_work_and_each_answers_for_all() {
     let (mut first, database) = (workspace(), Database::new());
     database.prepare(&mut first);
@@ -181,6 +192,8 @@ async fn replicas_share_the_work_and_each_answers_for_all() {
     assert_eq!(of("partitions"), [json!(32), json!(32)], "{listed}");
     assert_eq!(of("leads").iter().filter(|leads| **leads == json!(true)).count(), 1, "{listed}");
     assert_eq!(listed["free_partitions"], json!(0));
+    until_packed(&first, 32).await;
+    until_packed(&second, 32).await;
     let text = stdout(&first.run(&["registry", "replicas"]));
     assert!(text.contains("32 partitions, leads\n") && !text.contains("different policy files"), "{text}");
     until_active(&other, &ids).await;
@@ -198,6 +211,9 @@ async fn replicas_share_the_work_and_each_answers_for_all() {
         assert_eq!(counts(daemon).await["active"], json!(24));
     }
     assert_eq!(counts(&leader).await, counts(&other).await, "the funnel is the same everywhere");
+    let (of_leader, of_other) = (leader.get("/connections?limit=100").await, other.get("/connections?limit=100").await);
+    assert_eq!(of_leader.body["connections"].as_array().map(Vec::len), Some(24), "{}", of_leader.body);
+    assert_eq!(of_leader.body["connections"], of_other.body["connections"], "each has packed the half of the other");
     let doubled = "SELECT count(*) FROM (SELECT connection FROM aam.ledger WHERE kind = 'attempt_finished' GROUP BY connection HAVING count(*) > 1) AS more";
     assert_eq!(database.count(doubled), 0, "each connection was attempted once");
     // A check that a person asks for is done by the replica that has the connection, whoever is asked.
@@ -209,6 +225,7 @@ async fn replicas_share_the_work_and_each_answers_for_all() {
     }
     leader.kill();
     until_divided(&database, &[64]).await;
+    until_packed(&second, 0).await;
     let csv = first.csv("after.csv", 30);
     first.intent_file("after.json", &json!(intent("filesource", &csv)));
     other.until_state(&csv, "ACTIVE").await;

@@ -21,7 +21,7 @@ impl SecretUsers {
         if let Some(reader) = reader {
             for (id, known) in reader.snapshot()?.connections.iter().filter(|(_, known)| known.retired.is_none()) {
                 let document = reader.body(known.document)?.and_then(|text| serde_json::from_str(&text).ok());
-                intents.extend(document.map(|intent| (*id, intent)));
+                intents.extend(document.map(|intent| (id, intent)));
             }
         }
         let folder = check::check(&common.intents, Limits::default(), clock::from_env().now());

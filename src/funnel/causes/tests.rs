@@ -120,15 +120,15 @@ proptest! {
         let mut keys = CauseKeys::default();
         for namespace in NAMESPACES {
             let today = Coverage::from(&funnel(&snapshot, namespace, 0.9, Timestamp(0)));
-            let all: Vec<Blocked> = snapshot.of_namespace(namespace).filter_map(|(id, known)| Blocked::new(id, known)).collect();
+            let all: Vec<Blocked> = snapshot.of_namespace(namespace).filter_map(|(id, known)| Blocked::new(id, &known)).collect();
             let found = causes(all, today);
             let causes: Vec<&Cause> = found.raising.iter().chain(&found.others).collect();
             for (id, known) in snapshot.of_namespace(namespace) {
                 let holding: Vec<&str> = causes.iter().filter(|cause| cause.members.iter().any(|member| member.id == id)).map(|cause| cause.key.as_str()).collect();
-                let expected: Vec<String> = key_of(known).into_iter().collect();
+                let expected: Vec<String> = key_of(&known).into_iter().collect();
                 prop_assert_eq!(&holding, &expected);
                 prop_assert_eq!(holding.is_empty(), matches!(known.state(), State::Active | State::Retired));
-                prop_assert_eq!(keys.key_of(known), holding.first().copied());
+                prop_assert_eq!(keys.key_of(&known), holding.first().copied());
             }
             let members: usize = causes.iter().map(|cause| cause.members.len()).sum();
             prop_assert_eq!(members, snapshot.of_namespace(namespace).filter(|(_, known)| Blocked::new(ConnectionId::FIRST, known).is_some()).count());

@@ -5,8 +5,6 @@
 
 use super::Loop;
 use crate::model::ConnectionId;
-use std::collections::BTreeMap;
-use std::ops::Bound;
 
 /// The number of connections that one resync plans again. A million connections have their turn in 25 minutes, if a resync comes
 /// every 30 s.
@@ -21,17 +19,20 @@ impl Loop {
             self.planned = None;
             return;
         }
-        let next = turn(&snapshot.connections, self.audited, AUDITED);
+        let next = turn(|last| snapshot.connections.keys_after(last), self.audited, AUDITED);
         self.audited = next.last().copied();
         self.replan_next.extend(next);
     }
 }
 
-/// The next `count` connections after `last`, or the first ones if none follows.
-fn turn<T>(connections: &BTreeMap<ConnectionId, T>, last: Option<ConnectionId>, count: usize) -> Vec<ConnectionId> {
-    let from = last.map_or(Bound::Unbounded, Bound::Excluded);
-    let next: Vec<ConnectionId> = connections.range((from, Bound::Unbounded)).take(count).map(|(id, _)| *id).collect();
-    if next.is_empty() { connections.keys().take(count).copied().collect() } else { next }
+/// The next `count` connections after `last`, or the first ones if none follows. `after` returns all that follow an id, in order.
+fn turn<I: Iterator<Item = ConnectionId>>(
+    after: impl Fn(Option<ConnectionId>) -> I,
+    last: Option<ConnectionId>,
+    count: usize,
+) -> Vec<ConnectionId> {
+    let next: Vec<ConnectionId> = after(last).take(count).collect();
+    if next.is_empty() { after(None).take(count).collect() } else { next }
 }
 
 #[cfg(test)]
@@ -40,17 +41,23 @@ mod tests {
     use crate::snapshot::history::id;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
+    use std::ops::Bound;
+
+    /// The ids after `last`.
+    fn after(ids: &BTreeSet<ConnectionId>, last: Option<ConnectionId>) -> impl Iterator<Item = ConnectionId> {
+        ids.range((last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).copied()
+    }
 
     proptest! {
         /// Each connection has its turn once before any has it again.
         #[test]
         fn each_connection_has_its_turn(ids in proptest::collection::btree_set(0..200_u8, 1..60), count in 1..20_usize) {
-            let connections: BTreeMap<ConnectionId, ()> = ids.iter().map(|number| (id(*number), ())).collect();
+            let connections: BTreeSet<ConnectionId> = ids.iter().map(|number| id(*number)).collect();
             let mut last = None;
             for _ in 0..3 {
                 let mut seen = BTreeSet::new();
                 for _ in 0..connections.len().div_ceil(count) {
-                    let next = turn(&connections, last, count);
+                    let next = turn(|last| after(&connections, last), last, count);
                     prop_assert!(next.len() <= count);
                     last = next.last().copied();
                     prop_assert!(next.into_iter().all(|id| seen.insert(id)), "a connection came twice");
@@ -62,8 +69,8 @@ mod tests {
         /// Connections that come and go between two turns do not stop it.
         #[test]
         fn the_last_one_may_be_gone(ids in proptest::collection::btree_set(0..200_u8, 1..60), gone in 0..255_u8) {
-            let connections: BTreeMap<ConnectionId, ()> = ids.iter().map(|number| (id(*number), ())).collect();
-            prop_assert!(!turn(&connections, Some(id(gone)), 5).is_empty());
+            let connections: BTreeSet<ConnectionId> = ids.iter().map(|number| id(*number)).collect();
+            prop_assert!(!turn(|last| after(&connections, last), Some(id(gone)), 5).is_empty());
         }
     }
 }

@@ -129,7 +129,7 @@ async fn run(rig: &Rig, registry: &mut Option<Registry>, act: Act) {
             let _ = open.withdraw(vec![(id(db), file(origin))], "gone").await;
         }
         Act::Attempt(db, class, full, heal) => {
-            let known = open.snapshot().connections.get(&id(db)).filter(|known| known.retired.is_none()).cloned();
+            let known = open.snapshot().connections.copy_of(&id(db)).filter(|known| known.retired.is_none());
             let sealed = open.snapshot().sealed.contains(name(db).0);
             if known.is_some() && !sealed {
                 let scope = if full { Scope::Full } else { Scope::Health };
@@ -177,7 +177,7 @@ proptest! {
 }
 
 fn prefixes(registry: &Registry) {
-    let ids: Vec<ConnectionId> = registry.snapshot().connections.keys().copied().collect();
+    let ids: Vec<ConnectionId> = registry.snapshot().connections.keys().collect();
     let mut entries = Vec::new();
     for id in ids {
         entries.extend(history(registry, id).into_iter().map(|version| version.entry));

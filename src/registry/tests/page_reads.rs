@@ -133,7 +133,7 @@ async fn a_comparison_of_policies_knows_what_an_intent_says() {
     let rig = Rig::new();
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
-    let known = registry.snapshot().connections[&id].as_ref().clone();
+    let known = registry.snapshot().connections[&id].clone();
     let line = registry.reader().policy_line(id, &known).unwrap();
     assert_eq!(
         (line.source_type.as_str(), line.resource_ids, line.evidence_status.as_str()),

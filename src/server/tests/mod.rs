@@ -151,7 +151,7 @@ impl TestServer {
                         handle.in_flight.heals().contains(id)
                             || known.last.as_ref().is_none_or(|last| last.facts.generation != known.generation)
                     });
-                    due.map(|(id, known)| (*id, known.source_type.to_string())).collect()
+                    due.map(|(id, known)| (id, known.source_type.to_string())).collect()
                 };
                 for (id, source_type) in due {
                     record(&handle, id, &outcome(&source_type)).await;

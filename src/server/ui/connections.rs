@@ -191,7 +191,7 @@ fn csv_lines(view: &View, rows: &[Arc<Row>]) -> Result<String, ApiProblem> {
     let known: Vec<_> = view.snapshot(|snapshot| {
         let known = rows.iter().map(|row| {
             let connection = snapshot.connections.get(&row.id)?;
-            let fix = Blocked::new(row.id, connection).map(|blocked| blocked.fix);
+            let fix = Blocked::new(row.id, &connection).map(|blocked| blocked.fix);
             Some((fix.unwrap_or_default(), connection.last_checked()))
         });
         known.collect()

@@ -155,7 +155,7 @@ fn folded(view: &View, target: f64) -> Result<Folded, ApiProblem> {
 }
 
 fn blocked(snapshot: &Snapshot, namespace: &str) -> Vec<Blocked> {
-    snapshot.of_namespace(namespace).filter_map(|(id, connection)| Blocked::new(id, connection)).collect()
+    snapshot.of_namespace(namespace).filter_map(|(id, connection)| Blocked::new(id, &connection)).collect()
 }
 
 /// The connections whose newest catalog replaced another one after entry `since`: the first ones, and the number of all.
@@ -167,7 +167,7 @@ fn changed(snapshot: &Snapshot, namespace: &str, since: u64) -> (Vec<Changed>, u
     let mut first = Vec::new();
     let mut total = 0;
     for (id, connection) in snapshot.of_namespace(namespace) {
-        let Some(version) = new_version(connection) else { continue };
+        let Some(version) = new_version(&connection) else { continue };
         total += 1;
         if first.len() < MAX_DRIFT {
             let family = Arc::clone(&connection.source_type);

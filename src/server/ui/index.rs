@@ -16,7 +16,6 @@ use crate::registry::Reader;
 use crate::snapshot::interner::Interner;
 use crate::snapshot::{Connection, Snapshot};
 use serde::Deserialize;
-use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::OwnedMutexGuard;
 
@@ -247,24 +246,24 @@ fn changes(app: &App, known: &[Arc<Row>], strings: &mut Interner) -> Changes {
     let mut changes = Changes::default();
     let mut causes = CauseKeys::default();
     let mut rest = known.iter().peekable();
-    let mut after: Bound<ConnectionId> = Bound::Unbounded;
+    let mut after: Option<ConnectionId> = None;
     loop {
         let mut last = None;
         let snapshot = app.handle.registry.snapshot();
-        for (id, connection) in snapshot.connections.range((after, Bound::Unbounded)).take(LOCKED_CONNECTIONS) {
-            last = Some(*id);
-            while let Some(row) = rest.next_if(|row| row.id < *id) {
+        for (id, connection) in snapshot.connections.after(after).take(LOCKED_CONNECTIONS) {
+            last = Some(id);
+            while let Some(row) = rest.next_if(|row| row.id < id) {
                 changes.gone.push(row.id);
             }
-            let earlier = rest.next_if(|row| row.id == *id);
-            let is_current = earlier.is_some_and(|row| row.is_current(connection));
+            let earlier = rest.next_if(|row| row.id == id);
+            let is_current = earlier.is_some_and(|row| row.is_current(&connection));
             if !is_current {
-                changes.changed.push(Changed::new(*id, connection, earlier, &mut causes, strings));
+                changes.changed.push(Changed::new(id, &connection, earlier, &mut causes, strings));
             }
         }
         drop(snapshot);
         match last {
-            Some(id) => after = Bound::Excluded(id),
+            Some(id) => after = Some(id),
             None => break,
         }
     }
@@ -324,9 +323,9 @@ fn past_rows(reader: &Reader, past: &Snapshot, namespace: &str, known: &[Arc<Row
     for (id, connection) in past.of_namespace(namespace) {
         let index = known.binary_search_by_key(&id, |row| row.id).ok();
         let row = index.and_then(|index| known.get(index));
-        match row.filter(|row| row.is_current(connection)) {
+        match row.filter(|row| row.is_current(&connection)) {
             Some(row) => rows.push(Arc::clone(row)),
-            None => changed.push(Changed::new(id, connection, row, &mut causes, &mut strings)),
+            None => changed.push(Changed::new(id, &connection, row, &mut causes, &mut strings)),
         }
     }
     read_documents(reader, &mut changed, &mut strings)?;

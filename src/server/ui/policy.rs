@@ -176,7 +176,7 @@ fn connections(view: &View) -> Option<Vec<ConnectionLine>> {
             known.retired.is_none() && !snapshot.is_closed(&known.namespace) && caller.may_read(&known.namespace)
         };
         let live = snapshot.connections.iter().filter(|(_, known)| applies(known));
-        live.take(MAX_CONNECTIONS + 1).map(|(id, known)| (*id, known.as_ref().clone())).collect()
+        live.take(MAX_CONNECTIONS + 1).map(|(id, known)| (id, known.into_owned())).collect()
     });
     let reader = view.app.handle.registry.reader();
     (known.len() <= MAX_CONNECTIONS).then(|| known.iter().filter_map(|(id, known)| reader.policy_line(*id, known)).collect())

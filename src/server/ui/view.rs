@@ -15,7 +15,6 @@ use crate::policy::TokenScope;
 use crate::snapshot::Snapshot;
 use axum::http::StatusCode;
 use maud::Markup;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The parameters that select what a page shows. The others name an entry, a version or a page of a list, which another time may
@@ -127,10 +126,7 @@ impl View {
 
     /// The namespaces that the reader may read.
     fn namespaces(&self, of_policy: &str) -> Vec<String> {
-        let mut names: BTreeSet<String> = self.snapshot(|snapshot| {
-            let names: BTreeSet<&str> = snapshot.connections.values().map(|known| &*known.namespace).collect();
-            names.into_iter().map(str::to_string).collect()
-        });
+        let mut names = self.snapshot(Snapshot::namespaces);
         names.extend([of_policy.to_string(), self.namespace.clone()]);
         if self.snapshot(|snapshot| snapshot.sealed.contains(DEMO_NAMESPACE)) {
             names.insert(DEMO_NAMESPACE.to_string());

@@ -4,6 +4,7 @@ use super::super::departure::{Superseded, Withdrawn};
 use super::super::finished::Recorded;
 use super::super::lookups::Lookups;
 use super::super::{AcceptedPolicy, Attempt, Connection, Desired, Handoff, Snapshot, WebhookCursor};
+use super::encode::Tables;
 use super::records::{Part, Record, Rest, StoredAttempt, StoredConnection, StoredDesired, StoredHandoff, StoredSuperseded};
 use super::tables::{RawDigest, value};
 use crate::model::ledger::{Finished, Warning};
@@ -17,9 +18,9 @@ pub struct Decoder {
     /// In the order of the records. They become a map at the end, because a map that is built from a sorted list takes less
     /// memory than one that grows.
     connections: Vec<(ConnectionId, Box<Connection>)>,
-    texts: Vec<Arc<str>>,
+    values: Values,
     origins: Vec<Arc<str>>,
-    digests: Vec<Digest>,
+    locators: Vec<Arc<str>>,
     /// Whether the last record was decoded.
     complete: bool,
 }
@@ -38,17 +39,17 @@ impl Decoder {
             return Err("a record is longer than its content".to_string());
         }
         let interner = &mut self.snapshot.interner;
-        self.texts.extend(record.texts.into_iter().map(|text| interner.intern(text)));
+        self.values.texts.extend(record.texts.into_iter().map(|text| interner.intern(text)));
         self.origins.extend(record.origins.into_iter().map(Arc::from));
-        self.digests.extend(record.digests.into_iter().map(|digest| digest.0));
+        self.locators.extend(record.locators.into_iter().map(|locator| interner.intern(locator)));
+        self.values.digests.extend(record.digests.into_iter().map(|digest| digest.0));
         match record.part {
-            Part::Connection(stored) => {
-                let id = stored.id;
-                let connection = self.connection(*stored)?;
+            Part::Connection(id, stored) => {
+                let connection = self.values.connection(Own { origins: &self.origins, locators: &self.locators }, *stored)?;
                 self.connections.push((id, Box::new(connection)));
             }
             Part::Trend(namespace, trend) => {
-                self.snapshot.trend.namespaces.insert(value(&self.texts, namespace)?, trend);
+                self.snapshot.trend.namespaces.insert(value(&self.values.texts, namespace)?, trend);
             }
             Part::Handoff(stored) => {
                 let StoredHandoff { namespace, run, seq, at, facts } = *stored;
@@ -81,11 +82,76 @@ impl Decoder {
             connections.iter().flat_map(|(id, known)| known.origins.iter().map(|desired| (desired.origin.clone(), *id)));
         snapshot.desired_pairs = desired.collect();
         snapshot.connections = connections.into_iter().collect();
-        snapshot.lookups = Lookups::new(snapshot.connections.iter().map(|(id, known)| (*id, &**known)));
+        snapshot.lookups = Lookups::new(snapshot.connections.iter());
         Ok(snapshot)
     }
 
-    fn connection(&self, stored: StoredConnection) -> Result<Connection, String> {
+    fn rest(&mut self, rest: Rest) -> Result<(), String> {
+        let text = |number| value(&self.values.texts, number);
+        let snapshot = &mut self.snapshot;
+        (snapshot.seq, snapshot.revision, snapshot.chain_rows) = (rest.seq, rest.revision, rest.chain_rows);
+        snapshot.sealed = rest.sealed.into_iter().collect();
+        snapshot.policy = rest.policy.map(|(digest, seq)| (digest.0, seq));
+        snapshot.policy_at = rest.policy_at;
+        let policy = |(seq, at, RawDigest(digest))| AcceptedPolicy { seq, at, digest };
+        snapshot.policies = rest.policies.into_iter().map(policy).collect();
+        snapshot.policy_file = rest.policy_file.map(|(digest, accepted)| (digest.0, accepted));
+        snapshot.intent_problems = rest.intent_problems.into_iter().map(|(file, digest)| (file, digest.0)).collect();
+        snapshot.expiring = rest.expiring.into_iter().map(|(id, ends_at, nearness)| (id, (ends_at, nearness))).collect();
+        let webhook = |(name, up_to, delivered, stopped)| (name, WebhookCursor { up_to, delivered, stopped });
+        snapshot.webhooks = rest.webhooks.into_iter().map(webhook).collect();
+        snapshot.families = rest.families.into_iter().map(text).collect::<Result<_, _>>()?;
+        let recovered = rest.recovered.into_iter().map(|(family, at)| Ok((text(family)?, at)));
+        snapshot.recovered = recovered.collect::<Result<_, String>>()?;
+        snapshot.recent_changes = rest.recent_changes.into();
+        snapshot.dropped_up_to = rest.dropped_up_to;
+        self.complete = true;
+        Ok(())
+    }
+}
+
+/// Origins and locators by their numbers.
+#[derive(Clone, Copy)]
+pub(super) struct Own<'a> {
+    pub origins: &'a [Arc<str>],
+    pub locators: &'a [Arc<str>],
+}
+
+impl Own<'_> {
+    fn origin(self, number: u32) -> Result<Origin, String> {
+        value(self.origins, number).map(Origin)
+    }
+
+    fn locator(self, number: Option<u32>) -> Result<Option<Arc<str>>, String> {
+        number.map(|number| value(self.locators, number)).transpose()
+    }
+}
+
+/// The values that records have in common, by their numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Values {
+    texts: Vec<Arc<str>>,
+    digests: Vec<Digest>,
+}
+
+impl Values {
+    /// The number of values.
+    pub(super) fn len(&self) -> usize {
+        self.texts.len() + self.digests.len()
+    }
+
+    /// Adds the values that the last record was the first to use.
+    pub(super) fn define(&mut self, tables: &mut Tables) {
+        self.texts.extend(tables.take_new_texts());
+        self.digests.extend(tables.take_new_digests());
+    }
+
+    /// The connection of a record.
+    ///
+    /// # Errors
+    /// If it uses a value that is not defined.
+    pub(super) fn connection(&self, own: Own<'_>, stored: StoredConnection) -> Result<Connection, String> {
+        let spec = stored.spec.0;
         let attempts: Vec<Arc<Attempt>> =
             stored.attempts.into_iter().map(|attempt| self.attempt(attempt).map(Arc::new)).collect::<Result<_, _>>()?;
         let attempt = |place: Option<u8>| place.map(|place| value(&attempts, u32::from(place))).transpose();
@@ -95,17 +161,17 @@ impl Decoder {
             source_type: value(&self.texts, stored.source_type)?,
             created: stored.created,
             desired_since: stored.desired_since,
-            origins: stored.origins.into_iter().map(|desired| self.desired(&desired)).collect::<Result<_, _>>()?,
+            origins: stored.origins.into_iter().map(|desired| self.desired(own, &desired, spec)).collect::<Result<_, _>>()?,
             generation: stored.generation,
-            spec: stored.spec.0,
+            spec,
             document: stored.document,
-            locator: self.text(stored.locator)?,
+            locator: own.locator(stored.locator)?,
             retired: stored.retired,
             withdrawn: match stored.withdrawn {
-                Some((desired, at)) => Some(Box::new(Withdrawn { desired: self.desired(&desired)?, at })),
+                Some((desired, at)) => Some(Box::new(Withdrawn { desired: self.desired(own, &desired, spec)?, at })),
                 None => None,
             },
-            superseded: stored.superseded.map(|superseded| self.superseded(&superseded).map(Box::new)).transpose()?,
+            superseded: stored.superseded.map(|superseded| self.superseded(own, &superseded).map(Box::new)).transpose()?,
             confirmed: stored.confirmed.map(|cause| Box::new(cause.0)),
             begun: stored.begun,
             checked: last.as_ref().map(|last| last.at),
@@ -148,46 +214,20 @@ impl Decoder {
         Ok(Attempt { seq: stored.seq, at: stored.at, facts })
     }
 
-    fn superseded(&self, stored: &StoredSuperseded) -> Result<Superseded, String> {
+    fn superseded(&self, own: Own<'_>, stored: &StoredSuperseded) -> Result<Superseded, String> {
         Ok(Superseded {
             document: stored.document,
             generation: stored.generation,
             spec: stored.spec.0,
-            locator: self.text(stored.locator)?,
-            origin: Origin(value(&self.origins, stored.origin)?),
+            locator: own.locator(stored.locator)?,
+            origin: own.origin(stored.origin)?,
             at: stored.at,
         })
     }
 
-    fn desired(&self, stored: &StoredDesired) -> Result<Desired, String> {
-        let origin = Origin(value(&self.origins, stored.origin)?);
-        Ok(Desired { origin, seq: stored.seq, spec: stored.spec.0, locator: self.text(stored.locator)? })
-    }
-
-    fn text(&self, number: Option<u32>) -> Result<Option<Arc<str>>, String> {
-        number.map(|number| value(&self.texts, number)).transpose()
-    }
-
-    fn rest(&mut self, rest: Rest) -> Result<(), String> {
-        let text = |number| value(&self.texts, number);
-        let snapshot = &mut self.snapshot;
-        (snapshot.seq, snapshot.revision, snapshot.chain_rows) = (rest.seq, rest.revision, rest.chain_rows);
-        snapshot.sealed = rest.sealed.into_iter().collect();
-        snapshot.policy = rest.policy.map(|(digest, seq)| (digest.0, seq));
-        snapshot.policy_at = rest.policy_at;
-        let policy = |(seq, at, RawDigest(digest))| AcceptedPolicy { seq, at, digest };
-        snapshot.policies = rest.policies.into_iter().map(policy).collect();
-        snapshot.policy_file = rest.policy_file.map(|(digest, accepted)| (digest.0, accepted));
-        snapshot.intent_problems = rest.intent_problems.into_iter().map(|(file, digest)| (file, digest.0)).collect();
-        snapshot.expiring = rest.expiring.into_iter().map(|(id, ends_at, nearness)| (id, (ends_at, nearness))).collect();
-        let webhook = |(name, up_to, delivered, stopped)| (name, WebhookCursor { up_to, delivered, stopped });
-        snapshot.webhooks = rest.webhooks.into_iter().map(webhook).collect();
-        snapshot.families = rest.families.into_iter().map(text).collect::<Result<_, _>>()?;
-        let recovered = rest.recovered.into_iter().map(|(family, at)| Ok((text(family)?, at)));
-        snapshot.recovered = recovered.collect::<Result<_, String>>()?;
-        snapshot.recent_changes = rest.recent_changes.into();
-        snapshot.dropped_up_to = rest.dropped_up_to;
-        self.complete = true;
-        Ok(())
+    fn desired(&self, own: Own<'_>, stored: &StoredDesired, of_connection: Digest) -> Result<Desired, String> {
+        let origin = own.origin(stored.origin)?;
+        let spec = stored.spec.map_or(of_connection, |spec| spec.0);
+        Ok(Desired { origin, seq: stored.seq, spec, locator: own.locator(stored.locator)? })
     }
 }

@@ -9,47 +9,55 @@ use std::sync::Arc;
 /// The number of bytes before a record that hold its length.
 const LENGTH_BYTES: usize = size_of::<u32>();
 
-/// Encodes records. Each is preceded by its length, as 32 bits in little-endian order.
-#[derive(Debug, Default)]
-pub struct Encoder {
+/// The values that records have in common, with their numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tables {
     texts: Numbers<Arc<str>>,
     origins: Numbers<Arc<str>>,
+    locators: Numbers<Arc<str>>,
     digests: Numbers<Digest>,
-    /// The records that were not taken yet.
-    bytes: Vec<u8>,
 }
 
-impl Encoder {
-    /// Takes the records that were encoded since the last call.
-    pub fn take(&mut self) -> Vec<u8> {
-        let capacity = self.bytes.len();
-        std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity))
+impl Tables {
+    /// The texts that the next record must define.
+    pub(super) fn take_new_texts(&mut self) -> Vec<Arc<str>> {
+        self.texts.take_new()
     }
 
-    pub(super) fn connection(&mut self, id: ConnectionId, known: &Connection) -> Result<(), String> {
+    /// The digests that the next record must define.
+    pub(super) fn take_new_digests(&mut self) -> Vec<Digest> {
+        self.digests.take_new()
+    }
+
+    /// The origins and the locators of the last connection in the order of their numbers, if this is called after each connection.
+    pub(super) fn take_own(&mut self) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
+        (self.origins.take_all(), self.locators.take_all())
+    }
+
+    pub(super) fn connection(&mut self, known: &Connection) -> StoredConnection {
         // Often all three are the same attempt.
         let mut attempts: Vec<StoredAttempt> = Vec::with_capacity(1);
         let last = self.place(&mut attempts, known.last.as_deref());
         let conclusive = self.place(&mut attempts, known.conclusive.as_deref());
         let proven = self.place(&mut attempts, known.proven.as_deref());
-        let stored = StoredConnection {
-            id,
+        let spec = &known.spec;
+        StoredConnection {
             namespace: self.texts.of(&known.namespace),
             source_type: self.texts.of(&known.source_type),
             created: known.created,
             desired_since: known.desired_since,
-            origins: known.origins.iter().map(|desired| self.desired(desired)).collect(),
+            origins: known.origins.iter().map(|desired| self.desired(desired, spec)).collect(),
             generation: known.generation,
             spec: RawDigest(known.spec),
             document: known.document,
-            locator: self.text(known.locator.as_ref()),
+            locator: self.locator(known.locator.as_ref()),
             retired: known.retired,
-            withdrawn: known.withdrawn.as_ref().map(|withdrawn| (self.desired(&withdrawn.desired), withdrawn.at)),
+            withdrawn: known.withdrawn.as_ref().map(|withdrawn| (self.desired(&withdrawn.desired, spec), withdrawn.at)),
             superseded: known.superseded.as_ref().map(|superseded| StoredSuperseded {
                 document: superseded.document,
                 generation: superseded.generation,
                 spec: RawDigest(superseded.spec),
-                locator: self.text(superseded.locator.as_ref()),
+                locator: self.locator(superseded.locator.as_ref()),
                 origin: self.origins.of(&superseded.origin.0),
                 at: superseded.at,
             }),
@@ -63,8 +71,7 @@ impl Encoder {
             checked_full: known.recorded.checked_full,
             catalog: known.catalog.map(|(version, seq, digest)| (version, seq, RawDigest(digest))),
             changed: known.changed,
-        };
-        self.record(Part::Connection(Box::new(stored)))
+        }
     }
 
     /// The place of `attempt` among `attempts`, to which it is added if it is not there.
@@ -105,23 +112,44 @@ impl Encoder {
         }
     }
 
-    fn desired(&mut self, desired: &Desired) -> StoredDesired {
+    fn desired(&mut self, desired: &Desired, of_connection: &Digest) -> StoredDesired {
         StoredDesired {
             origin: self.origins.of(&desired.origin.0),
             seq: desired.seq,
-            spec: RawDigest(desired.spec),
-            locator: self.text(desired.locator.as_ref()),
+            spec: (desired.spec != *of_connection).then_some(RawDigest(desired.spec)),
+            locator: self.locator(desired.locator.as_ref()),
         }
     }
 
-    fn text(&mut self, text: Option<&Arc<str>>) -> Option<u32> {
-        text.map(|text| self.texts.of(text))
+    fn locator(&mut self, locator: Option<&Arc<str>>) -> Option<u32> {
+        locator.map(|locator| self.locators.of(locator))
+    }
+}
+
+/// Encodes records. Each is preceded by its length, as 32 bits in little-endian order.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    tables: Tables,
+    /// The records that were not taken yet.
+    bytes: Vec<u8>,
+}
+
+impl Encoder {
+    /// Takes the records that were encoded since the last call.
+    pub fn take(&mut self) -> Vec<u8> {
+        let capacity = self.bytes.len();
+        std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity))
+    }
+
+    pub(super) fn connection(&mut self, id: ConnectionId, known: &Connection) -> Result<(), String> {
+        let stored = self.tables.connection(known);
+        self.record(Part::Connection(id, Box::new(stored)))
     }
 
     /// Encodes everything that is not a connection.
     pub(super) fn rest(&mut self, snapshot: &Snapshot) -> Result<(), String> {
         for (namespace, trend) in &snapshot.trend.namespaces {
-            let namespace = self.texts.of(namespace);
+            let namespace = self.tables.texts.of(namespace);
             self.record(Part::Trend(namespace, trend.clone()))?;
         }
         for ((namespace, run), known) in &snapshot.handoffs {
@@ -143,8 +171,8 @@ impl Encoder {
             webhooks: webhooks
                 .map(|(name, cursor)| (Arc::clone(name), cursor.up_to, cursor.delivered, cursor.stopped.clone()))
                 .collect(),
-            families: snapshot.families.iter().map(|family| self.texts.of(family)).collect(),
-            recovered: snapshot.recovered.iter().map(|(family, at)| (self.texts.of(family), *at)).collect(),
+            families: snapshot.families.iter().map(|family| self.tables.texts.of(family)).collect(),
+            recovered: snapshot.recovered.iter().map(|(family, at)| (self.tables.texts.of(family), *at)).collect(),
             recent_changes: snapshot.recent_changes.iter().copied().collect(),
             dropped_up_to: snapshot.dropped_up_to,
         };
@@ -153,11 +181,13 @@ impl Encoder {
 
     /// Adds a record with its length, and with the values that it is the first to use.
     fn record(&mut self, part: Part) -> Result<(), String> {
-        let (texts, origins) = (self.texts.take_new(), self.origins.take_new());
+        let (texts, origins) = (self.tables.texts.take_new(), self.tables.origins.take_new());
+        let locators = self.tables.locators.take_new();
         let record = Record {
             texts: texts.iter().map(|text| &**text).collect(),
             origins: origins.iter().map(|origin| &**origin).collect(),
-            digests: self.digests.take_new().into_iter().map(RawDigest).collect(),
+            locators: locators.iter().map(|locator| &**locator).collect(),
+            digests: self.tables.digests.take_new().into_iter().map(RawDigest).collect(),
             part,
         };
         let begin = self.bytes.len();

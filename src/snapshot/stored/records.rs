@@ -1,4 +1,4 @@
-//! The records of a stored fold. The number of a text, an origin or a digest is its place among those that the records so far
+//! The records of a stored fold. The number of a text, an origin, a locator or a digest is its place among those that the records so far
 //! have defined.
 
 use super::super::chain_rows::ChainRows;
@@ -17,6 +17,8 @@ pub(super) struct Record<'a> {
     pub texts: Vec<&'a str>,
     #[serde(borrow)]
     pub origins: Vec<&'a str>,
+    #[serde(borrow)]
+    pub locators: Vec<&'a str>,
     pub digests: Vec<RawDigest>,
     pub part: Part,
 }
@@ -24,7 +26,7 @@ pub(super) struct Record<'a> {
 /// A part of the snapshot.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Part {
-    Connection(Box<StoredConnection>),
+    Connection(ConnectionId, Box<StoredConnection>),
     /// The trend of the namespace with this text.
     Trend(u32, NamespaceTrend),
     Handoff(Box<StoredHandoff>),
@@ -35,7 +37,6 @@ pub(super) enum Part {
 /// A connection. `checked` is not stored: without re-checks that found nothing new it is the time of the latest attempt.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredConnection {
-    pub id: ConnectionId,
     pub namespace: u32,
     pub source_type: u32,
     pub created: Timestamp,
@@ -65,7 +66,8 @@ pub(super) struct StoredConnection {
 pub(super) struct StoredDesired {
     pub origin: u32,
     pub seq: u64,
-    pub spec: RawDigest,
+    /// `None` if it is that of the connection.
+    pub spec: Option<RawDigest>,
     pub locator: Option<u32>,
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 /// Gives each value the number of its first use. The record that uses a value first defines it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Numbers<T> {
     numbers: HashMap<T, u32>,
     /// The values that no finished record has defined.
@@ -28,6 +28,12 @@ impl<T: Clone + Eq + Hash> Numbers<T> {
         self.numbers.insert(value.clone(), number);
         self.new.push(value.clone());
         number
+    }
+
+    /// All values, in the order of their numbers, which begin again.
+    pub(super) fn take_all(&mut self) -> Vec<T> {
+        self.numbers.clear();
+        std::mem::take(&mut self.new)
     }
 
     /// The values that the next record must define, in the order of their numbers.

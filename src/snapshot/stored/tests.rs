@@ -185,9 +185,9 @@ proptest! {
     fn rechecks_are_not_stored(entries in history(), failures in 2..9_u32, full in any::<bool>()) {
         let folded = Snapshot::fold(&entries);
         let mut live = folded.clone();
-        for (id, known) in &folded.connections {
+        for (id, known) in folded.connections.iter() {
             let (at, full_at) = (Timestamp(i64::MAX), full.then_some(Timestamp(i64::MAX)));
-            live.apply_checked(&Checked { connection: *id, at, full_at, failures, generation: known.generation });
+            live.apply_checked(&Checked { connection: id, at, full_at, failures, generation: known.generation });
         }
         prop_assert_eq!(folded.connections.is_empty(), live == folded);
         prop_assert_eq!(decoded(&stored(&mut live, 3, |_| ())).unwrap(), folded);

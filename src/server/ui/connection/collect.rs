@@ -42,7 +42,7 @@ const MAX_NAMED_FILES: usize = 5;
 /// # Errors
 /// 400 for a query that is not valid, 404 if the connection or what the query names does not exist, and 503.
 pub fn page(view: &View, id: ConnectionId) -> Result<Page, ApiProblem> {
-    let known = view.snapshot(|snapshot| snapshot.connections.get(&id).map(|known| known.as_ref().clone()));
+    let known = view.snapshot(|snapshot| snapshot.connections.copy_of(&id));
     let known = known.ok_or_else(|| {
         let at = view.as_of().rfc3339();
         ApiProblem::not_found(format!("AAM did not have this connection yet at {at}. Open the page of a later time."))
