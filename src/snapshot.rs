@@ -335,8 +335,8 @@ impl Snapshot {
         });
     }
 
-    /// Makes anew what is kept in a small piece of memory for every few connections, because each piece keeps its page. `release` is
-    /// called while there is none.
+    /// Frees the small allocations that belong to a few connections each, calls `release`, which returns free memory to the system,
+    /// and allocates them again. One of them keeps a whole page of memory from being returned.
     pub fn compact(&mut self, release: impl FnOnce()) {
         self.interner.sweep();
         let pairs: Vec<(Origin, ConnectionId)> = std::mem::take(&mut self.desired_pairs).into_iter().collect();

@@ -77,7 +77,7 @@ impl Connections {
         self.whole.len() + self.packed.values().map(PackedPartition::len).sum::<usize>()
     }
 
-    /// Whether there is no connection.
+    /// Whether no connection is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

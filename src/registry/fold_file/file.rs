@@ -40,7 +40,7 @@ pub(super) enum Unusable {
 }
 
 impl Unusable {
-    /// The reason why the file is not used, or `None` if there is no file.
+    /// The reason why the file is not used, or `None` if it does not exist.
     pub(super) fn reason(&self) -> Option<String> {
         Some(match self {
             Unusable::Missing => return None,
