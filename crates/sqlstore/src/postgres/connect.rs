@@ -148,9 +148,11 @@ fn config(options: &PostgresOptions, host: &HostPort) -> Config {
     config
 }
 
-/// The statements that set the limits and the schema of a session.
+/// The statements that set the limits, the compiler and the schema of a session.
 fn settings_of(options: &PostgresOptions) -> String {
-    let mut sql = String::new();
+    // PostgreSQL overestimates the cost of some short statements and would compile them to machine code, which takes longer than to
+    // execute them. Some engines do not have the setting.
+    let mut sql = "SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'jit'; ".to_string();
     for (name, limit) in [
         ("statement_timeout", options.statement_timeout),
         ("lock_timeout", options.lock_timeout),

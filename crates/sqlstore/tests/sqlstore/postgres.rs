@@ -266,3 +266,10 @@ fn the_server_holds_nothing_that_was_closed() {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid = ?1";
     wait_until("the session ended", || other.query_row(sql, [pid], |row| row.get::<_, i64>(0)).unwrap() == 0);
 }
+
+#[test]
+fn statements_are_not_compiled_to_machine_code() {
+    let db = server!("jit").connect();
+    let jit: String = db.query_row("SELECT setting FROM pg_settings WHERE name = 'jit'", [], |row| row.get(0)).unwrap();
+    assert_eq!(jit, "off");
+}
