@@ -14,6 +14,7 @@ mod lookups;
 mod namespaces;
 mod notices;
 mod observed;
+mod packing;
 mod records;
 pub mod stored;
 pub mod trend;
@@ -150,6 +151,13 @@ impl Snapshot {
 
     /// Applies the next entry.
     pub fn apply(&mut self, entry: &Entry) {
+        self.apply_open(entry);
+        self.connections.pack_open();
+    }
+
+    /// Applies the next entry. A packed connection that it changes stays open.
+    fn apply_open(&mut self, entry: &Entry) {
+        self.connections.open(entry.connection);
         let (before, waiting) = (self.standing(entry.connection), self.waiting(entry.connection));
         self.touched.add(entry.connection);
         self.apply_fact(entry);
@@ -212,22 +220,17 @@ impl Snapshot {
 
     /// Applies the time of a re-check that found nothing new.
     pub fn apply_checked(&mut self, checked: &Checked) {
+        // A replica reads most of them several times.
+        if self.connections.get(&checked.connection).is_none_or(|known| known.after(checked) == known.rechecked()) {
+            return;
+        }
+        self.connections.open(Some(checked.connection));
         let waiting = self.waiting(Some(checked.connection));
-        self.apply_check(checked);
-        self.update_lookups(Some(checked.connection), &waiting);
-    }
-
-    fn apply_check(&mut self, checked: &Checked) {
         self.connections.change(checked.connection, |connection| {
-            if connection.last.as_ref().is_some_and(|last| last.at > checked.at) {
-                return;
-            }
-            connection.checked = Some(checked.at);
-            connection.checked_full = checked.full_at.or(connection.checked_full);
-            if connection.generation == checked.generation {
-                connection.failures = checked.failures;
-            }
+            (connection.failures, connection.checked, connection.checked_full) = connection.after(checked);
         });
+        self.update_lookups(Some(checked.connection), &waiting);
+        self.connections.pack_open();
     }
 
     fn accept(
@@ -318,30 +321,6 @@ impl Snapshot {
     #[must_use]
     pub fn recovered(&self, source_type: &str) -> Option<Timestamp> {
         self.recovered.get(source_type).copied()
-    }
-
-    /// Unpacks the connections of a partition, which share their texts with others again.
-    pub fn unpack(&mut self, partition: usize) {
-        let Snapshot { connections, desired_pairs, interner, .. } = self;
-        let mut shared = |locator: &mut Option<Arc<str>>| *locator = locator.as_deref().map(|text| interner.intern(text));
-        connections.unpack(partition, |connection| {
-            shared(&mut connection.locator);
-            for desired in &mut connection.origins {
-                shared(&mut desired.locator);
-                if let Some((known, _)) = desired_pairs.range(Snapshot::pairs_of(&desired.origin)).next() {
-                    desired.origin = known.clone();
-                }
-            }
-        });
-    }
-
-    /// Frees the small allocations that belong to a few connections each, calls `release`, which returns free memory to the system,
-    /// and allocates them again. One of them keeps a whole page of memory from being returned.
-    pub fn compact(&mut self, release: impl FnOnce()) {
-        self.interner.sweep();
-        let pairs: Vec<(Origin, ConnectionId)> = std::mem::take(&mut self.desired_pairs).into_iter().collect();
-        release();
-        self.desired_pairs = pairs.into_iter().collect();
     }
 
     fn pairs_of(origin: &Origin) -> std::ops::RangeInclusive<(Origin, ConnectionId)> {

@@ -40,8 +40,8 @@ pub fn measure(count: usize, table: &mut Table) -> Measured<()> {
         for daemon in &mut daemons {
             daemon.wait("with the connections of others packed", |daemon| {
                 let packed = daemon.logged("connections of other replicas are packed")?;
-                let last = packed.last().and_then(|line| daemon::number(line, "packed")).unwrap_or_default();
-                Ok(last == (PARTITIONS - PARTITIONS / replicas) as u64)
+                let last = packed.last().and_then(|line| daemon::number(line, "packed"));
+                Ok(last == Some((PARTITIONS - PARTITIONS / replicas) as u64))
             })?;
         }
         let resident = daemons.iter().map(Daemon::resident).collect::<Measured<Vec<f64>>>()?.into_iter().fold(0.0, f64::max);

@@ -34,23 +34,23 @@ fn path_of(registry: &Location) -> PathBuf {
 /// If the registry cannot be read, or if this build cannot parse a row.
 pub(super) fn folded(db: &Connection, registry: &Location) -> Result<(Snapshot, u64), RegistryError> {
     if db.is_postgres() {
-        return followed::fold(db, registry).map(|(snapshot, stored, _)| (snapshot, stored));
+        return followed::fold(db, registry, Snapshot::default).map(|(snapshot, stored, _)| (snapshot, stored));
     }
-    let mut snapshot = stored(db, registry)?;
+    let mut snapshot = stored(db, registry, Snapshot::default)?;
     let stored = snapshot.seq;
     fold_rows(db, &mut snapshot, i64::MAX)?;
     tracing::debug!(target: "aam::registry", stored, rows = snapshot.seq - stored, "folded the ledger after the stored fold");
     Ok((snapshot, stored))
 }
 
-/// Reads the stored fold, or returns one of no row and logs why.
+/// Reads the stored fold into a snapshot that `empty` makes, of no entry, or returns such a one and logs why.
 ///
 /// # Errors
 /// If the registry cannot be read.
-pub(super) fn stored(db: &Connection, registry: &Location) -> Result<Snapshot, RegistryError> {
-    Ok(load(db, registry)?.unwrap_or_else(|unusable| {
+pub(super) fn stored(db: &Connection, registry: &Location, empty: fn() -> Snapshot) -> Result<Snapshot, RegistryError> {
+    Ok(load(db, registry, empty())?.unwrap_or_else(|unusable| {
         unusable.log(&path_of(registry));
-        Snapshot::default()
+        empty()
     }))
 }
 
@@ -69,7 +69,7 @@ pub(super) struct FoldVerdict {
 /// If the registry cannot be read, or if this build cannot parse a row.
 pub(super) fn verify(db: &Connection, registry: &Location) -> Result<FoldVerdict, RegistryError> {
     let file = path_of(registry);
-    let problem = match load(db, registry)? {
+    let problem = match load(db, registry, Snapshot::default())? {
         Ok(stored) => {
             let (seq, rows) = (stored.seq, stored.chain_rows.clone());
             // One of the two at a time, because both may be large.
@@ -102,14 +102,14 @@ fn compared(db: &Connection, fold: Snapshot) -> Result<Digest, String> {
     if db.is_postgres() { fold.without_order().fold_digest() } else { fold.fold_digest() }
 }
 
-/// Reads the stored fold if it fits the ledger.
-fn load(db: &Connection, registry: &Location) -> Result<Result<Snapshot, Unusable>, RegistryError> {
-    let read = || {
+/// Reads the stored fold into `empty` if it fits the ledger.
+fn load(db: &Connection, registry: &Location, empty: Snapshot) -> Result<Result<Snapshot, Unusable>, RegistryError> {
+    let read = |empty| {
         let file = FoldFile::open(&path_of(registry))?;
         let end = file.end;
-        Ok((file.read()?, end))
+        Ok((file.read(empty)?, end))
     };
-    let (stored, end) = match read() {
+    let (stored, end) = match read(empty) {
         Ok(found) => found,
         Err(unusable) => return Ok(Err(unusable)),
     };

@@ -48,15 +48,20 @@ pub(super) struct Followed {
     pub(super) horizon: u64,
     pub(super) polled: Instant,
     pub(super) tried: Instant,
+    /// When partitions may be adopted, after this failed.
+    pub(super) adopts_at: Instant,
     /// Up to when the re-checks of others were read.
     pub(super) checked_until: Timestamp,
     pub(super) notifications: Option<std::sync::mpsc::Receiver<sqlstore::Notification>>,
     pub(super) failure: Repeated,
     /// Partitions that were taken, and in which nothing may begin until it is recorded what their last holder did not finish.
     pub(super) unadopted: Partitions,
-    /// The partitions whose connections were packed, because others have them.
+    /// The partitions whose connections are packed, or could not be. At first these are all, because it is not known yet which ones
+    /// this process gets.
     pub(super) packed: Partitions,
-    /// Whether memory that was packed has to be returned.
+    /// What was packed when the log last said that exactly the connections of others are. `None` at first.
+    pub(super) logged: Option<Partitions>,
+    /// Whether whole connections were packed, so that their memory has to be returned.
     pub(super) compacts: bool,
 }
 
@@ -72,11 +77,13 @@ impl Followed {
             horizon,
             polled: now,
             tried: now,
+            adopts_at: now,
             checked_until,
             notifications: db.notifications().ok(),
             failure: Repeated::default(),
             unadopted: Partitions::default(),
-            packed: Partitions::default(),
+            packed: Partitions::ALL,
+            logged: None,
             compacts: false,
         })
     }
@@ -100,20 +107,25 @@ pub(super) fn database_time(db: &Connection) -> Result<Timestamp, RegistryError>
     Ok(Timestamp(db.query_row(sql, [], |row| row.get(0))?))
 }
 
-/// Folds the whole ledger, from the stored fold if there is one that fits. Returns the last row of the stored fold, too, or 0, and
-/// the ends of the chains.
+/// Folds the whole ledger into a snapshot that `empty` makes, of no entry, from the stored fold if there is one that fits. Returns the
+/// last row of the stored fold, too, or 0, and the ends of the chains.
 ///
 /// # Errors
 /// If the registry cannot be read, or if this build cannot parse a row.
-pub(super) fn fold(db: &Connection, registry: &Location) -> Result<(Snapshot, u64, Head), RegistryError> {
-    let mut snapshot = fold_file::stored(db, registry)?;
+pub(super) fn fold(
+    db: &Connection,
+    registry: &Location,
+    empty: fn() -> Snapshot,
+) -> Result<(Snapshot, u64, Head), RegistryError> {
+    let mut snapshot = fold_file::stored(db, registry, empty)?;
     let (stored, known) = (snapshot.seq, snapshot.chain_rows.clone());
     let mut head = Head::after(&chains::ends(db, &known)?.unwrap_or_default());
     let rows = if stored == 0 { Rows::All } else { Rows::After(&known) };
     chains::each_row(db, rows, |entry, chain, last| {
-        snapshot.apply(&entry);
+        snapshot.apply_next(&entry);
         note(&mut head, &entry, chain, last);
     })?;
+    snapshot.pack_open();
     Ok((snapshot, stored, head))
 }
 

@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_millis(500);
 /// The rows of each chain that one statement reads.
 const CHUNK: usize = 1000;
+/// How often a replica sees whether another one woke it, while it has nothing to do.
+const WAKE_CHECK: Duration = Duration::from_millis(50);
+/// The pause between two turns of unpacking, in which readers of the snapshot get theirs.
+const UNPACKING: Duration = Duration::from_millis(1);
 /// How long the connections of partitions are packed or unpacked at a time.
 const DIVIDING: Duration = Duration::from_millis(10);
 /// How far the re-checks of others are read again, because their transactions may have ended in another order. In milliseconds.
@@ -78,11 +82,12 @@ impl Writer {
             }
             let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
             for (entry, chain, last) in read {
-                snapshot.apply(&entry);
+                snapshot.apply_next(&entry);
                 note(&mut self.head, &entry, chain, last);
                 changes_plan |= changes_plans(&entry.fact);
                 changes_result |= matches!(entry.fact, Fact::AttemptFinished(_));
             }
+            snapshot.pack_open();
         }
         self.shared.others.tell(changes_plan, changes_result);
         Ok(())
@@ -174,12 +179,12 @@ impl Writer {
         let held = leases.held();
         let Some(followed) = &mut self.followed else { return Ok(()) };
         followed.unadopted = followed.unadopted.union(taken).intersection(held);
-        let unadopted = followed.unadopted;
+        let (unadopted, now) = (followed.unadopted, Instant::now());
+        // Unpacking them first, a few milliseconds at a time, costs less than to change packed connections.
+        let is_unpacked = unadopted.intersection(followed.packed).is_empty();
         // What could not be adopted is tried again, and not every few milliseconds.
-        let adopts = !taken.is_empty() || !unadopted.is_empty() && followed.tried.elapsed() >= RETRY;
-        if adopts {
-            followed.tried = Instant::now();
-        }
+        let adopts = !unadopted.is_empty() && is_unpacked && (!taken.is_empty() || followed.adopts_at <= now);
+        followed.adopts_at = if adopts { now + RETRY } else { followed.adopts_at };
         self.announce_partitions();
         if adopts {
             self.adopt(unadopted)?;
@@ -197,7 +202,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Packs the connections of the partitions of others, and unpacks those of partitions that this process has, for a few
+    /// Unpacks the connections of partitions that this process has, and packs those of the partitions of others, for a few
     /// milliseconds. One partition at a time, because all readers of the snapshot wait meanwhile.
     ///
     /// What is packed leaves its memory in pieces between the connections that stay. So those are packed, too, the memory is
@@ -205,13 +210,15 @@ impl Writer {
     fn divide_memory(&mut self) {
         let (held, started) = (self.held(), Instant::now());
         let Some(followed) = &mut self.followed else { return };
-        let before = followed.packed;
         while started.elapsed() < DIVIDING {
+            let awaited = followed.packed.intersection(followed.unadopted).iter().next();
             let others = Partitions::ALL.without(held).without(followed.packed);
             let own = if followed.compacts { held.without(followed.packed) } else { Partitions::default() };
-            let packs = others.iter().chain(own.iter()).next();
-            let next = packs.or_else(|| followed.packed.intersection(held).iter().next());
-            if packs.is_none() && std::mem::take(&mut followed.compacts) {
+            // Those that were just taken would be packed and unpacked in turns.
+            let own = own.without(followed.unadopted);
+            let packs = others.iter().chain(own.iter()).next().filter(|_| awaited.is_none());
+            let next = awaited.or(packs).or_else(|| followed.packed.intersection(held).iter().next());
+            if awaited.is_none() && packs.is_none() && std::mem::take(&mut followed.compacts) {
                 let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
                 snapshot.compact(crate::memory::release_free);
             }
@@ -230,9 +237,25 @@ impl Writer {
             followed.compacts = true;
         }
         let is_divided = !followed.compacts && followed.packed == Partitions::ALL.without(held);
-        if before != followed.packed && is_divided {
-            tracing::info!(target: "aam::registry", packed = followed.packed.len(), "the partitions with connections of other replicas are packed");
+        if is_divided && followed.logged.replace(followed.packed) != Some(followed.packed) {
+            crate::memory::release_free();
+            tracing::info!(target: "aam::registry", packed = followed.packed.len(), "exactly the connections of other replicas are packed");
         }
+    }
+
+    /// How long a replica waits for a command before it looks after its leases again: shortly while connections of partitions that it
+    /// took have to be unpacked before attempts begin there.
+    pub(super) fn pause(&self) -> Duration {
+        let unpacks = |followed: &Followed| !followed.packed.intersection(followed.unadopted).is_empty();
+        if !self.db.is_lost() && self.followed.as_ref().is_some_and(unpacks) { UNPACKING } else { WAKE_CHECK }
+    }
+
+    /// Unpacks the connections of `partitions`.
+    pub(super) fn unpack(&mut self, partitions: Partitions) {
+        let Some(followed) = &mut self.followed else { return };
+        let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        followed.packed.intersection(partitions).iter().for_each(|number| snapshot.unpack(number));
+        followed.packed = followed.packed.without(partitions);
     }
 
     /// Tells the loop in which partitions attempts may begin, and the gate of the egress which ones this process has.
@@ -255,6 +278,7 @@ impl Writer {
         tracing::info!(target: "aam::registry", partitions = taken.len(), held = self.held().len(), "this replica took partitions");
         if let Some(followed) = &mut self.followed {
             followed.unadopted = followed.unadopted.without(taken);
+            followed.adopts_at = Instant::now();
         }
         self.announce_partitions();
         Ok(())

@@ -34,9 +34,6 @@ use tokio::sync::watch;
 /// The maximum number of commands in one transaction.
 const MAX_BATCH: usize = 512;
 
-/// How often a replica sees whether another one woke it, while it has nothing to do.
-const WAKE_CHECK: Duration = Duration::from_millis(50);
-
 /// How long there must be no command before the write-ahead log is checkpointed. A checkpoint takes two syncs and many
 /// writes, so it is done when no command has to wait for it.
 const CHECKPOINT_IDLE: Duration = Duration::from_millis(200);
@@ -108,7 +105,7 @@ impl Writer {
             None => (open_sqlite(location)?, None),
         };
         let (mut folded, stored, head) = match location.postgres() {
-            Some(_) => followed::fold(&db, location)?,
+            Some(_) => followed::fold(&db, location, Snapshot::packed)?,
             None => {
                 let (folded, stored) = fold_file::folded(&db, location)?;
                 (folded, stored, chains::head(&db)?)
@@ -140,7 +137,9 @@ impl Writer {
         match &mut writer.leases {
             Some(leases) => {
                 let taken = leases.take_share(&writer.db)?;
+                writer.unpack(taken);
                 writer.adopt(taken)?;
+                writer.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner).shrink();
             }
             None => writer.record_interrupted(Partitions::ALL)?,
         }
@@ -172,7 +171,7 @@ impl Writer {
         loop {
             let is_fold_due = self.fold.is_due(self.head.seq, &self.shared.snapshot);
             let wait = match (&self.leases, self.rows_in_wal >= CHECKPOINT_ROWS || is_fold_due) {
-                (Some(_), _) => WAKE_CHECK,
+                (Some(_), _) => self.pause(),
                 (None, true) => CHECKPOINT_IDLE,
                 (None, false) => return inbox.recv().ok(),
             };
@@ -329,9 +328,8 @@ impl Writer {
             return;
         }
         let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
-        for entry in &batch.entries {
-            snapshot.apply(entry);
-        }
+        batch.entries.iter().for_each(|entry| snapshot.apply_next(entry));
+        snapshot.pack_open();
         for checked in &batch.checked {
             snapshot.apply_checked(checked);
         }

@@ -1,11 +1,29 @@
 //! What is read from a connection of the snapshot. Pure.
 
-use super::Connection;
+use super::{Checked, Connection};
 use crate::model::ending;
 use crate::model::ledger::{AttemptContext, Finished, Warning};
 use crate::model::{ConnectionId, Origin, Retry, Scope, State, Step, Timestamp};
 
+/// The failures in a row, and the times of the latest check and of the latest full check, which re-checks change and the ledger does
+/// not have.
+pub(super) type Rechecked = (u32, Option<Timestamp>, Option<Timestamp>);
+
 impl Connection {
+    /// What re-checks change.
+    pub(super) fn rechecked(&self) -> Rechecked {
+        (self.failures, self.checked, self.checked_full)
+    }
+
+    /// What re-checks change, after a re-check that found nothing new.
+    pub(super) fn after(&self, checked: &Checked) -> Rechecked {
+        if self.last.as_ref().is_some_and(|last| last.at > checked.at) {
+            return self.rechecked();
+        }
+        let failures = if self.generation == checked.generation { checked.failures } else { self.failures };
+        (failures, Some(checked.at), checked.full_at.or(self.checked_full))
+    }
+
     /// The state of the connection.
     #[must_use]
     pub fn state(&self) -> State {

@@ -15,6 +15,9 @@ pub struct Connections {
     whole: BTreeMap<ConnectionId, Box<Connection>>,
     /// By the number of the partition.
     packed: BTreeMap<usize, PackedPartition>,
+    /// Connections of packed partitions while entries change them. They replace the packed ones, and nothing may list the connections
+    /// before they are packed again.
+    open: BTreeMap<ConnectionId, Box<Connection>>,
 }
 
 /// A connection of a snapshot: a reference, or what a packed one held.
@@ -47,9 +50,26 @@ impl Deref for ConnectionRef<'_> {
 }
 
 impl Connections {
+    /// No connections. All that are added get packed.
+    #[must_use]
+    pub fn packed() -> Connections {
+        Connections {
+            packed: (0..PARTITIONS).map(|partition| (partition, PackedPartition::default())).collect(),
+            ..Connections::default()
+        }
+    }
+
+    /// Whether the connections of the partition of `id` are packed.
+    pub(super) fn packs(&self, id: ConnectionId) -> bool {
+        self.packed.contains_key(&id.partition())
+    }
+
     /// The connection `id`.
     #[must_use]
     pub fn get(&self, id: &ConnectionId) -> Option<ConnectionRef<'_>> {
+        if let Some(open) = self.open.get(id) {
+            return Some(ConnectionRef::Whole(open));
+        }
         match self.packed.get(&id.partition()) {
             Some(partition) => partition.get(*id).map(ConnectionRef::Unpacked),
             None => self.whole.get(id).map(|connection| ConnectionRef::Whole(connection)),
@@ -65,6 +85,9 @@ impl Connections {
     /// Whether the connection `id` is known.
     #[must_use]
     pub fn contains_key(&self, id: &ConnectionId) -> bool {
+        if self.open.contains_key(id) {
+            return true;
+        }
         match self.packed.get(&id.partition()) {
             Some(partition) => partition.contains(*id),
             None => self.whole.contains_key(id),
@@ -74,6 +97,7 @@ impl Connections {
     /// The number of connections.
     #[must_use]
     pub fn len(&self) -> usize {
+        debug_assert!(self.open.is_empty(), "connections are open");
         self.whole.len() + self.packed.values().map(PackedPartition::len).sum::<usize>()
     }
 
@@ -115,6 +139,7 @@ impl Connections {
     }
 
     fn slots(&self, after: Option<ConnectionId>) -> Slots<'_> {
+        debug_assert!(self.open.is_empty(), "connections are open");
         let all = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let (part, leading) = match self.packed.is_empty() {
             true => (Some(Part::Whole(self.whole.range(all))), None),
@@ -123,27 +148,53 @@ impl Connections {
         Slots { connections: self, after, leading, part }
     }
 
-    /// Adds or replaces a connection.
+    /// Adds or replaces a connection. It stays open if its partition is packed.
     pub fn insert(&mut self, id: ConnectionId, connection: Box<Connection>) {
-        let partition = id.partition();
-        if let Some(packed) = self.packed.get_mut(&partition) {
-            if packed.insert(id, &connection) {
-                return;
-            }
-            self.unpack(partition, |_| {});
+        if self.packs(id) {
+            self.open.insert(id, connection);
+        } else {
+            self.whole.insert(id, connection);
         }
-        self.whole.insert(id, connection);
+    }
+
+    /// Adds connections of partitions that are not packed, in order of id.
+    pub(super) fn add_whole(&mut self, sorted: Vec<(ConnectionId, Box<Connection>)>) {
+        if self.whole.is_empty() {
+            self.whole = sorted.into_iter().collect();
+        } else {
+            self.whole.extend(sorted);
+        }
     }
 
     /// Changes the connection `id`. Returns `None` if it is not known.
     pub(super) fn change<T>(&mut self, id: ConnectionId, change: impl FnOnce(&mut Connection) -> T) -> Option<T> {
-        if !self.packed.contains_key(&id.partition()) {
-            return self.whole.get_mut(&id).map(|connection| change(connection));
+        self.open(Some(id));
+        let connection = if self.packs(id) { self.open.get_mut(&id) } else { self.whole.get_mut(&id) };
+        connection.map(|connection| change(connection))
+    }
+
+    /// Unpacks the connection `id` if it is packed, so that it can be changed several times.
+    pub(super) fn open(&mut self, id: Option<ConnectionId>) {
+        let Some(id) = id.filter(|id| !self.open.contains_key(id)) else { return };
+        if let Some(connection) = self.packed.get(&id.partition()).and_then(|partition| partition.get(id)) {
+            self.open.insert(id, connection);
         }
-        let ConnectionRef::Unpacked(mut connection) = self.get(&id)? else { return None };
-        let result = change(&mut connection);
-        self.insert(id, connection);
-        Some(result)
+    }
+
+    /// The number of connections that are open.
+    pub(super) fn count_open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Packs the connections that are open.
+    pub(super) fn pack_open(&mut self) {
+        while let Some((id, connection)) = self.open.pop_first() {
+            let partition = id.partition();
+            if !self.packed.get_mut(&partition).is_some_and(|packed| packed.insert(id, &connection)) {
+                self.unpack(partition, |_| {});
+                self.whole.insert(id, connection);
+            }
+        }
     }
 
     /// Packs the connections of a partition. Returns false if that is not possible; they stay as they are then.
@@ -164,6 +215,11 @@ impl Connections {
             self.packed.insert(partition, packed);
         }
         fits
+    }
+
+    /// Gives back the memory of packed connections that is not used.
+    pub(super) fn shrink(&mut self) {
+        self.packed.values_mut().for_each(PackedPartition::shrink);
     }
 
     /// Unpacks the connections of a partition. `share` may replace texts by equal ones that others have, too.
@@ -194,7 +250,7 @@ impl PartialEq for Connections {
 
 impl FromIterator<(ConnectionId, Box<Connection>)> for Connections {
     fn from_iter<I: IntoIterator<Item = (ConnectionId, Box<Connection>)>>(connections: I) -> Connections {
-        Connections { whole: connections.into_iter().collect(), packed: BTreeMap::new() }
+        Connections { whole: connections.into_iter().collect(), ..Connections::default() }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Which connections wait for a credential, and which ones an outage holds, so that a change of one connection does not have to
 //! look at all of them. It follows from the connections and is not stored. Pure.
 
-use super::connections::ConnectionRef;
 use super::{Connection, Snapshot};
 use crate::model::{ConnectionId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,11 +33,9 @@ impl Waiting {
 }
 
 impl Lookups {
-    /// The lookups of these connections.
-    pub(super) fn new<'a>(connections: impl Iterator<Item = (ConnectionId, ConnectionRef<'a>)>) -> Lookups {
-        let mut lookups = Lookups::default();
-        connections.for_each(|(id, known)| lookups.add(id, Waiting::new(&known)));
-        lookups
+    /// Adds a connection that is not there yet.
+    pub(super) fn add_connection(&mut self, id: ConnectionId, known: &Connection) {
+        self.add(id, Waiting::new(known));
     }
 
     fn add(&mut self, id: ConnectionId, waiting: Waiting) {
@@ -116,7 +113,9 @@ mod tests {
                     let full_at = None;
                     snapshot.apply_checked(&Checked { connection: id(connection), at: Timestamp(at), full_at, failures: 1, generation: 1 });
                 }
-                prop_assert_eq!(&snapshot.lookups, &Lookups::new(snapshot.connections.iter()));
+                let mut expected = Lookups::default();
+                snapshot.connections.iter().for_each(|(id, known)| expected.add_connection(id, &known));
+                prop_assert_eq!(&snapshot.lookups, &expected);
             }
             let waiting: BTreeSet<Arc<str>> = snapshot
                 .connections

@@ -104,12 +104,12 @@ impl FoldFile {
         Ok(FoldFile { file, records, seq, end, digest })
     }
 
-    /// Reads the fold and checks its digest.
-    pub(super) fn read(mut self) -> Result<Snapshot, Unusable> {
+    /// Reads the fold into `empty`, a snapshot of no entry, and checks its digest.
+    pub(super) fn read(mut self, empty: Snapshot) -> Result<Snapshot, Unusable> {
         self.file.rewind()?;
         let mut file = BufReader::with_capacity(READ_BYTES, self.file);
         let mut digest = Context::new(&SHA256);
-        let (mut bytes, mut left, mut decoder) = (Vec::new(), self.records, Decoder::default());
+        let (mut bytes, mut left, mut decoder) = (Vec::new(), self.records, Decoder::new(empty));
         take(&mut file, HEADER_BYTES, &mut bytes, &mut digest)?;
         while left > 0 {
             take(&mut file, 4, &mut bytes, &mut digest)?;

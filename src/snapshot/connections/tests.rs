@@ -42,6 +42,8 @@ proptest! {
                 snapshot.apply_checked(&checked);
             }
             prop_assert_eq!(&plain, &packed);
+            let namespaces: BTreeSet<String> = plain.connections.values().map(|known| known.namespace.to_string()).collect();
+            prop_assert_eq!(plain.namespaces(), namespaces);
             prop_assert_eq!(plain.connections.len(), packed.connections.len());
             prop_assert_eq!(plain.connections.keys().collect::<Vec<_>>(), packed.connections.keys().collect::<Vec<_>>());
             for connection in 0..6 {
@@ -55,6 +57,21 @@ proptest! {
             }
         }
         prop_assert_eq!(plain.fold_digest(), packed.fold_digest());
+    }
+
+    /// A fold in which everything is packed from the beginning is the same one.
+    #[test]
+    fn a_packed_fold_is_the_same(entries in history(), packs_after in 1..20_usize) {
+        let (entries, mut packed) = (spread_all(entries), Snapshot::packed());
+        for (number, entry) in entries.iter().enumerate() {
+            packed.apply_next(entry);
+            if number % packs_after == 0 {
+                packed.pack_open();
+            }
+        }
+        packed.pack_open();
+        prop_assert!(packed.connections.iter().all(|(_, found)| matches!(found, ConnectionRef::Unpacked(_))));
+        prop_assert_eq!(packed, Snapshot::fold(&entries));
     }
 }
 

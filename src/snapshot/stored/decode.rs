@@ -2,7 +2,6 @@
 
 use super::super::departure::{Superseded, Withdrawn};
 use super::super::finished::Recorded;
-use super::super::lookups::Lookups;
 use super::super::{AcceptedPolicy, Attempt, Connection, Desired, Handoff, Snapshot, WebhookCursor};
 use super::encode::Tables;
 use super::records::{Part, Record, Rest, StoredAttempt, StoredConnection, StoredDesired, StoredHandoff, StoredSuperseded};
@@ -15,8 +14,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Decoder {
     snapshot: Snapshot,
-    /// In the order of the records. They become a map at the end, because a map that is built from a sorted list takes less
-    /// memory than one that grows.
+    /// Those that are not packed, in the order of the records. They become a map at the end, because a map that is built from a sorted
+    /// list takes less memory than one that grows.
     connections: Vec<(ConnectionId, Box<Connection>)>,
     values: Values,
     origins: Vec<Arc<str>>,
@@ -26,6 +25,12 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Decodes records into `empty`, a snapshot of no entry.
+    #[must_use]
+    pub fn new(empty: Snapshot) -> Decoder {
+        Decoder { snapshot: empty, ..Decoder::default() }
+    }
+
     /// Decodes the next record, without its length.
     ///
     /// # Errors
@@ -46,7 +51,12 @@ impl Decoder {
         match record.part {
             Part::Connection(id, stored) => {
                 let connection = self.values.connection(Own { origins: &self.origins, locators: &self.locators }, *stored)?;
-                self.connections.push((id, Box::new(connection)));
+                if self.snapshot.connections.packs(id) {
+                    self.snapshot.connections.insert(id, Box::new(connection));
+                    self.snapshot.pack_open();
+                } else {
+                    self.connections.push((id, Box::new(connection)));
+                }
             }
             Part::Trend(namespace, trend) => {
                 self.snapshot.trend.namespaces.insert(value(&self.values.texts, namespace)?, trend);
@@ -65,10 +75,11 @@ impl Decoder {
     /// # Errors
     /// If the last record is missing.
     pub fn finish(self) -> Result<Snapshot, String> {
-        let Decoder { mut snapshot, mut connections, complete, .. } = self;
+        let Decoder { mut snapshot, mut connections, values, origins, locators, complete } = self;
         if !complete {
             return Err("the last record is missing".to_string());
         }
+        drop((values, origins, locators));
         // A stable sort, so that of several records of a connection the newest is the last one, which stays.
         connections.sort_by_key(|(id, _)| *id);
         connections.dedup_by(|newer, older| {
@@ -78,11 +89,23 @@ impl Decoder {
             }
             same
         });
-        let desired =
-            connections.iter().flat_map(|(id, known)| known.origins.iter().map(|desired| (desired.origin.clone(), *id)));
-        snapshot.desired_pairs = desired.collect();
-        snapshot.connections = connections.into_iter().collect();
-        snapshot.lookups = Lookups::new(snapshot.connections.iter());
+        snapshot.connections.add_whole(connections);
+        let mut pairs = Vec::new();
+        for (id, known) in snapshot.connections.iter() {
+            pairs.extend(known.origins.iter().map(|desired| (desired.origin.clone(), id)));
+            snapshot.lookups.add_connection(id, &known);
+        }
+        pairs.sort_unstable();
+        // Packed connections have origins of their own.
+        for number in 1..pairs.len() {
+            let (before, after) = pairs.split_at_mut(number);
+            if let (Some((origin, _)), Some((next, _))) = (before.last(), after.first_mut())
+                && origin == next
+            {
+                next.clone_from(origin);
+            }
+        }
+        snapshot.desired_pairs = pairs.into_iter().collect();
         Ok(snapshot)
     }
 
@@ -156,12 +179,16 @@ impl Values {
             stored.attempts.into_iter().map(|attempt| self.attempt(attempt).map(Arc::new)).collect::<Result<_, _>>()?;
         let attempt = |place: Option<u8>| place.map(|place| value(&attempts, u32::from(place))).transpose();
         let last = attempt(stored.last)?;
+        let mut origins: Vec<Desired> =
+            stored.origins.iter().map(|desired| self.desired(own, desired, spec)).collect::<Result<_, _>>()?;
+        // Room for more would be a fifth of the memory of a connection.
+        origins.shrink_to_fit();
         Ok(Connection {
             namespace: value(&self.texts, stored.namespace)?,
             source_type: value(&self.texts, stored.source_type)?,
             created: stored.created,
             desired_since: stored.desired_since,
-            origins: stored.origins.into_iter().map(|desired| self.desired(own, &desired, spec)).collect::<Result<_, _>>()?,
+            origins,
             generation: stored.generation,
             spec,
             document: stored.document,

@@ -6,10 +6,11 @@
 //! any more.
 
 use super::super::Connection;
+use super::super::connection::Rechecked;
 use super::decode::{Own, Values};
 use super::encode::Tables;
 use super::records::StoredConnection;
-use crate::model::{ConnectionId, Timestamp};
+use crate::model::ConnectionId;
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -29,13 +30,6 @@ struct PackedConnection<'a> {
     stored: StoredConnection,
     /// What re-checks changed and the ledger does not have.
     rechecked: Option<Rechecked>,
-}
-
-/// The failures in a row, and the times of the latest check and of the latest full check.
-type Rechecked = (u32, Option<Timestamp>, Option<Timestamp>);
-
-fn rechecked(connection: &Connection) -> Rechecked {
-    (connection.failures, connection.checked, connection.checked_full)
 }
 
 /// Where the record of a connection is.
@@ -106,7 +100,8 @@ impl PackedPartition {
         })
     }
 
-    /// Adds or replaces a connection. Returns false if its record would not be the same connection; nothing is changed then.
+    /// Adds or replaces a connection. Returns false if its record would not be the same connection; the connections stay as they are
+    /// then.
     pub fn insert(&mut self, id: ConnectionId, connection: &Connection) -> bool {
         let Ok(()) = self.encode(connection) else { return false };
         if !self.decode(&self.buffer).is_ok_and(|decoded| decoded == *connection) {
@@ -135,8 +130,11 @@ impl PackedPartition {
         true
     }
 
-    /// Gives back the memory that later connections would use.
+    /// Gives back the memory that is not used, and that later connections would use.
     pub fn shrink(&mut self) {
+        if self.unused > 0 {
+            self.renew();
+        }
         self.places.shrink_to_fit();
         self.bytes.shrink_to_fit();
         self.buffer = Vec::new();
@@ -174,7 +172,7 @@ impl PackedPartition {
         let (origins, locators) = self.tables.take_own();
         self.values.define(&mut self.tables);
         let recorded = (stored.failures, connection.last.as_ref().map(|last| last.at), stored.checked_full);
-        let rechecked = Some(rechecked(connection)).filter(|found| *found != recorded);
+        let rechecked = Some(connection.rechecked()).filter(|found| *found != recorded);
         let packed = PackedConnection {
             origins: origins.iter().map(|origin| &**origin).collect(),
             locators: locators.iter().map(|locator| &**locator).collect(),
@@ -202,6 +200,7 @@ impl PackedPartition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Timestamp;
     use crate::snapshot::Snapshot;
     use crate::snapshot::history::{history, id};
     use proptest::prelude::*;

@@ -37,12 +37,21 @@ fn records(mut bytes: &[u8]) -> Vec<&[u8]> {
     records
 }
 
+/// The snapshot of these records, which is the same one whether or not its connections are packed.
 fn decoded(bytes: &[u8]) -> Result<Snapshot, String> {
-    let mut decoder = Decoder::default();
-    for record in records(bytes) {
-        decoder.record(record)?;
+    let decoded = |empty| {
+        let mut decoder = Decoder::new(empty);
+        for record in records(bytes) {
+            decoder.record(record)?;
+        }
+        decoder.finish()
+    };
+    let whole = decoded(Snapshot::default());
+    assert_eq!(whole, decoded(Snapshot::packed()));
+    for (id, known) in whole.iter().flat_map(|snapshot| snapshot.connections.iter()) {
+        assert_eq!(known.origins.capacity(), known.origins.len(), "{id} needs more memory than it has content");
     }
-    decoder.finish()
+    whole
 }
 
 /// The history as it would be with entries of the other kinds between the generated ones.
