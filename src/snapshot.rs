@@ -220,7 +220,7 @@ impl Snapshot {
 
     /// Applies the time of a re-check that found nothing new.
     pub fn apply_checked(&mut self, checked: &Checked) {
-        // A replica reads most of them several times.
+        // A replica reads most checks several times, and packing a connection anew costs more than this look.
         if self.connections.get(&checked.connection).is_none_or(|known| known.after(checked) == known.rechecked()) {
             return;
         }

@@ -48,7 +48,7 @@ pub(super) struct Followed {
     pub(super) horizon: u64,
     pub(super) polled: Instant,
     pub(super) tried: Instant,
-    /// When partitions may be adopted, after this failed.
+    /// No partition is adopted before this moment. It is later after an adoption failed.
     pub(super) adopts_at: Instant,
     /// Up to when the re-checks of others were read.
     pub(super) checked_until: Timestamp,

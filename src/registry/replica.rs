@@ -214,7 +214,7 @@ impl Writer {
             let awaited = followed.packed.intersection(followed.unadopted).iter().next();
             let others = Partitions::ALL.without(held).without(followed.packed);
             let own = if followed.compacts { held.without(followed.packed) } else { Partitions::default() };
-            // Those that were just taken would be packed and unpacked in turns.
+            // Those that wait to be adopted were just unpacked. Packing them now would begin all over again.
             let own = own.without(followed.unadopted);
             let packs = others.iter().chain(own.iter()).next().filter(|_| awaited.is_none());
             let next = awaited.or(packs).or_else(|| followed.packed.intersection(held).iter().next());
@@ -243,8 +243,8 @@ impl Writer {
         }
     }
 
-    /// How long a replica waits for a command before it looks after its leases again: shortly while connections of partitions that it
-    /// took have to be unpacked before attempts begin there.
+    /// How long a replica waits for a command before it looks after its leases again. This is short while it unpacks connections of
+    /// partitions that it took, because no attempt begins there before.
     pub(super) fn pause(&self) -> Duration {
         let unpacks = |followed: &Followed| !followed.packed.intersection(followed.unadopted).is_empty();
         if !self.db.is_lost() && self.followed.as_ref().is_some_and(unpacks) { UNPACKING } else { WAKE_CHECK }

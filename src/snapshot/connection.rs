@@ -15,7 +15,7 @@ impl Connection {
         (self.failures, self.checked, self.checked_full)
     }
 
-    /// What re-checks change, after a re-check that found nothing new.
+    /// The same after `checked`, a re-check that found nothing new.
     pub(super) fn after(&self, checked: &Checked) -> Rechecked {
         if self.last.as_ref().is_some_and(|last| last.at > checked.at) {
             return self.rechecked();

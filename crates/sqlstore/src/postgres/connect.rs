@@ -148,7 +148,7 @@ fn config(options: &PostgresOptions, host: &HostPort) -> Config {
     config
 }
 
-/// The statements that set the limits, the compiler and the schema of a session.
+/// The statements that set the limits and the schema of a session, and turn off the compiler of its statements.
 fn settings_of(options: &PostgresOptions) -> String {
     // PostgreSQL overestimates the cost of some short statements and would compile them to machine code, which takes longer than to
     // execute them. Some engines do not have the setting.
